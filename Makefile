@@ -1,0 +1,61 @@
+# skerry: what each target does is said by `make help`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS ?= dev
+# Two spinning thread pools on a busy machine cost ten times the work: one thread a process.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+
+.PHONY: help setup demo check test test-all coverage bench bench-setup typing lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready ## make .venv with everything that the demo, the tests and the checks need
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("skerry needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+demo: setup ## fine-tune int8 EfficientNet-Lite0 on fourteen writers' digits under differential privacy
+	$(BIN)/skerry demo
+
+check: setup typing ## lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+typing: # mypy does not follow the editable install's import hook: show it the packages as a tree of links
+	@rm -rf .typing && mkdir -p .typing/skerry
+	@for f in core/*; do ln -s ../../$$f .typing/skerry/; done
+	@for d in server device strategies security; do ln -s ../../$$d .typing/skerry/$$d; done
+
+test: setup ## the test suite without the long matrices
+	$(BIN)/pytest -m 'not slow'
+
+test-all: setup ## the whole test suite
+	$(BIN)/pytest
+
+coverage: setup ## branch coverage of security/ and strategies/, at least 90 %
+	$(BIN)/pytest -q -m 'not slow and not engine' --cov=skerry.security --cov=skerry.strategies --cov-branch --cov-fail-under=90
+
+bench: setup ## run the benchmarks (NAME=main_job for one); JSON on stdout, progress on stderr
+	@set -e; for name in $(or $(NAME),$(basename $(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))); do \
+	  $(BIN)/python benchmarks/$$name.py; done
+
+bench-setup: setup ## make .venv-bench with the peers that benchmarks compare with
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
+
+lock: setup ## write constraints.txt from what is installed in .venv
+	$(BIN)/python -m pip freeze --all --exclude-editable | sed -E 's/\+cpu$$//; s/^torch==.*/torch==2.13.0; platform_machine == "x86_64"\ntorch==2.9.1; platform_machine == "aarch64"/' | grep -vE '^skerry' > constraints.txt
+
+clean: ## remove caches and build products; runs/ stays
+	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

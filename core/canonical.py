@@ -1,0 +1,46 @@
+"""One byte string per value: deterministic CBOR (RFC 8949, section 4.2) and its digest.
+
+Signatures, hash chains and digests are taken over these bytes only. Decoding is strict: bytes that are not
+the canonical encoding of their own value are refused, so that no two encodings of one value both verify.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import cbor2
+
+from skerry.errors import InputError
+
+__all__ = ["decode", "digest", "encode", "sha256_hex"]
+
+
+def encode(value: Any) -> bytes:
+    """Canonical CBOR of ``value`` (maps with text keys, lists, text, bytes, ints, floats, bools, None)."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode(data: bytes) -> Any:
+    """The value of canonical CBOR bytes.
+
+    Raises:
+        InputError: the bytes are not CBOR, have a tail, or are not in canonical form.
+    """
+    try:
+        value = cbor2.loads(data)
+        again = encode(value)
+    except Exception as error:  # cbor2 raises many kinds on hostile bytes; all mean the same here
+        raise InputError("bytes are not valid CBOR", mend="the sender must encode canonically") from error
+    if again != data:
+        raise InputError("bytes are not canonical CBOR", mend="the sender must encode canonically")
+    return value
+
+
+def sha256_hex(data: bytes) -> str:
+    """SHA-256 in lower-case hexadecimal (64 characters)."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest(value: Mapping[str, Any] | list[Any]) -> str:
+    """SHA-256 of the canonical encoding of a record, in hexadecimal."""
+    return sha256_hex(encode(value))

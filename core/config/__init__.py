@@ -1,0 +1,32 @@
+"""Scenarios: their schema, and how they are read and written."""
+
+from skerry.config.loading import default_scenario, load_scenario, parse_scenario, to_toml
+from skerry.config.scenario import (
+    AttackConfig,
+    CohortConfig,
+    DefenceConfig,
+    DeliveryConfig,
+    ModelConfig,
+    PrivacyConfig,
+    ReportConfig,
+    Scenario,
+    TaskConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "AttackConfig",
+    "CohortConfig",
+    "DefenceConfig",
+    "DeliveryConfig",
+    "ModelConfig",
+    "PrivacyConfig",
+    "ReportConfig",
+    "Scenario",
+    "TaskConfig",
+    "TrainingConfig",
+    "default_scenario",
+    "load_scenario",
+    "parse_scenario",
+    "to_toml",
+]

@@ -1,0 +1,168 @@
+"""The scenario: one frozen, typed description of a federation, from which every engine starts.
+
+Every key has a default, a unit and a range; unknown keys are refused (see :mod:`skerry.config.loading`).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "AttackConfig",
+    "CohortConfig",
+    "DefenceConfig",
+    "DeliveryConfig",
+    "ModelConfig",
+    "PrivacyConfig",
+    "ReportConfig",
+    "Scenario",
+    "TaskConfig",
+    "TrainingConfig",
+]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class TaskConfig(_Section):
+    """Which data: a shipped task, an entry point of group ``skerry.tasks``, or ``"package.module:Class"``."""
+
+    name: str = "digits"
+    root: Path | None = Field(None, description="image-folder: folder with one sub-folder per device")
+    holdout: str | Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="image-folder: share of the devices that never train, or one device folder's name"
+    )
+    public: str | None = Field(
+        None, description="image-folder: sub-folder of root whose pictures are public (calibration, first head)"
+    )
+
+
+class ModelConfig(_Section):
+    """Which network, which part of it is trained, and how it is stored on devices."""
+
+    architecture: str = Field("efficientnet_lite0", description="a registered architecture")
+    trainable: Literal["head", "full"] = Field(
+        "head", description="head: linear head over frozen int8 features; full: every weight in float32"
+    )
+    bits: Literal[8, 32] = Field(8, description="bits per weight of the frozen base")
+    input_size: Annotated[int, Field(ge=8, le=512)] = Field(64, description="pixels, square")
+    components: Annotated[int, Field(ge=2, le=1280)] = Field(
+        256, description="head: dimensions kept by the PCA fitted on public data"
+    )
+
+
+class TrainingConfig(_Section):
+    """What a device does in one round."""
+
+    epochs: Annotated[int, Field(ge=1, le=100)] = Field(1, description="passes over the local data per round")
+    learning_rate: Positive = 20.0
+    batch_size: Annotated[int, Field(ge=0)] = Field(
+        0, description="examples per step; 0 is the whole local data set (the only value under example-level DP)"
+    )
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    server_learning_rate: Positive = Field(1.0, description="factor on the aggregated delta")
+    adversarial: Literal["none"] = "none"
+
+
+class PrivacyConfig(_Section):
+    """The guarantee asked for.
+
+    ``example``: (ε, δ)-differential privacy of each device's data under adding or removing one example,
+    over the whole run, against anybody who sees every message that leaves the device.
+    """
+
+    unit: Literal["example", "none"] = "example"
+    epsilon: Positive = Field(8.0, description="budget of each device for the whole run")
+    delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-5
+    clip: Positive = Field(1.0, description="bound on each example's gradient, L2")
+    mechanism: Literal["discrete_gaussian"] = "discrete_gaussian"
+    engine: Literal["skerry"] = "skerry"
+    denominator: Count = Field(
+        128, description="public constant by which the noisy gradient sum is divided; never the data set's size"
+    )
+
+
+class DefenceConfig(_Section):
+    """How hostile updates are kept out."""
+
+    aggregator: str = "nnm+trimmed_mean"
+    tolerate: Annotated[int, Field(ge=0)] = Field(2, description="f: devices that may be hostile")
+    screen: tuple[Literal["finite", "shape", "fresh", "norm", "cosine"], ...] = (
+        "finite",
+        "shape",
+        "fresh",
+        "norm",
+        "cosine",
+    )
+
+
+class AttackConfig(_Section):
+    """Simulation only: which devices are compromised, and what they send."""
+
+    kind: Literal["none", "sign_flip", "nan", "random"] = "sign_flip"
+    devices: Annotated[int, Field(ge=0)] = 2
+    scale: Positive = Field(4.0, description="factor on the flipped update")
+
+
+class CohortConfig(_Section):
+    """Who is asked in a round, and how long we wait."""
+
+    sampling: Literal["all", "fixed"] = "all"
+    size: Count | None = Field(None, description="fixed: devices per round")
+    deadline_s: Positive = 600.0
+
+    @model_validator(mode="after")
+    def _size_for_fixed(self) -> "CohortConfig":
+        if (self.sampling == "fixed") != (self.size is not None):
+            raise ValueError('cohort.size belongs to sampling = "fixed", and is needed there')
+        return self
+
+
+class DeliveryConfig(_Section):
+    """How the final model reaches devices."""
+
+    suite: Literal["x25519"] = "x25519"
+
+
+class ReportConfig(_Section):
+    """What is measured beside the run itself."""
+
+    references: bool = Field(
+        True,
+        description="head: also run the same scenario without privacy, and without defence, for comparison",
+    )
+
+
+class Scenario(_Section):
+    """A federation from data to delivered model."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = "digits"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="simulation: makes noise and sampling repeatable"
+    )
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = 20
+    task: TaskConfig = TaskConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    defence: DefenceConfig = DefenceConfig()
+    attack: AttackConfig = AttackConfig()
+    cohort: CohortConfig = CohortConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _combinations(self) -> "Scenario":
+        if self.privacy.unit == "example" and self.model.trainable == "full":
+            raise ValueError(
+                'model.trainable = "full" has no per-example clipping yet: '
+                'set privacy.unit = "none" or model.trainable = "head"'
+            )
+        if self.privacy.unit == "example" and self.training.batch_size:
+            raise ValueError("example-level privacy takes full-batch steps: training.batch_size must be 0")
+        return self

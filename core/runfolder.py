@@ -1,0 +1,174 @@
+"""The run folder: where everything that a run produces lies, each file whole or absent.
+
+::
+
+    runs/<id>/
+        scenario.toml    resolved
+        status.json      state, stage and times; rewritten atomically
+        rounds.jsonl     one RoundRecord a line
+        verdicts.jsonl   one Verdict a line
+        result.json      when complete (or interrupted: what is known)
+        report.html
+        checkpoint/      the last finished round's vector (safetensors)
+        fleet/           simulation only: a home for each device, and the coordinator's keys (0600)
+        ledger/          population.jsonl and devices/<id>.jsonl
+        model/           base and final model: safetensors, ONNX int8, card
+        release/         signed and encrypted
+"""
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from skerry.config import Scenario, load_scenario, to_toml
+from skerry.errors import InputError
+from skerry.fsio import disk_errors, write_atomic, write_json
+from skerry.records import RoundRecord
+
+__all__ = ["RunFolder", "State", "list_runs", "runs_dir"]
+
+State = Literal["preparing", "running", "finishing", "complete", "interrupted", "failed"]
+
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+
+def runs_dir(chosen: Path | None = None) -> Path:
+    """Where runs lie: the given folder, else ``$SKERRY_RUNS_DIR``, else ``./runs``."""
+    return (chosen or Path(os.environ.get("SKERRY_RUNS_DIR", "runs"))).expanduser().resolve()
+
+
+class RunFolder:
+    """One run's folder, by its path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+
+    @property
+    def id(self) -> str:
+        """The run's name, unique in its parent folder."""
+        return self.path.name
+
+    @staticmethod
+    def create(parent: Path, scenario: Scenario, *, engine: str) -> "RunFolder":
+        """Make a new folder with the resolved scenario and the state ``preparing``."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        folder = RunFolder(parent / f"{scenario.name}-{stamp}-{secrets.token_hex(2)}")
+        with disk_errors(folder.path):
+            folder.path.mkdir(parents=True)
+        write_atomic(folder.path / "scenario.toml", to_toml(scenario).encode())
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        write_json(
+            folder.path / "status.json",
+            {
+                "schema": 1,
+                "state": "preparing",
+                "stage": "preparing",
+                "engine": engine,
+                "pid": os.getpid(),
+                "started": now,
+                "updated": now,
+                "rounds": scenario.rounds,
+                "error": None,
+            },
+        )
+        return folder
+
+    @staticmethod
+    def open(name: str, parent: Path) -> "RunFolder":
+        """The run of that id in ``parent``, or the folder at that path, or the newest for ``"latest"``.
+
+        Raises:
+            InputError: there is no such run; names the near ones.
+        """
+        if name == "latest":
+            found = list_runs(parent)
+            if not found:
+                raise InputError("there are no runs yet", where=str(parent), mend="start one with `skerry demo`")
+            return found[-1]
+        path = parent / name if _ID.match(name) else Path(name)
+        if not (path / "scenario.toml").is_file():
+            near = ", ".join(f.id for f in list_runs(parent)[-3:])
+            raise InputError(
+                f"there is no run {name!r}",
+                where=str(parent),
+                mend=f"the newest are: {near}" if near else "start one with `skerry demo`",
+            )
+        return RunFolder(path)
+
+    @property
+    def scenario(self) -> Scenario:
+        """The resolved scenario as it was written."""
+        return load_scenario(self.path / "scenario.toml")
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The state as last written."""
+        value: dict[str, Any] = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+        return value
+
+    @property
+    def state(self) -> State:
+        """The state in force: a run whose process on this machine is gone without a word was interrupted."""
+        status = self.status
+        state: State = status["state"]
+        if state in {"complete", "interrupted", "failed"} or _alive(status["pid"]):
+            return state
+        return "interrupted"
+
+    def mark(
+        self,
+        state: State,
+        *,
+        stage: str | None = None,
+        error: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        """Record the state, the stage at hand, and further fields worth watching."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        status = {**self.status, "state": state, "stage": stage or state, "updated": now, **(extra or {})}
+        if error is not None:
+            status["error"] = error
+        write_json(self.path / "status.json", status, durable=state not in {"preparing", "running"})
+
+    def rounds(self) -> list[RoundRecord]:
+        """Finished rounds in order; a torn last line (a crash while writing) is left out."""
+        return [RoundRecord.from_json(value) for value in self.lines("rounds.jsonl")]
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """The records of a JSON-lines file of this run; a torn last line is left out."""
+        path = self.path / name
+        if not path.exists():
+            return
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            yield json.loads(line)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """``result.json`` when it is there."""
+        path = self.path / "result.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def list_runs(parent: Path) -> list[RunFolder]:
+    """The runs in a folder, oldest first."""
+    if not parent.is_dir():
+        return []
+    found = [
+        RunFolder(p) for p in parent.iterdir() if (p / "status.json").is_file() and (p / "scenario.toml").is_file()
+    ]
+    return sorted(found, key=lambda run: run.status["started"])

@@ -1,0 +1,69 @@
+"""Files are whole or absent."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from skerry import fsio
+from skerry.errors import DiskFullError
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, monkeypatch):
+    path = tmp_path / "file"
+    fsio.write_atomic(path, b"old")
+
+    def fail(_fd):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DiskFullError) as caught:
+        fsio.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    assert caught.value.mend
+
+
+def test_secrets_are_never_readable_by_others(tmp_path: Path):
+    path = tmp_path / "deep" / "secret"
+    fsio.write_atomic(path, b"key", mode=0o600)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_durable_append_is_synced_before_it_returns(tmp_path: Path, monkeypatch):
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), real(fd))[1])
+    path = tmp_path / "log"
+    fsio.append_durably(path, b"a\n")
+    assert len(synced) == 2  # the file and, because it is new, its folder
+    fsio.append_durably(path, b"b\n")
+    assert len(synced) == 3
+    assert path.read_bytes() == b"a\nb\n"
+
+
+def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path):
+    with pytest.raises(DiskFullError, match="MiB are needed"):
+        fsio.require_space(tmp_path / "not" / "yet", 1 << 60)
+    fsio.require_space(tmp_path, 1)
+
+
+def test_other_system_errors_pass(tmp_path: Path):
+    with pytest.raises(PermissionError), fsio.disk_errors(tmp_path):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_json_refuses_nan(tmp_path: Path):
+    with pytest.raises(ValueError, match="JSON"):
+        fsio.write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_home_follows_the_environment(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("SKERRY_HOME", str(tmp_path))
+    assert fsio.home() == tmp_path
+    monkeypatch.delenv("SKERRY_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert fsio.home() == tmp_path / "cache" / "skerry"
