@@ -30,7 +30,7 @@ demo: setup ## fine-tune int8 EfficientNet-Lite0 on fourteen writers' digits und
 check: setup typing ## lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=.typing $(BIN)/lint-imports
 
 typing: # mypy does not follow the editable install's import hook: show it the packages as a tree of links
 	@rm -rf .typing && mkdir -p .typing/skerry
@@ -55,7 +55,10 @@ bench-setup: setup ## make .venv-bench with the peers that benchmarks compare wi
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
 
 lock: setup ## write constraints.txt from what is installed in .venv
-	$(BIN)/python -m pip freeze --all --exclude-editable | sed -E 's/\+cpu$$//; s/^torch==.*/torch==2.13.0; platform_machine == "x86_64"\ntorch==2.9.1; platform_machine == "aarch64"/' | grep -vE '^skerry' > constraints.txt
+	{ echo '# The exact set that continuous integration uses. Written by `make lock`.'; \
+	  $(BIN)/python -m pip freeze --all --exclude-editable | grep -viE '^(skerry|torch)([ =@]|$$)'; \
+	  echo 'torch==2.13.0; platform_machine == "x86_64"'; echo 'torch==2.9.1; platform_machine == "aarch64"'; \
+	} | LC_ALL=C sort -f > constraints.txt
 
 clean: ## remove caches and build products; runs/ stays
 	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

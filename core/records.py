@@ -153,15 +153,16 @@ class Verdict:
 class RoundRecord:
     """The line of ``rounds.jsonl``: what one round did, cost and reached.
 
-    ``epsilon_max`` and ``epsilon_median`` are RDP figures over devices at the scenario's δ; accuracy and loss
+    ``epsilon_max`` and ``epsilon_median`` are RDP figures over devices at the scenario's δ, None when the run protects
+    nothing (there is no finite ε); accuracy and loss
     are through the int8 base on held-out devices. ``seconds`` has one entry per stage.
     """
 
     round: int
     accuracy: float
     loss: float
-    epsilon_max: float
-    epsilon_median: float
+    epsilon_max: float | None
+    epsilon_median: float | None
     accepted: tuple[str, ...]
     flagged: tuple[str, ...]
     dropped: Mapping[str, str]

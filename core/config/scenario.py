@@ -52,7 +52,7 @@ class ModelConfig(_Section):
     bits: Literal[8, 32] = Field(8, description="bits per weight of the frozen base")
     input_size: Annotated[int, Field(ge=8, le=512)] = Field(64, description="pixels, square")
     components: Annotated[int, Field(ge=2, le=1280)] = Field(
-        256, description="head: dimensions kept by the PCA fitted on public data"
+        128, description="head: dimensions kept by the PCA fitted on public data"
     )
 
 
@@ -60,7 +60,7 @@ class TrainingConfig(_Section):
     """What a device does in one round."""
 
     epochs: Annotated[int, Field(ge=1, le=100)] = Field(1, description="passes over the local data per round")
-    learning_rate: Positive = 20.0
+    learning_rate: Positive = 30.0
     batch_size: Annotated[int, Field(ge=0)] = Field(
         0, description="examples per step; 0 is the whole local data set (the only value under example-level DP)"
     )
@@ -79,7 +79,7 @@ class PrivacyConfig(_Section):
     unit: Literal["example", "none"] = "example"
     epsilon: Positive = Field(8.0, description="budget of each device for the whole run")
     delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-5
-    clip: Positive = Field(1.0, description="bound on each example's gradient, L2")
+    clip: Positive = Field(0.5, description="bound on each example's gradient, L2")
     mechanism: Literal["discrete_gaussian"] = "discrete_gaussian"
     engine: Literal["skerry"] = "skerry"
     denominator: Count = Field(

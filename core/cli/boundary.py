@@ -1,0 +1,105 @@
+"""Where every error ends: one boxed message with what, where and how to mend it, and the right exit code.
+
+Exit codes: 0 ok, 1 the thing asked for failed, 2 bad input, 3 refused by policy. A traceback is shown with
+``--debug`` only, which may stand anywhere on the line.
+"""
+
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.panel import Panel
+from rich.text import Text
+from typer.core import TyperGroup
+
+from skerry.cli.console import FailedWithDocument, emit, note
+from skerry.errors import Diagnostics, InterruptedRunError, RefusedError, SkerryError
+
+__all__ = ["Boundary"]
+
+TITLES = {1: "failed", 2: "bad input", 3: "refused"}
+
+
+class Boundary(TyperGroup):
+    """The root command; nothing escapes it but an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run the command line and exit."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to fail
+        given = list(sys.argv[1:] if args is None else args)
+        debug, as_json = "--debug" in given, "--json" in given
+        extra["standalone_mode"] = False
+        extra.setdefault("prog_name", "skerry")
+        try:
+            code = super().main([a for a in given if a != "--debug"], *rest, **extra)
+        except Exception as error:  # noqa: BLE001 - this is the one place where everything is caught
+            code = _report(error, debug=debug, as_json=as_json)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command; Ctrl-C is an error like any other."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort) as error:
+            raise InterruptedRunError("stopped by Ctrl-C", mend="run the command again when you are ready") from error
+
+
+def _report(error: Exception, *, debug: bool, as_json: bool) -> int:
+    document: dict[str, object] = {}
+    if isinstance(error, FailedWithDocument):
+        document, error = dict(error.document), error.error
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    kind, told, code = _explain(error)
+    if as_json:
+        reason = error.reason if isinstance(error, RefusedError) else None
+        emit({**document, "error": {"kind": kind, "reason": reason, **told.__dict__, "exit_code": code}})
+    if debug:
+        note().print(Text("".join(traceback.format_exception(error)).rstrip(), style="dim"))
+    _box("fault in skerry" if kind == "fault" else TITLES.get(code, "failed"), told)
+    return code
+
+
+def _explain(error: Exception) -> tuple[str, Diagnostics, int]:
+    if isinstance(error, SkerryError):
+        return _snake(type(error).__name__), error.diagnostics(), error.exit_code
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        path = context.command_path if context else "skerry"
+        what = re.sub(r"( Did you mean [^?]*\?)\1+", r"\1", error.format_message())  # click and typer both ask
+        return "usage", Diagnostics(what, path, f"see `{path} --help`"), 2
+    if isinstance(error, OSError):
+        told = Diagnostics(
+            error.strerror or str(error),
+            str(error.filename) if error.filename else None,
+            "check that the path exists and may be written, and try again",
+        )
+        return "system", told, 1
+    told = Diagnostics(
+        f"{type(error).__name__}: {error}",
+        None,
+        "this is a fault in skerry, not in your input: run the command again with --debug and report what it prints",
+    )
+    return "fault", told, 1
+
+
+def _box(title: str, told: Diagnostics) -> None:
+    body = Text(told.what)
+    if told.where:
+        body.append("\n\nwhere  ", style="dim").append(told.where)
+    if told.mend:
+        body.append("\n\nmend   " if not told.where else "\nmend   ", style="dim").append(told.mend)
+    panel = Panel(
+        body, title=f"[bold red]{title}[/]", title_align="left", border_style="red", padding=(0, 1), expand=False
+    )
+    note().print(panel)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Error")).lower()

@@ -1,0 +1,123 @@
+"""``skerry demo`` and ``skerry run``: a scenario from data to delivered model, watched on the way."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, note, out
+
+if TYPE_CHECKING:
+    from skerry.config import Scenario
+    from skerry.runfolder import RunFolder
+
+__all__ = ["demo", "run"]
+
+
+class Engine(StrEnum):
+    """Where the devices run."""
+
+    INPROCESS = "inprocess"
+    RAY = "ray"
+    SUPERLINK = "superlink"
+
+
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        help="inprocess: in this process; ray: Flower's simulation; superlink: a SuperLink and SuperNodes here."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as privacy.epsilon=3. May be repeated."),
+]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the report in a browser at the end.")]
+
+
+def demo(
+    *,
+    overrides: SetOption = None,
+    engine: EngineOption = Engine.INPROCESS,
+    runs_dir: RunsDir = None,
+    open_: OpenOption = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a quantized model on fourteen writers' digits under differential privacy."""
+    from skerry.config import default_scenario
+
+    _follow(default_scenario(overrides or ()), engine, runs_dir, open_=open_, as_json=as_json)
+
+
+def run(
+    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file (TOML).")],
+    *,
+    overrides: SetOption = None,
+    engine: EngineOption = Engine.INPROCESS,
+    runs_dir: RunsDir = None,
+    open_: OpenOption = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario."""
+    from skerry.config import load_scenario
+
+    _follow(load_scenario(scenario, overrides or ()), engine, runs_dir, open_=open_, as_json=as_json)
+
+
+def _follow(scenario: "Scenario", engine: Engine, parent: Path | None, *, open_: bool, as_json: bool) -> None:
+    from rich.text import Text
+
+    from skerry.cli.follow import Follower
+    from skerry.cli.progress import view_for
+    from skerry.clock import system_clock
+    from skerry.errors import InterruptedRunError
+    from skerry.result import load_result
+    from skerry.runfolder import runs_dir
+    from skerry.server.launch import launch
+
+    follower = Follower(view_for(note(), as_json=as_json), system_clock)
+    try:
+        with follower:
+            folder = launch(scenario, engine=engine.value, parent=runs_dir(parent), on_folder=follower.watch)
+    except (KeyboardInterrupt, InterruptedRunError) as error:
+        raise _interrupted(follower.folder) from error
+    if follower.fault is not None:
+        note().print(Text(f"the progress display stopped early: {follower.fault!r}", style="dim"))
+    _finish(folder, open_=open_)
+    result = load_result(folder.path)
+    if as_json:
+        emit(result.to_json())
+        return
+    from skerry.cli.summary import result_summary
+
+    console = out()
+    console.print()
+    console.print(result_summary(result, folder))
+    console.print()
+    console.print(Text.assemble(("next    ", "dim"), f"skerry runs open {folder.id}"), soft_wrap=True)
+    console.print(Text(f"        skerry privacy verify {folder.id}"), soft_wrap=True)
+    console.print(Text(f"        skerry release verify {folder.id}"), soft_wrap=True)
+
+
+def _finish(folder: "RunFolder", *, open_: bool) -> None:
+    from skerry.cli.runs import open_report
+    from skerry.server.report import write_report
+
+    if not (folder.path / "report.html").is_file():
+        write_report(folder)
+    if open_:
+        open_report(folder)
+
+
+def _interrupted(folder: "RunFolder | None") -> Exception:
+    from skerry.errors import InterruptedRunError
+
+    if folder is None:
+        return InterruptedRunError("stopped before the run began", mend="nothing was written; start it again")
+    done = len(folder.rounds())
+    return InterruptedRunError(
+        f"stopped after {done} of {folder.status['rounds']} rounds; what was finished is kept",
+        where=str(folder.path),
+        mend=f"see it with `skerry runs show {folder.id}`; its ledgers count every round that began",
+    )

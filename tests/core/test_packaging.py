@@ -1,0 +1,50 @@
+"""What is on disk, what is packaged, and what may import what are the same story."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("core", "security", "device", "strategies", "server")
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def folders() -> dict[str, str]:
+    """Import name of each package folder on disk."""
+    found = {}
+    for room in ROOMS:
+        for init in (ROOT / room).rglob("__init__.py"):
+            parts = init.parent.relative_to(ROOT).parts
+            found[".".join(["skerry", *(parts[1:] if parts[0] == "core" else parts)])] = str(Path(*parts))
+    return found
+
+
+def test_every_package_on_disk_is_packaged():
+    packaged = TOML["tool"]["setuptools"]
+    assert sorted(packaged["packages"]) == sorted(folders())
+    assert packaged["package-dir"] == folders()
+
+
+def test_no_folder_at_the_root_shadows_the_installed_package():
+    assert not (ROOT / "skerry").exists()
+
+
+def test_a_head_mode_device_and_the_help_import_no_heavy_library():
+    heavy = {"torch", "opacus", "scipy", "sklearn", "plotly", "onnx", "ray", "dp_accounting", "pandas"}
+    for module in ("skerry.device.app", "skerry.security.privacy", "skerry.device.training.head"):
+        code = f"import sys, {module}; print(*sorted({heavy!r} & set(sys.modules)))"
+        loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert loaded.stdout.split() == [], module
+    code = "import sys, skerry.cli; print(*sorted({'numpy', 'flwr', 'torch', 'onnxruntime'} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
+
+
+def test_the_project_ships_no_large_or_unreadable_binary():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if path.exists():
+            assert path.stat().st_size < 1 << 20, name
+            assert path.suffix not in {".pkl", ".pickle", ".pt", ".pth"}, name
