@@ -1,0 +1,21 @@
+"""Screening: a verdict about every update, with reasons that an operator can read."""
+
+from skerry.security.anomaly.cosine import CosineDetector
+from skerry.security.anomaly.detectors import DETECTORS, detectors_for
+from skerry.security.anomaly.evidence import Detector, Finding, ScreenContext
+from skerry.security.anomaly.norm import NormDetector
+from skerry.security.anomaly.screening import Screener
+from skerry.security.anomaly.validate import check_update, describe_fault
+
+__all__ = [
+    "DETECTORS",
+    "CosineDetector",
+    "Detector",
+    "Finding",
+    "NormDetector",
+    "ScreenContext",
+    "Screener",
+    "check_update",
+    "describe_fault",
+    "detectors_for",
+]

@@ -1,0 +1,108 @@
+"""The norm detector: updates that are larger than an honest one can be, or smaller than its noise allows."""
+
+from collections.abc import Mapping, Sequence
+from math import exp, inf, isfinite, log
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry.records import Float32Array, Reason, Score
+from skerry.security.anomaly.bounds import largest_norm, smallest_norm
+from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext, peers
+
+__all__ = ["NORM_ERROR", "NormDetector", "norms"]
+
+NORM_ERROR = 1e-9
+"""Bound on the probability that an honest update fails the calibrated limits in one round."""
+
+_FAR = 5.0  # robust standard deviations of the log-norm
+_FLOOR = log(1.25)  # least spread assumed between honest devices: ±25 %, so up to 3.05 times the median always passes
+_LARGEST_LOG = 700.0  # exp of more overflows; no float32 vector is so long
+_ROUNDING = 1e-4  # relative slack on a bound that devices meet in float32
+
+
+class NormDetector:
+    """Two limits for ‖delta‖, one from public constants and one from the other devices.
+
+    *Calibrated* (needs no other device, so any number of updates may fail it): with privacy noise of known std ν and
+    honest signals within the public bound B, the norm of an honest update lies between ν·``smallest_norm(d)`` and
+    ν·``largest_norm(d, B/ν)`` except with probability ``NORM_ERROR`` = 10⁻⁹ a round, by chi-square concentration (see
+    :mod:`skerry.security.anomaly.bounds`). An update below the lower limit lacks the noise that its device
+    promised. Without noise the limit is B itself, and passing it is a breach, not a chance event.
+
+    *Relative* (catches what B is too loose for; no stated error): at most ``exp(5·spread)`` times the other devices'
+    median norm, the spread being the robust standard deviation of their log-norms and at least log 1.25. Devices
+    whose honest norms differ by up to three times never fail it.
+
+    Cannot see: a hostile update of ordinary length.
+    """
+
+    name: ClassVar[str] = "norm"
+    reason: ClassVar[Reason] = Reason.NORM
+
+    def examine(
+        self, rows: Float32Array, devices: Sequence[str], trusted: Mask, context: ScreenContext
+    ) -> list[Finding]:
+        """One finding a row."""
+        del devices
+        size = rows.shape[1]
+        low, high = _calibrated(size, context)
+        lengths = norms(rows)
+        positive = lengths > 0
+        logs = np.log(lengths, out=np.full(len(rows), -inf), where=positive)
+        usual = peers(logs, trusted & positive, _FLOOR)
+        return [_judge(float(v), low, high, around) for v, around in zip(lengths, usual, strict=True)]
+
+    def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
+        """Nothing: each round is judged by itself."""
+
+    def state(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+def norms(rows: Float32Array) -> npt.NDArray[np.float64]:
+    """``(n,)`` L2 norms, summed in float64 (float32 sums of squares overflow at 10¹⁹)."""
+    wide = (row.astype(np.float64) for row in rows)
+    return np.sqrt(np.fromiter((float(np.dot(row, row)) for row in wide), np.float64, len(rows)))
+
+
+def _calibrated(size: int, context: ScreenContext) -> tuple[float | None, float]:
+    noise, bound = context.noise_std, context.signal_bound
+    if noise == 0:
+        return None, bound * (1 + _ROUNDING)
+    error = NORM_ERROR / 2
+    low = noise * smallest_norm(size, error, steps=context.steps)
+    high = noise * largest_norm(size, bound / noise, error, steps=context.steps) if isfinite(bound) else inf
+    return low, high
+
+
+def _judge(value: float, low: float | None, high: float, around: tuple[float, float] | None) -> Finding:
+    distance, typical, limit = 0.0, 0.0, inf
+    if around is not None:
+        centre, spread = around
+        typical, limit = exp(centre), exp(min(centre + _FAR * spread, _LARGEST_LOG))
+        distance = (log(value) - centre) / spread if value > limit else 0.0
+    breach = value > high or (low is not None and value < low)
+    if low is not None and value < low:
+        sentence = (
+            f"Norm {value:.3g} is below {low:.3g}, the least that the agreed privacy noise leaves: "
+            "the noise was reduced or left out."
+        )
+    elif value > high:
+        times = f"{value / high:.3g} times the" if high > 0 else "more than the"
+        sentence = f"Norm {value:.3g} is {times} most that an honest update can reach, {high:.3g}."
+    elif distance:
+        sentence = (
+            f"Norm {value:.3g} is {value / typical:.3g} times the other devices' median; "
+            f"up to {limit / typical:.3g} times is usual among them."
+        )
+    else:
+        sentence = f"Norm {value:.3g} is within what honest devices send."
+    shown = min(high, limit)
+    score = Score("norm", value, low or None, shown if isfinite(shown) else None, sentence)
+    return Finding((score,), distance, certain=breach)

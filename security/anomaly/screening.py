@@ -1,0 +1,249 @@
+"""The screen: what is done about each update of a round, and why.
+
+1. A device in quarantine stays out.
+2. A row that is not finite is dropped.
+3. Detectors run in order, each comparing with the rows that no earlier one flagged.
+4. A breach, that is a finding that rests on public constants alone, drops its row whatever ``tolerate`` says: it
+   needs no majority to be true. Only when more than half of the round's rows breach are the constants believed
+   to be wrong, and the breaches drop nobody.
+5. A comparison of devices with each other can at best tell a minority apart. At most ``tolerate`` minus the devices
+   in quarantine or dropped by steps 2 and 4 are dropped for one, the farthest out first, and none when fewer than
+   twice that number plus two rows are there to compare. So when the declared number of hostile devices is out, no
+   comparison can cost an honest one its place.
+6. Each drop is a strike; ``patience`` strikes put the device into quarantine for the rest of the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite, isnan
+from typing import Any
+
+import numpy as np
+
+from skerry.errors import InputError
+from skerry.records import Action, Float32Array, Reason, Score, Verdict
+from skerry.security.anomaly.detectors import detectors_for
+from skerry.security.anomaly.evidence import Detector, Finding, ScreenContext
+from skerry.security.anomaly.validate import check_update, describe_fault
+
+__all__ = ["ScreenContext", "Screener"]
+
+_FAULTS = frozenset({Reason.SHAPE, Reason.NOT_FINITE})
+
+
+@dataclass
+class _Case:
+    """What is known about one usable row while a round is judged."""
+
+    device: str
+    findings: list[tuple[Detector, Finding]] = field(default_factory=list)
+    dropped: bool = False
+
+    @property
+    def flagged(self) -> bool:
+        return any(finding.flagged for _, finding in self.findings)
+
+    @property
+    def certain(self) -> bool:
+        return any(finding.certain for _, finding in self.findings)
+
+    @property
+    def distance(self) -> float:
+        return max((finding.distance for _, finding in self.findings), default=0.0)
+
+
+class Screener:
+    """Judges the updates of every round and remembers who was dropped.
+
+    **What is promised** about an honest device whose update is x = s + N, with noise N of the stated std, ‖s‖ within
+    the stated bound, and s not opposed to what the others agree on: its update is dropped with probability at most
+    10⁻⁹ (norm) + 10⁻⁶ (cosine) + 5·10⁻⁶ (history) < 10⁻⁵ a round, and quarantine takes ``patience`` such drops.
+    The relative limit on norms adds to this only if honest norms differ by more than three times. Without noise
+    no such figure can be stated; then step 5 of the module's text limits the harm.
+
+    **What it cannot see**: an update of ordinary length that points across the common direction, or against it while
+    the common signal is small against the noise; label flips and backdoors that look like honest training; more
+    than ``tolerate`` devices that agree with each other. There the aggregation rule is the defence.
+
+    Args:
+        detectors: names as in ``defence.screen``; finite rows are required whether or not it is named.
+        tolerate: f, devices that may be hostile. With 0 only breaches (steps 2 and 4) are dropped.
+        patience: drops after which a device is quarantined, counted over the whole run.
+
+    Raises:
+        ScenarioError: unknown detector.
+        InputError: ``tolerate`` or ``patience`` out of range.
+
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(0).normal(size=(6, 400)).astype(np.float32)
+    >>> noise[2] *= -4
+    >>> screener = Screener(["norm", "cosine"], tolerate=1)
+    >>> verdicts = screener.screen(noise, list("abcdef"), ScreenContext(1, noise_std=1.0, signal_bound=10.0))
+    >>> [verdict.device for verdict in verdicts if verdict.action is Action.DROP]
+    ['c']
+    """
+
+    def __init__(self, detectors: Sequence[str], tolerate: int, patience: int = 3) -> None:
+        if tolerate < 0 or patience < 1:
+            raise InputError(f"tolerate must be ≥ 0 and patience ≥ 1, got {tolerate} and {patience}")
+        self._detectors = detectors_for(detectors)
+        self._tolerate = tolerate
+        self._patience = patience
+        self._strikes: dict[str, int] = {}
+        self._quarantine: dict[str, int] = {}
+        self._rejected: dict[str, int] = {}  # the last round in which a device's reply never became a row
+
+    @property
+    def quarantined(self) -> frozenset[str]:
+        """Devices that are out for the rest of the run."""
+        return frozenset(self._quarantine)
+
+    def screen(self, deltas: Float32Array, devices: Sequence[str], context: ScreenContext) -> list[Verdict]:
+        """One verdict a device, in the order given; the order has no influence on what they say.
+
+        Args:
+            deltas: ``(n, d)`` float32, one row a device; not changed.
+            devices: n different names.
+            context: what is public about the round. Screen each round once: the history counts every call.
+
+        Raises:
+            InputError: rows and names do not fit together, or the context is not usable.
+        """
+        _check_input(deltas, devices, context)
+        verdicts: dict[str, Verdict] = {}
+        usable: list[int] = []
+        for index in sorted(range(len(devices)), key=devices.__getitem__):
+            device = devices[index]
+            if device in self._quarantine:
+                verdicts[device] = self._in_quarantine(device, context)
+            elif check_update(deltas[index], deltas.shape[1]) is not None:
+                score = describe_fault(deltas[index], deltas.shape[1])
+                verdicts[device] = self._strike(device, context, (Reason.NOT_FINITE,), (score,) if score else ())
+            else:
+                usable.append(index)
+        # Rows that are all usable and already in order are not copied.
+        rows = deltas if usable == list(range(len(devices))) else deltas[usable]
+        cases = self._examine(rows, [devices[index] for index in usable], context)
+        self._choose(cases, out=set(verdicts) | {d for d, last in self._rejected.items() if last == context.round})
+        for detector in self._detectors:
+            detector.learn(rows, np.array([not case.dropped for case in cases], np.bool_), context)
+        verdicts.update((case.device, self._verdict(case, context)) for case in cases)
+        return [verdicts[device] for device in devices]
+
+    def reject(self, device: str, reason: Reason, context: ScreenContext, score: Score | None = None) -> Verdict:
+        """Count a fault that was found before there was a row, and say what is done about the device.
+
+        Call it before :meth:`screen` of the same round, so that step 5 counts the device. Only for faults of an
+        authentic reply: a forged or replayed message says nothing about the device that it names.
+
+        Args:
+            device: who sent it.
+            reason: ``SHAPE`` or ``NOT_FINITE``.
+            context: the round.
+            score: see :func:`~skerry.security.anomaly.validate.describe_fault`.
+
+        Raises:
+            InputError: another reason.
+        """
+        if reason not in _FAULTS:
+            raise InputError(f"{reason.value!r} is no fault of the update itself and counts against nobody")
+        if device in self._quarantine:
+            return self._in_quarantine(device, context)
+        self._rejected[device] = context.round
+        return self._strike(device, context, (reason,), (score,) if score else ())
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`restore` needs to go on after a restart, as JSON values."""
+        return {
+            "schema": 1,
+            "strikes": dict(self._strikes),
+            "quarantine": dict(self._quarantine),
+            "detectors": {detector.name: detector.state() for detector in self._detectors},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state: later verdicts are those of an uninterrupted run.
+
+        Raises:
+            InputError: the state is of another schema or of other detectors.
+        """
+        names = {detector.name for detector in self._detectors}
+        if state.get("schema") != 1 or set(state["detectors"]) != names:
+            raise InputError(
+                "the saved state of the screen does not fit", mend="resume with the defence that the run started with"
+            )
+        self._strikes = {str(device): int(count) for device, count in state["strikes"].items()}
+        self._quarantine = {str(device): int(since) for device, since in state["quarantine"].items()}
+        for detector in self._detectors:
+            detector.restore(state["detectors"][detector.name])
+
+    def _examine(self, rows: Float32Array, names: list[str], context: ScreenContext) -> list[_Case]:
+        cases = [_Case(name) for name in names]
+        for detector in self._detectors:
+            trusted = np.array([not case.flagged for case in cases], np.bool_)
+            for case, finding in zip(cases, detector.examine(rows, names, trusted, context), strict=True):
+                case.findings.append((detector, finding))
+        return cases
+
+    def _choose(self, cases: list[_Case], *, out: set[str]) -> None:
+        """Steps 4 and 5: mark the cases that are dropped."""
+        breaches = [case for case in cases if case.certain]
+        if len(cases) < 3 or 2 * len(breaches) <= len(cases):
+            for case in breaches:
+                case.dropped = True
+        out = out | set(self._quarantine) | {case.device for case in cases if case.dropped}
+        allowed = max(self._tolerate - len(out), 0)
+        rest = [case for case in cases if not case.dropped]
+        if len(rest) < 2 * allowed + 2:
+            return
+        suspects = sorted((case for case in rest if case.distance > 0), key=lambda case: (-case.distance, case.device))
+        for case in suspects[:allowed]:
+            case.dropped = True
+
+    def _verdict(self, case: _Case, context: ScreenContext) -> Verdict:
+        scores = tuple(score for _, finding in case.findings for score in finding.scores)
+        reasons = tuple(detector.reason for detector, finding in case.findings if finding.flagged)
+        if case.dropped:
+            return self._strike(case.device, context, reasons, scores)
+        if case.flagged:
+            sentence = (
+                "Flagged, but kept: most updates of this round breach the public limits, so the limits are in doubt."
+                if case.certain
+                else f"Flagged, but kept: defence.tolerate = {self._tolerate} and the number of updates allow no "
+                "further device to be dropped for being unlike the others."
+            )
+            scores = (*scores, Score("screen", case.distance, None, None, sentence))
+        return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
+
+    def _strike(
+        self, device: str, context: ScreenContext, reasons: tuple[Reason, ...], scores: tuple[Score, ...]
+    ) -> Verdict:
+        count = self._strikes[device] = self._strikes.get(device, 0) + 1
+        if count < self._patience:
+            return Verdict(context.round, device, Action.DROP, reasons, scores)
+        self._quarantine[device] = context.round
+        sentence = f"Dropped {count} times: out for the rest of the run."
+        score = Score("strikes", float(count), None, float(self._patience), sentence)
+        return Verdict(context.round, device, Action.QUARANTINE, reasons, (*scores, score))
+
+    def _in_quarantine(self, device: str, context: ScreenContext) -> Verdict:
+        since = self._quarantine[device]
+        score = Score("strikes", float(self._strikes.get(device, 0)), None, float(self._patience),
+                      f"In quarantine since round {since}.")  # fmt: skip
+        return Verdict(context.round, device, Action.QUARANTINE, (Reason.QUARANTINED,), (score,))
+
+
+def _check_input(deltas: Float32Array, devices: Sequence[str], context: ScreenContext) -> None:
+    if deltas.ndim != 2 or deltas.dtype != np.float32 or len(deltas) != len(devices):
+        raise InputError(
+            f"the screen takes one float32 row a device, got {deltas.dtype} of shape {deltas.shape} "
+            f"for {len(devices)} devices"
+        )
+    if len(set(devices)) != len(devices):
+        raise InputError("a device has more than one row in this round", mend="keep its first valid reply only")
+    if not (isfinite(context.noise_std) and context.noise_std >= 0):
+        raise InputError(f"the noise std must be a finite number ≥ 0, got {context.noise_std}")
+    if isnan(context.signal_bound) or context.signal_bound < 0 or context.steps < 1:
+        raise InputError(
+            f"signal_bound must be ≥ 0 and steps ≥ 1, got {context.signal_bound} and {context.steps}"
+        )

@@ -1,0 +1,24 @@
+"""Why a release is turned away: stable codes for logs and exit messages."""
+
+from enum import StrEnum
+
+__all__ = ["ReleaseRefusal"]
+
+
+class ReleaseRefusal(StrEnum):
+    """Reason of a :class:`~skerry.errors.ReleaseRefusedError`."""
+
+    TOO_LARGE = "too_large"
+    NOT_AUTHENTIC = "not_authentic"
+    MALFORMED = "malformed"
+    WRONG_NAME = "wrong_name"
+    ROLLBACK = "rollback"
+    EQUIVOCATION = "equivocation"
+    NOT_A_RECIPIENT = "not_a_recipient"
+    WRAP_ALTERED = "wrap_altered"
+    NOT_SEALED_TO_US = "not_sealed_to_us"
+    WRONG_KEY = "wrong_key"
+    BLOB_MISSING = "blob_missing"
+    BLOB_ALTERED = "blob_altered"
+    PLAINTEXT_ALTERED = "plaintext_altered"
+    STATE = "version_state"

@@ -1,0 +1,156 @@
+"""Files encrypted chunk by chunk in constant memory: the STREAM construction with a committing header.
+
+A blob is a 72-byte header and then chunks::
+
+    "SKBL" (4) ‖ version 1 (1) ‖ cipher 1 = AES-256-GCM (1) ‖ log2 of the chunk size (1) ‖ 0 (1)
+    ‖ salt (32) ‖ commitment (32)
+    chunk i = AEAD(key; nonce = prefix (7) ‖ i (4, big-endian) ‖ 1 if last else 0 (1); header as associated data)
+    key (32) ‖ commitment (32) ‖ prefix (7) = HKDF-SHA256(content key, salt, info = domain)
+
+Every chunk but the last is full, and the last is empty only in an empty file, so a plaintext has one chunking.
+A chunk that was dropped, doubled, moved, cut off or appended meets another nonce than it was made with and fails.
+AES-GCM does not commit to its key: one ciphertext can be built that opens under two keys to two contents. The
+commitment is compared before anything is decrypted, which leaves only collisions of SHA-256.
+
+Chunks are released as they are decrypted, so a reader keeps them aside until :func:`decrypt` returns.
+
+References: Hoang, Reyhanitabar, Rogaway, Vizár, "Online Authenticated-Encryption and its Nonce-Reuse
+Misuse-Resistance" (CRYPTO 2015), STREAM; Albertini et al., "How to Abuse and Fix Authenticated Encryption Without
+Key Commitment" (USENIX Security 2022); RFC 5869.
+"""
+
+import hashlib
+import hmac
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from skerry.errors import ReleaseRefusedError
+from skerry.security.delivery.refusal import ReleaseRefusal
+
+__all__ = ["CHUNK", "HEADER_BYTES", "TAG", "Streamed", "blob_bytes", "decrypt", "encrypt"]
+
+CHUNK = 1 << 18
+"""256 KiB of plaintext: AES-GCM runs at full speed from here on, and 256 KiB is nothing for a Pi."""
+TAG = 16
+_FIXED = struct.pack(">4sBBBB", b"SKBL", 1, 1, CHUNK.bit_length() - 1, 0)
+HEADER_BYTES = len(_FIXED) + 32 + 32
+_DOMAIN = b"skerry/delivery/1/blob"
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What went through: lengths in bytes and SHA-256 in hexadecimal of the plaintext and of the blob."""
+
+    size: int
+    sha256: str
+    blob_size: int
+    blob: str
+
+
+def blob_bytes(size: int) -> int:
+    """Length of the blob of a plaintext of ``size`` bytes."""
+    return HEADER_BYTES + size + TAG * max(1, -(-size // CHUNK))
+
+
+def encrypt(source: IO[bytes], target: IO[bytes], key: bytes, *, salt: bytes) -> Streamed:
+    """Encrypt to the end of ``source``.
+
+    Args:
+        source: plaintext.
+        target: receives the blob.
+        key: content key, 32 bytes.
+        salt: 32 random bytes, never used twice with one content key.
+    """
+    cipher, commitment, prefix = _derive(key, salt)
+    header = _FIXED + salt + commitment
+    plain, blob = hashlib.sha256(), hashlib.sha256(header)
+    target.write(header)
+    size = 0
+    room = memoryview(bytearray(CHUNK + TAG))
+    for counter, (chunk, last) in enumerate(_chunks(source, CHUNK)):
+        sealed = room[: len(chunk) + TAG]
+        cipher.encrypt_into(_nonce(prefix, counter, last), chunk, header, sealed)
+        plain.update(chunk)
+        blob.update(sealed)
+        target.write(sealed)
+        size += len(chunk)
+    return Streamed(size, plain.hexdigest(), blob_bytes(size), blob.hexdigest())
+
+
+def decrypt(source: IO[bytes], target: IO[bytes], key: bytes) -> Streamed:
+    """Decrypt to the end of ``source``; what ``target`` got counts only when this returns.
+
+    Raises:
+        ReleaseRefusedError: not a blob of ours or altered (``blob_altered``), or of another key (``wrong_key``).
+    """
+    header = source.read(HEADER_BYTES)
+    if len(header) != HEADER_BYTES or not header.startswith(_FIXED):
+        raise _altered("it does not begin as our blobs do")
+    salt, claimed = header[-64:-32], header[-32:]
+    cipher, commitment, prefix = _derive(key, salt)
+    if not hmac.compare_digest(commitment, claimed):
+        raise ReleaseRefusedError(ReleaseRefusal.WRONG_KEY, "the blob was not made with this content key")
+    plain, blob = hashlib.sha256(), hashlib.sha256(header)
+    size, blob_size = 0, HEADER_BYTES
+    room = memoryview(bytearray(CHUNK))
+    for counter, (sealed, last) in enumerate(_chunks(source, CHUNK + TAG)):
+        length = len(sealed) - TAG
+        if length < 0 or (length == 0 and counter > 0):
+            raise _altered("it ends inside a chunk")
+        chunk = room[:length]
+        try:
+            cipher.decrypt_into(_nonce(prefix, counter, last), sealed, header, chunk)
+        except InvalidTag:
+            raise _altered(f"chunk {counter} does not authenticate") from None
+        plain.update(chunk)
+        blob.update(sealed)
+        target.write(chunk)
+        size += length
+        blob_size += len(sealed)
+    return Streamed(size, plain.hexdigest(), blob_size, blob.hexdigest())
+
+
+def _derive(key: bytes, salt: bytes) -> tuple[AESGCM, bytes, bytes]:
+    material = HKDF(SHA256(), 32 + 32 + 7, salt, _DOMAIN).derive(key)
+    return AESGCM(material[:32]), material[32:64], material[64:]
+
+
+def _nonce(prefix: bytes, counter: int, last: bool) -> bytes:
+    return prefix + struct.pack(">IB", counter, last)
+
+
+def _chunks(source: IO[bytes], size: int) -> Iterator[tuple[memoryview, bool]]:
+    """Full chunks and then the rest, each with whether it is the last; a chunk is valid until the next is asked for."""
+    here, ahead = bytearray(size), bytearray(size)
+    length = _fill(source, here)
+    while True:
+        following = _fill(source, ahead) if length == size else 0
+        yield memoryview(here)[:length], following == 0
+        if following == 0:
+            return
+        here, ahead, length = ahead, here, following
+
+
+def _fill(source: IO[bytes], buffer: bytearray) -> int:
+    """Read until the buffer is full or the file ends (one read may give less)."""
+    filled = 0
+    while filled < len(buffer):
+        part = source.read(len(buffer) - filled)
+        if not part:
+            break
+        buffer[filled : filled + len(part)] = part
+        filled += len(part)
+    return filled
+
+
+def _altered(how: str) -> ReleaseRefusedError:
+    return ReleaseRefusedError(
+        ReleaseRefusal.BLOB_ALTERED, f"a blob was altered or cut off: {how}", mend="fetch the release again"
+    )

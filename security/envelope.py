@@ -1,0 +1,295 @@
+"""Sealed messages between a coordinator and its devices, carried by a network that is not trusted.
+
+The bytes of an envelope, big-endian::
+
+    magic "SKEV" (4) ‖ version (2) ‖ H (2) ‖ header (H, canonical CBOR) ‖ sealed (n) ‖ signature (64)
+    sealed    = HPKE(payload; receiver's key, info = domain ‖ all bytes before it)      RFC 9180, base mode
+    signature = Ed25519(sender's key; domain ‖ SHA-256(all bytes before it))            RFC 8032
+
+HPKE's base mode is anonymous, so the sender signs; a signature alone could be cut off and replaced by a thief's
+own, so the header, which names the sender, is bound into the sealing as well. Payloads are hashed once and
+copied once on each side; only the small header is parsed.
+
+Opening goes through these states in this order; each either holds or ends in an
+:class:`~skerry.errors.EnvelopeRefusedError` whose ``reason`` is a :class:`~skerry.security.refusal.Refusal`:
+
+1. *sized*: no longer than :data:`MAX_ENVELOPE_BYTES`, before any byte is looked at     ``too_large``
+2. *framed*: magic, version and lengths agree                       ``malformed``, ``unknown_version``
+3. *parsed*: a canonical header with exactly our fields and types    ``malformed``, ``unknown_suite``
+4. *known*: the named sender is in the directory                     ``unknown_sender``
+5. *authentic*: the signature holds under the sender's key           ``not_authentic``
+6. *expected*: for us, and of the sender, kind, run, round, model and reply that we wait for
+   ``not_for_us``, ``wrong_sender``, ``wrong_kind``, ``wrong_run``, ``wrong_round``, ``wrong_model``, ``wrong_reply``
+7. *fresh*: issued, and not expired, give or take :data:`SKEW_MS`    ``not_yet_valid``, ``expired``
+8. *opened*: sealed to our key, for this header                      ``not_sealed_to_us``
+9. *first*: its nonce was not accepted before                        ``replayed``, ``too_many``
+
+The nonce is used up last, so that a refused message never spends one. Sealing has no forward secrecy: who gets
+a receiver's private key opens what was sealed to it before.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+
+from skerry.canonical import encode
+from skerry.errors import EnvelopeRefusedError, InputError
+from skerry.security.hpke import OVERHEAD, SUITE_NAME, hpke_open, hpke_seal
+from skerry.security.identity import Directory, Identity, PublicIdentity, verify_signature
+from skerry.security.refusal import Refusal
+from skerry.security.replay import ReplayGuard
+from skerry.security.strict import check_bytes, check_hex, check_integer, check_name, read_record
+
+__all__ = [
+    "MAX_ENVELOPE_BYTES",
+    "MAX_LIFETIME_MS",
+    "SKEW_MS",
+    "Expected",
+    "Header",
+    "Kind",
+    "Opened",
+    "Refusal",
+    "envelope_digest",
+    "open_envelope",
+    "seal",
+]
+
+MAX_ENVELOPE_BYTES = 64 << 20
+"""Room for 16 million float32 numbers: three times EfficientNet-Lite0."""
+MAX_LIFETIME_MS = 7 * 24 * 3600 * 1000
+"""Longest time from issue to expiry, which bounds how long a nonce must be remembered."""
+SKEW_MS = 30_000
+"""By how much two honest clocks may differ."""
+
+_VERSION = 1
+_MAGIC = b"SKEV"
+_PREFIX = struct.Struct(">4sHH")
+_HEADER_LIMIT = 4096
+_SIGNATURE = 64
+_SEALING = b"skerry/envelope/1/seal:"
+_SIGNING = b"skerry/envelope/1/sign"
+_FIELDS = (
+    "suite", "kind", "run", "round", "sender", "receiver", "model", "nonce", "in_reply_to", "issued", "expires",
+)  # fmt: skip
+
+
+class Kind(StrEnum):
+    """What a message is."""
+
+    IDENTIFY = "identify"
+    IDENTITY = "identity"
+    INSTRUCTION = "instruction"
+    UPDATE = "update"
+    REFUSAL = "refusal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What is readable on the outside of an envelope, and bound to its inside.
+
+    Attributes:
+        kind: what the payload is.
+        run: the federation's run.
+        round: 0 before the first round.
+        sender: name under which the receiver knows the signing key.
+        receiver: name under which the sender knows the sealing key.
+        model: SHA-256 in hexadecimal of the model meant, or empty.
+        nonce: 16 bytes, random, new for each envelope.
+        in_reply_to: :func:`envelope_digest` of the envelope that this one answers, or empty.
+        issued: ms since the epoch.
+        expires: ms since the epoch, later than ``issued`` by at most :data:`MAX_LIFETIME_MS`.
+
+    Raises:
+        InputError: a field has another type or form.
+    """
+
+    version: int = _VERSION
+    suite: str = SUITE_NAME
+    kind: Kind
+    run: str
+    round: int
+    sender: str
+    receiver: str
+    model: str
+    nonce: bytes
+    in_reply_to: bytes
+    issued: int
+    expires: int
+
+    def __post_init__(self) -> None:
+        if self.version != _VERSION or self.suite != SUITE_NAME or not isinstance(self.kind, Kind):
+            raise InputError("the header's version, suite or kind is not one of ours")
+        check_name(self.run, "the run")
+        check_name(self.sender, "the sender")
+        check_name(self.receiver, "the receiver")
+        check_integer(self.round, "the round")
+        if self.model != "":
+            check_hex(self.model, "the model")
+        check_bytes(self.nonce, "the nonce", 16)
+        check_bytes(self.in_reply_to, "the digest replied to", 0, 32)
+        check_integer(self.issued, "the time of issue")
+        check_integer(self.expires, "the expiry", low=self.issued + 1, high=self.issued + MAX_LIFETIME_MS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the receiver waits for; ``None`` leaves a field open."""
+
+    kind: frozenset[Kind]
+    receiver: str
+    run: str | None = None
+    round: int | None = None
+    sender: str | None = None
+    in_reply_to: bytes | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An envelope that went through every state: ``digest`` (32 bytes) is what a reply names."""
+
+    header: Header
+    payload: bytes
+    digest: bytes
+
+
+def envelope_digest(envelope: bytes) -> bytes:
+    """SHA-256 of a whole envelope, as a reply to it carries it in ``in_reply_to``."""
+    return hashlib.sha256(envelope).digest()
+
+
+def seal(header: Header, payload: bytes, *, sender: Identity, receiver: PublicIdentity) -> bytes:
+    """The envelope that shows ``header``, signed by ``sender``, whose payload only ``receiver`` reads.
+
+    Raises:
+        InputError: the header names another sender or receiver, or the envelope would be too long.
+    """
+    if (header.sender, header.receiver) != (sender.name, receiver.name):
+        raise InputError("the header names another sender or receiver than the keys given", where=header.sender)
+    head = _head(header)
+    if len(head) + len(payload) + OVERHEAD + _SIGNATURE > MAX_ENVELOPE_BYTES:
+        raise InputError(f"a payload of {len(payload)} bytes does not fit into an envelope", where=header.sender)
+    sealed = hpke_seal(payload, receiver.encapsulation_key, _SEALING + head)
+    body = hashlib.sha256(head)
+    body.update(sealed)
+    return b"".join((head, sealed, sender.sign(_SIGNING, body.digest())))
+
+
+def open_envelope(
+    data: bytes,
+    *,
+    me: Identity,
+    directory: Directory,
+    expected: Expected,
+    now: int,
+    replay: ReplayGuard | None,
+) -> Opened:
+    """Go through the states above, in order.
+
+    Args:
+        data: the bytes as they came.
+        me: who opens.
+        directory: the senders that are trusted to be who they are.
+        expected: what is waited for.
+        now: ms since the epoch by the receiver's clock.
+        replay: remembers accepted nonces; ``None`` only where the caller makes each message count once by
+            another means.
+
+    Raises:
+        EnvelopeRefusedError: with the reason of the first state that does not hold.
+    """
+    head, sealed, signature = _frame(data)
+    header = _parse(head)
+    sender = directory.get(header.sender)
+    digest = _authenticate(data, signature, sender)
+    _expect(header, expected)
+    _check_time(header, now)
+    payload = hpke_open(sealed, me.kem, _SEALING + head)
+    if payload is None:
+        raise EnvelopeRefusedError(
+            Refusal.NOT_SEALED_TO_US, "the payload does not open with our key", where=header.sender
+        )
+    if replay is not None:
+        replay.claim(header.sender, header.nonce, until=header.expires + SKEW_MS, now=now)
+    return Opened(header, payload, digest)
+
+
+def _head(header: Header) -> bytes:
+    """All bytes of an envelope before the sealed part."""
+    fields = encode({name: getattr(header, name) for name in _FIELDS} | {"kind": header.kind.value})
+    return _PREFIX.pack(_MAGIC, header.version, len(fields)) + fields
+
+
+def _frame(data: bytes) -> tuple[bytes, memoryview, bytes]:
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise EnvelopeRefusedError(
+            Refusal.TOO_LARGE, f"{len(data)} bytes are more than the {MAX_ENVELOPE_BYTES} allowed"
+        )
+    if len(data) < _PREFIX.size + OVERHEAD + _SIGNATURE:
+        raise EnvelopeRefusedError(Refusal.MALFORMED, "too short for an envelope")
+    magic, version, length = _PREFIX.unpack_from(data)
+    if magic != _MAGIC:
+        raise EnvelopeRefusedError(Refusal.MALFORMED, "not an envelope")
+    if version != _VERSION:
+        raise EnvelopeRefusedError(
+            Refusal.UNKNOWN_VERSION, f"an envelope of version {version}; version {_VERSION} is known"
+        )
+    start = _PREFIX.size + length
+    if length > _HEADER_LIMIT or start + OVERHEAD + _SIGNATURE > len(data):
+        raise EnvelopeRefusedError(Refusal.MALFORMED, "the header's length does not fit")
+    return data[:start], memoryview(data)[start:-_SIGNATURE], data[-_SIGNATURE:]
+
+
+def _parse(head: bytes) -> Header:
+    try:
+        record = read_record(head[_PREFIX.size :], _FIELDS, limit=_HEADER_LIMIT)
+        if record["suite"] != SUITE_NAME:
+            raise EnvelopeRefusedError(
+                Refusal.UNKNOWN_SUITE, f"the suite {record['suite']!r:.40} is not known", mend="update skerry"
+            )
+        return Header(**{**record, "kind": Kind(record["kind"])})
+    except (InputError, ValueError) as error:
+        raise EnvelopeRefusedError(Refusal.MALFORMED, f"the header cannot be used: {error}") from error
+
+
+def _authenticate(data: bytes, signature: bytes, sender: PublicIdentity) -> bytes:
+    """Check the signature and give the whole envelope's digest, in one pass over its bytes."""
+    body = hashlib.sha256(memoryview(data)[:-_SIGNATURE])
+    verify_signature(sender, _SIGNING, body.digest(), signature)
+    body.update(signature)
+    return body.digest()
+
+
+def _expect(header: Header, expected: Expected) -> None:
+    kinds = " or ".join(sorted(kind.value for kind in expected.kind))
+    checks: tuple[tuple[Refusal, str | int | bytes, str | int | bytes | None], ...] = (
+        (Refusal.NOT_FOR_US, header.receiver, expected.receiver),
+        (Refusal.WRONG_SENDER, header.sender, expected.sender),
+        (Refusal.WRONG_KIND, header.kind.value, None if header.kind in expected.kind else kinds),
+        (Refusal.WRONG_RUN, header.run, expected.run),
+        (Refusal.WRONG_ROUND, header.round, expected.round),
+        (Refusal.WRONG_MODEL, header.model, expected.model),
+        (Refusal.WRONG_REPLY, header.in_reply_to, expected.in_reply_to),
+    )
+    for refusal, got, wanted in checks:
+        if wanted is not None and got != wanted:
+            raise EnvelopeRefusedError(
+                refusal, f"the message says {_show(got)}, awaited is {_show(wanted)}", where=header.sender
+            )
+
+
+def _check_time(header: Header, now: int) -> None:
+    mend = "set the clocks of both sides (NTP)"
+    if now < header.issued - SKEW_MS:
+        early = header.issued - now
+        raise EnvelopeRefusedError(
+            Refusal.NOT_YET_VALID, f"issued {early} ms in the future", where=header.sender, mend=mend
+        )
+    if now >= header.expires + SKEW_MS:
+        late = now - header.expires
+        raise EnvelopeRefusedError(Refusal.EXPIRED, f"expired {late} ms ago", where=header.sender, mend=mend)
+
+
+def _show(value: str | int | bytes) -> str:
+    return value.hex() if isinstance(value, bytes) else repr(value)

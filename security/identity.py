@@ -1,0 +1,260 @@
+"""Who somebody is: one Ed25519 key to sign and one X25519 key to be sealed to, under one name.
+
+An identity's private half lives in one file that nobody else may read. Its public half travels; a
+:class:`Directory` says which public half belongs to which name, and is the only root of trust for messages.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
+from skerry.fsio import write_atomic, write_json
+from skerry.security.refusal import Refusal
+from skerry.security.strict import check_bytes, check_name
+
+__all__ = ["Directory", "Identity", "PublicIdentity", "verify_signature"]
+
+_SCHEMA = 1
+_P = 2**255 - 19
+_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+# y-coordinates of the eight points of small order on edwards25519, with the encodings above p that readers accept:
+# for such a "key" anybody can make signatures that verify (RFC 8032 does not ask verifiers to refuse it).
+_SMALL_ORDER = frozenset({0, 1, _P - 1, _P, _P + 1, _ORDER_8, _P - _ORDER_8})
+
+
+@dataclass(frozen=True)
+class PublicIdentity:
+    """What others know of an identity.
+
+    Guarantee: both keys are usable. A key of small order (signatures that anybody can make, a shared secret that
+    anybody knows) cannot be held by this class.
+
+    Attributes:
+        name: see :func:`~skerry.security.strict.check_name`.
+        signing_key: 32 bytes, Ed25519 (RFC 8032).
+        kem_key: 32 bytes, X25519 (RFC 7748).
+    """
+
+    name: str
+    signing_key: bytes
+    kem_key: bytes
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "an identity's name")
+        check_bytes(self.signing_key, "a signing key", 32)
+        check_bytes(self.kem_key, "a sealing key", 32)
+        y = int.from_bytes(self.signing_key, "little") & (2**255 - 1)
+        try:
+            X25519PrivateKey.generate().exchange(self.encapsulation_key)  # fails on an all-zero secret
+        except ValueError:
+            y = 0
+        if y in _SMALL_ORDER:
+            raise InputError("a public key of small order protects nothing", where=self.name)
+
+    @cached_property
+    def verifying_key(self) -> Ed25519PublicKey:
+        """The signing key as the library's object."""
+        return Ed25519PublicKey.from_public_bytes(self.signing_key)
+
+    @cached_property
+    def encapsulation_key(self) -> X25519PublicKey:
+        """The sealing key as the library's object."""
+        return X25519PublicKey.from_public_bytes(self.kem_key)
+
+    def to_json(self) -> dict[str, str]:
+        """Plain JSON values, keys in hexadecimal."""
+        return {"name": self.name, "signing_key": self.signing_key.hex(), "kem_key": self.kem_key.hex()}
+
+    @staticmethod
+    def from_json(value: object) -> "PublicIdentity":
+        """The identity that :meth:`to_json` described.
+
+        Raises:
+            InputError: other fields, or keys that cannot be used.
+        """
+        if not isinstance(value, dict) or value.keys() != {"name", "signing_key", "kem_key"}:
+            raise InputError("a public identity has exactly the fields name, signing_key and kem_key")
+        return PublicIdentity(value["name"], _unhex(value["signing_key"]), _unhex(value["kem_key"]))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A name with its private keys, which never appear in its ``repr``."""
+
+    name: str
+    signing: Ed25519PrivateKey = field(repr=False)
+    kem: X25519PrivateKey = field(repr=False)
+
+    @staticmethod
+    def generate(name: str) -> "Identity":
+        """Fresh keys from the system's random generator."""
+        check_name(name, "an identity's name")
+        return Identity(name, Ed25519PrivateKey.generate(), X25519PrivateKey.generate())
+
+    @cached_property
+    def public(self) -> PublicIdentity:
+        """The half that others may know."""
+        return PublicIdentity(
+            self.name, self.signing.public_key().public_bytes_raw(), self.kem.public_key().public_bytes_raw()
+        )
+
+    def sign(self, domain: bytes, message: bytes) -> bytes:
+        """Ed25519 signature (64 bytes) over ``len(domain) ‖ domain ‖ message``.
+
+        Args:
+            domain: 1–255 bytes that name the use, so that a signature made for one use never verifies for another.
+            message: what is signed; large messages are hashed by the caller, because Ed25519 reads them twice.
+        """
+        return self.signing.sign(_separated(domain, message))
+
+    def save(self, path: Path) -> None:
+        """Write the private keys, readable by the owner alone, atomically."""
+        secret = {
+            "schema": _SCHEMA,
+            "name": self.name,
+            "signing": self.signing.private_bytes_raw().hex(),
+            "kem": self.kem.private_bytes_raw().hex(),
+        }
+        write_atomic(path, json.dumps(secret).encode() + b"\n", mode=0o600)
+
+    @staticmethod
+    def load(path: Path) -> "Identity":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: no such file, or not a key file.
+            RefusedError: others than the owner may read or change the file (``open_key_file``).
+        """
+        try:
+            with path.open("rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                text = file.read(4096)
+        except FileNotFoundError as error:
+            raise InputError("there is no key file", where=str(path)) from error
+        if mode & 0o077:
+            raise RefusedError(
+                "open_key_file",
+                f"the key file has permissions {mode:04o}; others than its owner may use it",
+                where=str(path),
+                mend="if nobody can have read it: chmod 600; otherwise make new keys",
+            )
+        try:
+            value = json.loads(text)
+            if value["schema"] != _SCHEMA:
+                raise ValueError("another schema")
+            check_name(value["name"], "an identity's name")
+            return Identity(
+                value["name"],
+                Ed25519PrivateKey.from_private_bytes(bytes.fromhex(value["signing"])),
+                X25519PrivateKey.from_private_bytes(bytes.fromhex(value["kem"])),
+            )
+        except (ValueError, KeyError, TypeError, InputError):
+            # no "from": the cause's message could quote the file
+            raise InputError("the file is not a key file", where=str(path), mend="make new keys") from None
+
+
+def verify_signature(public: PublicIdentity, domain: bytes, message: bytes, signature: bytes) -> None:
+    """Return when ``public`` signed ``message`` for ``domain`` (see :meth:`Identity.sign`).
+
+    Raises:
+        EnvelopeRefusedError: it did not (``not_authentic``).
+    """
+    try:
+        public.verifying_key.verify(signature, _separated(domain, message))
+    except InvalidSignature:
+        raise EnvelopeRefusedError(
+            Refusal.NOT_AUTHENTIC, "the signature does not hold under the sender's key", where=public.name
+        ) from None
+
+
+class Directory:
+    """Which keys belong to which name.
+
+    A name's keys never change silently: adding other keys for a known name is an error.
+
+    Raises:
+        InputError: an identity is entered under another name than its own.
+    """
+
+    def __init__(self, identities: Mapping[str, PublicIdentity] = MappingProxyType({})) -> None:
+        self._known = dict(identities)
+        for name, identity in self._known.items():
+            if name != identity.name:
+                raise InputError(f"the identity of {identity.name!r} is entered as {name!r}", where=name)
+
+    def add(self, identity: PublicIdentity) -> None:
+        """Enter an identity; the same one twice is fine.
+
+        Raises:
+            InputError: the name is known with other keys.
+        """
+        if self._known.setdefault(identity.name, identity) != identity:
+            raise InputError("the name is known with other keys", where=identity.name)
+
+    def get(self, name: str) -> PublicIdentity:
+        """The identity of that name.
+
+        Raises:
+            EnvelopeRefusedError: nobody is known by it (``unknown_sender``).
+        """
+        try:
+            return self._known[name]
+        except KeyError:
+            raise EnvelopeRefusedError(
+                Refusal.UNKNOWN_SENDER, "nobody of this name is known", where=name, mend="enrol the device first"
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __iter__(self) -> Iterator[PublicIdentity]:
+        return iter(sorted(self._known.values(), key=lambda identity: identity.name))
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def save(self, path: Path) -> None:
+        """Write readable JSON, sorted by name, atomically."""
+        write_json(path, {"schema": _SCHEMA, "identities": [identity.to_json() for identity in self]})
+
+    @staticmethod
+    def load(path: Path) -> "Directory":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: no such file, or not a directory of identities.
+        """
+        directory = Directory()
+        try:
+            value: Any = json.loads(path.read_bytes())
+            if value["schema"] != _SCHEMA:
+                raise ValueError("another schema")
+            for item in value["identities"]:
+                directory.add(PublicIdentity.from_json(item))
+        except FileNotFoundError as error:
+            raise InputError("there is no directory of identities", where=str(path)) from error
+        except (ValueError, KeyError, TypeError, InputError) as error:
+            raise InputError(f"not a directory of identities: {error}", where=str(path)) from error
+        return directory
+
+
+def _separated(domain: bytes, message: bytes) -> bytes:
+    return len(domain).to_bytes(1, "big") + domain + message
+
+
+def _unhex(text: object) -> bytes:
+    try:
+        return bytes.fromhex(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InputError("a key must be hexadecimal text") from error

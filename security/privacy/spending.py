@@ -1,0 +1,166 @@
+"""What a ledger promises and what its entries add up to."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from skerry.errors import InputError, LedgerCorruptError
+from skerry.security.privacy.accounting import ORDERS, GaussianEvent, Rdp, epsilon_from_rdp, rdp
+from skerry.security.privacy.chain import Entry
+
+__all__ = ["Account", "Policy", "Scope", "Spending", "debit_body", "policy_body", "replay"]
+
+Scope = Literal["device", "population"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The promise that a ledger keeps: (ε, δ)-DP of every ``unit`` under ``relation``, over the ledger's whole life.
+
+    Attributes:
+        unit: what is protected, ``"example"`` or ``"device"``; ``"none"`` promises nothing: ε and δ have no meaning.
+        relation: which data sets are neighbours.
+        epsilon: the budget.
+        delta: the δ at which it holds.
+        accountant: the figure that is held against the budget.
+        simulated: the noise comes from a seed that others know: the entries are those of a real run, the
+            protection is not.
+
+    Raises:
+        InputError: another relation or accountant, or ε or δ out of range.
+    """
+
+    unit: str
+    relation: str = "add/remove"
+    epsilon: float
+    delta: float
+    accountant: str = "rdp"
+    simulated: bool
+
+    def __post_init__(self) -> None:
+        if (self.relation, self.accountant) != ("add/remove", "rdp"):
+            raise InputError(
+                f"a ledger accounts by rdp under add/remove, not by {self.accountant} under {self.relation}"
+            )
+        if not (0 < self.epsilon < math.inf and 0 < self.delta < 1):
+            raise InputError(f"a policy needs 0 < ε < ∞ and 0 < δ < 1, got ε = {self.epsilon}, δ = {self.delta}")
+
+
+class Spending:
+    """The sum of all debits."""
+
+    def __init__(self) -> None:
+        self._curves: dict[tuple[float, float], tuple[Rdp, int]] = {}
+        self._rounds: set[tuple[str, int]] = set()
+        self.unprotected = 0
+        """Debits of something that left without noise."""
+
+    def add(self, run: str, round_: int, event: GaussianEvent | None) -> bool:
+        """Count one debit; False when that round was counted before (it is counted again)."""
+        new = (run, round_) not in self._rounds
+        self._rounds.add((run, round_))
+        if event is None:
+            self.unprotected += 1
+        else:
+            curve, steps = self._curve(event)
+            self._curves[event.noise_multiplier, event.sampling_rate] = curve, steps + event.steps
+        return new
+
+    def has(self, run: str, round_: int) -> bool:
+        """Whether that round was counted."""
+        return (run, round_) in self._rounds
+
+    def rdp(self, extra: GaussianEvent | None = None) -> Rdp:
+        """RDP at :data:`~skerry.security.privacy.accounting.ORDERS`, with ``extra`` on top."""
+        total = np.zeros(len(ORDERS))
+        for curve, steps in self._curves.values():
+            total += steps * curve
+        if extra is not None:
+            total += extra.steps * self._curve(extra)[0]
+        return total
+
+    def epsilon(self, delta: float, extra: GaussianEvent | None = None) -> float:
+        """ε at δ by RDP; infinite once something left without noise."""
+        return math.inf if self.unprotected else epsilon_from_rdp(self.rdp(extra), delta)[0]
+
+    def events(self) -> list[GaussianEvent]:
+        """The releases, one event for each (σ, rate)."""
+        return [GaussianEvent(sigma, rate, steps) for (sigma, rate), (_, steps) in self._curves.items()]
+
+    def _curve(self, event: GaussianEvent) -> tuple[Rdp, int]:
+        known = self._curves.get((event.noise_multiplier, event.sampling_rate))
+        return known or (rdp(GaussianEvent(event.noise_multiplier, event.sampling_rate)), 0)
+
+
+@dataclass
+class Account:
+    """A ledger's content: whose it is, what it promises, what was spent, and what an auditor must hear of."""
+
+    scope: Scope
+    subject: str
+    policy: Policy
+    spending: Spending
+    last: Entry
+    problems: list[str]
+
+
+def replay(entries: Iterable[Entry], *, expected_head: str | None = None) -> Account:
+    """Go through a verified chain from its policy on.
+
+    Raises:
+        LedgerCorruptError: no policy at the start, an entry that this program does not write, or the expected
+            head is not in the chain.
+    """
+    account: Account | None = None
+    expected_seen = expected_head is None
+    for entry in entries:
+        expected_seen = expected_seen or entry.hash == expected_head
+        try:
+            if account is None:
+                account = _opening(entry)
+            elif entry.kind == "debit":
+                _count(account, entry)
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            raise LedgerCorruptError(
+                "unknown_entry", f"ledger entry {entry.seq} is not one that this program writes: {error}"
+            ) from error
+        account.last = entry
+    if account is None:
+        raise LedgerCorruptError("empty", "the ledger has no entries: its policy is missing")
+    if not expected_seen:
+        raise LedgerCorruptError(
+            "cut_or_replaced",
+            f"the ledger does not contain the head {str(expected_head)[:16]}… that was seen before",
+            mend="entries were cut off at its end, or it is another ledger: restore it from a copy",
+        )
+    if account.policy.unit != "none" and account.spending.epsilon(account.policy.delta) > account.policy.epsilon:
+        account.problems.append("more was spent than the policy allows")
+    return account
+
+
+def policy_body(scope: Scope, subject: str, policy: Policy) -> dict[str, Any]:
+    """The first entry's body."""
+    return {"scope": scope, "subject": subject, **vars(policy)}
+
+
+def debit_body(run: str, round_: int, event: GaussianEvent | None, nonce: str) -> dict[str, Any]:
+    """A debit's body."""
+    return {"run": run, "round": round_, "nonce": nonce, "event": None if event is None else dict(vars(event))}
+
+
+def _opening(entry: Entry) -> Account:
+    if entry.kind != "policy":
+        raise ValueError("the first entry must be the policy")
+    body = dict(entry.body)
+    return Account(body.pop("scope"), body.pop("subject"), Policy(**body), Spending(), entry, [])
+
+
+def _count(account: Account, entry: Entry) -> None:
+    run, round_, event = entry.body["run"], entry.body["round"], entry.body["event"]
+    if not account.spending.add(run, round_, None if event is None else GaussianEvent(**event)):
+        account.problems.append(f"entry {entry.seq}: run {run}, round {round_} was debited before")
+    if event is None and account.policy.unit != "none":
+        account.problems.append(f"entry {entry.seq}: a release without noise, though the policy protects")

@@ -1,0 +1,259 @@
+"""The policy of the screen: who is dropped, who is kept, who is put into quarantine, and that it can be resumed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from skerry.errors import InputError, ScenarioError
+from skerry.records import Action, Reason, Verdict
+from skerry.security.anomaly import ScreenContext, Screener, describe_fault
+
+INF = float("inf")
+ALL = ("finite", "shape", "fresh", "norm", "cosine")
+
+
+def names(n: int) -> list[str]:
+    return [f"device-{i:02d}" for i in range(n)]
+
+
+def rows(n: int = 11, d: int = 400, seed: int = 0) -> np.ndarray:
+    """A common signal of norm 10 and unit noise."""
+    return (0.5 + np.random.default_rng(seed).standard_normal((n, d))).astype(np.float32)
+
+
+def out(verdicts: list[Verdict]) -> list[str]:
+    return [verdict.device for verdict in verdicts if verdict.action is not Action.ACCEPT]
+
+
+def context(number: int = 1, noise: float = 1.0, bound: float = 12.0) -> ScreenContext:
+    return ScreenContext(number, noise, bound)
+
+
+def test_honest_updates_are_accepted_with_their_figures() -> None:
+    verdicts = Screener(ALL, tolerate=2).screen(rows(), names(11), context())
+    assert out(verdicts) == []
+    assert [verdict.device for verdict in verdicts] == names(11)
+    assert [score.detector for score in verdicts[0].scores] == ["norm", "cosine", "cosine_history"]
+    assert all(score.sentence.endswith(".") for verdict in verdicts for score in verdict.scores)
+    assert all(verdict.round == 1 and verdict.reasons == () for verdict in verdicts)
+
+
+def test_a_row_that_is_not_finite_is_dropped_even_when_nothing_is_screened_for() -> None:
+    deltas = rows()
+    deltas[3, 7] = np.nan
+    deltas[5] = np.inf
+    verdicts = Screener([], tolerate=0).screen(deltas, names(11), context())
+    assert out(verdicts) == ["device-03", "device-05"]
+    assert verdicts[3].reasons == (Reason.NOT_FINITE,)
+    assert verdicts[3].scores[0].sentence == "1 of 400 numbers are NaN or infinite."
+
+
+def test_a_round_of_bad_replies_only_is_judged_too() -> None:
+    screener = Screener(ALL, tolerate=2)
+    assert screener.screen(np.empty((0, 4), np.float32), [], context()) == []
+    verdicts = screener.screen(np.full((3, 4), np.nan, np.float32), names(3), context())
+    assert out(verdicts) == names(3)
+
+
+def test_three_drops_put_a_device_into_quarantine_and_it_stays_there() -> None:
+    screener = Screener(ALL, tolerate=1, patience=3)
+    actions = []
+    for number in range(1, 6):
+        deltas = rows(seed=number)
+        if number <= 3:
+            deltas[4] *= -4
+        verdict = screener.screen(deltas, names(11), context(number))[4]
+        actions.append(verdict.action)
+    assert actions == [Action.DROP, Action.DROP, Action.QUARANTINE, Action.QUARANTINE, Action.QUARANTINE]
+    assert screener.quarantined == {"device-04"}
+    assert verdict.reasons == (Reason.QUARANTINED,)
+    assert verdict.scores[0].sentence == "In quarantine since round 3."
+
+
+def test_drops_count_over_the_run_not_in_a_row() -> None:
+    screener = Screener(ALL, tolerate=1, patience=2)
+    for number, hostile in enumerate([True, False, False, True], start=1):
+        deltas = rows(seed=number)
+        if hostile:
+            deltas[4] *= -4
+        screener.screen(deltas, names(11), context(number))
+    assert screener.quarantined == {"device-04"}
+
+
+def test_a_breach_of_public_limits_is_dropped_whatever_the_tolerance() -> None:
+    deltas = rows()
+    deltas[:5] *= -4
+    verdicts = Screener(["norm"], tolerate=0).screen(deltas, names(11), context())
+    assert out(verdicts) == names(5)
+    assert all(verdict.reasons == (Reason.NORM,) for verdict in verdicts[:5])
+
+
+def test_when_most_updates_breach_the_limits_are_doubted_and_only_real_outliers_fall() -> None:
+    """A wrong noise_std or signal_bound must not empty the cohort: at most ``tolerate`` far-out rows are dropped."""
+    deltas = rows()
+    deltas[[2, 7]] *= 6
+    for wrong in (context(noise=0.4, bound=1.0), context(noise=3.0, bound=1.0)):
+        verdicts = Screener(["norm"], tolerate=2).screen(deltas, names(11), wrong)
+        assert out(verdicts) == ["device-02", "device-07"]
+        assert "the limits are in doubt" in verdicts[0].scores[-1].sentence
+
+
+def test_comparisons_drop_at_most_the_tolerated_number_farthest_out_first() -> None:
+    deltas = rows()
+    deltas[1] *= 5
+    deltas[2] *= 9
+    deltas[3] *= 7
+    for tolerate, expected in ((0, []), (1, [2]), (2, [2, 3]), (3, [1, 2, 3])):
+        verdicts = Screener(["norm"], tolerate=tolerate).screen(deltas, names(11), context(noise=0.0, bound=INF))
+        assert out(verdicts) == [f"device-{i:02d}" for i in expected]
+    kept = Screener(["norm"], tolerate=1).screen(deltas, names(11), context(noise=0.0, bound=INF))[3]
+    assert kept.action is Action.ACCEPT
+    assert kept.reasons == ()
+    assert kept.scores[-1].sentence.startswith("Flagged, but kept: defence.tolerate = 1")
+
+
+def test_when_the_tolerated_devices_are_in_quarantine_no_comparison_can_cost_another_its_place() -> None:
+    screener = Screener(["norm"], tolerate=1, patience=1)
+    deltas = rows()
+    deltas[1] *= 9
+    screener.screen(deltas, names(11), context(1, 0.0, INF))
+    assert screener.quarantined == {"device-01"}
+    deltas = rows(seed=1)
+    deltas[6] *= 9
+    rest = [i for i in range(11) if i != 1]
+    verdicts = screener.screen(deltas[rest], [names(11)[i] for i in rest], context(2, 0.0, INF))
+    assert out(verdicts) == []
+
+
+def test_a_device_rejected_before_the_matrix_counts_against_the_tolerance() -> None:
+    screener = Screener(["norm"], tolerate=1)
+    score = describe_fault(b"", 400)
+    verdict = screener.reject("device-20", Reason.SHAPE, context(1, 0.0, INF), score)
+    assert (verdict.action, verdict.reasons, verdict.scores) == (Action.DROP, (Reason.SHAPE,), (score,))
+    deltas = rows()
+    deltas[6] *= 9
+    assert out(screener.screen(deltas, names(11), context(1, 0.0, INF))) == []
+    assert out(screener.screen(deltas, names(11), context(2, 0.0, INF))) == ["device-06"]
+
+
+def test_rejected_replies_lead_to_quarantine_but_only_for_faults_of_the_update() -> None:
+    screener = Screener(ALL, tolerate=1, patience=2)
+    screener.reject("device-03", Reason.NOT_FINITE, context(1))
+    assert screener.reject("device-03", Reason.NOT_FINITE, context(2)).action is Action.QUARANTINE
+    assert screener.reject("device-03", Reason.SHAPE, context(3)).reasons == (Reason.QUARANTINED,)
+    for reason in (Reason.NOT_AUTHENTIC, Reason.REPLAYED, Reason.STALE, Reason.NO_REPLY):
+        with pytest.raises(InputError):
+            screener.reject("device-04", reason, context(1))
+
+
+@pytest.mark.parametrize(("n", "tolerate", "dropped"), [(4, 1, True), (5, 2, False), (6, 2, True), (3, 1, False)])
+def test_comparisons_need_an_honest_majority_among_the_others(n: int, tolerate: int, dropped: bool) -> None:
+    deltas = rows(n)
+    deltas[0] *= 20
+    verdicts = Screener(["norm"], tolerate=tolerate).screen(deltas, names(n), context(noise=0.0, bound=INF))
+    assert (out(verdicts) == ["device-00"]) is dropped
+
+
+def test_what_norm_flags_is_no_reference_for_cosine() -> None:
+    """Five huge rows would turn the median of eleven; they are out before directions are compared."""
+    deltas = rows()
+    deltas[:5] *= -100
+    verdicts = Screener(ALL, tolerate=5).screen(deltas, names(11), context())
+    assert out(verdicts) == names(5)
+    for verdict in verdicts[5:]:
+        assert verdict.scores[1].value > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_the_rows_has_no_influence(seed: int) -> None:
+    deltas = rows()
+    deltas[2] *= -4
+    deltas[5] = np.nan
+    deltas[8] *= -1
+    order = np.random.default_rng(seed).permutation(11)
+    straight, shuffled = Screener(ALL, tolerate=2), Screener(ALL, tolerate=2)
+    for number in range(1, 4):
+        expected = straight.screen(deltas, names(11), context(number))
+        found = shuffled.screen(deltas[order], [names(11)[i] for i in order], context(number))
+        assert [verdict.device for verdict in found] == [names(11)[i] for i in order]
+        assert {v.device: v.to_json() for v in found} == {v.device: v.to_json() for v in expected}
+    assert straight.state() == shuffled.state()
+
+
+def test_equally_suspicious_devices_fall_in_the_order_of_their_names() -> None:
+    deltas = rows()
+    deltas[7] = deltas[3] = 9 * deltas[3]
+    verdicts = Screener(["norm"], tolerate=1).screen(deltas, names(11), context(noise=0.0, bound=INF))
+    assert out(verdicts) == ["device-03"]
+
+
+def test_inputs_are_not_changed() -> None:
+    deltas = rows()
+    deltas[2] = np.inf
+    before = deltas.copy()
+    deltas.flags.writeable = False
+    Screener(ALL, tolerate=2).screen(deltas, names(11), context())
+    np.testing.assert_array_equal(deltas, before)
+
+
+def test_a_resumed_screen_gives_the_verdicts_of_an_uninterrupted_one() -> None:
+    def attacked(number: int) -> np.ndarray:
+        deltas = rows(seed=number)
+        deltas[4] *= -4
+        deltas[8] *= -1
+        return deltas
+
+    whole, first = Screener(ALL, tolerate=2), Screener(ALL, tolerate=2)
+    second = Screener(ALL, tolerate=2)
+    for number in range(1, 9):
+        expected = whole.screen(attacked(number), names(11), context(number))
+        if number == 3:
+            second.restore(json.loads(json.dumps(first.state())))
+        part = first if number < 3 else second
+        assert part.screen(attacked(number), names(11), context(number)) == expected
+    assert second.state() == whole.state()
+    assert second.quarantined == whole.quarantined == {"device-04", "device-08"}
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    state = Screener(ALL, tolerate=2).state()
+    with pytest.raises(InputError, match="does not fit"):
+        Screener(["norm"], tolerate=2).restore(state)
+    with pytest.raises(InputError, match="does not fit"):
+        Screener(ALL, tolerate=2).restore({**state, "schema": 2})
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ScenarioError):
+        Screener(["norms"], tolerate=2)
+    with pytest.raises(InputError):
+        Screener(ALL, tolerate=-1)
+    with pytest.raises(InputError):
+        Screener(ALL, tolerate=1, patience=0)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "devices", "bad"),
+    [
+        (rows(3), names(2), context()),
+        (rows(3).astype(np.float64), names(3), context()),
+        (rows(3)[0], names(3), context()),
+        (rows(3), ["a", "b", "a"], context()),
+        (rows(3), names(3), context(noise=-1.0)),
+        (rows(3), names(3), context(noise=INF)),
+        (rows(3), names(3), context(bound=-1.0)),
+        (rows(3), names(3), context(bound=float("nan"))),
+        (rows(3), names(3), ScreenContext(1, 1.0, 1.0, steps=0)),
+    ],
+)
+def test_rows_names_and_context_must_fit(deltas: np.ndarray, devices: list[str], bad: ScreenContext) -> None:
+    with pytest.raises(InputError):
+        Screener(ALL, tolerate=1).screen(deltas, devices, bad)
+
+
+def test_verdicts_are_json() -> None:
+    deltas = rows()
+    deltas[2] *= -4
+    for verdict in Screener(ALL, tolerate=2).screen(deltas, names(11), context(bound=INF)):
+        json.dumps(verdict.to_json(), allow_nan=False)
