@@ -1,0 +1,81 @@
+"""The Flower ``ClientApp``: the same object in-process, on Ray, and under a SuperNode.
+
+It only carries bytes between Flower's messages and :mod:`skerry.device.participation`; Flower is the mailbox, never
+the authority. A node finds the devices it stands for in one of two ways: its node configuration names a device's
+home (``skerry-home``), or, in a simulation that Flower started by itself, the coordinator left a pointer from
+Flower's run id to the run folder, and the node takes its share of the simulated fleet.
+"""
+
+import json
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from skerry.clock import system_clock
+from skerry.device.participation import answer_challenge, participate
+from skerry.device.worker import process_worker
+from skerry.errors import InputError
+from skerry.fsio import home
+
+__all__ = ["RECORD", "app", "fleet_homes", "pointer"]
+
+RECORD = "skerry"
+
+app = ClientApp()
+
+
+def pointer(flwr_run: int) -> Path:
+    """Where the coordinator of a simulation writes which run folder belongs to Flower's run id."""
+    return home() / "flwr-runs" / str(flwr_run)
+
+
+def fleet_homes(run: Path) -> list[Path]:
+    """The homes of a simulated fleet, sorted by device name."""
+    return sorted(p.parent for p in (run / "fleet").glob("*/device.json"))
+
+
+@app.query("identify")
+def identify(message: Message, context: Context) -> Message:
+    """Answer the coordinator's challenge for each device that lives at this node."""
+    challenge, signature = _bytes(message, "challenge"), _bytes(message, "signature")
+    answers = [
+        answer_challenge(challenge, signature, process_worker().resident(path), now=system_clock())
+        for path in _homes(context)
+    ]
+    return Message(RecordDict({RECORD: ConfigRecord({"envelopes": answers})}), reply_to=message)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Follow the instruction for one device."""
+    name = message.content.config_records[RECORD].get("device")
+    path = next((p for p in _homes(context) if p.name == name), None)
+    if path is None:
+        raise InputError("the device asked for does not live at this node")
+    worker = process_worker()
+    answer = participate(_bytes(message, "envelope"), worker.resident(path), worker, system_clock)
+    return Message(RecordDict({RECORD: ConfigRecord({"envelope": answer})}), reply_to=message)
+
+
+def _bytes(message: Message, field: str) -> bytes:
+    record = message.content.get(RECORD)
+    value = record.get(field) if isinstance(record, ConfigRecord) else None
+    if not isinstance(value, bytes):
+        raise InputError(f"the message has no bytes named {field!r}")
+    return value
+
+
+def _homes(context: Context) -> list[Path]:
+    named = context.node_config.get("skerry-home")
+    if isinstance(named, str) and named:
+        return [Path(named)]
+    left = pointer(context.run_id)
+    if not left.is_file():
+        raise InputError(
+            "this node stands for no device",
+            mend="give it --node-config 'skerry-home=\"<folder>\"', or start the simulation's coordinator first",
+        )
+    homes = fleet_homes(Path(json.loads(left.read_text(encoding="utf-8"))["run"]))
+    share, of = int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
+    return homes[share::of]

@@ -1,0 +1,168 @@
+"""Making a base model, on the server, from published weights and public data only.
+
+1. *network*: published weights, norms folded, traced to a graph, written as float32 ONNX;
+2. *quantize*: int8, calibrated on public pictures;
+3. *features*: of the public pictures, through the network that devices will run;
+4. *whiten*: a PCA of those features;
+5. *head*: logistic regression on the whitened public features, its weight decay chosen on a public validation part.
+
+No private example takes part in any step, so none of them spends privacy.
+"""
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+from skerry.canonical import digest, sha256_hex
+from skerry.config import ModelConfig
+from skerry.device.basemodel import HEAD, MANIFEST, BaseModel, model_store
+from skerry.device.runtime import OnnxModel
+from skerry.device.tasks.task import Task
+from skerry.device.training.public_head import fit_public_head
+from skerry.errors import MissingDependencyError, RefusedError
+from skerry.fsio import write_atomic
+from skerry.records import Examples, Float32Array
+
+__all__ = ["BUILD", "build_base", "export_networks"]
+
+BUILD = 1
+"""Raised whenever a change of this code changes what is built."""
+BIAS = 0.3
+CALIBRATION_PICTURES = 128
+
+Progress = Callable[[str], None]
+
+
+def build_base(
+    model: ModelConfig, task: Task, progress: Progress = lambda _: None, store: Path | None = None
+) -> BaseModel:
+    """Build the base of this configuration on the task's public data, or find the one built before.
+
+    Args:
+        model: architecture, input size, bits and PCA components.
+        task: gives public data, classes and the input transform.
+        progress: is told each stage's name.
+        store: where base models lie; None for the default.
+
+    Raises:
+        MissingDependencyError: torch, onnx or the weights package is not installed.
+        ScenarioError: the architecture is not declared.
+    """
+    from skerry.device.models import architecture
+    from skerry.device.models.weights import weights_file
+
+    store = store or model_store()
+    declared = architecture(model.architecture)
+    progress("reading public data")
+    public = task.public_data()
+    facts: dict[str, Any] = {
+        "schema": 1,
+        "build": BUILD,
+        "architecture": declared.name,
+        "weights": sha256_hex(weights_file(declared.name).read_bytes()),
+        "input_size": model.input_size,
+        "bits": model.bits,
+        "components": model.components,
+        "classes": list(task.classes),
+        "public": sha256_hex(np.ascontiguousarray(public.x).tobytes() + public.y.tobytes()),
+        "bias": BIAS,
+    }
+    pointer = store / "index" / digest(facts)
+    found = _known(pointer, store)
+    if found is not None:
+        return found
+    temporary = store / f".building-{secrets.token_hex(4)}"
+    temporary.mkdir(parents=True)
+    try:
+        base = _build(facts, model, task, public, temporary, progress)
+        final = store / base
+        if not final.exists():
+            temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    write_atomic(pointer, base.encode())
+    return BaseModel.load(base, store)
+
+
+def export_networks(name: str, size: int, calibration: Float32Array, out: Path, *, classifier: bool) -> None:
+    """Write ``base.fp32.onnx`` and ``base.int8.onnx`` of an architecture.
+
+    Args:
+        name: a declared architecture.
+        size: input pixels, square.
+        calibration: ``(n, 3, size, size)`` transformed public pictures.
+        out: an existing folder.
+        classifier: end with the published classifier instead of pooled features.
+    """
+    try:
+        import torch
+
+        from skerry.device.compression.onnx_export import to_onnx
+        from skerry.device.compression.quantize import quantize
+        from skerry.device.compression.trace import trace
+        from skerry.device.models import architecture
+        from skerry.device.models.folding import fold_norms
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"building a base model needs {error.name}", where=name, mend="pip install 'skerry[train]'"
+        ) from error
+    torch.set_num_threads(1)
+    graph = trace(fold_norms(architecture(name).load(size, classifier)), size)
+    write_atomic(out / "base.fp32.onnx", to_onnx(graph).SerializeToString(), durable=False)
+    quantized = to_onnx(graph, quantize(graph, calibration))
+    write_atomic(out / "base.int8.onnx", quantized.SerializeToString(), durable=False)
+
+
+def spread(count: int, of: int) -> npt.NDArray[np.int64]:
+    """``count`` indices spread evenly over ``of`` examples: public data may be sorted by class."""
+    return np.unique(np.linspace(0, of - 1, min(count, of)).round().astype(np.int64))
+
+
+def _known(pointer: Path, store: Path) -> BaseModel | None:
+    try:
+        return BaseModel.load(pointer.read_text(encoding="utf-8"), store)
+    except (OSError, RefusedError):
+        return None  # never built, or damaged: build it
+
+
+def _build(
+    facts: dict[str, Any], model: ModelConfig, task: Task, public: Examples, out: Path, progress: Progress
+) -> str:
+    progress("exporting and quantizing")
+    chosen = spread(CALIBRATION_PICTURES, len(public))
+    export_networks(facts["architecture"], model.input_size, task.transform(public.x[chosen]), out, classifier=False)
+    progress("features of public data")
+    network = OnnxModel(out / ("base.int8.onnx" if model.bits == 8 else "base.fp32.onnx"))
+    pooled = np.concatenate(
+        [network.run(task.transform(public.x[i : i + 64])) for i in range(0, len(public), 64)]
+    )
+    progress("whitening and first head")
+    mean, projection = _pca(pooled, model.components)
+    inputs = np.c_[(pooled - mean) @ projection, np.full(len(pooled), BIAS, np.float32)]
+    initial = fit_public_head(inputs, public.y, len(task.classes))
+    tensors = {"mean": mean, "projection": projection, "initial": initial}
+    write_atomic(out / HEAD, save(tensors), durable=False)
+    files = {path.name: sha256_hex(path.read_bytes()) for path in sorted(out.iterdir())}
+    manifest = json.dumps({**facts, "files": files}, sort_keys=True, indent=1).encode()
+    write_atomic(out / MANIFEST, manifest, durable=False)
+    return sha256_hex(manifest)
+
+
+def _pca(pooled: Float32Array, components: int) -> tuple[Float32Array, Float32Array]:
+    """Mean ``(f,)`` and whitening projection ``(f, k)`` of standardised features; rows come out with length about 1."""
+    mean = pooled.mean(0, dtype=np.float64)
+    spread_ = pooled.std(0, dtype=np.float64) + 1e-3
+    standard = (pooled - mean) / spread_
+    values, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
+    k = min(components, int((values > 1e-6 * values[-1]).sum()))
+    values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
+    vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(k)])  # the sign of an eigenvector is free: fix it
+    projection = vectors / np.sqrt(values) / np.sqrt(k) / spread_[:, None]
+    return mean.astype(np.float32), projection.astype(np.float32)

@@ -1,0 +1,148 @@
+"""The frozen base of ``head`` mode: an int8 network and a whitening, in one folder named by its digest; no torch.
+
+::
+
+    <store>/<digest>/
+        base.json           what it is, and the SHA-256 of every file below; its own SHA-256 is the digest
+        base.int8.onnx      picture (n, 3, size, size) float32 -> pooled features
+        base.fp32.onnx      the same in float32; a device does not need it
+        head.safetensors    mean (f,), projection (f, k), initial (classes, k + 1)
+
+A device loads a base by the digest that its signed instruction names, and every file is checked against it.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load
+
+from skerry.canonical import sha256_hex
+from skerry.device.runtime import OnnxModel
+from skerry.errors import InputError, RefusedError
+from skerry.fsio import home
+from skerry.records import Float32Array
+
+__all__ = ["BaseModel", "model_store"]
+
+MANIFEST = "base.json"
+HEAD = "head.safetensors"
+
+
+def model_store() -> Path:
+    """Where base models lie on this machine."""
+    return home() / "models"
+
+
+class BaseModel:
+    """A base that was checked against its digest.
+
+    Attributes:
+        path: its folder.
+        digest: SHA-256 of ``base.json``, hexadecimal.
+        facts: the content of ``base.json``.
+    """
+
+    def __init__(self, path: Path, digest: str, facts: Mapping[str, Any]) -> None:
+        self.path = path
+        self.digest = digest
+        self.facts = facts
+        tensors = load(self._read(HEAD))
+        self._mean: Float32Array = tensors["mean"]
+        self._projection: Float32Array = tensors["projection"]
+        self.initial: Float32Array = tensors["initial"].ravel()
+
+    @staticmethod
+    def load(digest: str, store: Path | None = None) -> "BaseModel":
+        """The base of that digest from the store.
+
+        Raises:
+            InputError: it is not on this machine.
+            RefusedError: a file does not have the digest that ``base.json`` or the caller names (``wrong_model``).
+        """
+        path = (store or model_store()) / digest
+        try:
+            manifest = (path / MANIFEST).read_bytes()
+        except OSError as error:
+            raise InputError(
+                "this base model is not on this machine", where=str(path), mend="build it, or fetch its release"
+            ) from error
+        if sha256_hex(manifest) != digest:
+            raise RefusedError("wrong_model", "the base model was altered", where=str(path / MANIFEST), mend=_REBUILD)
+        return BaseModel(path, digest, json.loads(manifest))
+
+    @property
+    def bits(self) -> int:
+        """Bits per weight of the network that devices run: 8 or 32."""
+        return int(self.facts["bits"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.facts["classes"])
+
+    @property
+    def width(self) -> int:
+        """Numbers per example that the head sees: PCA components and the constant."""
+        return self._projection.shape[1] + 1
+
+    @property
+    def mean(self) -> Float32Array:
+        """``(f,)``: subtracted from pooled features."""
+        return self._mean
+
+    @property
+    def projection(self) -> Float32Array:
+        """``(f, k)``: whitening by a PCA of public features, scaled so that a typical row has length one."""
+        return self._projection
+
+    @property
+    def bias(self) -> float:
+        """The constant that stands for the bias in each example's features."""
+        return float(self.facts["bias"])
+
+    def file(self, bits: int) -> Path:
+        """The network in int8 or float32, after a check of its digest."""
+        name = f"base.{_NAMES[bits]}.onnx"
+        self._read(name)
+        return self.path / name
+
+    def features(self, x: Float32Array) -> Float32Array:
+        """``(n, 3, size, size)`` transformed pictures to ``(n, width)`` float32 through the deployed network.
+
+        Each row depends on its own picture alone, to the last bit.
+        """
+        return self._whiten(self._deployed.run(x))
+
+    def float_features(self, x: Float32Array) -> Float32Array:
+        """The same through the float32 network: what quantization is compared with."""
+        return self._whiten(self._floating.run(x))
+
+    @cached_property
+    def _deployed(self) -> OnnxModel:
+        return OnnxModel(self.file(self.bits))
+
+    @cached_property
+    def _floating(self) -> OnnxModel:
+        return OnnxModel(self.file(32))
+
+    def _whiten(self, pooled: Float32Array) -> Float32Array:
+        rows = np.full((len(pooled), self.width), self.bias, np.float32)
+        centred = np.empty_like(self._mean)
+        for row, values in zip(rows, pooled, strict=True):  # one by one: a product of all would mix their last bits
+            np.subtract(values, self._mean, out=centred)
+            row[:-1] = centred @ self._projection
+        return rows
+
+    def _read(self, name: str) -> bytes:
+        data = (self.path / name).read_bytes()
+        if sha256_hex(data) != self.facts["files"][name]:
+            raise RefusedError("wrong_model", "the base model was altered", where=str(self.path / name), mend=_REBUILD)
+        return data
+
+
+_NAMES = {8: "int8", 32: "fp32"}
+_REBUILD = "delete the folder and build the base model again"

@@ -1,0 +1,142 @@
+"""From a graph to an ONNX model: the float32 one, and int8 with quantize/dequantize pairs (QDQ).
+
+The int8 model states *what* is computed (int8 weights per output channel, uint8 activations per tensor); onnxruntime
+fuses each pair of QDQ around an operator into one integer kernel. Opset 17, IR 8: what onnxruntime 1.13 and later,
+onnxruntime-web and the ONNX reference evaluator read.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from skerry.device.compression.graph import Graph, Node
+from skerry.device.compression.quantize import Quantization, Scale
+
+__all__ = ["OPSET", "to_onnx"]
+
+OPSET = 17
+_IR = 8
+
+
+def to_onnx(graph: Graph, quantization: Quantization | None = None) -> onnx.ModelProto:
+    """The network as ONNX: input ``image`` ``(n, 3, size, size)`` float32, output ``(n, outputs)``, n free.
+
+    Args:
+        graph: the network.
+        quantization: what :func:`~skerry.device.compression.quantize.quantize` found; None exports float32.
+    """
+    writer = _Writer(quantization)
+    for node in graph.nodes:
+        writer.node(node)
+    last = graph.nodes[-1]
+    outputs = len(last.bias) if last.bias is not None else _channels(graph, last.inputs[0])
+    value = helper.make_tensor_value_info
+    proto = helper.make_graph(
+        writer.nodes,
+        "base",
+        [value(graph.input, TensorProto.FLOAT, ["n", 3, graph.size, graph.size])],
+        [value(graph.output, TensorProto.FLOAT, ["n", outputs])],
+        writer.constants,
+    )
+    model = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR, producer_name="skerry"
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _channels(graph: Graph, tensor: str) -> int:
+    node = next(n for n in graph.nodes if n.name == tensor)
+    return _channels(graph, node.inputs[0]) if node.bias is None else len(node.bias)
+
+
+class _Writer:
+    def __init__(self, quantization: Quantization | None) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._quantization = quantization
+        self._dequantized: set[str] = set()
+
+    def node(self, node: Node) -> None:
+        quantization = self._quantization
+        inputs = [self._read(name) for name in node.inputs]
+        raw = node.name if quantization is None or node.name not in quantization.tensors else f"{node.name}.raw"
+        if node.op == "conv":
+            self._conv(node, inputs[0], raw)
+        elif node.op == "add":
+            self._emit("Add", inputs, raw)
+        elif node.op == "pool":
+            self._emit("GlobalAveragePool", inputs, f"{node.name}.mean")
+            self._emit("Flatten", [f"{node.name}.mean"], raw, axis=1)
+        else:
+            assert node.weight is not None and node.bias is not None  # noqa: PT018 (one invariant of the graph)
+            constants = [
+                self._constant(f"{node.name}.weight", node.weight),
+                self._constant(f"{node.name}.bias", node.bias),
+            ]
+            self._emit("Gemm", [*inputs, *constants], raw, transB=1)
+
+    def _conv(self, node: Node, source: str, raw: str) -> None:
+        assert node.weight is not None
+        assert node.bias is not None
+        attributes = {
+            "kernel_shape": list(node.weight.shape[2:]),
+            "strides": [node.stride] * 2,
+            "pads": list(node.pads),
+            "group": node.groups,
+        }
+        clamped = math.isfinite(node.low) or math.isfinite(node.high)
+        quantization = self._quantization
+        if quantization is None:
+            weight = self._constant(f"{node.name}.weight", node.weight)
+            bias = self._constant(f"{node.name}.bias", node.bias)
+        else:
+            found = quantization.weights[node.name]
+            weight = self._dequantize(f"{node.name}.weight", found.values, found.scale, axis=0)
+            bias = self._dequantize(f"{node.name}.bias", found.bias, found.bias_scale, axis=0)
+            # uint8 with zero point 0 that ends at or below the upper clamp *is* the clamp.
+            clamped = clamped and not quantization.tensors[node.name].clamps(node.low, node.high)
+        self._emit("Conv", [source, weight, bias], f"{node.name}.linear" if clamped else raw, **attributes)
+        if clamped:
+            low = self._constant(f"{node.name}.low", np.float32(node.low)) if math.isfinite(node.low) else ""
+            high = self._constant(f"{node.name}.high", np.float32(node.high)) if math.isfinite(node.high) else ""
+            self._emit("Clip", [f"{node.name}.linear", low, high], raw)
+
+    def _read(self, name: str) -> str:
+        """The float tensor to read: through a quantize/dequantize pair where the tensor is quantized."""
+        if self._quantization is None or name not in self._quantization.tensors:
+            return name
+        result = f"{name}.dequantized"
+        if name not in self._dequantized:
+            self._dequantized.add(name)
+            scale = self._quantization.tensors[name]
+            raw = name if name == "image" else f"{name}.raw"
+            pair = self._scale(name, scale)
+            self._emit("QuantizeLinear", [raw, *pair], f"{name}.quantized")
+            self._emit("DequantizeLinear", [f"{name}.quantized", *pair], result)
+        return result
+
+    def _scale(self, name: str, scale: Scale) -> list[str]:
+        return [
+            self._constant(f"{name}.scale", np.float32(scale.step)),
+            self._constant(f"{name}.zero", np.uint8(scale.zero)),
+        ]
+
+    def _dequantize(self, name: str, values: npt.NDArray[np.integer], scale: npt.NDArray[np.float32], axis: int) -> str:
+        parts = [
+            self._constant(f"{name}.int", values),
+            self._constant(f"{name}.scale", scale),
+            self._constant(f"{name}.zero", np.zeros(len(scale), values.dtype)),
+        ]
+        self._emit("DequantizeLinear", parts, name, axis=axis)
+        return name
+
+    def _constant(self, name: str, value: npt.ArrayLike) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def _emit(self, op: str, inputs: list[str], output: str, **attributes: object) -> None:
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))

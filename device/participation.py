@@ -1,0 +1,163 @@
+"""What a device does with an instruction, in the only order in which it may be done.
+
+1. *Open*: the envelope must be signed by the coordinator this device trusts, sealed to this device, fresh, and not
+   seen before.
+2. *Agree*: the model and layout must be the ones this device has; the plan must ask for the device's own privacy
+   unit; a seed is accepted in simulation only.
+3. *Debit*: the ledger records the privacy this round will spend, on stable storage, or refuses. From here on a crash
+   counts as spent.
+4. *Train*: per-example clipping and integer noise happen here; the exact gradient exists nowhere else.
+5. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers.
+
+A refusal is answered too, signed and sealed, with its reason code; a message that is not authentic gets no answer
+that tells anything.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from skerry.clock import Clock
+from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
+from skerry.device.worker import Resident, Worker
+from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
+from skerry.records import Float32Array
+from skerry.security.attacks import attack_for
+from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelope, seal
+from skerry.security.identity import verify_signature
+from skerry.security.privacy.ledger import Ledger
+from skerry.security.privacy.stream import ChaChaStream, os_stream, seeded_stream
+
+__all__ = ["answer_challenge", "participate"]
+
+REPLY_LIFETIME_MS = 10 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class _Work:
+    opened: Opened
+    instruction: Instruction
+
+
+def answer_challenge(challenge: bytes, signature: bytes, resident: Resident, *, now: int) -> bytes:
+    """Tell the trusted coordinator which device answers at this node.
+
+    Returns:
+        An envelope of kind IDENTITY, sealed to the coordinator and bound to its challenge.
+
+    Raises:
+        EnvelopeRefusedError: the challenge is not the trusted coordinator's, or is out of date.
+    """
+    verify_signature(resident.coordinator, CHALLENGE_DOMAIN, challenge, signature)
+    asked = Challenge.from_bytes(challenge)
+    if now > asked.expires:
+        raise EnvelopeRefusedError("expired", "the challenge is out of date", where=asked.run)
+    header = Header(
+        kind=Kind.IDENTITY,
+        run=asked.run,
+        round=0,
+        sender=resident.home.device,
+        receiver=resident.coordinator.name,
+        model="",
+        nonce=secrets.token_bytes(16),
+        in_reply_to=hashlib.sha256(challenge).digest(),
+        issued=now,
+        expires=now + REPLY_LIFETIME_MS,
+    )
+    return seal(header, b"", sender=resident.identity, receiver=resident.coordinator)
+
+
+def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Clock) -> bytes:
+    """Follow one instruction, or refuse it with a reason.
+
+    Args:
+        envelope: the instruction as it came from the network.
+        resident: the device concerned.
+        worker: this process's caches.
+        clock: milliseconds since the epoch.
+
+    Returns:
+        A sealed and signed envelope of kind UPDATE or REFUSAL.
+
+    Raises:
+        EnvelopeRefusedError: the message is not an authentic instruction for this device; nothing was done.
+    """
+    with worker.watch.stage("open"):
+        opened = open_envelope(
+            envelope,
+            me=resident.identity,
+            directory=resident.directory,
+            expected=Expected(kind=frozenset({Kind.INSTRUCTION}), receiver=resident.home.device),
+            now=clock(),
+            replay=None,  # the ledger is the replay guard that survives a crash: a round is debited once
+        )
+    try:
+        instruction = Instruction.from_bytes(opened.payload)
+        update = _follow(_Work(opened, instruction), resident, worker, clock)
+    except RefusedError as refusal:
+        return _reply(Kind.REFUSAL, refusal.reason.encode(), opened, resident, clock())
+    except InputError:
+        return _reply(Kind.REFUSAL, b"malformed", opened, resident, clock())
+    with worker.watch.stage("answer"):
+        return _reply(Kind.UPDATE, update.to_bytes(), opened, resident, clock())
+
+
+def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Update:
+    home, header, instruction = resident.home, work.opened.header, work.instruction
+    _agree(resident, instruction)
+    task = worker.task(home.task, home.model)
+    model = worker.model(home.model, header.model, task)
+    if model.digest != header.model:
+        raise RefusedError("wrong_model", "this device has another model", where=header.model)
+    if model.layout.digest != instruction.layout or instruction.vector.shape != (model.layout.size,):
+        raise RefusedError("wrong_layout", "the vector does not have this model's layout", where=header.model)
+    with worker.watch.stage("debit"), Ledger.open(home.ledger) as ledger:
+        entry = ledger.debit(header.run, header.round, instruction.plan.event, nonce=header.nonce.hex(), now=clock())
+    with worker.watch.stage("features"):
+        inputs, labels = worker.local_inputs(home.device, task, model)
+    with worker.watch.stage("train"):
+        stream = _stream(instruction.seed, home.device, header.round)
+        delta = model.train(instruction.vector, inputs, labels, instruction.plan, stream)
+    return Update(_misbehave(resident, delta, header.round, instruction.seed), model.layout.digest, entry.hash)
+
+
+def _agree(resident: Resident, instruction: Instruction) -> None:
+    home, plan = resident.home, instruction.plan
+    if instruction.seed is not None and not home.simulated:
+        raise RefusedError("seed_refused", "a real device draws its own noise and follows no seed", where=home.device)
+    if home.policy.unit not in {"none", plan.unit}:
+        raise RefusedError(
+            "unit_refused", f"this device trains only with {home.policy.unit}-level privacy", where=home.device
+        )
+
+
+def _stream(seed: int | None, device: str, number: int) -> ChaChaStream:
+    if seed is None:
+        return os_stream()
+    return seeded_stream(seed, "train", device, number)
+
+
+def _misbehave(resident: Resident, delta: Float32Array, number: int, seed: int | None) -> Float32Array:
+    """A simulated compromised device replaces its honest update; a real device has no such setting."""
+    hostile = resident.home.hostile
+    if hostile is None or not resident.home.simulated:
+        return delta
+    attack = attack_for(hostile)
+    return delta if attack is None else attack(delta, seeded_stream(seed or 0, "attack", resident.home.device, number))
+
+
+def _reply(kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: int) -> bytes:
+    asked = opened.header
+    header = Header(
+        kind=kind,
+        run=asked.run,
+        round=asked.round,
+        sender=resident.home.device,
+        receiver=asked.sender,
+        model=asked.model,
+        nonce=secrets.token_bytes(16),
+        in_reply_to=opened.digest,
+        issued=now,
+        expires=now + REPLY_LIFETIME_MS,
+    )
+    return seal(header, payload, sender=resident.identity, receiver=resident.coordinator)

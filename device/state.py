@@ -1,0 +1,101 @@
+"""A device's home: its identity, whom it trusts, its privacy policy and its ledger, in one folder of its own.
+
+::
+
+    <home>/
+        device.json      who this device is, what it may spend, where its data and ledger are
+        identity.json    private keys (0600)
+        trust.json       the coordinator's public identity: the only one whose instructions are followed
+        release.json     the highest model version accepted
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from skerry.config import AttackConfig, ModelConfig, TaskConfig
+from skerry.errors import InputError
+from skerry.fsio import write_json
+from skerry.security.identity import Directory, Identity, PublicIdentity
+from skerry.security.privacy.ledger import Policy
+
+__all__ = ["DeviceHome"]
+
+
+@dataclass(frozen=True)
+class DeviceHome:
+    """What a device knows about itself.
+
+    Attributes:
+        path: the folder.
+        device: the device's name, as in its task and its keys.
+        simulated: true for a device of a simulation: it accepts seeds, and its ledger is marked so.
+        task: where its data come from.
+        model: which network it has agreed to train.
+        policy: the most it will ever spend on this data.
+        ledger: the ledger file.
+        hostile: simulation only: how this device misbehaves.
+    """
+
+    path: Path
+    device: str
+    simulated: bool
+    task: TaskConfig
+    model: ModelConfig
+    policy: Policy
+    ledger: Path
+    hostile: AttackConfig | None
+
+    def save(self) -> None:
+        """Write ``device.json``."""
+        write_json(
+            self.path / "device.json",
+            {
+                "schema": 1,
+                "device": self.device,
+                "simulated": self.simulated,
+                "task": self.task.model_dump(mode="json"),
+                "model": self.model.model_dump(mode="json"),
+                "policy": asdict(self.policy),
+                "ledger": str(self.ledger),
+                "hostile": self.hostile.model_dump(mode="json") if self.hostile else None,
+            },
+        )
+
+    @staticmethod
+    def load(path: Path) -> "DeviceHome":
+        """Read a home.
+
+        Raises:
+            InputError: the folder is not a device's home.
+        """
+        try:
+            value: dict[str, Any] = json.loads((path / "device.json").read_text(encoding="utf-8"))
+            return DeviceHome(
+                path=path,
+                device=value["device"],
+                simulated=value["simulated"],
+                task=TaskConfig.model_validate(value["task"]),
+                model=ModelConfig.model_validate(value["model"]),
+                policy=Policy(**value["policy"]),
+                ledger=Path(value["ledger"]),
+                hostile=AttackConfig.model_validate(value["hostile"]) if value["hostile"] else None,
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"this is not a device's home: {error}", where=str(path), mend="enrol the device, or name its home"
+            ) from error
+
+    def identity(self) -> Identity:
+        """The device's private keys."""
+        return Identity.load(self.path / "identity.json")
+
+    def coordinator(self) -> PublicIdentity:
+        """The one coordinator whose instructions this device follows."""
+        return PublicIdentity.from_json(json.loads((self.path / "trust.json").read_text(encoding="utf-8")))
+
+    def directory(self) -> Directory:
+        """The senders this device accepts: its coordinator, nobody else."""
+        coordinator = self.coordinator()
+        return Directory({coordinator.name: coordinator})

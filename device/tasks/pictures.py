@@ -1,0 +1,38 @@
+"""The input transform of picture tasks, in numpy: resize, to three channels, normalise; each picture on its own."""
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry.records import Float32Array
+
+__all__ = ["resize_matrix", "to_network_input"]
+
+
+@functools.lru_cache(maxsize=64)
+def resize_matrix(source: int, target: int) -> Float32Array:
+    """``(target, source)`` float32: bilinear interpolation along one axis, half-pixel centres, rows summing to one.
+
+    When shrinking, the triangle is widened to the shrinking factor, so that no pixel is passed over (antialiasing).
+    """
+    factor = source / target
+    width = max(1.0, factor)
+    centres = (np.arange(target) + 0.5) * factor - 0.5
+    distance = np.abs(np.arange(source)[None, :] - centres[:, None]) / width
+    weights = np.maximum(0.0, 1.0 - distance)
+    weights /= weights.sum(axis=1, keepdims=True)
+    result: Float32Array = weights.astype(np.float32)
+    result.setflags(write=False)
+    return result
+
+
+def to_network_input(x: npt.NDArray[np.uint8], size: int, *, mean: float, scale: float) -> Float32Array:
+    """``(n, h, w, 1 or 3)`` uint8 to ``(n, 3, size, size)`` float32, normalised as ``(value - mean) / scale``."""
+    rows, columns = resize_matrix(x.shape[1], size), resize_matrix(x.shape[2], size)
+    planes = x.astype(np.float32).transpose(0, 3, 1, 2)
+    resized = rows @ planes @ columns.T
+    normalised = (resized - np.float32(mean)) / np.float32(scale)
+    if normalised.shape[1] == 1:
+        normalised = np.repeat(normalised, 3, axis=1)
+    return np.ascontiguousarray(normalised, dtype=np.float32)

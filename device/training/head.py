@@ -1,0 +1,170 @@
+"""A linear head on frozen features, trained with softmax cross-entropy: numpy alone, gradients in closed form.
+
+With features a (the last one is the constant of the bias) and predicted probabilities p, one example's gradient is
+the outer product (p - onehot(y)) ⊗ a, whose norm is ‖p - onehot(y)‖·‖a‖: clipping needs no per-example gradients, and
+autograd is not needed at all (Goodfellow 2015, "Efficient per-example gradient computations").
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry.device.training.dp import Grid
+from skerry.device.training.plan import TrainPlan
+from skerry.errors import InputError
+from skerry.records import Float32Array, ParameterLayout
+from skerry.security.privacy.stream import RandomStream
+
+__all__ = ["HeadTrainer"]
+
+_Float64 = npt.NDArray[np.float64]
+_BLOCK = 1 << 19  # numbers of per-example gradients held at once: 4 MiB as float64, 4 as int64
+
+
+class HeadTrainer:
+    """Trains ``head.weight``, ``(classes, features)``, bias column included.
+
+    Under unit ``example``, the deltas of all rounds together are differentially private per example, under add/remove,
+    at the sum of the plans' :attr:`~skerry.device.training.plan.TrainPlan.event`, against anybody who knows everything
+    but that example. This rests on three things: each vector given to :meth:`train` is computed from public values
+    and earlier deltas; the features of one example do not depend on the other examples, not even in the last bit
+    (compute them one by one); the stream is secret. Time and memory depend on the number of examples.
+
+    Args:
+        classes: number of classes c.
+        features: length k of a feature vector, the bias's constant included.
+    """
+
+    def __init__(self, classes: int, features: int) -> None:
+        if classes < 2 or features < 1:
+            raise InputError(f"a head needs two classes and a feature, got {classes} and {features}")
+        self.classes = classes
+        self.features = features
+        self.layout = ParameterLayout((("head.weight", (classes, features)),))
+        self.left_out = 0
+        """Examples left out of steps so far by :meth:`Grid.add`; private like the data. Not zero means a fault."""
+
+    def train(
+        self,
+        vector: Float32Array,
+        features: Float32Array,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: RandomStream,
+    ) -> Float32Array:
+        """One round of local training.
+
+        Args:
+            vector: ``(d,)`` float32, the head to start from.
+            features: ``(n, k)`` float32; n may be 0.
+            y: ``(n,)`` int64 classes.
+            plan: what to do; debit its event *before* this is called.
+            stream: noise (unit ``example``) or the order of mini-batches (unit ``none``).
+
+        Returns:
+            ``(d,)`` float32: the trained head less ``vector``.
+
+        Raises:
+            InputError: shapes do not fit the head. Values never raise: under unit ``example`` an error would tell
+                something about them. An example with a value that cannot be used is left out.
+        """
+        if features.shape != (len(y), self.features) or y.dtype.kind != "i":
+            raise InputError(
+                f"expected features of shape {(len(y), self.features)} and integer classes,"
+                f" got {features.shape} and {y.dtype}"
+            )
+        start = self.layout.split(vector)["head.weight"].astype(np.float64)
+        inputs = np.ascontiguousarray(features, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            if plan.unit == "example":
+                trained = self._train_privately(start, inputs, y, plan, stream)
+            else:
+                trained = self._train_plainly(start, inputs, y, plan, stream)
+            return (trained - start).astype(np.float32).ravel()
+
+    def logits(self, vector: Float32Array, features: Float32Array) -> Float32Array:
+        """Scores ``(n, c)`` of a head; for evaluation."""
+        return features @ self.layout.split(vector)["head.weight"].T
+
+    def _train_privately(
+        self, start: _Float64, inputs: _Float64, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+    ) -> _Float64:
+        grid = Grid(plan.clip, plan.noise_multiplier, self.layout.size)
+        weight, velocity = start.copy(), np.zeros_like(start)
+        for _ in range(plan.epochs):
+            total = self.integer_sum(weight, inputs, y, grid)
+            noisy = grid.release(total, stream).reshape(weight.shape)
+            velocity = plan.momentum * velocity + noisy / plan.denominator
+            weight = weight - plan.learning_rate * velocity
+        return weight
+
+    def integer_sum(
+        self, weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64], grid: Grid
+    ) -> npt.NDArray[np.int64]:
+        """Σ z over the examples, ``(d,)`` int64: not private before :meth:`Grid.release`.
+
+        Each example's z depends on that example and on ``weight`` alone, to the last bit: see :func:`_errors`.
+        """
+        total = np.zeros(self.layout.size, np.int64)
+        errors, norms = _errors(weight, inputs, y)
+        errors *= grid.factors(norms)[:, None]
+        block = max(1, _BLOCK // self.layout.size)
+        for first in range(0, len(y), block):
+            part = slice(first, first + block)
+            rows = errors[part, :, None] * inputs[part, None, :]
+            self.left_out += grid.add(rows.reshape(-1, self.layout.size), total)
+        return total
+
+    def _train_plainly(
+        self, start: _Float64, inputs: _Float64, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+    ) -> _Float64:
+        weight, velocity = start.copy(), np.zeros_like(start)
+        size = plan.batch_size or max(1, len(y))
+        for _ in range(plan.epochs):
+            order = stream.permutation(len(y)) if size < len(y) else np.arange(len(y))
+            for first in range(0, len(y), size):
+                batch = order[first : first + size]
+                a = inputs[batch]
+                e = _softmax(a @ weight.T)
+                e[np.arange(len(batch)), y[batch]] -= 1
+                velocity = plan.momentum * velocity + e.T @ a / len(batch)
+                weight = weight - plan.learning_rate * velocity
+        return weight
+
+
+def _errors(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tuple[_Float64, _Float64]:
+    """Errors p - onehot(y), ``(n, c)``, and the norms of the gradients, ``(n,)``; NaN where the class does not exist.
+
+    One example at a time, always with the same shapes and the same alignment. A matrix product over all examples would
+    be faster, but its rows change in the last bit with their number (BLAS picks another kernel), a bit can tip a
+    rounding, and then removing one example would move the others too: more than the sensitivity allows.
+    """
+    classes, length = weight.shape
+    errors, norms = np.empty((len(y), classes)), np.empty(len(y))
+    w, a, e = _aligned(classes, length), _aligned(length), _aligned(classes)
+    w[:] = weight
+    for i, label in enumerate(y.tolist()):
+        a[:] = inputs[i]
+        np.dot(w, a, out=e)
+        e -= e.max()
+        np.exp(e, out=e)
+        e /= e.sum()
+        e[label if 0 <= label < classes else slice(None)] -= 1 if 0 <= label < classes else math.nan
+        errors[i] = e
+        norms[i] = math.sqrt(np.dot(a, a) * np.dot(e, e))
+    return errors, norms
+
+
+def _aligned(*shape: int) -> _Float64:
+    """An uninitialised array that starts at a multiple of 64 bytes."""
+    size = math.prod(shape)
+    room = np.empty(size + 7)
+    start = -(room.ctypes.data // 8) % 8
+    return room[start : start + size].reshape(shape)
+
+
+def _softmax(scores: _Float64) -> _Float64:
+    exponentials: _Float64 = np.exp(scores - scores.max(axis=1, keepdims=True))
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials

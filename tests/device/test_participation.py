@@ -1,0 +1,244 @@
+"""What a device will and will not do, with real keys, a real ledger and the real int8 base."""
+
+import dataclasses
+import secrets
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skerry.clock import system_clock
+from skerry.device.participation import answer_challenge, participate
+from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
+from skerry.device.state import DeviceHome
+from skerry.device.training.plan import TrainPlan
+from skerry.device.worker import Worker, process_worker
+from skerry.errors import EnvelopeRefusedError
+from skerry.runfolder import RunFolder
+from skerry.security.envelope import Expected, Header, Kind, envelope_digest, open_envelope, seal
+from skerry.security.identity import Identity
+from skerry.security.privacy.ledger import Ledger
+from skerry.server.prepare import noise_for
+from skerry.server.provision import coordinator_identity, device_directory
+
+
+class Bench:
+    """A coordinator at its desk, with one device."""
+
+    def __init__(self, folder: RunFolder, home: Path) -> None:
+        self.folder = folder
+        self.scenario = folder.scenario
+        self.coordinator = coordinator_identity(folder)
+        self.directory = device_directory(folder)
+        self.worker = Worker()
+        shared = process_worker()
+        self.worker.tasks, self.worker.models, self.worker.inputs = shared.tasks, shared.models, shared.inputs
+        self.resident = self.worker.resident(home)
+        self.device = self.resident.home.device
+        self.task = self.worker.task(self.scenario.task, self.scenario.model)
+        self.model = next(iter(shared.models.values()))
+        privacy = self.scenario.privacy
+        self.plan = TrainPlan(
+            epochs=1,
+            learning_rate=self.scenario.training.learning_rate,
+            batch_size=0,
+            momentum=0.0,
+            unit="example",
+            clip=privacy.clip,
+            noise_multiplier=noise_for(self.scenario),
+            denominator=privacy.denominator,
+        )
+
+    def instruct(self, number: int = 1, *, sender: Identity | None = None, seed: int | None = 0, **changes) -> bytes:
+        now = system_clock()
+        header = Header(
+            kind=Kind.INSTRUCTION,
+            run=self.folder.id,
+            round=number,
+            sender="coordinator",
+            receiver=self.device,
+            model=self.model.digest,
+            nonce=secrets.token_bytes(16),
+            in_reply_to=b"",
+            issued=now,
+            expires=now + 60_000,
+        )
+        instruction = Instruction(
+            self.model.initial(), self.model.layout.digest, dataclasses.replace(self.plan, **changes), seed
+        )
+        return seal(
+            header,
+            instruction.to_bytes(),
+            sender=sender or self.coordinator,
+            receiver=self.directory.get(self.device),
+        )
+
+    def ask(self, envelope: bytes):
+        answer = participate(envelope, self.resident, self.worker, system_clock)
+        return open_envelope(
+            answer,
+            me=self.coordinator,
+            directory=self.directory,
+            expected=Expected(
+                kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
+                receiver="coordinator",
+                sender=self.device,
+                in_reply_to=envelope_digest(envelope),
+            ),
+            now=system_clock(),
+            replay=None,
+        )
+
+    def refusal(self, envelope: bytes) -> str:
+        opened = self.ask(envelope)
+        assert opened.header.kind is Kind.REFUSAL
+        return opened.payload.decode()
+
+    def ledger(self) -> Ledger:
+        return Ledger.open(self.resident.home.ledger)
+
+    def debits(self) -> int:
+        with self.ledger() as ledger:
+            return sum(entry.kind == "debit" for entry in ledger.entries())
+
+
+@pytest.fixture
+def bench(prepared_run: RunFolder, tmp_path: Path) -> Bench:
+    """An honest device with a home and a ledger of its own."""
+    honest = next(
+        home for p in sorted((prepared_run.path / "fleet").glob("*/device.json"))
+        if (home := DeviceHome.load(p.parent)).hostile is None
+    )  # fmt: skip
+    copy = tmp_path / honest.device
+    shutil.copytree(honest.path, copy)
+    ledger = tmp_path / "ledger.jsonl"
+    shutil.copy(honest.ledger, ledger)
+    dataclasses.replace(honest, path=copy, ledger=ledger).save()
+    return Bench(prepared_run, copy)
+
+
+def change_home(bench: Bench, **changes) -> None:
+    home = dataclasses.replace(bench.resident.home, **changes)
+    bench.resident = dataclasses.replace(bench.resident, home=home)
+
+
+def test_an_authentic_instruction_is_answered_with_a_private_update(bench: Bench):
+    opened = bench.ask(bench.instruct())
+    update = Update.from_bytes(opened.payload)
+    assert opened.header.kind is Kind.UPDATE
+    assert update.delta.shape == (bench.model.layout.size,)
+    assert np.isfinite(update.delta).all()
+    with bench.ledger() as ledger:
+        assert ledger.head == update.ledger_head
+        assert 0 < ledger.epsilon() <= bench.scenario.privacy.epsilon
+
+
+def test_the_same_seed_gives_the_same_noise_and_another_device_another(bench: Bench):
+    first = Update.from_bytes(bench.ask(bench.instruct(1)).payload).delta
+    second = Update.from_bytes(bench.ask(bench.instruct(2)).payload).delta
+    assert not np.array_equal(first, second)  # same data, same vector: only the round's noise differs
+    spread = np.std(first - second) / np.sqrt(2)
+    plan = bench.plan
+    expected = plan.learning_rate * plan.noise_multiplier * plan.clip / plan.denominator
+    assert spread == pytest.approx(expected, rel=0.1)
+
+
+def test_the_debit_comes_before_the_training(bench: Bench, monkeypatch):
+    def crash(*_args):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(type(bench.model), "train", crash)
+    with pytest.raises(RuntimeError, match="power cut"):
+        participate(bench.instruct(), bench.resident, bench.worker, system_clock)
+    assert bench.debits() == 1
+
+
+def test_past_the_budget_the_device_refuses_and_computes_nothing(bench: Bench, monkeypatch):
+    for number in range(1, bench.scenario.rounds + 1):
+        assert bench.ask(bench.instruct(number)).header.kind is Kind.UPDATE
+    monkeypatch.setattr(type(bench.model), "train", lambda *_: pytest.fail("trained past the budget"))
+    assert bench.refusal(bench.instruct(bench.scenario.rounds + 1)) == "budget_exceeded"
+    assert bench.debits() == bench.scenario.rounds
+
+
+def test_a_coordinator_that_asks_for_less_noise_meets_the_budget(bench: Bench):
+    assert bench.refusal(bench.instruct(noise_multiplier=0.1)) == "budget_exceeded"
+    assert bench.debits() == 0
+
+
+def test_a_round_is_answered_once(bench: Bench):
+    envelope = bench.instruct()
+    bench.ask(envelope)
+    assert bench.refusal(envelope) == "replayed"
+    assert bench.refusal(bench.instruct()) == "replayed"  # a new envelope for the same round
+    assert bench.debits() == 1
+
+
+def test_a_real_device_follows_no_seed(bench: Bench):
+    change_home(bench, simulated=False)
+    assert bench.refusal(bench.instruct(seed=0)) == "seed_refused"
+    assert bench.debits() == 0
+
+
+def test_a_real_device_draws_noise_that_nobody_can_repeat(bench: Bench):
+    change_home(bench, simulated=False)
+    first = Update.from_bytes(bench.ask(bench.instruct(1, seed=None)).payload).delta
+    second = Update.from_bytes(bench.ask(bench.instruct(2, seed=None)).payload).delta
+    assert np.std(first - second) > 0
+
+
+def test_a_plan_without_privacy_is_refused_by_a_private_device(bench: Bench):
+    assert bench.refusal(bench.instruct(unit="none", noise_multiplier=0.0)) == "unit_refused"
+    assert bench.debits() == 0
+
+
+def test_an_unknown_layout_is_refused_before_the_debit(bench: Bench):
+    now = system_clock()
+    header = Header(
+        kind=Kind.INSTRUCTION, run=bench.folder.id, round=1, sender="coordinator", receiver=bench.device,
+        model=bench.model.digest, nonce=secrets.token_bytes(16), in_reply_to=b"", issued=now, expires=now + 60_000,
+    )  # fmt: skip
+    for payload in (
+        Instruction(bench.model.initial()[:-1], bench.model.layout.digest, bench.plan, 0).to_bytes(),
+        Instruction(bench.model.initial(), "0" * 64, bench.plan, 0).to_bytes(),
+    ):
+        envelope = seal(header, payload, sender=bench.coordinator, receiver=bench.directory.get(bench.device))
+        assert bench.refusal(envelope) == "wrong_layout"
+    envelope = seal(header, b"\x00", sender=bench.coordinator, receiver=bench.directory.get(bench.device))
+    assert bench.refusal(envelope) == "malformed"
+    assert bench.debits() == 0
+
+
+def test_a_stranger_who_calls_himself_coordinator_gets_no_answer(bench: Bench):
+    with pytest.raises(EnvelopeRefusedError) as caught:
+        bench.ask(bench.instruct(sender=Identity.generate("coordinator")))
+    assert caught.value.reason == "not_authentic"
+    assert bench.debits() == 0
+
+
+def test_an_instruction_for_another_device_gets_no_answer(bench: Bench):
+    other = next(name for name in bench.directory if name != bench.device)
+    bench.device, mine = other, bench.device
+    envelope = bench.instruct()
+    bench.device = mine
+    with pytest.raises(EnvelopeRefusedError) as caught:
+        bench.ask(envelope)
+    assert caught.value.reason == "not_for_us"
+
+
+def test_only_the_trusted_coordinator_learns_who_a_node_is(bench: Bench):
+    now = system_clock()
+    challenge = Challenge(bench.folder.id, secrets.token_bytes(16), now + 1000).to_bytes()
+    answer = answer_challenge(
+        challenge, bench.coordinator.sign(CHALLENGE_DOMAIN, challenge), bench.resident, now=now
+    )
+    assert bench.device.encode() in answer  # the header is readable, the signature is what counts
+    stranger = Identity.generate("coordinator")
+    with pytest.raises(EnvelopeRefusedError):
+        answer_challenge(challenge, stranger.sign(CHALLENGE_DOMAIN, challenge), bench.resident, now=now)
+    with pytest.raises(EnvelopeRefusedError) as caught:
+        answer_challenge(
+            challenge, bench.coordinator.sign(CHALLENGE_DOMAIN, challenge), bench.resident, now=now + 2000
+        )
+    assert caught.value.reason == "expired"

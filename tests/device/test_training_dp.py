@@ -1,0 +1,110 @@
+"""The private sum: sensitivity is a matter of integers, and nothing but the grid ever comes out."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skerry.device.training import Grid
+from skerry.errors import InputError
+from skerry.security.privacy import GaussianEvent, seeded_stream
+
+
+def summed(grid, rows):
+    total = np.zeros(grid.size, np.int64)
+    dropped = grid.add(np.array(rows, np.float64), total)
+    return total, dropped
+
+
+@pytest.mark.parametrize(("sigma", "size"), [(0.01, 10), (0.5, 2570), (2.8518, 2570), (40.0, 2570), (1.0, 100_000)])
+def test_bound_radius_and_noise_fit_together(sigma, size):
+    grid = Grid(1.5, sigma, size)
+    assert grid.bound >= 8 * math.sqrt(size)
+    assert grid.radius == grid.bound - math.sqrt(size) / 2
+    assert grid.noise.scale == Fraction(sigma) * grid.bound  # exact: no rounding between what is drawn and accounted
+    assert grid.noise.scale <= 2**14 or grid.bound == math.ceil(8 * math.sqrt(size))
+    assert grid.cell * grid.bound == pytest.approx(1.5)
+    assert grid.event == GaussianEvent(sigma)
+
+
+def test_rounding_costs_half_a_percent_of_the_clip_in_the_shipped_setting():
+    grid = Grid(1.0, 3.0, 2570)
+    assert grid.bound == 5461
+    assert 1 - grid.radius / grid.bound < 0.005
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    size=st.integers(1, 60),
+    sigma=st.floats(0.05, 30),
+    clip=st.floats(1e-6, 1e6),
+    spread=st.sampled_from([1e-9, 1.0, 1e9, 1e150]),
+)
+def test_no_gradient_whatever_its_values_weighs_more_than_the_bound(seed, size, sigma, clip, spread):
+    grid = Grid(clip, sigma, size)
+    generator = np.random.default_rng(seed)
+    gradients = generator.standard_cauchy((8, size)) * spread
+    gradients[0] = clip / math.sqrt(size)  # every coordinate rounds the same way
+    gradients[1, generator.integers(size)] = generator.choice([np.nan, np.inf, -np.inf])
+    with np.errstate(all="ignore"):
+        rows = gradients * grid.factors(np.linalg.norm(gradients, axis=1))[:, None]
+        for row in rows:
+            vector, _ = summed(grid, [row])
+            assert sum(int(v) ** 2 for v in vector) <= grid.bound**2  # Python integers: no overflow can hide
+        assert summed(grid, rows[2:])[1] == 0 or spread == 1e150  # a norm that overflows is left out
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_rows_that_were_not_clipped_are_left_out_by_the_integer_check(seed):
+    grid = Grid(1.0, 3.0, 40)
+    generator = np.random.default_rng(seed)
+    rows = generator.normal(size=(20, 40)) * grid.bound * generator.choice([0.05, 0.15, 0.17, 1.0, 1e30], (20, 1))
+    rows[3, 5], rows[7, 1] = np.nan, np.inf
+    total, dropped = summed(grid, rows)
+    expected, left_out = np.zeros(40, np.int64), 0
+    for row in rows:
+        cells = [round(v) for v in row] if np.isfinite(row).all() else None
+        if cells is None or sum(c * c for c in cells) > grid.bound**2:
+            left_out += 1
+        else:
+            expected += np.array(cells)
+    assert dropped == left_out >= 2
+    assert np.array_equal(total, expected)
+
+
+def test_a_vector_exactly_on_the_bound_counts_and_one_cell_more_does_not():
+    grid = Grid(1.0, 3.0, 4)
+    on = [[grid.bound, 0, 0, 0]]
+    beyond = [[grid.bound, 1, 0, 0]]
+    assert summed(grid, on)[1] == 0
+    assert summed(grid, beyond)[1] == 1
+    assert not summed(grid, beyond)[0].any()
+
+
+def test_only_multiples_of_a_cell_come_out_and_the_same_ones_for_every_neighbour():
+    grid = Grid(1.0, 2.0, 50)
+    total = np.arange(-25, 25) * 100
+    out = grid.release(total, seeded_stream(1))
+    cells = np.rint(out / grid.cell)
+    assert np.array_equal(cells * grid.cell, out)
+    neighbour = total + 7
+    shifted = grid.release(neighbour, seeded_stream(1))
+    assert np.array_equal(np.rint(shifted / grid.cell) - cells, np.full(50, 7.0))
+
+
+def test_the_noise_has_the_accounted_size():
+    grid = Grid(0.5, 3.0, 100_000)
+    out = grid.release(np.zeros(grid.size, np.int64), seeded_stream(2))
+    assert out.std() == pytest.approx(3.0 * 0.5, rel=0.02)
+    assert abs(out.mean()) < 5 * 1.5 / math.sqrt(grid.size)
+
+
+def test_too_much_noise_for_a_table_is_refused_with_a_way_out():
+    with pytest.raises(InputError, match="scale") as refused:
+        Grid(1.0, 1000.0, 100_000)
+    assert refused.value.mend

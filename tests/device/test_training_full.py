@@ -1,0 +1,153 @@
+"""Full training is plain SGD on the plain network, and a function of its arguments alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from skerry.device.models.cnn import Cnn
+from skerry.device.training.full import FullTrainer
+from skerry.device.training.plan import TrainPlan
+from skerry.errors import InputError, ScenarioError
+
+
+def plan(**changes) -> TrainPlan:
+    return TrainPlan(**{"epochs": 1, "learning_rate": 0.05, "batch_size": 10, "unit": "none"} | changes)
+
+
+def plain_network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(800, 120), nn.ReLU(), nn.Linear(120, 10),
+    )  # fmt: skip
+
+
+def filled(network: nn.Module, vector: np.ndarray) -> nn.Module:
+    nn.utils.vector_to_parameters(torch.from_numpy(vector.copy()), network.parameters())
+    return network
+
+
+def flat(network: nn.Module) -> np.ndarray:
+    return nn.utils.parameters_to_vector(network.parameters()).detach().numpy()
+
+
+@pytest.fixture(scope="module")
+def trainer() -> FullTrainer:
+    return FullTrainer("cnn", 10)
+
+
+@pytest.fixture(scope="module")
+def data(trainer: FullTrainer):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(47, 1, 28, 28)).astype(np.float32)
+    return trainer.prepare(x), generator.integers(0, 10, 47)
+
+
+def test_the_network_has_the_size_that_simulators_are_compared_on(trainer: FullTrainer):
+    assert trainer.layout.size == 102_130
+    plain = [tuple(p.shape) for p in plain_network().parameters()]
+    assert [shape for _, shape in trainer.layout.tensors] == plain
+
+
+def test_the_fast_network_is_the_plain_one(trainer: FullTrainer, data):
+    inputs, _ = data
+    vector = trainer.initial(5)
+    plain = filled(plain_network(), vector)
+    expected = plain(inputs).detach().numpy()
+    assert np.abs(trainer.logits(vector, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_every_gradient_is_that_of_the_plain_network(data):
+    inputs, y = data
+    torch.manual_seed(2)
+    fast, plain = Cnn(10), plain_network()
+    filled(plain, flat(fast))
+    for network in (fast, plain):
+        functional.cross_entropy(network(inputs), torch.from_numpy(y)).backward()
+    for (name, ours), theirs in zip(fast.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6), name
+        assert theirs.grad.abs().max() > 1e-4, name
+
+
+@pytest.mark.parametrize("changes", [{}, {"epochs": 3, "momentum": 0.9}, {"batch_size": 0}], ids=str)
+def test_training_is_sgd_over_all_examples_in_the_order_of_the_generator(trainer: FullTrainer, data, changes):
+    inputs, y = data
+    asked = plan(**changes)
+    start = trainer.initial(1)
+    delta = trainer.train(start, inputs, y, asked, np.random.default_rng(7))
+
+    plain = filled(plain_network(), start)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=asked.learning_rate, momentum=asked.momentum)
+    generator = np.random.default_rng(7)
+    for _ in range(asked.epochs):
+        order = generator.permutation(len(y))
+        size = asked.batch_size or len(y)
+        for first in range(0, len(y), size):
+            batch = order[first : first + size]
+            optimizer.zero_grad()
+            functional.cross_entropy(plain(inputs[batch]), torch.from_numpy(y[batch])).backward()
+            optimizer.step()
+    expected = flat(plain) - start
+    assert delta.dtype == np.float32
+    assert np.abs(expected).max() > 1e-3
+    assert np.abs(delta - expected).max() < 2e-5
+
+
+def test_nothing_is_left_of_one_device_when_the_next_one_trains(trainer: FullTrainer, data):
+    inputs, y = data
+    start = trainer.initial(1)
+    kept = start.copy()
+    start.flags.writeable = False  # as it comes from a message
+    first = trainer.train(start, inputs, y, plan(momentum=0.5), np.random.default_rng(3))
+    copy = first.copy()
+    trainer.train(trainer.initial(9), inputs[:5], y[:5], plan(momentum=0.5), np.random.default_rng(4))
+    trainer.logits(trainer.initial(8), inputs)
+    again = trainer.train(start, inputs, y, plan(momentum=0.5), np.random.default_rng(3))
+    assert np.array_equal(first, again)
+    assert np.array_equal(first, copy)
+    assert np.array_equal(start, kept)
+
+
+def test_a_device_without_examples_changes_nothing(trainer: FullTrainer, data):
+    inputs, y = data
+    delta = trainer.train(trainer.initial(1), inputs[:0], y[:0], plan(), np.random.default_rng(3))
+    assert not delta.any()
+
+
+def test_two_processes_worth_of_trainers_agree_to_the_bit(trainer: FullTrainer, data):
+    inputs, y = data
+    other = FullTrainer("cnn", 10)
+    start = trainer.initial(1)
+    assert np.array_equal(start, other.initial(1))
+    one, two = (t.train(start, inputs, y, plan(), np.random.default_rng(3)) for t in (trainer, other))
+    assert np.array_equal(one, two)
+
+
+def test_initialisation_follows_its_seed_and_leaves_torch_alone(trainer: FullTrainer):
+    torch.manual_seed(11)
+    before = torch.random.get_rng_state()
+    one = trainer.initial(1)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert np.array_equal(one, trainer.initial(1))
+    assert not np.array_equal(one, trainer.initial(2))
+
+
+def test_a_plan_with_privacy_is_refused_and_not_followed_without(trainer: FullTrainer, data):
+    inputs, y = data
+    private = plan(unit="example", batch_size=0, noise_multiplier=1.0, denominator=64)
+    with pytest.raises(InputError, match="example-level"):
+        trainer.train(trainer.initial(0), inputs, y, private, np.random.default_rng(0))
+
+
+def test_examples_of_another_shape_are_refused_with_the_key_to_change(trainer: FullTrainer):
+    with pytest.raises(InputError) as caught:
+        trainer.prepare(np.zeros((2, 3, 64, 64), np.float32))
+    assert caught.value.where == "model.input_size"
+
+
+def test_an_architecture_that_cannot_be_trained_in_full_names_the_near_one():
+    with pytest.raises(ScenarioError) as caught:
+        FullTrainer("cmn", 10)
+    assert "'cnn'" in (caught.value.mend or "")

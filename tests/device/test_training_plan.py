@@ -1,0 +1,43 @@
+"""A training plan comes from a server: it is checked, and its price is computed on the device."""
+
+import math
+
+import pytest
+
+from skerry.device.training import TrainPlan
+from skerry.errors import InputError
+from skerry.security.privacy import GaussianEvent
+
+PRIVATE = {"learning_rate": 20.0, "unit": "example", "noise_multiplier": 2.8518, "denominator": 128}
+
+
+def test_a_plan_states_what_it_spends():
+    assert TrainPlan(**PRIVATE, epochs=3).event == GaussianEvent(2.8518, 1.0, 3)
+    assert TrainPlan(learning_rate=1.0, unit="none").event is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"epochs": 1.0},
+        {"epochs": True},
+        {"learning_rate": 0.0},
+        {"learning_rate": math.nan},
+        {"learning_rate": "20"},
+        {"batch_size": -1},
+        {"batch_size": 16},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
+        {"clip": 0.0},
+        {"clip": math.inf},
+        {"noise_multiplier": 0.0},
+        {"noise_multiplier": -1.0},
+        {"denominator": 0},
+        {"denominator": 12.5},
+        {"unit": "device"},
+    ],
+)
+def test_a_plan_that_cannot_be_private_is_refused(wrong):
+    with pytest.raises(InputError):
+        TrainPlan(**PRIVATE | wrong)
