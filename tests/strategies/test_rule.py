@@ -1,0 +1,118 @@
+"""A scenario's text becomes the rule it names, or an error that helps."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from skerry.errors import AggregationError, ScenarioError
+from skerry.strategies import RULES, FedAvg, Mean, Median, NearestNeighbourMixing, Rule, TrimmedMean, parse_rule
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_named_rule_can_be_parsed_and_says_its_name(name: str) -> None:
+    rule = parse_rule(name, tolerate=2)
+    assert rule.name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mean", Mean()),
+        ("median", Median(2)),
+        ("trimmed_mean", TrimmedMean(2)),
+        ("nnm+trimmed_mean", NearestNeighbourMixing(2, TrimmedMean(2))),
+        (" nnm + median ", NearestNeighbourMixing(2, Median(2))),
+        ("nnm+mean", NearestNeighbourMixing(2, Mean())),
+    ],
+)
+def test_parsing_gives_the_rule_with_the_scenarios_tolerance(text: str, expected: Rule) -> None:
+    assert parse_rule(text, tolerate=2) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("trimed_mean", "trimmed_mean"),
+        ("nnm+trimmedmean", "nnm+trimmed_mean"),
+        ("medain", "median"),
+        ("NNM+mean", "nnm+mean"),
+    ],
+)
+def test_an_unknown_rule_names_the_near_match(text: str, near: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse_rule(text, tolerate=1)
+    assert caught.value.mend == f"did you mean {near!r}?"
+    assert caught.value.where == "defence.aggregator"
+
+
+def test_an_unknown_rule_without_near_match_lists_what_there_is() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse_rule("zzz", tolerate=1)
+    assert all(name in str(caught.value.mend) for name in RULES)
+
+
+@pytest.mark.parametrize("text", ["nnm", "nnm+", "nnm+nnm+mean", "mean+nnm", ""])
+def test_nnm_needs_exactly_one_rule_after_it(text: str) -> None:
+    with pytest.raises(ScenarioError):
+        parse_rule(text, tolerate=1)
+
+
+def test_a_negative_tolerance_is_refused_everywhere() -> None:
+    with pytest.raises(ScenarioError):
+        parse_rule("mean", tolerate=-1)
+    for build in (lambda: Median(-1), lambda: TrimmedMean(-1), lambda: NearestNeighbourMixing(-1, Mean())):
+        with pytest.raises(AggregationError):
+            build()
+
+
+@pytest.mark.parametrize(
+    ("name", "minimum"),
+    [("mean", 1), ("median", 5), ("trimmed_mean", 5), ("nnm+mean", 5), ("nnm+median", 5), ("nnm+trimmed_mean", 5)],
+)
+def test_a_rule_refuses_fewer_rows_than_its_guarantee_needs(name: str, minimum: int) -> None:
+    rule = parse_rule(name, tolerate=2)
+    assert rule.minimum() == minimum
+    rule(np.ones((minimum, 3), np.float32))
+    with pytest.raises(AggregationError, match=f"at least {minimum}"):
+        rule(np.ones((minimum - 1, 3), np.float32))
+
+
+def test_the_rule_after_mixing_may_need_more_rows_than_mixing() -> None:
+    assert NearestNeighbourMixing(1, TrimmedMean(3)).minimum() == 7
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_nothing_that_a_device_claims_about_itself_can_be_passed_to_a_rule(name: str) -> None:
+    rule = parse_rule(name, tolerate=2)
+    assert list(inspect.signature(rule.__call__).parameters) == ["deltas"]
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("rows", [np.ones((7, 3), np.float64), np.ones(7, np.float32), np.ones((7, 3, 1), np.float32)])
+def test_another_form_than_a_float32_matrix_is_refused(name: str, rows: np.ndarray) -> None:
+    with pytest.raises(AggregationError, match="float32 matrix"):
+        parse_rule(name, tolerate=2)(rows)
+
+
+def test_fedavg_adds_the_scaled_aggregate_to_a_new_vector() -> None:
+    vector, aggregate = np.array([1.0, 2.0], np.float32), np.array([0.5, -4.0], np.float32)
+    before = vector.copy(), aggregate.copy()
+    moved = FedAvg(0.5)(vector, aggregate)
+    assert moved.dtype == np.float32
+    np.testing.assert_array_equal(moved, [1.25, 0.0])
+    np.testing.assert_array_equal(vector, before[0])
+    np.testing.assert_array_equal(aggregate, before[1])
+
+
+def test_fedavg_refuses_a_step_that_does_not_fit_or_explodes() -> None:
+    with pytest.raises(AggregationError, match="shape"):
+        FedAvg()(np.zeros(3, np.float32), np.zeros(2, np.float32))
+    with pytest.raises(AggregationError, match="infinite"):
+        FedAvg()(np.full(2, 3e38, np.float32), np.full(2, 3e38, np.float32))
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_fedavg_refuses_a_useless_learning_rate(rate: float) -> None:
+    with pytest.raises(ScenarioError):
+        FedAvg(rate)
