@@ -1,0 +1,79 @@
+"""Stage *account*: what the round spent goes into the population's ledger before anything of it is used further."""
+
+import numpy as np
+
+from skerry.security.privacy.accounting import GaussianEvent, epsilon_from_rdp, rdp
+from skerry.server.federation import Federation
+from skerry.server.judge import Judged, Valid
+from skerry.server.plan import RoundPlan
+
+__all__ = ["Spending", "open_round", "release_round"]
+
+
+class Spending:
+    """ε of each device as the coordinator must assume it: a device that was asked has spent, answer or not.
+
+    Example level, add/remove, RDP composition; a device's own ledger may show less (it never got the message).
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        plan = federation.plan
+        self._delta = federation.scenario.privacy.delta
+        self._asked = dict.fromkeys(federation.nodes, 0)
+        private = plan.unit == "example"
+        self._once = rdp(GaussianEvent(plan.noise_multiplier, steps=plan.epochs)) if private else None
+        self._known: dict[int, float] = {0: 0.0}
+
+    def add(self, plan: RoundPlan) -> None:
+        """Count a round's instructions."""
+        for device in plan.asked:
+            self._asked[device] += 1
+
+    def epsilon(self, rounds: int) -> float | None:
+        """ε(δ) of a device that was asked ``rounds`` times; None without privacy, where no finite ε holds."""
+        if self._once is None:
+            return None
+        if rounds not in self._known:
+            self._known[rounds] = float(epsilon_from_rdp(self._once * rounds, self._delta)[0])
+        return self._known[rounds]
+
+    @property
+    def maximum(self) -> float | None:
+        """The largest ε of any device."""
+        return self.epsilon(max(self._asked.values(), default=0))
+
+    @property
+    def median(self) -> float | None:
+        """The median ε over devices (the lower one of two)."""
+        return self.epsilon(int(np.percentile(list(self._asked.values()), 50, method="lower")))
+
+
+def open_round(federation: Federation, plan: RoundPlan) -> None:
+    """Record, durably and before any instruction leaves, who will be asked to spend what."""
+    mechanism = {
+        "name": federation.scenario.privacy.mechanism if federation.plan.unit == "example" else "none",
+        "noise_multiplier": federation.plan.noise_multiplier,
+        "clip": federation.plan.clip,
+        "steps": federation.plan.epochs,
+        "sampling_rate": 1.0,
+    }
+    federation.ledger.record(
+        "round_open",
+        {"round": plan.number, "mechanism": mechanism, "cohort": list(plan.asked), "weights": "uniform"},
+        now=federation.clock(),
+    )
+
+
+def release_round(federation: Federation, number: int, valid: Valid, judged: Judged, vector_digest: str) -> str:
+    """Record the devices' receipts and the vector that the round releases; returns the entry's hash."""
+    entry = federation.ledger.record(
+        "release",
+        {
+            "round": number,
+            "accepted": list(judged.devices),
+            "receipts": dict(sorted(valid.heads.items())),
+            "vector": vector_digest,
+        },
+        now=federation.clock(),
+    )
+    return entry.hash

@@ -1,0 +1,106 @@
+"""Stages *collect* and *open*: gather answers until the deadline, and keep only the authentic ones.
+
+Whatever is wrong with an answer costs its device this round and nobody else anything.
+"""
+
+from dataclasses import dataclass, field
+
+from skerry.device.protocol import Update
+from skerry.errors import EnvelopeRefusedError, InputError
+from skerry.records import Reason
+from skerry.security.envelope import Expected, Kind, Refusal, open_envelope
+from skerry.server.federation import Federation
+from skerry.server.mailbox import exchange
+from skerry.server.plan import RoundPlan
+
+__all__ = ["Opened", "Replies", "collect", "open_replies"]
+
+_REASONS = {
+    Refusal.EXPIRED: Reason.STALE,
+    Refusal.NOT_YET_VALID: Reason.STALE,
+    Refusal.WRONG_ROUND: Reason.STALE,
+    Refusal.WRONG_REPLY: Reason.REPLAYED,
+    Refusal.REPLAYED: Reason.REPLAYED,
+    Refusal.NOT_FOR_US: Reason.NOT_FOR_US,
+    Refusal.WRONG_RUN: Reason.NOT_FOR_US,
+}
+
+
+@dataclass(frozen=True)
+class Replies:
+    """Sealed answers by device, and why the others have none."""
+
+    envelopes: dict[str, bytes] = field(default_factory=dict)
+    dropped: dict[str, Reason] = field(default_factory=dict)
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes of all envelopes received."""
+        return sum(len(envelope) for envelope in self.envelopes.values())
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Authentic updates by device, sorted; and why the others were dropped.
+
+    ``refusals`` holds the reason code that a device itself gave for not taking part.
+    """
+
+    updates: dict[str, Update]
+    dropped: dict[str, Reason]
+    refusals: dict[str, str]
+
+
+def collect(federation: Federation, plan: RoundPlan) -> Replies:
+    """Send the instructions and wait for answers, at most until the cohort's deadline."""
+    replies = Replies()
+    contents = {
+        device: (federation.nodes[device], {"device": device, "envelope": asked.envelope})
+        for device, asked in plan.asked.items()
+    }
+    for device, record in exchange(
+        federation.grid, contents, "train", deadline_s=federation.scenario.cohort.deadline_s
+    ):
+        envelope = record.get("envelope") if record is not None else None
+        if isinstance(envelope, bytes):
+            replies.envelopes[device] = envelope
+        else:
+            replies.dropped[device] = Reason.ERROR
+    for device in plan.asked.keys() - replies.envelopes.keys() - replies.dropped.keys():
+        replies.dropped[device] = Reason.NO_REPLY
+    return replies
+
+
+def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> Opened:
+    """Verify, unseal and parse each answer; it must come from the device asked and answer this very instruction."""
+    updates: dict[str, Update] = {}
+    dropped = dict(replies.dropped)
+    refusals: dict[str, str] = {}
+    for device in sorted(replies.envelopes):
+        try:
+            opened = open_envelope(
+                replies.envelopes[device],
+                me=federation.coordinator,
+                directory=federation.directory,
+                expected=Expected(
+                    kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
+                    receiver=federation.coordinator.name,
+                    run=federation.run,
+                    round=plan.number,
+                    sender=device,
+                    in_reply_to=plan.asked[device].digest,
+                    model=federation.model.digest,
+                ),
+                now=federation.clock(),
+                replay=None,  # each instruction's digest is answered once: the collector keeps one reply a device
+            )
+            if opened.header.kind is Kind.REFUSAL:
+                dropped[device] = Reason.REFUSED
+                refusals[device] = opened.payload[:64].decode("ascii", "replace")
+                continue
+            updates[device] = Update.from_bytes(opened.payload)
+        except EnvelopeRefusedError as error:
+            dropped[device] = _REASONS.get(Refusal(error.reason), Reason.NOT_AUTHENTIC)
+        except InputError:
+            dropped[device] = Reason.SHAPE
+    return Opened(updates, dropped, refusals)

@@ -1,0 +1,74 @@
+"""One run from its prepared folder to its report, over any Flower ``Grid``."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flwr.serverapp import Grid
+
+from skerry.clock import Clock
+from skerry.device.app import pointer
+from skerry.device.worker import process_worker
+from skerry.errors import SkerryError
+from skerry.fsio import write_json
+from skerry.runfolder import RunFolder
+from skerry.server.discover import discover
+from skerry.server.federation import Federation
+from skerry.server.finish import finish
+from skerry.server.prepare import prepare
+from skerry.server.rounds import run_rounds
+
+__all__ = ["conduct", "recorded"]
+
+DISCOVERY_TIMEOUT_S = 180.0
+
+
+def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> None:
+    """Prepare, discover the devices, run the rounds, finish.
+
+    Whatever ends the run early is recorded in ``status.json`` before it is raised again.
+    """
+    with recorded(folder), _pointing(folder, flwr_run):
+        prepared = prepare(folder, clock, process_worker())
+        folder.mark("preparing", stage="waiting for devices")
+        nodes = discover(folder, grid, prepared.task.devices(), clock, timeout_s=DISCOVERY_TIMEOUT_S)
+        federation = Federation.assemble(folder, prepared, grid, nodes, clock)
+        with federation.ledger:
+            progress = run_rounds(federation)
+            finish(federation, progress)
+        folder.mark("complete")
+
+
+@contextmanager
+def recorded(folder: RunFolder) -> Iterator[None]:
+    """Write into ``status.json`` how a block ended, when it did not end well; the exception goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _mark(folder, "interrupted", {"what": "the run was interrupted", "where": None, "mend": None})
+        raise
+    except SkerryError as error:
+        _mark(
+            folder,
+            "failed",
+            {"what": error.what, "where": error.where, "mend": error.mend, "exit_code": error.exit_code},
+        )
+        raise
+    except BaseException as error:
+        _mark(folder, "failed", {"what": f"{type(error).__name__}: {error}", "where": None, "mend": None})
+        raise
+
+
+def _mark(folder: RunFolder, state: str, error: dict[str, object]) -> None:
+    if folder.status["state"] not in {"interrupted", "failed", "complete"}:
+        folder.mark(state, stage=folder.status["stage"], error=error)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _pointing(folder: RunFolder, flwr_run: int) -> Iterator[None]:
+    """Leave the pointer by which simulated nodes find this run's fleet, for as long as the run lasts."""
+    path = pointer(flwr_run)
+    write_json(path, {"run": str(folder.path)}, durable=False)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

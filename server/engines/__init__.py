@@ -1,0 +1,59 @@
+"""Engines: the ways to bring one coordinator and its devices together.
+
+Every engine runs the same ``ServerApp`` and the same ``ClientApp``; they differ in what lies between them:
+
+===============  ==========================================================  ==========================
+name             between coordinator and device                              for
+===============  ==========================================================  ==========================
+``inprocess``    a function call                                             experiments, tests, demo
+``ray``          Flower's simulation: Ray actors on this machine             a check against Flower's own simulation
+``superlink``    HTTPS: a SuperLink and one stock SuperNode per device       a check against the real network
+===============  ==========================================================  ==========================
+"""
+
+from collections.abc import Callable
+
+from skerry.errors import InputError
+from skerry.server.engines.engine import Components, Engine
+from skerry.server.engines.flwr_adapter import require_flwr
+
+__all__ = ["ENGINES", "Components", "Engine", "get_engine"]
+
+
+def _inprocess() -> Engine:
+    from skerry.server.engines.inprocess import InProcessEngine
+
+    return InProcessEngine()
+
+
+def _ray() -> Engine:
+    from skerry.server.engines.ray import RayEngine
+
+    return RayEngine()
+
+
+def _superlink() -> Engine:
+    from skerry.server.engines.superlink import SuperlinkEngine
+
+    return SuperlinkEngine()
+
+
+_MAKERS: dict[str, Callable[[], Engine]] = {"inprocess": _inprocess, "ray": _ray, "superlink": _superlink}
+
+ENGINES: tuple[str, ...] = tuple(_MAKERS)
+"""The names that ``--engine`` accepts; the first is the default."""
+
+
+def get_engine(name: str) -> Engine:
+    """The engine of that name; heavy libraries are imported here, not with the package.
+
+    Raises:
+        InputError: there is no such engine.
+        MissingDependencyError: Flower is missing, or has a version the engines were not tested with.
+    """
+    if name not in _MAKERS:
+        raise InputError(
+            f"there is no engine {name!r}", where="--engine", mend=f"the engines are: {', '.join(ENGINES)}"
+        )
+    require_flwr()
+    return _MAKERS[name]()

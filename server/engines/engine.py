@@ -1,0 +1,141 @@
+"""What all engines share: their one method, the apps they run, the fleet they find, and what they borrow meanwhile."""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from skerry.errors import InputError, MissingDependencyError, RunFailedError
+from skerry.runfolder import RunFolder
+from skerry.server.engines import flwr_adapter
+
+__all__ = [
+    "Components",
+    "Engine",
+    "child_environment",
+    "coordinator_failed",
+    "fleet_homes",
+    "logging_to",
+    "logs",
+]
+
+
+class Engine(Protocol):
+    """Runs a prepared run folder to its end."""
+
+    name: str
+
+    def run(self, folder: RunFolder) -> None:
+        """Run the coordinator of ``folder`` with one node for each device in ``folder/fleet``.
+
+        Returns when the coordinator has returned. Nothing that the engine started outlives the call: no process, no
+        port, no environment variable.
+
+        Raises:
+            InputError: the folder has no fleet.
+            MissingDependencyError: Flower or Ray is missing, or has a version this engine was not tested with.
+            RunFailedError: the coordinator or the machinery under it failed; names the log.
+            KeyboardInterrupt: a person stopped it. Everything is stopped before it leaves.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Components:
+    """Where the two apps are, as ``module:attribute``, the form that Flower uses."""
+
+    server: str = "skerry.server.app:app"
+    client: str = "skerry.device.app:app"
+
+    def load(self) -> tuple[Any, Any]:
+        """Import the ``ServerApp`` and the ``ClientApp``.
+
+        Raises:
+            MissingDependencyError: a package they need is not installed.
+        """
+        return _load(self.server), _load(self.client)
+
+
+def fleet_homes(folder: RunFolder) -> list[Path]:
+    """The homes of the run's devices, sorted by device name.
+
+    Raises:
+        InputError: the run has no prepared device.
+    """
+    homes = sorted(path.parent for path in (folder.path / "fleet").glob("*/device.json"))
+    if not homes:
+        raise InputError(
+            "the run has no prepared devices", where=str(folder.path / "fleet"), mend="start a new run"
+        )
+    return homes
+
+
+def logs(folder: RunFolder) -> Path:
+    """``runs/<id>/logs``, made when missing."""
+    path = folder.path / "logs"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def logging_to(path: Path, *names: str) -> Iterator[None]:
+    """Send these loggers to a file and nowhere else, for the time of a block."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.handlers[:] = [handler]
+            logger.propagate = False
+        yield
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers[:] = handlers
+            logger.propagate = propagate
+        handler.close()
+
+
+def child_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment for a child: it imports what we import, finds our programs, computes in one thread.
+
+    Args:
+        values: what is set besides.
+    """
+    return {
+        **os.environ,
+        **flwr_adapter.QUIET,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        # Flower's programs start one another by name: they must find those of this environment.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONUNBUFFERED": "1",
+        **values,
+    }
+
+
+def coordinator_failed(folder: RunFolder, details: str, log: Path) -> RunFailedError:
+    """The error for a coordinator that failed in another process: what it wrote down itself, else these details."""
+    fault = folder.status.get("error") or {}
+    return RunFailedError(
+        fault.get("what") or f"the coordinator failed: {details}",
+        where=fault.get("where") or str(log),
+        mend=fault.get("mend") or f"see {log}",
+    )
+
+
+def _load(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{error.name} is not installed", where=reference, mend="pip install 'skerry[server]'"
+        ) from error

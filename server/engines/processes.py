@@ -1,0 +1,167 @@
+"""Child processes that cannot outlive us.
+
+Each child leads its own session, writes to its own log file, and is ended by its own handle together with everything it
+started. Should this process die without a chance to clean up (``kill -9``), a small guard process notices that its
+pipe has closed, and ends them.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from skerry.errors import MissingDependencyError, RunFailedError
+
+__all__ = ["Child", "Children", "end", "last_lines"]
+
+
+def last_lines(log: Path, count: int = 12) -> str:
+    """The end of a log file, for an error message."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            return "".join(deque((line for line in lines if line.strip()), maxlen=count)).strip()
+    except OSError:
+        return ""
+
+
+def end(processes: Iterable[psutil.Process], *, grace_s: float) -> None:
+    """Ask these processes to end, wait, then kill those that did not. Handles know a reused pid from their own."""
+    alive = [process for process in processes if process.is_running()]
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(alive, timeout=grace_s)
+    for process in stubborn:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=grace_s)
+
+
+class Child:
+    """One child process and its log."""
+
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.name = name
+        self.log = log
+        self.process = process
+
+    @property
+    def exit_code(self) -> int | None:
+        """``None`` while it runs."""
+        return self.process.poll()
+
+    def family(self) -> list[psutil.Process]:
+        """Everything it started that is still its descendant."""
+        with contextlib.suppress(psutil.Error):
+            return list(psutil.Process(self.process.pid).children(recursive=True))
+        return []
+
+    def check(self) -> None:
+        """Raise when it has ended.
+
+        Raises:
+            RunFailedError: with its exit code and the end of its log.
+        """
+        code = self.exit_code
+        if code is not None:
+            raise RunFailedError(
+                f"{self.name} ended by itself (exit code {code}): {last_lines(self.log)}",
+                where=str(self.log),
+                mend="see the log",
+            )
+
+
+class Children:
+    """All child processes of one block of work; leaving the block ends them."""
+
+    def __init__(self) -> None:
+        self._children: list[Child] = []
+        self._guard = subprocess.Popen(  # noqa: S603 - our own script
+            [sys.executable, "-S", "-E", str(Path(__file__).with_name("guard.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(
+        self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str], *, cwd: Path | None = None
+    ) -> Child:
+        """Start a command; its output is appended to ``log``.
+
+        Raises:
+            MissingDependencyError: there is no such program.
+        """
+        try:
+            with log.open("ab") as output:
+                process = subprocess.Popen(  # noqa: S603 - the caller names the program
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=dict(env),
+                    cwd=cwd,
+                    start_new_session=True,
+                )
+        except FileNotFoundError as error:
+            raise MissingDependencyError(
+                f"the program {command[0]} is missing", mend="pip install 'skerry[server]'"
+            ) from error
+        self._watch(process.pid)
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    def check(self) -> None:
+        """Raise when any child has ended."""
+        for child in self._children:
+            child.check()
+
+    def stop(self, *, grace_s: float = 5.0) -> None:
+        """End all children and what they started, then the guard."""
+        handles = [handle for child in self._children for handle in child.family()]
+        for child in self._children:
+            child.process.terminate()
+        deadline = time.monotonic() + grace_s
+        for child in self._children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            # What is left of its group; while a member lives, the number cannot belong to anybody else.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait()
+        end(handles, grace_s=grace_s)  # what has left its group
+        self._children.clear()
+        self._dismiss()
+
+    def _watch(self, pid: int) -> None:
+        assert self._guard.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._guard.stdin.write(f"{pid}\n".encode())
+            self._guard.stdin.flush()
+
+    def _dismiss(self) -> None:
+        assert self._guard.stdin is not None
+        if self._guard.stdin.closed:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self._guard.stdin.write(b"done\n")
+            self._guard.stdin.close()
+        self._guard.wait()

@@ -1,0 +1,82 @@
+"""The superlink engine: a real SuperLink and one stock SuperNode per device on this machine, started, watched, ended.
+
+It is slow on purpose: nothing is replaced, so that what runs here runs against a remote SuperLink too. Each message
+costs a fresh Python process on its node, and nodes ask for work every three seconds.
+"""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from skerry.errors import RunFailedError
+from skerry.runfolder import RunFolder
+from skerry.server.engines import flwr_adapter
+from skerry.server.engines.bundle import write_bundle
+from skerry.server.engines.deployment import Deployment
+from skerry.server.engines.engine import Components, coordinator_failed, fleet_homes, logs
+from skerry.server.engines.processes import Children, last_lines
+
+__all__ = ["SuperlinkEngine"]
+
+_WATCH_S = 0.25
+_PATIENCE = 20  # a busy SuperLink may miss that many looks in a row
+
+
+class SuperlinkEngine:
+    """Runs a run folder over HTTPS on this machine (see :class:`~skerry.server.engines.Engine`).
+
+    Args:
+        components: the apps, importable by the programs that Flower starts.
+        port: where the SuperLink listens on 127.0.0.1; ``None`` takes a free one.
+    """
+
+    name = "superlink"
+
+    def __init__(self, components: Components | None = None, *, port: int | None = None) -> None:
+        self.components = components or Components()
+        self.port = port
+
+    def run(self, folder: RunFolder) -> None:
+        """Run to the end; logs of every program are kept in ``runs/<id>/logs``."""
+        homes = fleet_homes(folder)
+        flwr_adapter.require_flwr()
+        flwr_adapter.keep_to_ourselves()
+        nodes: list[dict[str, str | int]] = [
+            {"skerry-home": str(home), "partition-id": index, "num-partitions": len(homes)}
+            for index, home in enumerate(homes)
+        ]
+        private = Path(tempfile.mkdtemp(prefix="skerry-superlink-"))  # 0700
+        try:
+            with Children() as children:
+                deployment = Deployment(private, logs(folder), children, port=self.port)
+                deployment.start(nodes)
+                app = write_bundle(private / "app", self.components)
+                with deployment.control() as control:
+                    run_id = control.start(app, {"run": str(folder.path)})
+                    status = _follow(control, run_id, children)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        if not status.completed:
+            log = logs(folder) / "superlink.log"
+            raise coordinator_failed(folder, status.details or last_lines(log), log)
+
+
+def _follow(control: flwr_adapter.Control, run_id: int, children: Children) -> flwr_adapter.RunStatus:
+    """Wait for the run's end, while every program is alive."""
+    missed = 0
+    while True:
+        children.check()
+        try:
+            status = control.status(run_id)
+            missed = 0
+        except httpx.HTTPError as error:
+            missed += 1
+            if missed > _PATIENCE:
+                raise RunFailedError(f"the SuperLink does not answer: {type(error).__name__}") from error
+        else:
+            if status.finished:
+                return status
+        time.sleep(_WATCH_S)

@@ -1,0 +1,24 @@
+"""Stage *evaluate*: quality on devices that never train."""
+
+import numpy as np
+
+from skerry.device.tasks.metrics import Quality, evaluate
+from skerry.records import Float32Array
+from skerry.server.federation import Federation
+
+__all__ = ["evaluate_by_device", "evaluate_held_out"]
+
+
+def evaluate_held_out(federation: Federation, vector: Float32Array) -> Quality:
+    """Accuracy, loss and calibration over all examples of all held-out devices, through the deployed base."""
+    logits = [federation.model.logits(vector, inputs) for inputs, _ in federation.held_out.values()]
+    labels = [y for _, y in federation.held_out.values()]
+    return evaluate(np.concatenate(logits), np.concatenate(labels))
+
+
+def evaluate_by_device(federation: Federation, vector: Float32Array) -> dict[str, float]:
+    """Accuracy on each held-out device."""
+    return {
+        device: evaluate(federation.model.logits(vector, inputs), y).accuracy
+        for device, (inputs, y) in federation.held_out.items()
+    }

@@ -1,0 +1,109 @@
+"""What stays the same for a whole run: scenario, model, keys, the node of each device, the rule and the ledger."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flwr.serverapp import Grid
+
+from skerry.clock import Clock
+from skerry.config import Scenario
+from skerry.device.local_model import LocalModel
+from skerry.device.tasks.task import Task
+from skerry.device.training.plan import TrainPlan
+from skerry.runfolder import RunFolder
+from skerry.security.anomaly.screening import ScreenContext, Screener
+from skerry.security.identity import Directory, Identity
+from skerry.security.privacy.ledger import Ledger, Policy
+from skerry.server.prepare import Prepared, noise_for
+from skerry.server.provision import coordinator_identity, device_directory
+
+__all__ = ["Federation"]
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A run's fixed parts; what changes from round to round is in :class:`skerry.server.rounds.Progress`."""
+
+    folder: RunFolder
+    scenario: Scenario
+    grid: Grid
+    clock: Clock
+    task: Task
+    model: LocalModel
+    coordinator: Identity
+    directory: Directory
+    nodes: Mapping[str, int]
+    ledger: Ledger
+    screener: Screener
+    plan: TrainPlan
+    held_out: Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
+
+    @property
+    def run(self) -> str:
+        """The run's id, which every envelope is bound to."""
+        return self.folder.id
+
+    @property
+    def screen_context_noise(self) -> float:
+        """Standard deviation of the honest DP noise per coordinate of a delta; 0 without privacy.
+
+        Each of the ``epochs`` steps adds noise σ·C per coordinate to the gradient sum, which is then divided by the
+        public denominator and multiplied by the learning rate.
+        """
+        plan = self.plan
+        step = plan.learning_rate * plan.noise_multiplier * plan.clip / plan.denominator
+        return float(step * np.sqrt(plan.epochs)) if plan.unit == "example" else 0.0
+
+    def screen_context(self, number: int) -> ScreenContext:
+        """What the detectors may know about honest updates in this round."""
+        plan = self.plan
+        bound = float("inf")
+        if plan.unit == "example":
+            # One clipped gradient per example; a device may hold more examples than the public denominator.
+            bound = plan.learning_rate * plan.clip * plan.epochs
+        return ScreenContext(round=number, noise_std=self.screen_context_noise, signal_bound=bound)
+
+    @staticmethod
+    def assemble(
+        folder: RunFolder, prepared: Prepared, grid: Grid, nodes: Mapping[str, int], clock: Clock
+    ) -> "Federation":
+        """Put the parts together and open the population's ledger."""
+        scenario = folder.scenario
+        privacy, training = scenario.privacy, scenario.training
+        policy = Policy(unit=privacy.unit, epsilon=privacy.epsilon, delta=privacy.delta, simulated=True)
+        ledger = Ledger.create(
+            folder.path / "ledger" / "population.jsonl",
+            scope="population",
+            subject=folder.id,
+            policy=policy,
+            now=clock(),
+        )
+        return Federation(
+            folder=folder,
+            scenario=scenario,
+            grid=grid,
+            clock=clock,
+            task=prepared.task,
+            model=prepared.model,
+            coordinator=coordinator_identity(folder),
+            directory=device_directory(folder),
+            nodes=nodes,
+            ledger=ledger,
+            screener=Screener(scenario.defence.screen, tolerate=scenario.defence.tolerate),
+            plan=TrainPlan(
+                epochs=training.epochs,
+                learning_rate=training.learning_rate,
+                batch_size=training.batch_size,
+                momentum=training.momentum,
+                unit=privacy.unit,
+                clip=privacy.clip,
+                noise_multiplier=noise_for(scenario),
+                denominator=privacy.denominator,
+            ),
+            held_out={
+                device: (prepared.model.prepare(data.x), data.y) for device, data in prepared.task.evaluation().items()
+            },
+        )

@@ -1,0 +1,155 @@
+"""After the last round: measure, assemble the deliverable, seal it for each device, compare, and write it all down."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save
+
+from skerry.device.local_model import HeadModel
+from skerry.fsio import write_atomic, write_json
+from skerry.records import Float32Array
+from skerry.runfolder import RunFolder
+from skerry.security.delivery import publish
+from skerry.server.federation import Federation
+from skerry.server.measure import (
+    Measured,
+    cost,
+    defence,
+    device_accuracies,
+    measure_quality,
+    privacy,
+    versions,
+)
+from skerry.server.references import run_references
+from skerry.server.rounds import Progress
+
+__all__ = ["finish"]
+
+
+def finish(federation: Federation, progress: Progress) -> None:
+    """Write ``model/``, ``release/``, ``result.json`` and ``report.html``."""
+    folder = federation.folder
+    folder.mark("finishing", stage="measuring the final model")
+    base = measure_quality(federation, federation.model.initial())
+    final = measure_quality(federation, progress.vector)
+    spent = privacy(federation)
+    verdicts = list(folder.lines("verdicts.jsonl"))
+    defended = defence(federation, verdicts)
+    folder.mark("finishing", stage="sealing the release")
+    files = _assemble(federation, progress.vector, final, spent)
+    delivered = _release(federation, files, defended["quarantined"])
+    references: dict[str, list[float]] = {}
+    if federation.scenario.report.references and federation.scenario.model.trainable == "head":
+        folder.mark("finishing", stage="running the references")
+        references = run_references(federation.scenario, federation.clock)
+    folder.mark("finishing", stage="writing the report")
+    started = datetime.fromisoformat(folder.status["started"])
+    finished = datetime.now(UTC)
+    result = {
+        "schema": 1,
+        "run": {
+            "id": folder.id,
+            "scenario": federation.scenario.name,
+            "engine": folder.status["engine"],
+            "seed": federation.scenario.seed,
+            "versions": versions(),
+            "state": "complete",
+            "rounds": federation.scenario.rounds,
+            "rounds_done": len(progress.records),
+            "started": folder.status["started"],
+            "finished": finished.isoformat(timespec="milliseconds"),
+            "simulated": True,
+        },
+        "quality": {
+            "base": base.to_json(),
+            "final": final.to_json(),
+            "agreement": final.agreement,
+            "references": {
+                name: {"accuracy": curve[-1], "by_round": curve} if (curve := references.get(name)) else None
+                for name in ("non_private", "undefended")
+            },
+            "held_out": sorted(federation.held_out),
+            "devices": device_accuracies(federation, federation.model.initial(), progress.vector),
+        },
+        "robustness": {defended["attack"]: final.deployed.accuracy} if defended["attackers"] else {},
+        "privacy": spent,
+        "defence": defended,
+        "cost": cost(progress.records, progress.device_seconds, (finished - started).total_seconds()),
+        "delivery": delivered,
+        "evidence": _evidence(folder, federation, progress),
+    }
+    write_json(folder.path / "result.json", result)
+    from skerry.server.report import write_report
+
+    write_report(folder)
+
+
+def _assemble(federation: Federation, vector: Float32Array, final: Measured, spent: dict[str, Any]) -> dict[str, Path]:
+    """The files of the deliverable, by name."""
+    out = federation.folder.path / "model"
+    model = federation.model
+    if isinstance(model, HeadModel):
+        card = {
+            "run": federation.folder.id,
+            "scenario": federation.scenario.name,
+            "rounds": federation.scenario.rounds,
+            "held_out_accuracy": final.deployed.accuracy,
+            "privacy": {k: spent[k] for k in ("unit", "relation", "delta", "epsilon_rdp", "epsilon_pld", "simulated")},
+        }
+        return model.assemble(vector, out, card)
+    path = out / "weights.safetensors"
+    write_atomic(path, save(dict(model.layout.split(vector)), {"digest": model.digest}))
+    return {path.name: path}
+
+
+def _release(federation: Federation, files: dict[str, Path], quarantined: list[str]) -> dict[str, Any]:
+    """Seal the deliverable for every device that is not in quarantine."""
+    recipients = [federation.directory.get(name) for name in sorted(federation.nodes) if name not in quarantined]
+    info = publish(
+        files,
+        federation.folder.path / "release",
+        name=federation.scenario.name,
+        version=1,
+        run=federation.folder.id,
+        publisher=federation.coordinator,
+        recipients=recipients,
+        now=federation.clock(),
+    )
+    federation.ledger.record(
+        "delivery", {"version": info.version, "manifest": info.manifest_digest}, now=federation.clock()
+    )
+    return {
+        "name": info.name,
+        "version": info.version,
+        "bytes": info.total_bytes,
+        "delta_bytes": None,
+        "recipients": len(recipients),
+        "manifest_digest": info.manifest_digest,
+    }
+
+
+def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> dict[str, dict[str, str | None]]:
+    """Where each claim can be checked: a ledger entry, the ledger's head, a file of the run."""
+    head = federation.ledger.head
+    entries = {entry.kind: entry.hash for entry in federation.ledger.entries()}
+    last = progress.records[-1] if progress.records else None
+    release_leaf = last.extra["ledger_leaf"] if last else None
+
+    def row(leaf: str | None, file: str) -> dict[str, str | None]:
+        return {
+            "leaf": leaf,
+            "checkpoint": head if leaf else None,
+            "file": file if (folder.path / file).exists() else None,
+        }
+
+    return {
+        "quality.base": row(None, "model/base.json"),
+        "quality.final": row(release_leaf, "checkpoint/round.safetensors"),
+        "quality.by_round": row(None, "rounds.jsonl"),
+        "privacy.population": row(release_leaf, "ledger/population.jsonl"),
+        "privacy.devices": row(entries.get("release"), "ledger/devices"),
+        "defence.verdicts": row(None, "verdicts.jsonl"),
+        "delivery": row(entries.get("delivery"), "release"),
+        "cost": row(None, "rounds.jsonl"),
+    }

@@ -1,0 +1,214 @@
+"""The figures of a finished run, each computed once from what the run left on disk or in memory."""
+
+import importlib.metadata
+import platform
+import resource
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skerry import __version__
+from skerry.device.local_model import HeadModel
+from skerry.device.state import DeviceHome
+from skerry.device.tasks.metrics import Quality, evaluate
+from skerry.device.worker import process_worker
+from skerry.records import Float32Array, RoundRecord
+from skerry.security.privacy.accounting import GaussianEvent, epsilon_pld
+from skerry.security.privacy.ledger import Ledger
+from skerry.server.federation import Federation
+
+__all__ = ["Measured", "cost", "defence", "device_accuracies", "measure_quality", "privacy", "versions"]
+
+PACKAGES = ("flwr", "numpy", "onnxruntime", "cryptography", "torch", "opacus", "dp-accounting", "ray")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Quality of one vector on held-out devices.
+
+    ``deployed`` is through the artefact that devices get: int8 where the base is quantized, else float.
+    """
+
+    deployed: Quality
+    floating: Quality
+    quantized: Quality | None
+    agreement: float | None
+    by_device: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``base`` or ``final`` block of ``result.json``."""
+        values = list(self.by_device.values())
+        spread = [float(np.percentile(values, p)) for p in (10, 50, 90)]
+        return {
+            **self.deployed.__dict__,
+            "float": dict(self.floating.__dict__),
+            "int8": dict(self.quantized.__dict__) if self.quantized else None,
+            "per_device": dict(zip(("p10", "p50", "p90"), spread, strict=True)),
+        }
+
+
+def measure_quality(federation: Federation, vector: Float32Array) -> Measured:
+    """Evaluate a vector on every held-out example, through int8 and float32."""
+    model = federation.model
+    deployed = {d: model.logits(vector, inputs) for d, (inputs, _) in federation.held_out.items()}
+    labels = np.concatenate([y for _, y in federation.held_out.values()])
+    by_device = {d: evaluate(deployed[d], y).accuracy for d, (_, y) in federation.held_out.items()}
+    scores = np.concatenate(list(deployed.values()))
+    quality = evaluate(scores, labels)
+    if not isinstance(model, HeadModel) or not model.quantized:
+        return Measured(quality, quality, None, None, by_device)
+    evaluation = federation.task.evaluation()
+    floating = np.concatenate([model.float_logits(vector, evaluation[d].x) for d in federation.held_out])
+    agreement = float(np.mean(floating.argmax(1) == scores.argmax(1)))
+    return Measured(quality, evaluate(floating, labels), quality, agreement, by_device)
+
+
+def privacy(federation: Federation) -> dict[str, Any]:
+    """What each device's own ledger says was spent, in RDP and by replay with PLD."""
+    scenario = federation.scenario
+    config = scenario.privacy
+    private = config.unit != "none"
+    devices: dict[str, dict[str, Any]] = {}
+    replayed: dict[tuple[GaussianEvent, ...], float] = {}
+    for device in sorted(federation.nodes):
+        path = federation.folder.path / "ledger" / "devices" / f"{device}.jsonl"
+        with Ledger.open(path) as ledger:
+            events = tuple(ledger.events())
+            if events not in replayed:
+                replayed[events] = epsilon_pld(events, config.delta) if events else 0.0
+            rounds = sum(1 for entry in ledger.entries() if entry.kind == "debit")
+            devices[device] = {
+                "epsilon_rdp": ledger.epsilon() if private else None,
+                "epsilon_pld": replayed[events] if private else None,
+                "rounds": rounds,
+                "head": ledger.head,
+            }
+    rdp = [d["epsilon_rdp"] for d in devices.values()]
+    pld = [d["epsilon_pld"] for d in devices.values()]
+    return {
+        "unit": config.unit,
+        "relation": "add/remove one example of one device" if private else None,
+        "delta": config.delta if private else None,
+        "epsilon_budget": config.epsilon if private else None,
+        "epsilon_rdp": max(rdp) if private else None,
+        "epsilon_pld": max(pld) if private else None,
+        "noise_multiplier": federation.plan.noise_multiplier if private else None,
+        "mechanism": config.mechanism if private else None,
+        "sampling": "none: every step uses the device's whole data, and no amplification is claimed",
+        "devices": {
+            "max": max(rdp) if private else None,
+            "median": statistics.median(rdp) if private else None,
+            "per_device": devices,
+        },
+        "audit": None,
+        "assumptions": _assumptions() if private else ["No privacy was asked for: updates carry no noise."],
+        "simulated": True,
+    }
+
+
+def _assumptions() -> list[str]:
+    return [" ".join(sentence.split()) for sentence in _SENTENCES.strip().split("\n\n")]
+
+
+_SENTENCES = """
+The figure bounds what any observer of all messages of one device, over the whole run, learns about one example of
+that device, when the example is added or removed; other devices' data are independent of it.
+
+ε_RDP is the proved figure for the integer (discrete Gaussian) mechanism; ε_PLD is that of the continuous Gaussian
+with the same noise multiplier, composed by privacy loss distributions.
+
+This was a simulation with seeded noise: whoever knows the seed can remove it. A real device draws its noise from the
+operating system and refuses a seed.
+
+A compromised device protects nothing but itself: the guarantee is for devices that run this software.
+
+Time, size and presence of messages are not hidden.
+"""
+
+
+def defence(federation: Federation, verdicts: list[dict[str, Any]]) -> dict[str, Any]:
+    """How the screen did, now that the run is over and the simulation may tell who was hostile."""
+    scenario = federation.scenario
+    attackers = sorted(
+        device
+        for device in federation.nodes
+        if DeviceHome.load(federation.folder.path / "fleet" / device).hostile is not None
+    )
+    taken_part: dict[str, int] = {}
+    caught: dict[str, int] = {}
+    quarantined = set(federation.screener.quarantined)
+    for verdict in verdicts:
+        device = verdict["device"]
+        taken_part[device] = taken_part.get(device, 0) + 1
+        if verdict["action"] != "accept" and verdict["scores"]:
+            caught[device] = caught.get(device, 0) + 1
+    flagged = sorted(quarantined | {d for d, n in caught.items() if 2 * n > taken_part[d]})
+    hits = len(set(flagged) & set(attackers))
+    return {
+        "aggregator": scenario.defence.aggregator,
+        "tolerate": scenario.defence.tolerate,
+        "screen": list(scenario.defence.screen),
+        "attack": scenario.attack.kind if attackers else "none",
+        "attackers": attackers,
+        "flagged": flagged,
+        "quarantined": sorted(quarantined),
+        "precision": hits / len(flagged) if flagged else None,
+        "recall": hits / len(attackers) if attackers else None,
+        "false_quarantines": len(quarantined - set(attackers)),
+        "note": "A device is flagged when it was quarantined, or dropped by a detector in most of its rounds.",
+    }
+
+
+def cost(records: list[RoundRecord], devices: Mapping[str, float], wall_s: float) -> dict[str, Any]:
+    """Time, bytes and memory of the run on this machine.
+
+    ``stages`` are seconds over all rounds. Where devices ran in this very process (the in-process engine), what they
+    did while the coordinator was collecting is listed as ``device: …`` and taken out of ``collect``.
+    """
+    stages: dict[str, float] = {}
+    for record in records:
+        for stage, seconds in record.seconds.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    if "collect" in stages and sum(devices.values()) <= stages["collect"]:
+        stages["collect"] -= sum(devices.values())
+        stages |= {f"device: {stage}": seconds for stage, seconds in devices.items()}
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "wall_s": wall_s,
+        "compute_s": usage.ru_utime + usage.ru_stime,
+        "bytes_up": sum(r.bytes_up for r in records),
+        "bytes_down": sum(r.bytes_down for r in records),
+        "peak_rss_mb": usage.ru_maxrss / 1024,
+        "stages": stages,
+    }
+
+
+def versions() -> Mapping[str, str | None]:
+    """What this run was made with."""
+    found: dict[str, str | None] = {"skerry": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package.replace("-", "_")] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package.replace("-", "_")] = None
+    return found
+
+
+def device_accuracies(federation: Federation, initial: Float32Array, final: Float32Array) -> dict[str, dict[str, Any]]:
+    """Accuracy on each device's own data before and after; training devices only because this is a simulation."""
+    worker = process_worker()
+    data = {d: ("training", *worker.local_inputs(d, federation.task, federation.model)) for d in federation.nodes}
+    data |= {d: ("held_out", inputs, y) for d, (inputs, y) in federation.held_out.items()}
+    notes = {"training": "simulation only: a real device never reports this", "held_out": "never trains"}
+    return {
+        device: {
+            "role": role,
+            "before": evaluate(federation.model.logits(initial, inputs), y).accuracy,
+            "after": evaluate(federation.model.logits(final, inputs), y).accuracy,
+            "note": notes[role],
+        }
+        for device, (role, inputs, y) in sorted(data.items())
+    }

@@ -1,0 +1,78 @@
+"""Stage *plan*: who is asked this round, and the signed instruction each of them gets."""
+
+import secrets
+from dataclasses import dataclass
+
+from skerry.device.protocol import Instruction
+from skerry.records import Float32Array
+from skerry.security.envelope import Header, Kind, envelope_digest, seal
+from skerry.security.privacy.stream import derive_generator
+from skerry.server.federation import Federation
+
+__all__ = ["Asked", "RoundPlan", "draw_cohort", "make_plan"]
+
+GRACE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One device's instruction as it is sent, with the digest that its answer must name."""
+
+    envelope: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """The round's instructions by device, sorted."""
+
+    number: int
+    asked: dict[str, Asked]
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes of all envelopes sent."""
+        return sum(len(asked.envelope) for asked in self.asked.values())
+
+
+def draw_cohort(federation: Federation, number: int) -> tuple[str, ...]:
+    """The devices of this round: all, or a fixed number drawn uniformly; quarantined devices are never asked.
+
+    The draw is reproducible in simulation. It gives no privacy amplification and none is claimed.
+    """
+    cohort = federation.scenario.cohort
+    eligible = [name for name in sorted(federation.nodes) if name not in federation.screener.quarantined]
+    if cohort.sampling == "all" or cohort.size is None or cohort.size >= len(eligible):
+        return tuple(eligible)
+    generator = derive_generator(federation.scenario.seed, "cohort", number)
+    drawn = generator.choice(len(eligible), size=cohort.size, replace=False)
+    return tuple(eligible[i] for i in sorted(drawn))
+
+
+def make_plan(federation: Federation, number: int, vector: Float32Array) -> RoundPlan:
+    """Sign and seal one instruction for each device of the cohort."""
+    instruction = Instruction(
+        vector=vector,
+        layout=federation.model.layout.digest,
+        plan=federation.plan,
+        seed=federation.scenario.seed,
+    ).to_bytes()
+    now = federation.clock()
+    lifetime = int(federation.scenario.cohort.deadline_s * 1000) + GRACE_MS
+    asked: dict[str, Asked] = {}
+    for device in draw_cohort(federation, number):
+        header = Header(
+            kind=Kind.INSTRUCTION,
+            run=federation.run,
+            round=number,
+            sender=federation.coordinator.name,
+            receiver=device,
+            model=federation.model.digest,
+            nonce=secrets.token_bytes(16),
+            in_reply_to=b"",
+            issued=now,
+            expires=now + lifetime,
+        )
+        envelope = seal(header, instruction, sender=federation.coordinator, receiver=federation.directory.get(device))
+        asked[device] = Asked(envelope, envelope_digest(envelope))
+    return RoundPlan(number, asked)

@@ -1,0 +1,106 @@
+"""What must exist before the first round: the frozen base, the fleet, and the noise that the budget allows."""
+
+import json
+from dataclasses import dataclass
+
+from skerry.canonical import sha256_hex
+from skerry.clock import Clock
+from skerry.config import Scenario
+from skerry.device.local_model import LocalModel
+from skerry.device.protocol import to_bytes
+from skerry.device.tasks.task import Task
+from skerry.device.worker import Worker
+from skerry.errors import ScenarioError
+from skerry.fsio import require_space, write_json
+from skerry.runfolder import RunFolder
+from skerry.security.privacy.accounting import calibrate
+from skerry.server.provision import provision_fleet
+from skerry.strategies.rule import parse_rule
+
+__all__ = ["Prepared", "noise_for", "prepare"]
+
+SPACE_NEEDED = 256 << 20
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The task and model of a run, ready to use in this process."""
+
+    task: Task
+    model: LocalModel
+
+
+def noise_for(scenario: Scenario) -> float:
+    """Noise multiplier σ with which all rounds together stay within the device's ε at δ; 0 without privacy.
+
+    Example level, add/remove, full-batch Gaussian steps, composed by RDP over ``rounds × epochs`` steps.
+    """
+    if scenario.privacy.unit == "none":
+        return 0.0
+    steps = scenario.rounds * scenario.training.epochs
+    return calibrate(scenario.privacy.epsilon, scenario.privacy.delta, steps)
+
+
+def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
+    """Build or find the base model and make the fleet, unless an earlier call for this folder did.
+
+    Raises:
+        ScenarioError: the task has fewer devices than the scenario needs.
+        TaskError: the task's data cannot be used.
+        MissingDependencyError: a package that this scenario needs is absent.
+    """
+    scenario = folder.scenario
+    require_space(folder.path, SPACE_NEEDED)
+    folder.mark("preparing", stage="reading the data")
+    task = worker.task(scenario.task, scenario.model)
+    _check_counts(scenario, task)
+    model = _model(folder, scenario, task, worker)
+    if not (folder.path / "fleet" / "coordinator.json").exists():
+        folder.mark("preparing", stage="enrolling the simulated fleet")
+        provision_fleet(folder, scenario, task, now=clock())
+    return Prepared(task, model)
+
+
+def _model(folder: RunFolder, scenario: Scenario, task: Task, worker: Worker) -> LocalModel:
+    path = folder.path / "model" / "base.json"
+    if path.exists():
+        return worker.model(scenario.model, json.loads(path.read_text(encoding="utf-8"))["digest"], task)
+    base_digest = None
+    if scenario.model.trainable == "head":
+        from skerry.device.basebuild import build_base
+
+        base_digest = build_base(
+            scenario.model, task, progress=lambda stage: folder.mark("preparing", stage=f"base model: {stage}")
+        ).digest
+    model = worker.model(scenario.model, base_digest, task)
+    write_json(
+        path,
+        {
+            "schema": 1,
+            "digest": model.digest,
+            "layout": [[name, list(shape)] for name, shape in model.layout.tensors],
+            "layout_digest": model.layout.digest,
+            "initial_digest": sha256_hex(to_bytes(model.initial())),
+        },
+        durable=False,
+    )
+    return model
+
+
+def _check_counts(scenario: Scenario, task: Task) -> None:
+    devices = len(task.devices())
+    asked = scenario.cohort.size or devices
+    if asked > devices:
+        raise ScenarioError(f"cohort.size is {asked}, but the task has {devices} devices", where="cohort.size")
+    if scenario.attack.kind != "none" and scenario.attack.devices > devices:
+        raise ScenarioError(
+            f"attack.devices is {scenario.attack.devices}, but the task has {devices} devices", where="attack.devices"
+        )
+    rule = parse_rule(scenario.defence.aggregator, tolerate=scenario.defence.tolerate)
+    if asked < rule.minimum():
+        raise ScenarioError(
+            f"{scenario.defence.aggregator} needs at least {rule.minimum()} updates to tolerate "
+            f"{scenario.defence.tolerate} hostile devices; a round has {asked}",
+            where="defence.tolerate",
+            mend="lower defence.tolerate or ask more devices",
+        )

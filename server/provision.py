@@ -1,0 +1,81 @@
+"""A simulated fleet: keys, homes and policies for each device of a task, made for one run.
+
+What enrolment does for real devices, done at once on one machine. The private keys lie in ``runs/<id>/fleet`` (0600)
+so that the delivered release can be opened as any simulated device; they protect nothing but the simulation.
+"""
+
+import json
+from pathlib import Path
+
+from skerry.config import Scenario
+from skerry.device.state import DeviceHome
+from skerry.device.tasks.task import Task
+from skerry.fsio import write_json
+from skerry.runfolder import RunFolder
+from skerry.security.attacks import compromised
+from skerry.security.identity import Directory, Identity, PublicIdentity
+from skerry.security.privacy.ledger import Ledger, Policy
+
+__all__ = ["COORDINATOR", "coordinator_identity", "coordinator_public", "device_directory", "provision_fleet"]
+
+COORDINATOR = "coordinator"
+
+
+def provision_fleet(folder: RunFolder, scenario: Scenario, task: Task, *, now: int) -> None:
+    """Make the coordinator's keys and a home for each training device of the task.
+
+    Compromised devices are drawn from the scenario's seed; which they are is written into their own homes only, and
+    the coordinator never reads it before the run is over.
+    """
+    fleet = folder.path / "fleet"
+    coordinator = Identity.generate(COORDINATOR)
+    devices = task.devices()
+    hostile = compromised(devices, scenario.attack, scenario.seed)
+    policy = Policy(
+        unit=scenario.privacy.unit,
+        epsilon=scenario.privacy.epsilon,
+        delta=scenario.privacy.delta,
+        simulated=True,
+    )
+    publics: dict[str, PublicIdentity] = {}
+    for device in devices:
+        path = fleet / device
+        identity = Identity.generate(device)
+        identity.save(path / "identity.json")
+        write_json(path / "trust.json", coordinator.public.to_json(), durable=False)
+        home = DeviceHome(
+            path=path,
+            device=device,
+            simulated=True,
+            task=scenario.task,
+            model=scenario.model,
+            policy=policy,
+            ledger=folder.path / "ledger" / "devices" / f"{device}.jsonl",
+            hostile=scenario.attack if device in hostile else None,
+        )
+        Ledger.create(home.ledger, scope="device", subject=device, policy=policy, now=now).close()
+        home.save()
+        publics[device] = identity.public
+    write_json(fleet / "devices.public.json", {name: public.to_json() for name, public in publics.items()})
+    write_json(fleet / "coordinator.public.json", coordinator.public.to_json())
+    coordinator.save(fleet / "coordinator.json")  # last: its presence says that the fleet is whole
+
+
+def coordinator_identity(folder: RunFolder) -> Identity:
+    """The coordinator's private keys of a simulated run."""
+    return Identity.load(folder.path / "fleet" / "coordinator.json")
+
+
+def coordinator_public(folder: RunFolder) -> PublicIdentity:
+    """The coordinator's public identity, which also signs releases."""
+    return PublicIdentity.from_json(_read(folder.path / "fleet" / "coordinator.public.json"))
+
+
+def device_directory(folder: RunFolder) -> Directory:
+    """The enrolled devices' public identities."""
+    value = _read(folder.path / "fleet" / "devices.public.json")
+    return Directory({name: PublicIdentity.from_json(public) for name, public in value.items()})
+
+
+def _read(path: Path) -> dict:  # type: ignore[type-arg]
+    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]

@@ -1,0 +1,89 @@
+"""Tiny apps for the engines' tests: they say who they are, count, and fail when told to.
+
+Imported by name, as real apps are: in this process, in Ray's workers, and by the programs of a SuperLink.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+SECRET = "a private label of a private example"
+
+server = ServerApp()
+client = ClientApp()
+interrupting = ServerApp()
+
+
+def _run_folder(context: Context) -> Path:
+    return Path(str(context.run_config.get("run") or os.environ["SKERRY_RUN"]))
+
+
+@client.train()
+def train(message: Message, context: Context) -> Message:
+    asked = message.content["echo"]
+    home = str(context.node_config.get("skerry-home", ""))
+    if asked["do"] == "raise":
+        raise ValueError(SECRET)
+    if asked["do"] == "exit":
+        raise SystemExit(3)
+    if asked["do"] == "nothing":
+        return None  # type: ignore[return-value]
+    if asked["do"] == "sleep":
+        time.sleep(float(asked["seconds"]))
+    seen = int(context.state["seen"]["n"]) + 1 if "seen" in context.state else 1
+    context.state["seen"] = ConfigRecord({"n": seen})
+    answer = {
+        "home": Path(home).name,
+        "partition": int(context.node_config.get("partition-id", -1)),
+        "seen": seen,
+        "pid": os.getpid(),
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        "telemetry": os.environ.get("FLWR_TELEMETRY_ENABLED", ""),
+        "twice": 2 * int(asked["n"]),
+    }
+    return Message(RecordDict({"echo": ConfigRecord(answer)}), reply_to=message)
+
+
+def exchange(grid: Grid, nodes: list[int], fields: dict, timeout: float = 120.0) -> list[Message]:
+    messages = [Message(RecordDict({"echo": ConfigRecord(fields)}), node, "train", ttl=timeout) for node in nodes]
+    waiting = set(grid.push_messages(messages))
+    replies, end = [], time.monotonic() + timeout
+    while waiting and time.monotonic() < end:
+        for reply in grid.pull_messages(waiting):
+            waiting.discard(reply.metadata.reply_to_message_id)
+            replies.append(reply)
+        time.sleep(0.02 if waiting else 0)
+    return replies
+
+
+@server.main()
+def main(grid: Grid, context: Context) -> None:
+    """Follow ``plan.json`` of the run folder; write what was seen to ``echo.json``."""
+    folder = _run_folder(context)
+    plan = json.loads((folder / "plan.json").read_text())
+    begun = time.time()
+    end = time.monotonic() + 60
+    while len(nodes := sorted(grid.get_node_ids())) < plan["nodes"] and time.monotonic() < end:
+        time.sleep(0.05)
+    rounds = []
+    (folder / "begun").touch()
+    for number in range(plan["rounds"]):
+        start = time.perf_counter()
+        replies = exchange(grid, nodes, {"do": plan["do"], "n": number, "seconds": plan.get("seconds", 0.0)})
+        rounds.append(
+            {
+                "seconds": time.perf_counter() - start,
+                "replies": [dict(r.content["echo"]) for r in replies if r.has_content()],
+                "errors": [[r.error.code, r.error.reason] for r in replies if r.has_error()],
+            }
+        )
+    (folder / "echo.json").write_text(json.dumps({"rounds": rounds, "pid": os.getpid(), "begun": begun}))
+    if plan.get("then") == "fail":
+        raise RuntimeError("the coordinator was told to fail")
+    if plan.get("then") == "exit":
+        raise SystemExit(4)

@@ -1,0 +1,119 @@
+"""Children end with their parent, however it ends, and take what they started with them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from skerry.errors import MissingDependencyError, RunFailedError
+from skerry.server.engines.guard import guard
+from skerry.server.engines.processes import Children, end, last_lines
+
+# Starts a grandchild in its own process group, says both pids, and turns a deaf ear to SIGTERM when told.
+FAMILY = """
+import os, signal, subprocess, sys, time
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+group = 0 if "strays" in sys.argv else None
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], process_group=group)
+print(os.getpid(), grandchild.pid, flush=True)
+time.sleep(60)
+"""
+
+# A parent that starts such a family through Children, says the pids, and waits to be killed.
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from skerry.server.engines.processes import Children
+log = Path(sys.argv[1])
+children = Children()
+children.start("family", [sys.executable, "-c", sys.argv[2]], log, os.environ)
+time.sleep(60)
+"""
+
+
+def pids(log: Path) -> list[psutil.Process]:
+    deadline = time.monotonic() + 20
+    while len(words := log.read_text().split() if log.exists() else []) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return [psutil.Process(int(word)) for word in words]
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return all(process.status() == psutil.STATUS_ZOMBIE for process in alive if process.is_running())
+
+
+@pytest.mark.parametrize("manner", [[], ["deaf"], ["strays"], ["deaf", "strays"]])
+def test_leaving_the_block_ends_children_and_grandchildren(tmp_path: Path, manner: list[str]) -> None:
+    log = tmp_path / "log"
+    with Children() as children:
+        children.start("family", [sys.executable, "-c", FAMILY, *manner], log, os.environ)
+        family = pids(log)
+        children.check()
+        children.stop(grace_s=0.3)
+    assert gone(family)
+
+
+def test_an_error_in_the_block_ends_them_too(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Children() as children:  # noqa: PT012
+        children.start("family", [sys.executable, "-c", FAMILY], tmp_path / "log", os.environ)
+        family = pids(tmp_path / "log")
+        1 / 0  # noqa: B018
+    assert gone(family)
+
+
+def test_a_parent_killed_without_warning_takes_its_children_along(tmp_path: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "log"), FAMILY])
+    family = pids(tmp_path / "log")
+    parent.send_signal(signal.SIGKILL)
+    parent.wait(10)
+    assert gone(family)
+
+
+def test_the_guard_kills_what_ignores_it_and_lets_go_when_told(tmp_path: Path) -> None:
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", FAMILY, "deaf"], start_new_session=True, stdout=(tmp_path / "log").open("wb")
+    )
+    family = pids(tmp_path / "log")
+    guard([f"{deaf.pid}\n", "done\n"], grace_s=0.2)
+    assert deaf.poll() is None
+    guard([f"{deaf.pid}\n"], grace_s=0.2)
+    assert deaf.wait(10) == -signal.SIGKILL
+    assert gone(family)
+    guard([f"{deaf.pid}\n"], grace_s=0.2)  # a group that is gone is no error
+
+
+def test_a_child_that_ended_by_itself_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
+    with Children() as children:
+        child = children.start(
+            "the thing", [sys.executable, "-c", "import sys; sys.exit('bad key')"], tmp_path / "log", os.environ
+        )
+        child.process.wait(20)
+        with pytest.raises(RunFailedError, match=r"the thing ended by itself \(exit code 1\): bad key"):
+            children.check()
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    with Children() as children, pytest.raises(MissingDependencyError, match="flower-nothing"):
+        children.start("x", ["/nowhere/flower-nothing"], tmp_path / "log", os.environ)
+
+
+def test_end_is_content_with_what_is_gone_already() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    handle = psutil.Process(child.pid)
+    child.wait(20)
+    end([handle], grace_s=0.1)
+
+
+def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"one\n\ntwo\n\xff three\n\n")
+    assert last_lines(log, 2) == "two\n\N{REPLACEMENT CHARACTER} three"
+    assert last_lines(tmp_path / "absent") == ""

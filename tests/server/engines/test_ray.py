@@ -1,0 +1,106 @@
+"""The ray engine: the same apps under Flower's simulation, every failure heard, nothing left behind."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from skerry.errors import MissingDependencyError, RunFailedError
+from skerry.server.engines import Components
+from skerry.server.engines.ray import RayEngine
+
+
+def temporary_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("skerry-ray-*"))
+
+
+def test_a_missing_ray_is_named(echo: Components, make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match="Ray is not installed"):
+        RayEngine(echo).run(make_run(1))
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(150)
+def test_devices_answer_from_rays_workers_and_nothing_is_left(
+    echo: Components, make_run: Any, seen: Any, no_process_left: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    environment, handler, folders = dict(os.environ), signal.getsignal(signal.SIGTERM), temporary_folders()
+    folder = make_run(3, rounds=2)
+    RayEngine(echo).run(folder)
+    rounds = seen(folder)["rounds"]
+    assert sorted(r["partition"] for r in rounds[0]["replies"]) == [0, 1, 2]
+    assert [r["seen"] for r in rounds[1]["replies"]] == [2, 2, 2]
+    assert {r["threads"] for r in rounds[1]["replies"]} == {"1"}
+    assert {r["telemetry"] for r in rounds[1]["replies"]} == {"0"}
+    assert seen(folder)["pid"] not in {r["pid"] for r in rounds[1]["replies"]}
+    assert (dict(os.environ), signal.getsignal(signal.SIGTERM)) == (environment, handler)
+    assert temporary_folders() <= folders
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(
+    ("then", "told"), [("fail", "RuntimeError: the coordinator was told to fail"), ("exit", "SystemExit: 4")]
+)
+def test_a_failing_coordinator_is_heard(
+    echo: Components, make_run: Any, no_process_left: None, then: str, told: str
+) -> None:
+    folder = make_run(1, rounds=0, then=then)
+    with pytest.raises(RunFailedError, match=told):
+        RayEngine(echo).run(folder)
+    assert (folder.path / "logs" / "ray.log").exists()
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(150)
+def test_a_waiting_coordinator_does_not_outlive_a_broken_ray(
+    echo: Components, make_run: Any, no_process_left: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "ray.py").write_text("def init(**_): raise OSError('no shared memory')\n")
+    monkeypatch.syspath_prepend(str(broken))
+    folder = make_run(1)
+    with pytest.raises(RunFailedError, match="Ray broke down: OSError: no shared memory"):
+        RayEngine(echo).run(folder)
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(150)
+def test_ctrl_c_ends_ray_and_everything_it_started(echo: Components, make_run: Any) -> None:
+    folder, folders = make_run(2, do="sleep", seconds=90), temporary_folders()
+    run = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("interrupted.py")), "ray", str(folder.path)],
+        start_new_session=True,
+    )
+    family: list[psutil.Process] = []
+    try:
+        end = time.monotonic() + 100
+        while not any("raylet" in process.name() for process in family) and time.monotonic() < end:
+            assert run.poll() is None
+            time.sleep(0.2)
+            family = [process for process in psutil.Process(run.pid).children(recursive=True) if process.is_running()]
+        assert len(family) > 3
+        run.send_signal(signal.SIGINT)
+        assert run.wait(30) == 130
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive
+        assert temporary_folders() <= folders
+    finally:
+        for process in family:
+            if process.is_running():
+                process.kill()
+        run.kill()
+        run.wait(10)

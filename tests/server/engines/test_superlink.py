@@ -1,0 +1,143 @@
+"""The superlink engine: real programs, every death noticed, nothing left behind."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from skerry.errors import RunFailedError
+from skerry.server.engines import Components
+from skerry.server.engines.certificates import write_node_key
+from skerry.server.engines.deployment import Deployment
+from skerry.server.engines.engine import child_environment
+from skerry.server.engines.ports import free_ports
+from skerry.server.engines.processes import Children
+from skerry.server.engines.superlink import SuperlinkEngine
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(280)]
+
+
+def private_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("skerry-superlink-*"))
+
+
+@pytest.mark.slow
+def test_devices_answer_from_their_own_nodes_and_nothing_is_left(
+    echo: Components, make_run: Any, seen: Any, no_process_left: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folders = private_folders()
+    folder = make_run(2, rounds=2)
+    SuperlinkEngine(echo).run(folder)
+    rounds = seen(folder)["rounds"]
+    assert sorted((r["home"], r["partition"]) for r in rounds[0]["replies"]) == [("writer-00", 0), ("writer-01", 1)]
+    assert [r["seen"] for r in rounds[1]["replies"]] == [2, 2]
+    assert len({r["pid"] for number in rounds for r in number["replies"]}) == 4
+    assert {r["telemetry"] for r in rounds[0]["replies"]} == {"0"}
+    assert {path.name for path in (folder.path / "logs").iterdir()} == {
+        "superlink.log",
+        "supernode-00.log",
+        "supernode-01.log",
+    }
+    assert private_folders() == folders
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+@pytest.mark.slow
+def test_a_failing_coordinator_is_heard_although_flower_exits_with_0(
+    echo: Components, make_run: Any, no_process_left: None
+) -> None:
+    folder = make_run(1, rounds=0, then="fail")
+    with pytest.raises(RunFailedError, match="the coordinator was told to fail"):
+        SuperlinkEngine(echo).run(folder)
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_ends_the_run_with_its_name(
+    echo: Components, make_run: Any, no_process_left: None
+) -> None:
+    folder = make_run(1, do="sleep", seconds=120)
+
+    def kill_node() -> None:
+        while not (folder.path / "begun").exists():
+            time.sleep(0.1)
+        for child in psutil.Process().children():
+            if "flower-supernode" in " ".join(child.cmdline()):
+                child.kill()
+
+    killer = threading.Thread(target=kill_node, daemon=True)
+    killer.start()
+    with pytest.raises(RunFailedError, match=r"SuperNode 0 ended by itself \(exit code -9\)"):
+        SuperlinkEngine(echo).run(folder)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_every_program_and_removes_the_keys(echo: Components, make_run: Any) -> None:
+    folder, folders = make_run(1, do="sleep", seconds=120), private_folders()
+    run = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("interrupted.py")), "superlink", str(folder.path)],
+        start_new_session=True,
+    )
+    family: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 200
+        while not (folder.path / "begun").exists():
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        family = psutil.Process(run.pid).children(recursive=True)
+        assert len(family) >= 5  # SuperLink, its task starter, the coordinator, the SuperNode, its task starter
+        run.send_signal(signal.SIGINT)
+        assert run.wait(40) == 130
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert not alive
+        assert private_folders() <= folders
+    finally:
+        for process in family:
+            if process.is_running():
+                process.kill()
+        run.kill()
+        run.wait(10)
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Iterator[tuple[Deployment, Children]]:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    with Children() as children:
+        yield Deployment(home, tmp_path, children), children
+
+
+def test_a_node_is_admitted_by_its_registered_key_over_tls_only(
+    link: tuple[Deployment, Children], tmp_path: Path
+) -> None:
+    deployment, children = link
+    deployment.start([{"skerry-home": str(tmp_path / "a 'quoted\" home"), "partition-id": 0}])
+    with deployment.control() as control:
+        assert control.online() == 1
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://{deployment.address}/health")
+    with pytest.raises(httpx.ConnectError, match="certificate"):
+        httpx.get(f"https://{deployment.address}/health")
+    stranger = tmp_path / "stranger.key"
+    write_node_key(stranger)  # and never registered
+    command = [
+        *(str(Path(sys.executable).parent / "flower-supernode"), "--superlink", deployment.address),
+        *("--root-certificates", str(tmp_path / "home" / "authority.pem"), "--max-retries", "1"),
+        *("--auth-supernode-private-key", str(stranger), "--host", "127.0.0.1", "--port", str(free_ports(1)[0])),
+    ]
+    env = child_environment({"FLWR_HOME": str(tmp_path / "stranger-home")})
+    refused = children.start("the stranger", command, tmp_path / "stranger.log", env)
+    assert refused.process.wait(60) != 0
+    assert "Failed to activate SuperNode" in refused.log.read_text()
+    with deployment.control() as control:
+        assert control.online() == 1

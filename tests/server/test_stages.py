@@ -1,0 +1,141 @@
+"""One bad reply costs that device its place in the round, never the round: hostile nodes around real devices."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from skerry.clock import system_clock
+from skerry.config import default_scenario
+from skerry.device.app import RECORD, fleet_homes
+from skerry.device.app import app as honest_app
+from skerry.device.worker import process_worker
+from skerry.errors import RunFailedError
+from skerry.runfolder import RunFolder
+from skerry.security.privacy.ledger import Ledger
+from skerry.server.discover import discover
+from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.federation import Federation
+from skerry.server.prepare import prepare
+from skerry.server.rounds import run_rounds
+
+Tamper = Callable[[str, int, bytes], "bytes | None"]
+
+
+def hostile(tamper: Tamper) -> ClientApp:
+    """Nodes whose owner may do anything with an answer, but has no device's keys."""
+    node = ClientApp()
+    count: dict[str, int] = {}
+
+    @node.query("identify")
+    def identify(message: Message, context: Context) -> Message:
+        return honest_app(message, context)
+
+    @node.train()
+    def train(message: Message, context: Context) -> Message:
+        device = message.content[RECORD]["device"]
+        count[device] = count.get(device, 0) + 1
+        reply = honest_app(message, context)
+        envelope = tamper(device, count[device], reply.content[RECORD]["envelope"])
+        if envelope is None:
+            raise ValueError("a private number: 42")
+        return Message(RecordDict({RECORD: ConfigRecord({"envelope": envelope})}), reply_to=message)
+
+    return node
+
+
+def federate(parent: Path, node: ClientApp, *overrides: str) -> tuple[Federation, list]:
+    scenario = default_scenario(["rounds=2", "attack.devices=0", *overrides])
+    folder = RunFolder.create(parent, scenario, engine="inprocess")
+    prepared = prepare(folder, system_clock, process_worker())
+    with task_identity(1):
+        grid = InProcessGrid(node, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)])
+        nodes = discover(folder, grid, prepared.task.devices(), system_clock, timeout_s=10)
+        federation = Federation.assemble(folder, prepared, grid, nodes, system_clock)
+        with federation.ledger:
+            records = run_rounds(federation).records
+    return federation, records
+
+
+def test_answers_that_are_not_the_devices_own_are_dropped_with_their_reasons(tmp_path):
+    kept: dict[str, bytes] = {}
+
+    def tamper(device: str, number: int, envelope: bytes) -> bytes | None:
+        kept.setdefault(device, envelope)
+        match device, number:
+            case "writer-00", _:
+                return None  # the app fails
+            case "writer-01", 2:
+                return kept[device]  # last round's answer again
+            case "writer-02", _:
+                return kept.get("writer-01", envelope)  # somebody else's answer
+            case "writer-04", _:
+                return envelope[:-1] + bytes([envelope[-1] ^ 1])
+            case "writer-05", _:
+                return b""
+        return envelope
+
+    federation, records = federate(tmp_path, hostile(tamper))
+    first, second = records
+    assert first.dropped == {
+        "writer-00": "device_error",
+        "writer-02": "not_authentic",
+        "writer-04": "not_authentic",
+        "writer-05": "not_authentic",
+    }
+    assert second.dropped["writer-01"] in {"stale", "replayed"}
+    assert len(first.accepted) == 7
+    assert all(np.isfinite(record.loss) for record in records)
+    log = (federation.folder.path / "verdicts.jsonl").read_text()
+    assert "42" not in log  # what a device's app says when it fails stays on the device
+
+
+def test_a_round_with_too_few_answers_is_skipped_and_still_counted(tmp_path):
+    federation, records = federate(
+        tmp_path, hostile(lambda device, number, envelope: envelope if number > 1 else None)
+    )
+    assert records[0].extra["skipped"]
+    assert records[0].accepted == ()
+    assert not records[1].extra["skipped"]
+    assert records[0].vector_digest != records[1].vector_digest
+    assert 0 < records[0].epsilon_max < records[1].epsilon_max
+    with Ledger.open(federation.folder.path / "ledger" / "devices" / "writer-00.jsonl") as ledger:
+        assert sum(entry.kind == "debit" for entry in ledger.entries()) == 2
+
+
+def test_a_device_that_refuses_says_why_and_is_named(tmp_path, monkeypatch):
+    import skerry.server.federation as federation_module
+
+    real = federation_module.noise_for
+    monkeypatch.setattr(federation_module, "noise_for", lambda scenario: real(scenario) / 3)
+    _, records = federate(tmp_path, honest_app)
+    assert set(records[0].extra["refusals"].values()) == {"budget_exceeded"}
+    assert set(records[0].dropped.values()) == {"refused_by_device"}
+    assert records[0].extra["skipped"]
+
+
+def test_missing_devices_are_named_and_nothing_is_trained(tmp_path):
+    scenario = default_scenario(["rounds=1"])
+    folder = RunFolder.create(tmp_path, scenario, engine="inprocess")
+    prepared = prepare(folder, system_clock, process_worker())
+    with task_identity(1):
+        grid = InProcessGrid(honest_app, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)[1:]])
+        with pytest.raises(RunFailedError, match="writer-00"):
+            discover(folder, grid, prepared.task.devices(), system_clock, timeout_s=1)
+
+
+def test_the_population_ledger_opens_a_round_before_any_instruction_leaves(tmp_path):
+    seen: list[int] = []
+
+    def tamper(device: str, number: int, envelope: bytes) -> bytes:
+        folder = next(tmp_path.glob("*/ledger/population.jsonl"))
+        seen.append(folder.read_text().count("round_open") - number)
+        return envelope
+
+    federate(tmp_path, hostile(tamper))
+    assert seen
+    assert set(seen) == {0}
