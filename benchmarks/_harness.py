@@ -246,7 +246,7 @@ def main(name: str, groups: Mapping[str, Callable[[Path], Iterable[Claim]]], use
         value = "-" if claim.value is None else f"{_short(claim.value):g}"
         progress(f"{said:12} {claim.id}: {value} {claim.op} {claim.bar:g} {claim.unit}")
     print(json.dumps(document(name, claims, used), ensure_ascii=False, indent=2, allow_nan=False))
-    sys.exit(0)
+    sys.exit(0 if complete and all(claim.holds is not None for claim in claims) else 1)
 
 
 def _tree_rss(process: psutil.Process) -> int:

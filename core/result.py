@@ -190,7 +190,7 @@ class Privacy(_Part):
         figures = (self.epsilon_budget, self.epsilon_rdp, self.epsilon_pld)
         some = any(value is not None for value in (*figures, self.devices.max, self.devices.median))
         if some and (self.unit == "none" or self.delta is None or self.relation is None):
-            print("an epsilon needs a delta, a relation, and a unit other than 'none'")
+            raise ValueError("an epsilon needs a delta, a relation, and a unit other than 'none'")
         return self
 
 

@@ -10,6 +10,7 @@ No private example takes part in any step, so none of them spends privacy.
 """
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -139,10 +140,8 @@ def _build(
     chosen = spread(CALIBRATION_PICTURES, len(public))
     export_networks(facts["architecture"], model.input_size, task.transform(public.x[chosen]), out, classifier=False)
     progress("features of public data")
-    network = OnnxModel(out / ("base.int8.onnx" if model.bits == 8 else "base.fp32.onnx"))
-    pooled = np.concatenate(
-        [network.run(task.transform(public.x[i : i + 64])) for i in range(0, len(public), 64)]
-    )
+    network = OnnxModel(out / ("base.int8.onnx" if model.bits == 8 else "base.fp32.onnx"), workers=os.cpu_count() or 1)
+    pooled = np.concatenate([network.run(task.transform(public.x[i : i + 256])) for i in range(0, len(public), 256)])
     progress("whitening and first head")
     mean, projection = _pca(pooled, model.components)
     inputs = np.c_[(pooled - mean) @ projection, np.full(len(pooled), BIAS, np.float32)]

@@ -87,7 +87,7 @@ class BaseModel:
     @property
     def width(self) -> int:
         """Numbers per example that the head sees: PCA components and the constant."""
-        return self._projection.shape[1] + 1
+        return len(self._projection[0]) + 1
 
     @property
     def mean(self) -> Float32Array:

@@ -179,7 +179,7 @@ def verify_signature(public: PublicIdentity, domain: bytes, message: bytes, sign
 
 
 class Directory:
-    """Which keys belong to which name.
+    """Which keys belong to which name; iterates over the names, sorted.
 
     A name's keys never change silently: adding other keys for a known name is an error.
 
@@ -218,15 +218,15 @@ class Directory:
     def __contains__(self, name: object) -> bool:
         return name in self._known
 
-    def __iter__(self) -> Iterator[PublicIdentity]:
-        return iter(sorted(self._known.values(), key=lambda identity: identity.name))
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._known))
 
     def __len__(self) -> int:
         return len(self._known)
 
     def save(self, path: Path) -> None:
         """Write readable JSON, sorted by name, atomically."""
-        write_json(path, {"schema": _SCHEMA, "identities": [identity.to_json() for identity in self]})
+        write_json(path, {"schema": _SCHEMA, "identities": [self._known[name].to_json() for name in self]})
 
     @staticmethod
     def load(path: Path) -> "Directory":

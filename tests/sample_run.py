@@ -195,13 +195,13 @@ def _rounds(
         receipts = {device: ledger.head for device, ledger in ledgers.items()}
         body = {"round": number, "accepted": list(accepted), "receipts": receipts}
         leaf = population.record("release", body, now=NOW + number)
-        spent = [ledger.epsilon() for ledger in ledgers.values()] if sigma else [0.0]
+        spent = [ledger.epsilon() for ledger in ledgers.values()] if sigma else []
         record = RoundRecord(
             round=number,
             accuracy=float(np.clip(BASE + 0.17 * (1 - np.exp(-number / 5)) + rng.normal(0, 0.006), 0, 1)),
             loss=float(1.15 * np.exp(-number / 9) + 0.6),
-            epsilon_max=max(spent),
-            epsilon_median=float(np.median(spent)),
+            epsilon_max=max(spent) if spent else None,
+            epsilon_median=float(np.median(spent)) if spent else None,
             accepted=accepted,
             flagged=tuple(v.device for v in verdicts if v.action is not Action.ACCEPT and v.scores),
             dropped={v.device: v.reasons[0].value for v in verdicts if v.action is not Action.ACCEPT},

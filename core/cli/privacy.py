@@ -181,10 +181,10 @@ def _faults(folder: "RunFolder", found: list[tuple[Path, "LedgerReport"]]) -> li
         report = ledgers.get(device)
         if report is None:
             faults.append(f"result.json speaks of {device}, which has no ledger")
-        elif report.epsilon_rdp is not None and not math.isclose(report.epsilon_rdp, claim.epsilon_rdp, rel_tol=1e-9):
-            faults.append(
-                f"result.json says that {device} spent ε = {claim.epsilon_rdp:.6g}, its ledger {report.epsilon_rdp:.6g}"
-            )
+            continue
+        said, spent = claim.epsilon_rdp, report.epsilon_rdp
+        if said is not None and spent is not None and not math.isclose(said, spent, rel_tol=1e-9):
+            faults.append(f"result.json says that {device} spent ε = {said:.6g}, its ledger {spent:.6g}")
     hashes = {entry.hash for path, _ in found for entry in _entries(path)}
     for claim_name, evidence in result.evidence.items():
         missing = [h for h in (evidence.leaf, evidence.checkpoint) if h and h not in hashes]

@@ -49,7 +49,7 @@ class PlainView:
         for record in snapshot.rounds[self._shown :]:
             self._line(_round_line(record, snapshot))
         self._shown = len(snapshot.rounds)
-        if snapshot.stage != self._stage and snapshot.state != "running":
+        if snapshot.stage != self._stage and snapshot.state in {"preparing", "finishing"}:
             self._line(snapshot.stage)
         self._stage = snapshot.stage
 
@@ -114,7 +114,7 @@ def dashboard(snapshot: Snapshot) -> RenderableType:
 
 def _privacy(snapshot: Snapshot, last: RoundRecord) -> tuple[RenderableType, Text]:
     privacy = snapshot.scenario.privacy
-    if privacy.unit == "none":
+    if privacy.unit == "none" or last.epsilon_max is None:
         return Text("no guarantee asked for"), Text("")
     share = last.epsilon_max / privacy.epsilon
     return (
@@ -146,6 +146,7 @@ def _round_line(record: RoundRecord, snapshot: Snapshot) -> str:
     scenario = snapshot.scenario
     base = "" if snapshot.base_accuracy is None else f" (base {percent(snapshot.base_accuracy)})"
     privacy = f"ε {epsilon(record.epsilon_max)}/{scenario.privacy.epsilon:g}"
+    flagged = sorted({*record.flagged, *record.extra.get("quarantined", ())})
     width = len(str(scenario.rounds))
     return "  ".join(
         [
@@ -153,7 +154,7 @@ def _round_line(record: RoundRecord, snapshot: Snapshot) -> str:
             f"accuracy {percent(record.accuracy)}{base}",
             "no privacy" if scenario.privacy.unit == "none" else privacy,
             f"accepted {len(record.accepted)}",
-            f"flagged {listing(record.flagged, 3) if record.flagged else 'nobody'}",
+            f"flagged {listing(flagged, 3) if flagged else 'nobody'}",
             f"up {size(record.bytes_up)}",
             duration(sum(record.seconds.values())),
         ]

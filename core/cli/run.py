@@ -84,7 +84,7 @@ def _follow(scenario: "Scenario", engine: Engine, parent: Path | None, *, open_:
         raise _interrupted(follower.folder) from error
     if follower.fault is not None:
         note().print(Text(f"the progress display stopped early: {follower.fault!r}", style="dim"))
-    _finish(folder, open_=open_)
+    _finish(folder, open_=open_, as_json=as_json)
     result = load_result(folder.path)
     if as_json:
         emit(result.to_json())
@@ -100,14 +100,14 @@ def _follow(scenario: "Scenario", engine: Engine, parent: Path | None, *, open_:
     console.print(Text(f"        skerry release verify {folder.id}"), soft_wrap=True)
 
 
-def _finish(folder: "RunFolder", *, open_: bool) -> None:
+def _finish(folder: "RunFolder", *, open_: bool, as_json: bool) -> None:
     from skerry.cli.runs import open_report
     from skerry.server.report import write_report
 
     if not (folder.path / "report.html").is_file():
         write_report(folder)
     if open_:
-        open_report(folder)
+        open_report(folder, note() if as_json else None)
 
 
 def _interrupted(folder: "RunFolder | None") -> Exception:

@@ -11,6 +11,8 @@ import typer
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, note, out, table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from skerry.runfolder import RunFolder
 
 __all__ = ["app", "open_report"]
@@ -51,7 +53,7 @@ def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     from skerry.wording import delta, epsilon, percent
 
     parent = runs_in(runs_dir)
-    rows = [_row(folder) for folder in list_runs(parent)]
+    rows = [_listed(folder) for folder in list_runs(parent)]
     if as_json:
         emit({"runs_dir": str(parent), "runs": rows})
         return
@@ -62,6 +64,9 @@ def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     shown = table(f"runs in {parent}; ε by RDP under add/remove", columns, right=columns[3:8])
     shown.columns[0].no_wrap = True
     for row in rows:
+        if "problem" in row:
+            shown.add_row(row["id"], row["state"])
+            continue
         shown.add_row(
             row["id"],
             row["state"],
@@ -138,8 +143,8 @@ def compare(
     console.print(shown)
 
 
-def open_report(folder: "RunFolder") -> None:
-    """Show the report in a browser; without one, print where it lies."""
+def open_report(folder: "RunFolder", console: "Console | None" = None) -> None:
+    """Show the report in a browser; without one, print where it lies (to ``console``, else to standard output)."""
     import webbrowser
 
     from skerry.server.report import write_report
@@ -149,7 +154,17 @@ def open_report(folder: "RunFolder") -> None:
         path = write_report(folder)
     screen = sys.platform != "linux" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     if not (screen and webbrowser.open(path.as_uri())):
-        out().print(str(path), markup=False, soft_wrap=True)
+        (console or out()).print(str(path), markup=False, soft_wrap=True)
+
+
+def _listed(folder: "RunFolder") -> dict[str, Any]:
+    """The row of one run; a run of another version, or a damaged one, must not hide the others."""
+    from skerry.errors import SkerryError
+
+    try:
+        return _row(folder)
+    except (SkerryError, ValueError, KeyError, TypeError) as error:
+        return {"id": folder.id, "state": "unreadable", "problem": str(error)}
 
 
 def _row(folder: "RunFolder") -> dict[str, Any]:

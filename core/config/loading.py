@@ -92,6 +92,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 
 def _literal(text: str) -> Any:
+    if text.lstrip("+-") in {"nan", "inf"}:
+        return text  # TOML reads these as numbers, but here they can only be words: --set attack.kind=nan
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

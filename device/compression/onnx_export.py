@@ -6,6 +6,7 @@ onnxruntime-web and the ONNX reference evaluator read.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -138,5 +139,5 @@ class _Writer:
         self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def _emit(self, op: str, inputs: list[str], output: str, **attributes: object) -> None:
+    def _emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))

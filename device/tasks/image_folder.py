@@ -46,7 +46,9 @@ class ImageFolderTask:
         folders = _subfolders(self._root, "one folder for each device")
         self._public = task.public
         if task.public is not None and task.public not in folders:
-            raise TaskError(f"there is no public folder {task.public!r}", where=str(self._root), mend="check task.public")
+            raise TaskError(
+                f"there is no public folder {task.public!r}", where=str(self._root), mend="check task.public"
+            )
         holders = [name for name in folders if name != task.public]
         self.classes = self._classes(folders)
         self._held_out = _held_out(holders, task.holdout, self._root)
@@ -85,7 +87,11 @@ class ImageFolderTask:
         """Digest of the files' content, by path."""
         chosen = [device] if device is not None else [*self._training, *self._held_out]
         return digest(
-            [[str(path.relative_to(self._root)), sha256_hex(path.read_bytes())] for n in chosen for path in self._files(n)]
+            [
+                [str(path.relative_to(self._root)), sha256_hex(path.read_bytes())]
+                for n in chosen
+                for path in self._files(n)
+            ]
         )
 
     def _classes(self, folders: list[str]) -> tuple[str, ...]:
@@ -129,7 +135,9 @@ def _subfolders(folder: Path, form: str) -> list[str]:
 def _held_out(holders: list[str], holdout: str | float, root: Path) -> tuple[str, ...]:
     if isinstance(holdout, str):
         if holdout not in holders:
-            raise TaskError(f"there is no device folder {holdout!r} to hold out", where=str(root), mend="check task.holdout")
+            raise TaskError(
+                f"there is no device folder {holdout!r} to hold out", where=str(root), mend="check task.holdout"
+            )
         return (holdout,)
     if len(holders) < 2:
         raise TaskError("at least two devices are needed, one of them held out", where=str(root))

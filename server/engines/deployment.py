@@ -141,11 +141,9 @@ class Deployment:
 
 
 def _answers(control: Control) -> bool:
-    import httpx
-
     try:
         control.online()
-    except httpx.HTTPError:
+    except ConnectionError:
         return False
     return True
 

@@ -146,7 +146,11 @@ class RunStatus:
 
 
 class Control:
-    """The Control API of one SuperLink, over TLS with a given root of trust."""
+    """The Control API of one SuperLink, over TLS with a given root of trust.
+
+    Every call raises ``ConnectionError`` when the SuperLink does not answer or answers with an error, and
+    :class:`~skerry.errors.RunFailedError` when Flower has changed what the call relies on.
+    """
 
     def __init__(self, address: str, root_certificates: bytes) -> None:
         """Connect lazily.
@@ -170,7 +174,7 @@ class Control:
 
     def register(self, public_key: Any) -> int:
         """Admit a node's public key (NIST curve); returns the node's id."""
-        with _internals("the registration of nodes"):
+        with _answered(), _internals("the registration of nodes"):
             from flwr.proto.control_pb2 import RegisterNodeRequest
             from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
@@ -179,7 +183,7 @@ class Control:
 
     def online(self) -> int:
         """How many registered nodes are connected."""
-        with _internals("the list of nodes"):
+        with _answered(), _internals("the list of nodes"):
             from flwr.proto.control_pb2 import ListNodesRequest
 
             nodes = self._client.ListNodes(ListNodesRequest()).nodes_info
@@ -191,7 +195,7 @@ class Control:
         Raises:
             RunFailedError: the SuperLink would not start it.
         """
-        with _internals("the start of a run"):
+        with _answered(), _internals("the start of a run"):
             from flwr.cli.build import build_fab_from_disk
             from flwr.common.serde import fab_to_proto, user_config_to_proto
             from flwr.proto.control_pb2 import StartRunRequest
@@ -210,7 +214,7 @@ class Control:
 
     def status(self, run_id: int) -> RunStatus:
         """Where the run stands."""
-        with _internals("the status of a run"):
+        with _answered(), _internals("the status of a run"):
             from flwr.proto.control_pb2 import ListRunsRequest
 
             run = self._client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict[run_id].status
@@ -222,10 +226,21 @@ class Control:
 
     def stop(self, run_id: int) -> None:
         """Ask the SuperLink to end the run."""
-        with _internals("the end of a run"):
+        with _answered(), _internals("the end of a run"):
             from flwr.proto.control_pb2 import StopRunRequest
 
             self._client.StopRun(StopRunRequest(run_id=run_id))
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Turn the errors of Flower's HTTP client into Python's own."""
+    import httpx
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise ConnectionError(f"the SuperLink did not do as asked: {type(error).__name__}: {error}") from error
 
 
 @contextmanager

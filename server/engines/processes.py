@@ -23,6 +23,8 @@ from skerry.errors import MissingDependencyError, RunFailedError
 
 __all__ = ["Child", "Children", "end", "last_lines"]
 
+_GRACE_S = 1.0
+
 
 def last_lines(log: Path, count: int = 12) -> str:
     """The end of a log file, for an error message."""
@@ -99,7 +101,8 @@ class Children:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        # After a failure or Ctrl-C nobody waits, and nobody writes down that it was told to go.
+        self.stop(grace_s=_GRACE_S if kind is None else 0.0)
 
     def start(
         self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str], *, cwd: Path | None = None
@@ -134,7 +137,7 @@ class Children:
         for child in self._children:
             child.check()
 
-    def stop(self, *, grace_s: float = 5.0) -> None:
+    def stop(self, *, grace_s: float = _GRACE_S) -> None:
         """End all children and what they started, then the guard."""
         handles = [handle for child in self._children for handle in child.family()]
         for child in self._children:
@@ -147,7 +150,7 @@ class Children:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()
-        end(handles, grace_s=grace_s)  # what has left its group
+        end(handles, grace_s=_GRACE_S)  # what has left its group
         self._children.clear()
         self._dismiss()
 

@@ -54,7 +54,6 @@ class RayEngine:
             *("--nodes", str(len(homes)), "--temporary", str(temporary)),
         ]
         env = child_environment({**_QUIET, "SKERRY_RUN": str(folder.path)})
-        env.pop("RAY_ADDRESS", None)  # a cluster of somebody else is never joined
         try:
             with Children() as children:
                 driver = children.start("the simulation", command, log, env)

@@ -75,13 +75,18 @@ def _start_ray(temporary: str, nodes: int) -> None:
 
     ray.init(
         address="local",
-        num_cpus=min(len(os.sched_getaffinity(0)), nodes),
+        num_cpus=min(_processors(), nodes),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=temporary,
     )
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _processors() -> int:
+    """Those this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run() -> None:

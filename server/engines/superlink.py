@@ -9,8 +9,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import httpx
-
 from skerry.errors import RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
@@ -21,7 +19,7 @@ from skerry.server.engines.processes import Children, last_lines
 
 __all__ = ["SuperlinkEngine"]
 
-_WATCH_S = 0.25
+_WATCH_S = 0.5
 _PATIENCE = 20  # a busy SuperLink may miss that many looks in a row
 
 
@@ -57,6 +55,9 @@ class SuperlinkEngine:
                 with deployment.control() as control:
                     run_id = control.start(app, {"run": str(folder.path)})
                     status = _follow(control, run_id, children)
+        except ConnectionError as error:
+            log = logs(folder) / "superlink.log"
+            raise RunFailedError(str(error), where=str(log), mend="see the log") from error
         finally:
             shutil.rmtree(private, ignore_errors=True)
         if not status.completed:
@@ -72,10 +73,10 @@ def _follow(control: flwr_adapter.Control, run_id: int, children: Children) -> f
         try:
             status = control.status(run_id)
             missed = 0
-        except httpx.HTTPError as error:
+        except ConnectionError:
             missed += 1
             if missed > _PATIENCE:
-                raise RunFailedError(f"the SuperLink does not answer: {type(error).__name__}") from error
+                raise
         else:
             if status.finished:
                 return status

@@ -130,8 +130,8 @@ def epsilon_plot(facts: Facts) -> Plot | None:
         largest = [max(curve[x - 1] for curve in curves.values()) for x in xs[1:]]
         middle = [statistics.median(curve[x - 1] for curve in curves.values()) for x in xs[1:]]
     else:
-        largest = [record.epsilon_max for record in facts.rounds]
-        middle = [record.epsilon_median for record in facts.rounds]
+        largest = [record.epsilon_max or 0.0 for record in facts.rounds]
+        middle = [record.epsilon_median or 0.0 for record in facts.rounds]
     bundle = [
         Line(device, "device", (0.0, *(curve[x - 1] for x in xs[1:]))) for device, curve in curves.items()
     ]
@@ -158,7 +158,14 @@ def bytes_plot(facts: Facts) -> Plot | None:
         ("open", "Down, to devices", down, size(int(sum(down)))),
     ]
     xs = [record.round for record in facts.rounds]
-    return column_plot("bytes-plot", "Bytes by round, all devices together", xs, stacks, lambda v: size(round(v)))
+    return column_plot(
+        "bytes-plot",
+        "Bytes by round, all devices together",
+        xs,
+        stacks,
+        lambda count: size(round(count)),
+        tick=lambda count: size(round(count)).replace(".0 ", " "),
+    )
 
 
 def quality_rows(result: Result) -> list[tuple[str, ...]]:

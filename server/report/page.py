@@ -78,7 +78,10 @@ def _context(facts: Facts) -> dict[str, Any]:
         "devices": rows,
         "scale_from": scale_from,
         "verdicts": verdict_map(
-            facts.verdicts, facts.last_round, attackers=result.defence.attackers if result else None
+            facts.verdicts,
+            facts.last_round,
+            kept_out={record.round: record.extra.get("quarantined", ()) for record in facts.rounds},
+            attackers=result.defence.attackers if result else None,
         ),
         "stages": figures.stage_rows(facts),
         "evidence": figures.evidence_rows(result) if result else [],

@@ -138,6 +138,7 @@ def column_plot(
     stacks: Sequence[tuple[str, str, Sequence[float], str]],
     show: Callable[[float], str],
     *,
+    tick: Callable[[float], str],
     x_name: str = "round",
 ) -> Plot:
     """Stacked columns over rounds; each of ``stacks`` is ``(kind, name, values, legend)``, bottom first."""
@@ -160,7 +161,7 @@ def column_plot(
         lines=(),
         columns=tuple(columns),
         x_ticks=_x_ticks(xs, lambda x: 100 * (xs.index(x) + 0.5) / len(xs)),
-        y_ticks=tuple(Tick(100 * (1 - t / ticks[-1]), show(t)) for t in ticks),
+        y_ticks=tuple(Tick(100 * (1 - t / ticks[-1]), tick(t)) for t in ticks),
         legend=tuple((kind, name, legend) for kind, name, _, legend in stacks),
         header=(x_name, *(name for _, name, _, _ in stacks)),
         rows=tuple((str(x), *(show(values[i]) for _, _, values, _ in stacks)) for i, x in enumerate(xs)),

@@ -1,7 +1,7 @@
 """The verdicts of a run as a map, device by round, and in words: who was dropped, when and why."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,8 @@ __all__ = ["Cell", "Finding", "VerdictMap", "verdict_map"]
 
 MOST_CELLS = 2500  # a larger map would be slow on a phone and nobody would read it
 MOST_COLUMNS = 60
-ORDER = {"": 0, "accept": 1, "drop": 2, "quarantine": 3}
-WORDS = {"": "not asked", "accept": "accepted", "drop": "dropped", "quarantine": "in quarantine"}
+ORDER = {"": 0, "accept": 1, "out": 2, "drop": 3, "quarantine": 4}
+WORDS = {"accept": "accepted", "drop": "dropped", "quarantine": "put in quarantine", "out": "kept out"}
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,43 @@ class Finding:
 
 @dataclass(frozen=True)
 class VerdictMap:
-    """Rows of ``(device, role, cells)``; ``others`` counts devices left out because every update was accepted."""
+    """Rows of ``(device, role, cells)``; ``counts`` of ``(action, words, times)``; ``others`` counts devices left
+    out because every update was accepted.
+    """
 
     columns: tuple[str, ...]
+    counts: tuple[tuple[str, str, int], ...]
     rows: tuple[tuple[str, str, tuple[Cell, ...]], ...]
     others: int
     findings: tuple[Finding, ...]
-    counts: Mapping[str, int]
     log: tuple[tuple[str, str, str, str], ...]
 
 
 def verdict_map(
-    verdicts: Sequence[Mapping[str, Any]], rounds: int, *, attackers: Sequence[str] | None
+    verdicts: Sequence[Mapping[str, Any]],
+    rounds: int,
+    *,
+    kept_out: Mapping[int, Collection[str]],
+    attackers: Sequence[str] | None,
 ) -> VerdictMap | None:
     """The map of the first ``rounds`` rounds; None when nobody was judged.
 
     Args:
         verdicts: lines of ``verdicts.jsonl``.
         rounds: finished rounds.
+        kept_out: by round, devices in quarantine after it; in later rounds they are not even asked.
         attackers: who was hostile, when the simulation told; None while it has not.
     """
     found = {(v["device"], v["round"]): v for v in verdicts}
+    for number, absent in kept_out.items():
+        for device in absent:
+            found.setdefault((device, number), _kept_out(device, number))
     if not found or not rounds:
         return None
     devices = sorted({device for device, _ in found})
+    judged = {device for (device, _), v in found.items() if v["action"] in {"drop", "quarantine"}}
     trouble = Counter(device for (device, _), v in found.items() if v["action"] != "accept")
+    times = Counter(v["action"] for v in found.values())
     devices.sort(key=lambda device: (-trouble[device], device))
     every = -(-rounds // MOST_COLUMNS)
     spans = [range(start, min(start + every, rounds + 1)) for start in range(1, rounds + 1, every)]
@@ -67,17 +79,17 @@ def verdict_map(
     shown = devices[:most_rows]
     return VerdictMap(
         columns=tuple(str(span[0]) if _labelled(i, len(spans)) else "" for i, span in enumerate(spans)),
+        counts=tuple((action, words, times[action]) for action, words in WORDS.items() if times[action]),
         rows=tuple(
             (device, _role(device, attackers), tuple(_cell(device, span, found) for span in spans))
             for device in shown
         ),
         others=len(devices) - len(shown),
-        findings=tuple(_finding(device, found, attackers) for device in devices if device in trouble),
-        counts=Counter(WORDS[v["action"]] for v in found.values()),
+        findings=tuple(_finding(device, found, attackers) for device in devices if device in judged),
         log=tuple(
             (str(v["round"]), v["device"], WORDS[v["action"]], _sentences(v))
             for _, v in sorted(found.items(), key=lambda item: (item[1]["round"], item[0][0]))
-            if v["action"] != "accept"
+            if v["action"] in {"drop", "quarantine"}
         )[:MOST_CELLS],
     )
 
@@ -104,6 +116,7 @@ def _finding(
     device: str, found: Mapping[tuple[str, int], Mapping[str, Any]], attackers: Sequence[str] | None
 ) -> Finding:
     own = [v for (name, _), v in sorted(found.items(), key=lambda item: item[0][1]) if name == device]
+    own = [v for v in own if v["action"] != "out"]
     bad = [v for v in own if v["action"] != "accept"]
     reasons = Counter(reason for v in bad for reason in v["reasons"])
     role = "unknown" if attackers is None else ("attacker" if device in attackers else "honest")
@@ -113,10 +126,17 @@ def _finding(
         role=role,
         times=f"{len(bad)} of {len(own)}, first in round {bad[0]['round']}",
         reasons=", ".join(f"{reason.replace('_', ' ')} ×{count}" for reason, count in reasons.most_common()),
-        sentence=_sentences(telling).replace("\n", " "),
+        sentence=_sentences(telling, telling_only=True).replace("\n", " "),
     )
 
 
-def _sentences(verdict: Mapping[str, Any]) -> str:
-    said = [score["sentence"] for score in verdict["scores"] if score["sentence"]]
+def _kept_out(device: str, number: int) -> dict[str, Any]:
+    return {"device": device, "round": number, "action": "out", "reasons": ["in quarantine, not asked"], "scores": []}
+
+
+def _sentences(verdict: Mapping[str, Any], *, telling_only: bool = False) -> str:
+    """What the detectors said, those that decided first, or only those."""
+    scores = sorted(verdict["scores"], key=lambda score: score["detector"] not in verdict["reasons"])
+    deciding = [score for score in scores if score["detector"] in verdict["reasons"]]
+    said = [score["sentence"] for score in (deciding or scores if telling_only else scores) if score["sentence"]]
     return "\n".join(said or [reason.replace("_", " ") for reason in verdict["reasons"]])

@@ -46,5 +46,14 @@ def test_other_encodings_of_a_value_are_refused(data):
         decode(data)
 
 
+def test_shared_references_cannot_unfold_into_a_bomb():
+    """Two hundred bytes of nested shared references would otherwise stand for 2^60 items."""
+    bomb = b"\xd8\x1c\x80"
+    for depth in range(60):
+        bomb = b"\xd8\x1c\x82" + bomb + b"\xd8\x1d" + cbor2.dumps(60 - depth)
+    with pytest.raises(InputError):
+        decode(bomb)
+
+
 def test_digest_is_sha256_of_the_encoding():
     assert digest({"a": 1}) == sha256_hex(bytes.fromhex("a1616101"))

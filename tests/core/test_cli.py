@@ -150,6 +150,16 @@ def test_ctrl_c_before_the_run_is_an_error_like_any_other(skerry, monkeypatch) -
     assert "nothing was written" in _box(result.stderr)
 
 
+def test_ctrl_c_in_any_other_command_is_one_box_too(skerry, monkeypatch, run: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skerry.server.report.write_report", interrupt)
+    result = skerry("report", run.name)
+    assert result.exit_code == 1
+    assert "Ctrl-C" in _box(result.stderr)
+
+
 def test_a_finished_run_ends_with_its_figures_and_where_to_go_on(skerry, monkeypatch, run: Path) -> None:
     def launch(scenario: object, *, engine: str, parent: Path, on_folder) -> RunFolder:
         assert engine == "inprocess"
@@ -158,11 +168,13 @@ def test_a_finished_run_ends_with_its_figures_and_where_to_go_on(skerry, monkeyp
         return folder
 
     monkeypatch.setattr("skerry.server.launch.launch", launch)
-    shown, as_json = skerry("demo"), skerry("demo", "--json")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    shown, as_json = skerry("demo"), skerry("demo", "--json", "--open")
     assert shown.exit_code == as_json.exit_code == 0
     for told in ("65.3 % → 82.4 %", "without privacy", "δ = 1e-5, example level, add/remove", "2 of 2 attackers"):
         assert told in shown.stdout
     assert f"skerry privacy verify {run.name}" in shown.stdout
     assert (run / "report.html").is_file()
     assert json.loads(as_json.stdout) == json.loads((run / "result.json").read_text())
-    assert as_json.stderr == ""
+    assert as_json.stderr.strip() == str(run / "report.html")

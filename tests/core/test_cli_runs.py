@@ -24,6 +24,17 @@ def test_list_of_nothing_says_how_to_begin(skerry, tmp_path: Path) -> None:
     assert "skerry demo" in result.stderr
 
 
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(skerry, run: Path) -> None:
+    old = run.parent / "old"
+    shutil.copytree(run, old)
+    (old / "scenario.toml").write_text("retired_key = 1\n")
+    rows = json.loads(skerry("runs", "list", "--json").stdout)["runs"]
+    assert {row["id"]: row["state"] for row in rows} == {run.name: "complete", "old": "unreadable"}
+    shown = skerry("runs", "list")
+    assert shown.exit_code == 0
+    assert run.name in shown.stdout
+
+
 @pytest.mark.parametrize("state", ["interrupted", "failed"])
 def test_show_of_an_unfinished_run_says_so_and_shows_what_is_kept(skerry, sample, tmp_path: Path, state: str) -> None:
     folder = sample.build(tmp_path, state=state, rounds_done=4)

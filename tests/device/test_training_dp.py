@@ -104,6 +104,11 @@ def test_the_noise_has_the_accounted_size():
     assert abs(out.mean()) < 5 * 1.5 / math.sqrt(grid.size)
 
 
+def test_vectors_whose_squares_would_overflow_are_refused():
+    with pytest.raises(InputError, match="64-bit"):
+        Grid(1.0, 0.001, 2**23)
+
+
 def test_too_much_noise_for_a_table_is_refused_with_a_way_out():
     with pytest.raises(InputError, match="scale") as refused:
         Grid(1.0, 1000.0, 100_000)

@@ -121,13 +121,13 @@ def test_every_valid_envelope_opens_as_it_was_sealed(header, payload):
     assert (got.header, got.payload, got.digest) == (header, payload, hashlib.sha256(data).digest())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.one_of(st.binary(max_size=600), st.binary(max_size=600).map(lambda tail: b"SKEV\x00\x01" + tail)))
 def test_random_bytes_are_refused(data):
     refusal(data)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(1, 255)), min_size=1, max_size=4))
 def test_changed_bytes_are_refused(changes):
     bad = bytearray(GOOD)
@@ -137,7 +137,7 @@ def test_changed_bytes_are_refused(changes):
     refusal(bytes(bad))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.integers(0, len(GOOD)), st.integers(0, len(OTHER)), st.booleans())
 def test_pieces_of_two_envelopes_are_refused(cut, other_cut, swap):
     first, second = (OTHER, GOOD) if swap else (GOOD, OTHER)
@@ -151,7 +151,7 @@ def test_the_good_ones_are_good():
     assert opened(OTHER).payload == b"payload"
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     st.one_of(
         st.binary(max_size=300), VALUES.map(encode), st.dictionaries(st.sampled_from(_FIELDS), VALUES).map(encode)
@@ -161,7 +161,7 @@ def test_any_header_by_a_known_sender_is_refused_before_its_signature_counts(fie
     assert refusal(hostile(fields)) in {Refusal.MALFORMED, Refusal.UNKNOWN_SUITE}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.sampled_from(_FIELDS), VALUES)
 def test_one_field_of_any_value_is_accepted_only_in_its_own_form(field, value):
     record = {
@@ -172,7 +172,7 @@ def test_one_field_of_any_value_is_accepted_only_in_its_own_form(field, value):
     assert refused in set(Refusal) if got is None else getattr(got.header, field) == value
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.one_of(st.binary(max_size=200), VALUES.map(encode), st.binary(max_size=60).map(lambda b: b"\xa1\x61a" + b)))
 def test_the_strict_reader_gives_the_record_or_an_input_error(data):
     try:
@@ -184,7 +184,7 @@ def test_the_strict_reader_gives_the_record_or_an_input_error(data):
     assert len(data) <= 150
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.integers(0, 6), st.integers(0, 20), st.integers(0, 20)), max_size=40

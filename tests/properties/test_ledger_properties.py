@@ -86,7 +86,8 @@ def test_entries_of_another_history_do_not_fit(content, tmp_path_factory, data):
     """Each line is genuine and in its place; only what lies before it is another past."""
     own = list(walk(content))
     start = data.draw(st.integers(1, len(own) - 1))
-    other = entry(start - 1, own[start - 1].prev, own[start - 1].kind, NOW + 1, own[start - 1].body)
+    old = own[start - 1]
+    other = entry(old.seq, old.prev, old.kind, old.at + 1, old.body)
     spliced = [*own[: start - 1], other, *own[start:]]
     assert_refused(tmp_path_factory.getbasetemp() / "spliced.jsonl", b"".join(line(e) for e in spliced))
 

@@ -65,7 +65,7 @@ def test_the_good_one_is_good(folder):
     assert read(folder, SIGNED, SIGNATURE) == MANIFEST
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.one_of(CHANGES.map(lambda c: (c, None)), CHANGES.map(lambda c: (None, c))))
 def test_a_changed_manifest_or_signature_is_refused(folder, changes):
     first, second = changes
@@ -76,7 +76,7 @@ def test_a_changed_manifest_or_signature_is_refused(folder, changes):
     assert caught.value.reason == ReleaseRefusal.NOT_AUTHENTIC
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.one_of(st.binary(max_size=300), VALUES.map(encode)))
 def test_any_signed_bytes_are_refused_or_read(folder, data):
     with pytest.raises(ReleaseRefusedError) as caught:
@@ -84,7 +84,7 @@ def test_any_signed_bytes_are_refused_or_read(folder, data):
     assert caught.value.reason == ReleaseRefusal.MALFORMED
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.sampled_from([*MANIFEST.to_json(), *NESTED]), VALUES)
 def test_any_value_in_a_signed_field_is_accepted_only_in_its_own_form(folder, where, value):
     record = MANIFEST.to_json()
@@ -101,7 +101,7 @@ def test_any_value_in_a_signed_field_is_accepted_only_in_its_own_form(folder, wh
     assert got in {data, ReleaseRefusal.MALFORMED, ReleaseRefusal.NOT_AUTHENTIC}
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.one_of(st.text(max_size=140), st.text(alphabet="./\\a\0 ~", max_size=8)))
 def test_an_accepted_name_is_one_file_in_the_folder(name):
     try:
@@ -115,7 +115,7 @@ def test_an_accepted_name_is_one_file_in_the_folder(name):
     assert len(name.encode()) <= 128
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.integers(1, MAX_INTEGER), st.integers(0, MAX_INTEGER), st.sets(st.sampled_from("abcdefgh"), min_size=1))
 def test_a_manifest_is_read_back_as_written(version, created, names):
     files = tuple(
@@ -127,7 +127,7 @@ def test_a_manifest_is_read_back_as_written(version, created, names):
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     st.one_of(
         CHANGES.map(lambda c: changed(WRAP, c)), st.binary(max_size=200), st.integers(0, 143).map(lambda n: WRAP[:n])
@@ -148,7 +148,7 @@ def _blob(plaintext):
 BLOB = _blob(b"weights" * 50)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     st.one_of(
         CHANGES.map(lambda c: changed(BLOB, c)),

@@ -101,3 +101,10 @@ def test_zero_updates_and_tiny_cohorts_are_unremarkable_without_noise() -> None:
     rows[:2] = 0
     assert not any(finding.flagged for finding in examine(rows, ScreenContext(1, 0.0, float("inf"))))
     assert not any(finding.flagged for finding in examine(noisy(2) * [[1], [100]], ScreenContext(1, 0.0, float("inf"))))
+
+
+@pytest.mark.parametrize("factor", [0.05, 2.0, 3.0])
+def test_a_device_up_to_three_times_longer_than_very_similar_others_is_not_flagged(factor: float) -> None:
+    rows = noisy(11)
+    rows[4] *= factor
+    assert not any(finding.flagged for finding in examine(rows, ScreenContext(1, 0.0, float("inf"))))

@@ -44,7 +44,7 @@ def test_a_missing_value_is_a_gap_and_is_not_told() -> None:
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=30))
 def test_stacked_columns_add_up(values: list[float]) -> None:
     xs = list(range(1, len(values) + 1))
-    plot = column_plot("p", "t", xs, [("final", "a", values, ""), ("open", "b", values, "")], str)
+    plot = column_plot("p", "t", xs, [("final", "a", values, ""), ("open", "b", values, "")], str, tick=str)
     for column in plot.columns:
         (_, first_top, first), (_, second_top, second) = column.bars
         assert abs(first_top + first - 1000) < 0.2
@@ -67,7 +67,7 @@ def _verdict(device: str, number: int, action: str = "accept") -> dict[str, obje
 
 def test_a_long_run_shows_the_worst_of_each_few_rounds() -> None:
     verdicts = [_verdict("a", number, "drop" if number == 77 else "accept") for number in range(1, 181)]
-    found = verdict_map(verdicts, 180, attackers=None)
+    found = verdict_map(verdicts, 180, kept_out={}, attackers=None)
     (_, _, cells), = found.rows
     assert len(cells) == 60
     assert [cell.action for cell in cells].count("drop") == 1
@@ -78,11 +78,27 @@ def test_a_long_run_shows_the_worst_of_each_few_rounds() -> None:
 def test_troubled_devices_come_first_and_a_device_never_asked_is_blank() -> None:
     dropped = [_verdict("b", 2, "drop"), _verdict("c", 1, "drop"), _verdict("c", 2, "drop")]
     verdicts = [_verdict("a", 1), _verdict("b", 1), *dropped]
-    found = verdict_map(verdicts, 2, attackers=["b"])
+    found = verdict_map(verdicts, 2, kept_out={}, attackers=["b"])
     assert [device for device, _, _ in found.rows] == ["c", "b", "a"]
     assert found.rows[2][2][1].action == ""
     assert [(f.device, f.role) for f in found.findings] == [("c", "honest"), ("b", "attacker")]
 
 
 def test_nobody_judged_is_no_map() -> None:
-    assert verdict_map([], 5, attackers=None) is None
+    assert verdict_map([], 5, kept_out={}, attackers=None) is None
+
+
+def test_a_device_in_quarantine_is_kept_out_not_merely_absent() -> None:
+    verdicts = [_verdict("a", 1), _verdict("b", 1, "quarantine"), _verdict("a", 2)]
+    found = verdict_map(verdicts, 2, kept_out={1: ["b"], 2: ["b"]}, attackers=None)
+    assert [cell.action for cell in found.rows[0][2]] == ["quarantine", "out"]
+    assert found.findings[0].times == "1 of 1, first in round 1"
+    assert found.counts == (("accept", "accepted", 2), ("quarantine", "put in quarantine", 1), ("out", "kept out", 1))
+
+
+def test_the_reason_given_is_that_of_the_detector_that_decided() -> None:
+    scores = [{"detector": d, "sentence": f"{d} said so"} for d in ("cosine", "norm")]
+    verdict = {"device": "a", "round": 1, "action": "drop", "reasons": ["norm"], "scores": scores}
+    found = verdict_map([verdict], 1, kept_out={}, attackers=None)
+    assert found.findings[0].sentence == "norm said so"
+    assert found.rows[0][2][0].tip.endswith("norm said so\ncosine said so")

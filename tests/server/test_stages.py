@@ -42,7 +42,7 @@ def hostile(tamper: Tamper) -> ClientApp:
         reply = honest_app(message, context)
         envelope = tamper(device, count[device], reply.content[RECORD]["envelope"])
         if envelope is None:
-            raise ValueError("a private number: 42")
+            raise ValueError("a private word: xyzzy")
         return Message(RecordDict({RECORD: ConfigRecord({"envelope": envelope})}), reply_to=message)
 
     return node
@@ -91,7 +91,7 @@ def test_answers_that_are_not_the_devices_own_are_dropped_with_their_reasons(tmp
     assert len(first.accepted) == 7
     assert all(np.isfinite(record.loss) for record in records)
     log = (federation.folder.path / "verdicts.jsonl").read_text()
-    assert "42" not in log  # what a device's app says when it fails stays on the device
+    assert "xyzzy" not in log  # what a device's app says when it fails stays on the device
 
 
 def test_a_round_with_too_few_answers_is_skipped_and_still_counted(tmp_path):

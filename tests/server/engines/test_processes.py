@@ -14,14 +14,22 @@ from skerry.errors import MissingDependencyError, RunFailedError
 from skerry.server.engines.guard import guard
 from skerry.server.engines.processes import Children, end, last_lines
 
-# Starts a grandchild in its own process group, says both pids, and turns a deaf ear to SIGTERM when told.
+# Starts a grandchild, says both pids. When told: is deaf to SIGTERM, puts the grandchild into another process group,
+# or has it started by a process that ends at once, so that it is an orphan.
 FAMILY = """
 import os, signal, subprocess, sys, time
+SLEEP = "import time; time.sleep(60)"
+START = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]]).pid)"
 if "deaf" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-group = 0 if "strays" in sys.argv else None
-grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], process_group=group)
-print(os.getpid(), grandchild.pid, flush=True)
+if "orphan" in sys.argv:
+    started = subprocess.Popen([sys.executable, "-c", START, SLEEP], stdout=subprocess.PIPE)
+    grandchild = int(started.stdout.readline())
+    started.wait()
+else:
+    group = 0 if "strays" in sys.argv else None
+    grandchild = subprocess.Popen([sys.executable, "-c", SLEEP], process_group=group).pid
+print(os.getpid(), grandchild, flush=True)
 time.sleep(60)
 """
 
@@ -50,7 +58,7 @@ def gone(processes: list[psutil.Process]) -> bool:
     return all(process.status() == psutil.STATUS_ZOMBIE for process in alive if process.is_running())
 
 
-@pytest.mark.parametrize("manner", [[], ["deaf"], ["strays"], ["deaf", "strays"]])
+@pytest.mark.parametrize("manner", [[], ["deaf"], ["strays"], ["orphan"], ["deaf", "strays"]])
 def test_leaving_the_block_ends_children_and_grandchildren(tmp_path: Path, manner: list[str]) -> None:
     log = tmp_path / "log"
     with Children() as children:
@@ -83,6 +91,7 @@ def test_the_guard_kills_what_ignores_it_and_lets_go_when_told(tmp_path: Path) -
     )
     family = pids(tmp_path / "log")
     guard([f"{deaf.pid}\n", "done\n"], grace_s=0.2)
+    time.sleep(0.2)
     assert deaf.poll() is None
     guard([f"{deaf.pid}\n"], grace_s=0.2)
     assert deaf.wait(10) == -signal.SIGKILL

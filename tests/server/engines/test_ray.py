@@ -31,8 +31,14 @@ def test_a_missing_ray_is_named(echo: Components, make_run: Any, monkeypatch: py
 @pytest.mark.engine
 @pytest.mark.timeout(150)
 def test_devices_answer_from_rays_workers_and_nothing_is_left(
-    echo: Components, make_run: Any, seen: Any, no_process_left: None, capfd: pytest.CaptureFixture[str]
+    echo: Components,
+    make_run: Any,
+    seen: Any,
+    no_process_left: None,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # a cluster of somebody else is never joined
     environment, handler, folders = dict(os.environ), signal.getsignal(signal.SIGTERM), temporary_folders()
     folder = make_run(3, rounds=2)
     RayEngine(echo).run(folder)

@@ -1,0 +1,83 @@
+"""``skerry model`` measures the very file that was delivered."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skerry.runfolder import RunFolder
+
+
+@pytest.fixture
+def started(prepared_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A copy of a prepared run, in the default folder of runs."""
+    monkeypatch.setenv("SKERRY_RUNS_DIR", str(tmp_path))
+    path = tmp_path / prepared_run.id
+    shutil.copytree(prepared_run.path, path)
+    return RunFolder(path)
+
+
+def _checkpoint(folder: RunFolder, *, deliver: bool) -> None:
+    from skerry.device.local_model import load_local_model
+    from skerry.device.tasks.registry import load_task
+    from skerry.server.checkpoint import Checkpoint, save_checkpoint
+
+    scenario = folder.scenario
+    task = load_task(scenario.task, scenario.model)
+    digest = json.loads((folder.path / "model" / "base.json").read_text())["digest"]
+    model = load_local_model(scenario.model, digest, task)
+    save_checkpoint(folder, Checkpoint(1, model.initial(), {}))
+    if deliver:
+        model.assemble(model.initial(), folder.path / "model", {"run": folder.id})
+
+
+def test_build_finds_what_was_built_and_show_tells_it(skerry, started: RunFolder) -> None:
+    built = json.loads(skerry("model", "build", "--json").stdout)
+    assert built["int8_share"] <= 0.30
+    assert json.loads((started.path / "model" / "base.json").read_text())["digest"] == built["digest"]
+    assert json.loads(skerry("model", "show", built["digest"][:8], "--json").stdout) == built
+    listed = json.loads(skerry("model", "show", "--json").stdout)["bases"]
+    assert built in listed
+    assert built["digest"][:12] in skerry("model", "show").stdout
+
+
+def test_there_is_no_base_of_a_model_that_is_trained_whole(skerry) -> None:
+    result = skerry("model", "build", "--set", "model.trainable=full", "--set", 'privacy.unit="none"')
+    assert result.exit_code == 2
+    assert "no frozen base" in result.stderr
+
+
+def test_a_run_without_a_round_has_no_model_to_measure(skerry, started: RunFolder) -> None:
+    assert skerry("model", "evaluate", started.id).exit_code == 2
+    assert skerry("model", "show", started.id).exit_code == 2
+
+
+def test_an_interrupted_run_is_measured_at_its_last_round(skerry, started: RunFolder) -> None:
+    _checkpoint(started, deliver=False)
+    document = json.loads(skerry("model", "evaluate", started.id, "--json").stdout)
+    assert document["round"] == 1
+    assert document["models"][0]["name"] == "int8 base and head"
+    assert set(document["devices"]) == {"writer-03", "writer-09", "writer-12"}
+
+
+def test_what_is_measured_is_the_delivered_file(skerry, started: RunFolder) -> None:
+    _checkpoint(started, deliver=True)
+    document = json.loads(skerry("model", "evaluate", started.id, "--json").stdout)
+    delivered, floating = document["models"]
+    assert delivered["name"] == "model.int8.onnx, as delivered"
+    assert abs(delivered["accuracy"] - floating["accuracy"]) <= 0.03
+    assert document["agreement"] >= 0.9
+    assert json.loads(skerry("model", "show", started.id, "--json").stdout)["kind"] == "delivered"
+
+    import onnx
+
+    path = started.path / "model" / "model.int8.onnx"
+    model = onnx.load(str(path))
+    matrix = next(t for t in model.graph.initializer if t.name == "head.matrix")
+    matrix.raw_data = np.zeros(matrix.dims, np.float32).tobytes()
+    path.write_bytes(model.SerializeToString())
+    spoilt = json.loads(skerry("model", "evaluate", started.id, "--json").stdout)
+    assert spoilt["models"][0]["accuracy"] < 0.3
+    assert spoilt["models"][1] == floating
