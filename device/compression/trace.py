@@ -60,7 +60,7 @@ def apply_node(node: Node, inputs: list[Tensor], *, weight: Tensor | None = None
 
 
 class _Tracer:
-    """Walks an fx graph once; ``_tensor`` maps each fx node to the tensor it stands for, ``_pads`` to pending padding."""
+    """Walks an fx graph once; ``_tensor`` maps fx nodes to the tensors they stand for, ``_pads`` to padding."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         self.input = ""

@@ -128,7 +128,7 @@ class Deployment:
     def _await(self, child: Child, ready: Callable[[], bool], otherwise: str) -> None:
         deadline = time.monotonic() + _START_S
         while not ready():
-            if child.exit_code is not None and "address already in use" in last_lines(child.log).lower():
+            if "address already in use" in last_lines(child.log).lower():
                 raise PortTakenError(
                     f"{child.name} found its port taken", where=str(child.log), mend="run it again"
                 )

@@ -72,7 +72,8 @@
   button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; name(); });
   name();
 
-  const closed = () => document.querySelectorAll("details:not([open])");
+  // On paper nothing can be opened; the tables under plots stay shut, they repeat what is drawn.
+  const closed = () => document.querySelectorAll("details:not([open]):not(figure details)");
   addEventListener("beforeprint", () => { for (const d of closed()) { d.open = true; d.dataset.printed = ""; } });
   addEventListener("afterprint", () => {
     for (const d of document.querySelectorAll("[data-printed]")) { d.open = false; delete d.dataset.printed; }

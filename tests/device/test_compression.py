@@ -41,7 +41,8 @@ def test_every_convolution_is_stored_in_int8(base: BaseModel):
 
 def test_no_pair_of_weights_can_saturate_a_16_bit_sum(base: BaseModel):
     model = onnx.load(str(base.file(8)))
-    groups = {n.input[1]: next(a.i for a in n.attribute if a.name == "group") for n in model.graph.node if n.op_type == "Conv"}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    groups = {n.input[1]: next(a.i for a in n.attribute if a.name == "group") for n in convolutions}
     for init in model.graph.initializer:
         name = init.name.removesuffix(".int")
         if name in groups and groups[name] == 1:

@@ -1,5 +1,6 @@
 """Tasks give each device its own data, and say which file is at fault."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from skerry.device.tasks.digits import HELD_OUT, STARTS, DigitsTask
 from skerry.device.tasks.image_folder import ImageFolderTask
 from skerry.device.tasks.pictures import resize_matrix, to_network_input
 from skerry.errors import MissingDependencyError, ScenarioError, TaskError
+from skerry.records import Examples
 
 MODEL = ModelConfig(input_size=32)
 
@@ -34,7 +36,7 @@ def test_fourteen_writers_hold_all_digits_once(digits: DigitsTask):
 
 def test_writers_start_where_the_repeated_sequence_starts():
     assert len(STARTS) == 14
-    assert all(a < b for a, b in zip(STARTS, STARTS[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(STARTS))
 
 
 def test_held_out_writers_never_train(digits: DigitsTask):
@@ -47,9 +49,13 @@ def test_public_digits_have_the_same_look(digits: DigitsTask):
     assert public.x.shape == (5000, 8, 8, 1)
     assert np.bincount(public.y).tolist() == [500] * 10
     assert len(np.unique(public.x)) <= 17
-    writers = np.concatenate([digits.local_data(name).x for name in digits.devices()])
-    rows = (public.x[..., 0].mean((0, 2)), writers[..., 0].mean((0, 2)))
-    assert np.corrcoef(*rows)[0, 1] > 0.9  # ink lies at the same heights, from the first row to the last
+    writers = Examples.concatenate([digits.local_data(name) for name in digits.devices()])
+    alike = 0
+    for digit in range(10):  # a 3 of one set looks most like a 3 of the other
+        mean = writers.x[writers.y == digit].mean(0).ravel()
+        likeness = [np.corrcoef(mean, public.x[public.y == other].mean(0).ravel())[0, 1] for other in range(10)]
+        alike += int(np.argmax(likeness)) == digit
+    assert alike >= 9
 
 
 def test_each_device_has_its_own_identity(digits: DigitsTask):

@@ -27,23 +27,24 @@ def test_alignments_equal_the_plain_definition() -> None:
     np.testing.assert_allclose(history._alignments(rows, trusted), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_false_alarms_stay_below_the_bound_when_honest_signals_are_zero() -> None:
-    """The worst honest case, a = 0: among 2,200 devices of 20 rounds, evidence 200 is reached by at most 20/200."""
+def test_false_alarms_stay_below_the_bound_in_the_worst_honest_case() -> None:
+    """a = 0 while the cohort agrees, so that bets are high: 600 such devices of 20 rounds, evidence 200."""
     rng = np.random.default_rng(1)
-    runs, rounds, level = 200, 20, 200.0
-    alarms = 0
-    bets = 0.0
+    runs, rounds, level = 150, 20, 200.0
+    without, alarms, bets = slice(7, 11), 0, []
     for _ in range(runs):
         history = CourseHistory()
         reached = np.zeros(11, bool)
+        signal = rng.standard_normal(60) * 2.0 / np.sqrt(60)
         for _ in range(rounds):
-            bets += max(history._expected, 0.0)
-            rows = rng.standard_normal((11, 60)).astype(np.float32)
-            reached |= np.array(history.weigh(rows, NAMES, EVERYBODY, 1.0)) >= log(level)
-            history.learn(rows, EVERYBODY)
-        alarms += int(reached.sum())
-    assert bets > 0, "without bets there is nothing to bound"
-    assert alarms / (runs * 11) <= rounds / level
+            bets.append(min(max(history._expected, 0.0), 3.0))
+            rows = rng.standard_normal((11, 60))
+            rows[:7] += signal
+            reached |= np.array(history.weigh(rows.astype(np.float32), NAMES, EVERYBODY, 1.0)) >= log(level)
+            history.learn(rows.astype(np.float32), EVERYBODY)
+        alarms += int(reached[without].sum())
+    assert np.mean(bets) > 0.8, "without bets there is nothing to bound"
+    assert alarms / (runs * 4) <= rounds / level
 
 
 def test_no_bet_is_placed_while_the_cohort_does_not_agree_with_the_course() -> None:

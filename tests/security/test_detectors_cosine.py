@@ -37,18 +37,18 @@ def test_names_of_a_scenario_give_detectors_in_a_fixed_order() -> None:
 
 
 def test_pure_noise_aligns_as_the_normal_distribution_says() -> None:
-    """z = cosine·‖x‖/ν is N(0, 1) for an honest device without signal: 6,600 draws, three tail levels."""
+    """z = cosine·‖x‖/ν is N(0, 1) for an honest device without signal: 3,300 draws, three tail levels."""
     rng = np.random.default_rng(0)
     z = []
-    for _ in range(600):
+    for _ in range(300):
         rows = rng.normal(0, 3.0, (11, 80)).astype(np.float32)
         found = CosineDetector().examine(rows, NAMES[:11], np.ones(11, bool), ScreenContext(1, 3.0, float("inf")))
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
         z += [f.scores[0].value * length / 3.0 for f, length in zip(found, lengths, strict=True)]
         assert flagged(found) == []
     values = np.array(z)
-    assert abs(values.mean()) < 0.05
-    assert abs(values.std() - 1) < 0.03
+    assert abs(values.mean()) < 0.07
+    assert abs(values.std() - 1) < 0.05
     for quantile, share in ((-1.645, 0.05), (-2.326, 0.01), (-3.09, 0.001)):
         allowed = 4 * np.sqrt(share / len(values))  # four standard deviations of a binomial share
         assert abs((values < quantile).mean() - share) < allowed

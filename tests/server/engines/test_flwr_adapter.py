@@ -1,15 +1,16 @@
-"""Every private part of Flower that is used is still there, does what is believed of it, and is missed politely."""
+"""Every private part of Flower that is used is still there, does what is believed of it, and is missed politely.
+
+The Control API needs a SuperLink: see ``test_superlink.py``.
+"""
 
 import os
 import subprocess
 import sys
-import time
 from importlib import metadata
 from pathlib import Path
 
 import flwr.supercore.telemetry
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.supercore.run import Run
@@ -148,32 +149,3 @@ def test_only_the_adapter_touches_private_parts_of_flower() -> None:
                 if words[:1] in (["from"], ["import"]) and words[1].split(".")[0] == "flwr" and words[1] not in public:
                     found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
     assert not found
-
-
-@pytest.mark.engine
-@pytest.mark.timeout(120)
-def test_the_control_api_registers_nodes_and_starts_follows_and_stops_a_run(
-    tmp_path: Path, no_process_left: None
-) -> None:
-    from skerry.server.engines.bundle import write_bundle
-    from skerry.server.engines.deployment import Deployment
-    from skerry.server.engines.engine import Components
-    from skerry.server.engines.processes import Children
-
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    with Children() as children:
-        deployment = Deployment(home, tmp_path, children)
-        deployment.start([])
-        with deployment.control() as control:
-            key = ec.generate_private_key(ec.SECP256R1()).public_key()
-            assert control.register(key) > 0
-            assert control.online() == 0
-            run_id = control.start(write_bundle(tmp_path / "app", Components("absent:app", "absent:app")), {"run": "/"})
-            assert not control.status(run_id).finished or not control.status(run_id).completed
-            control.stop(run_id)
-            end = time.monotonic() + 30
-            while not (status := control.status(run_id)).finished and time.monotonic() < end:
-                time.sleep(0.1)
-            assert status.finished
-            assert not status.completed

@@ -29,6 +29,7 @@ def test_a_missing_ray_is_named(echo: Components, make_run: Any, monkeypatch: py
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_devices_answer_from_rays_workers_and_nothing_is_left(
     echo: Components,

@@ -1,6 +1,7 @@
 """The superlink engine: real programs, every death noticed, nothing left behind."""
 
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from skerry.errors import RunFailedError
+from skerry.errors import PortTakenError, RunFailedError
 from skerry.server.engines import Components
+from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.certificates import write_node_key
 from skerry.server.engines.deployment import Deployment
 from skerry.server.engines.engine import child_environment
@@ -109,21 +111,41 @@ def test_ctrl_c_ends_every_program_and_removes_the_keys(echo: Components, make_r
         run.wait(10)
 
 
-@pytest.fixture
-def link(tmp_path: Path) -> Iterator[tuple[Deployment, Children]]:
-    home = tmp_path / "home"
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, Children, Path]]:
+    folder = tmp_path_factory.mktemp("link")
+    home = folder / "home"
     home.mkdir(mode=0o700)
     with Children() as children:
-        yield Deployment(home, tmp_path, children), children
+        deployment = Deployment(home, folder, children)
+        deployment.start([])
+        yield deployment, children, folder
 
 
-def test_a_node_is_admitted_by_its_registered_key_over_tls_only(
-    link: tuple[Deployment, Children], tmp_path: Path
+def test_the_control_api_registers_nodes_and_starts_follows_and_stops_a_run(
+    link: tuple[Deployment, Children, Path], tmp_path: Path
 ) -> None:
-    deployment, children = link
-    deployment.start([{"skerry-home": str(tmp_path / "a 'quoted\" home"), "partition-id": 0}])
+    deployment, children, _ = link
     with deployment.control() as control:
-        assert control.online() == 1
+        assert control.register(write_node_key(tmp_path / "key")) > 0
+        assert control.online() == 0
+        run_id = control.start(write_bundle(tmp_path / "app", Components("absent:app", "absent:app")), {"run": "/"})
+        assert not control.status(run_id).completed
+        control.stop(run_id)
+        deadline = time.monotonic() + 30
+        while not (status := control.status(run_id)).finished and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert status.finished
+        assert not status.completed
+        with pytest.raises(ConnectionError):
+            control.stop(run_id + 1)
+    children.check()
+
+
+def test_the_link_speaks_tls_only_and_a_node_without_a_registered_key_stays_outside(
+    link: tuple[Deployment, Children, Path], tmp_path: Path
+) -> None:
+    deployment, children, folder = link
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"http://{deployment.address}/health")
     with pytest.raises(httpx.ConnectError, match="certificate"):
@@ -132,12 +154,25 @@ def test_a_node_is_admitted_by_its_registered_key_over_tls_only(
     write_node_key(stranger)  # and never registered
     command = [
         *(str(Path(sys.executable).parent / "flower-supernode"), "--superlink", deployment.address),
-        *("--root-certificates", str(tmp_path / "home" / "authority.pem"), "--max-retries", "1"),
+        *("--root-certificates", str(folder / "home" / "authority.pem"), "--max-retries", "1"),
         *("--auth-supernode-private-key", str(stranger), "--host", "127.0.0.1", "--port", str(free_ports(1)[0])),
     ]
     env = child_environment({"FLWR_HOME": str(tmp_path / "stranger-home")})
-    refused = children.start("the stranger", command, tmp_path / "stranger.log", env)
-    assert refused.process.wait(60) != 0
+    with Children() as others:
+        refused = others.start("the stranger", command, tmp_path / "stranger.log", env)
+        assert refused.process.wait(60) != 0
     assert "Failed to activate SuperNode" in refused.log.read_text()
     with deployment.control() as control:
-        assert control.online() == 1
+        assert control.online() == 0
+    children.check()
+
+
+def test_a_port_that_is_taken_meanwhile_is_named(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    with Children() as children, socket.socket() as other:
+        deployment = Deployment(home, tmp_path, children)
+        other.bind(("127.0.0.1", int(deployment.address.partition(":")[2])))
+        other.listen()
+        with pytest.raises(PortTakenError, match="the SuperLink found its port taken"):
+            deployment.start([])
