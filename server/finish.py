@@ -8,6 +8,7 @@ from safetensors.numpy import save
 
 from skerry.device.local_model import HeadModel
 from skerry.fsio import write_atomic, write_json
+from skerry.result import Result, write_result
 from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 from skerry.security.delivery import publish
@@ -43,6 +44,7 @@ def finish(federation: Federation, progress: Progress) -> None:
     if federation.scenario.report.references and federation.scenario.model.trainable == "head":
         folder.mark("finishing", stage="running the references")
         references = run_references(federation.scenario, federation.clock)
+        write_json(folder.path / "references.json", references)
     folder.mark("finishing", stage="writing the report")
     started = datetime.fromisoformat(folder.status["started"])
     finished = datetime.now(UTC)
@@ -79,7 +81,7 @@ def finish(federation: Federation, progress: Progress) -> None:
         "delivery": delivered,
         "evidence": _evidence(folder, federation, progress),
     }
-    write_json(folder.path / "result.json", result)
+    write_result(folder.path / "result.json", Result.model_validate(result))
     from skerry.server.report import write_report
 
     write_report(folder)
@@ -147,9 +149,12 @@ def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> 
         "quality.base": row(None, "model/base.json"),
         "quality.final": row(release_leaf, "checkpoint/round.safetensors"),
         "quality.by_round": row(None, "rounds.jsonl"),
+        "quality.agreement": row(release_leaf, "model/card.json"),
         "privacy.population": row(release_leaf, "ledger/population.jsonl"),
         "privacy.devices": row(entries.get("release"), "ledger/devices"),
         "defence.verdicts": row(None, "verdicts.jsonl"),
         "delivery": row(entries.get("delivery"), "release"),
+        "quality.references": row(None, "references.json"),
         "cost": row(None, "rounds.jsonl"),
+        "cost.wall_s": row(None, "status.json"),
     }

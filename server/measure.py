@@ -90,7 +90,7 @@ def privacy(federation: Federation) -> dict[str, Any]:
     pld = [d["epsilon_pld"] for d in devices.values()]
     return {
         "unit": config.unit,
-        "relation": "add/remove one example of one device" if private else None,
+        "relation": "add/remove" if private else None,
         "delta": config.delta if private else None,
         "epsilon_budget": config.epsilon if private else None,
         "epsilon_rdp": max(rdp) if private else None,

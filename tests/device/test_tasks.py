@@ -93,6 +93,14 @@ def test_resizing_agrees_with_pillow_in_both_directions():
         assert np.abs(ours - theirs).max() < 0.1
 
 
+def test_a_picture_is_transformed_alone():
+    """To the last bit: the privacy of what is trained on features rests on it."""
+    x = np.random.default_rng(0).integers(0, 256, (33, 8, 8, 1), dtype=np.uint8)
+    together = to_network_input(x, 64, mean=127, scale=128)
+    alone = np.concatenate([to_network_input(x[i : i + 1], 64, mean=127, scale=128) for i in range(len(x))])
+    assert np.array_equal(together, alone)
+
+
 def test_rows_of_a_resize_sum_to_one():
     assert np.allclose(resize_matrix(37, 12).sum(1), 1)
 
