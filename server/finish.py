@@ -8,8 +8,8 @@ from safetensors.numpy import save
 
 from skerry.device.local_model import HeadModel
 from skerry.fsio import write_atomic, write_json
-from skerry.result import Result, write_result
 from skerry.records import Float32Array
+from skerry.result import Result, write_result
 from skerry.runfolder import RunFolder
 from skerry.security.delivery import publish
 from skerry.server.federation import Federation

@@ -30,7 +30,7 @@ class CosineDetector:
     """Cosine of each update to the coordinate-wise median of the *other* trusted updates.
 
     An honest update is x = s + N, its noise N of std ν per coordinate; m is the median of the others, independent
-    of N. So ``z = ⟨x, m⟩/(ν·‖m‖)`` is exactly N(a, 1) with a = ⟨s, m⟩/(ν·‖m‖). **Assumption**: an honest signal does
+    of N. So ``z = ⟨x, m⟩/(ν·‖m‖)`` is N(a, 1) with a = ⟨s, m⟩/(ν·‖m‖). **Assumption**: an honest signal does
     not oppose what the others agree on, a ≥ 0. Writers of the same digits meet it; a device with classes that
     nobody else has may not.
 

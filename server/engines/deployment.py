@@ -62,7 +62,7 @@ class Deployment:
         """
         link = self._start_link()
         with self.control() as control:
-            self._await(link, lambda: _answers(control), "the SuperLink did not come up")
+            self._await(link, lambda: _online(control) >= 0, "the SuperLink did not come up")
             keys = [self._home / f"node-{index}.key" for index in range(len(nodes))]
             for key in keys:
                 control.register(write_node_key(key))
@@ -73,7 +73,7 @@ class Deployment:
                 started = [self._start_node(i, nodes[i], keys[i], ports[i], len(nodes)) for i in batch]
                 self._await(
                     started[-1],
-                    lambda wanted=batch.stop: control.online() >= wanted,  # type: ignore[misc]
+                    lambda wanted=batch.stop: _online(control) >= wanted,  # type: ignore[misc]
                     "a SuperNode did not come online",
                 )
 
@@ -89,9 +89,7 @@ class Deployment:
             "the SuperLink", command, self._logs / "superlink.log", self._environment("link", poll_s=0.1)
         )
 
-    def _start_node(
-        self, index: int, config: Mapping[str, str | int], key: Path, port: int, count: int
-    ) -> Child:
+    def _start_node(self, index: int, config: Mapping[str, str | int], key: Path, port: int, count: int) -> Child:
         # A file, because Flower's own syntax for the command line cannot quote every path.
         settings = self._home / f"node-{index}.toml"
         write_atomic(settings, tomli_w.dumps(dict(config)).encode(), durable=False)
@@ -129,9 +127,7 @@ class Deployment:
         deadline = time.monotonic() + _START_S
         while not ready():
             if "address already in use" in last_lines(child.log).lower():
-                raise PortTakenError(
-                    f"{child.name} found its port taken", where=str(child.log), mend="run it again"
-                )
+                raise PortTakenError(f"{child.name} found its port taken", where=str(child.log), mend="run it again")
             self._children.check()
             if time.monotonic() > deadline:
                 raise RunFailedError(
@@ -140,12 +136,12 @@ class Deployment:
             time.sleep(_POLL_S)
 
 
-def _answers(control: Control) -> bool:
+def _online(control: Control) -> int:
+    """How many nodes are connected; -1 when the SuperLink is not up, or too busy to say."""
     try:
-        control.online()
+        return control.online()
     except ConnectionError:
-        return False
-    return True
+        return -1
 
 
 def _program(name: str) -> str:

@@ -16,10 +16,12 @@ from skerry.device.worker import process_worker
 from skerry.errors import RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.ledger import Ledger
+from skerry.server.collect import Replies, open_replies
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.inprocess import InProcessGrid
 from skerry.server.federation import Federation
+from skerry.server.plan import make_plan
 from skerry.server.prepare import prepare
 from skerry.server.rounds import run_rounds
 
@@ -94,10 +96,19 @@ def test_answers_that_are_not_the_devices_own_are_dropped_with_their_reasons(tmp
     assert "xyzzy" not in log  # what a device's app says when it fails stays on the device
 
 
-def test_a_round_with_too_few_answers_is_skipped_and_still_counted(tmp_path):
-    federation, records = federate(
-        tmp_path, hostile(lambda device, number, envelope: envelope if number > 1 else None)
+def test_an_answer_to_another_instruction_of_the_same_round_is_a_replay(tmp_path):
+    kept: dict[str, bytes] = {}
+    federation, _ = federate(
+        tmp_path, hostile(lambda device, _, envelope: kept.setdefault(device, envelope)), "rounds=1"
     )
+    asked_again = make_plan(federation, 1, federation.model.initial())
+    opened = open_replies(federation, asked_again, Replies(envelopes=kept))
+    assert not opened.updates
+    assert set(opened.dropped.values()) == {"replayed"}
+
+
+def test_a_round_with_too_few_answers_is_skipped_and_still_counted(tmp_path):
+    federation, records = federate(tmp_path, hostile(lambda device, number, envelope: envelope if number > 1 else None))
     assert records[0].extra["skipped"]
     assert records[0].accepted == ()
     assert not records[1].extra["skipped"]

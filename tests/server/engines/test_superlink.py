@@ -167,6 +167,7 @@ def test_the_link_speaks_tls_only_and_a_node_without_a_registered_key_stays_outs
     children.check()
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_meanwhile_is_named(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
