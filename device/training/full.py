@@ -22,7 +22,7 @@ from skerry.records import Float32Array, ParameterLayout
 __all__ = ["FullTrainer"]
 
 _NETWORKS = {"cnn": "skerry.device.models.cnn:Cnn"}
-_EVALUATION_BATCH = 256
+_EVALUATION_BATCH = 32  # small enough to stay in the processor's cache, and not to be given back to the system
 
 
 class FullTrainer:

@@ -72,7 +72,7 @@ def test_a_failing_coordinator_is_heard(
 
 @pytest.mark.engine
 @pytest.mark.timeout(150)
-def test_a_waiting_coordinator_does_not_outlive_a_broken_ray(
+def test_a_ray_that_does_not_start_is_named(
     echo: Components, make_run: Any, no_process_left: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "broken"
@@ -82,6 +82,28 @@ def test_a_waiting_coordinator_does_not_outlive_a_broken_ray(
     folder = make_run(1)
     with pytest.raises(RunFailedError, match="Ray broke down: OSError: no shared memory"):
         RayEngine(echo).run(folder)
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(150)
+def test_a_waiting_coordinator_does_not_outlive_its_simulation(
+    echo: Components, make_run: Any, no_process_left: None
+) -> None:
+    start = time.monotonic()
+    with pytest.raises(RunFailedError, match="Ray broke down"):
+        RayEngine(Components("broken_ray_apps:server", "broken_ray_apps:client")).run(make_run(1))
+    assert time.monotonic() - start < 60  # the coordinator would have waited for twice as long
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_when_ray_dies_the_devices_are_lost_and_the_coordinator_is_told(
+    echo: Components, make_run: Any, seen: Any, no_process_left: None
+) -> None:
+    folder = make_run(1, rounds=1, do="kill-parent")  # the parent of a Ray worker is Ray's own daemon
+    RayEngine(echo).run(folder)
+    assert len(seen(folder)["rounds"][0]["errors"]) == 1
 
 
 @pytest.mark.engine
