@@ -33,10 +33,10 @@ from skerry.records import Examples, Float32Array
 
 __all__ = ["BUILD", "build_base", "export_networks"]
 
-BUILD = 1
+BUILD = 2
 """Raised whenever a change of this code changes what is built."""
 BIAS = 0.3
-CALIBRATION_PICTURES = 128
+CALIBRATION_PICTURES = 256
 
 Progress = Callable[[str], None]
 
