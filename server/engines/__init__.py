@@ -49,7 +49,7 @@ def get_engine(name: str) -> Engine:
 
     Raises:
         InputError: there is no such engine.
-        MissingDependencyError: Flower is missing, or has a version the engines were not tested with.
+        MissingDependencyError: Flower is missing, or has a version that is not supported.
     """
     if name not in _MAKERS:
         raise InputError(

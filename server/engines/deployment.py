@@ -22,7 +22,7 @@ from skerry.server.engines.processes import Child, Children, last_lines
 
 __all__ = ["Deployment"]
 
-_START_S = 90.0
+_START_S = 120.0
 _POLL_S = 0.1
 
 

@@ -1,4 +1,4 @@
-"""What all engines share: their one method, the apps they run, the fleet they find, and what they borrow meanwhile."""
+"""What all engines share: their one method, the apps they run, the fleet they find, logs, and a child's environment."""
 
 import importlib
 import logging
@@ -38,7 +38,7 @@ class Engine(Protocol):
 
         Raises:
             InputError: the folder has no fleet.
-            MissingDependencyError: Flower or Ray is missing, or has a version this engine was not tested with.
+            MissingDependencyError: Flower or Ray is missing, or has a version that is not supported.
             RunFailedError: the coordinator or the machinery under it failed; names the log.
             KeyboardInterrupt: a person stopped it. Everything is stopped before it leaves.
         """

@@ -9,10 +9,10 @@ little more, and all of it is here, each piece with its own test:
 - the telemetry switch, which is read once when Flower is imported (:func:`keep_to_ourselves`);
 - the simulation's entry point, public but announced to go (:func:`simulation`);
 - the error codes that replies carry (:class:`ErrorKind`);
-- the Control API, by which keys are registered and a run is started, followed and stopped (:class:`Control`).
+- the Control API, by which keys are registered and a run is started and followed (:class:`Control`).
 
-When Flower moves one of them, the call fails with an error that names the installed version and the versions that
-were tested, instead of a traceback from deep inside.
+When Flower moves one of them, the call fails with an error that names the installed version and the supported ones,
+instead of a traceback from deep inside.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COORDINATOR_NODE",
     "QUIET",
-    "TESTED",
+    "SUPPORTED",
     "Control",
     "ErrorKind",
     "RunStatus",
@@ -48,8 +48,8 @@ __all__ = [
     "task_identity",
 ]
 
-TESTED = ">=1.41,<1.43"
-"""The versions of flwr whose internals this module was tested with."""
+SUPPORTED = ">=1.41,<1.43"
+"""The versions of flwr whose internals are these: 1.41.0 is what the tests run, 1.42 does not differ in them."""
 
 QUIET: Mapping[str, str] = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 """What keeps a Flower process from calling home."""
@@ -70,9 +70,9 @@ def require_flwr() -> str:
     """The installed version of Flower.
 
     Raises:
-        MissingDependencyError: Flower is not installed, or its version is outside :data:`TESTED`.
+        MissingDependencyError: Flower is not installed, or its version is outside :data:`SUPPORTED`.
     """
-    mend = f"pip install 'flwr{TESTED}'"
+    mend = f"pip install 'flwr{SUPPORTED}'"
     try:
         found = version("flwr")
     except PackageNotFoundError as error:
@@ -80,7 +80,7 @@ def require_flwr() -> str:
     release = re.match(r"(\d+)\.(\d+)", found)
     if release is None or not (1, 41) <= tuple(map(int, release.groups())) < (1, 43):
         raise MissingDependencyError(
-            f"flwr {found} is installed; the engines were tested with flwr{TESTED}", mend=mend
+            f"flwr {found} is installed; the engines support flwr{SUPPORTED}", mend=mend
         )
     return found
 
@@ -224,13 +224,6 @@ class Control:
                 details=str(run.details),
             )
 
-    def stop(self, run_id: int) -> None:
-        """Ask the SuperLink to end the run."""
-        with _answered(), _internals("the end of a run"):
-            from flwr.proto.control_pb2 import StopRunRequest
-
-            self._client.StopRun(StopRunRequest(run_id=run_id))
-
 
 @contextmanager
 def _answered() -> Iterator[None]:
@@ -256,5 +249,5 @@ def _internals(part: str) -> Iterator[None]:
         raise RunFailedError(
             f"flwr {found} has changed {part}, on which this engine relies",
             where=f"{type(error).__name__}: {error}",
-            mend=f"pip install 'flwr{TESTED}'",
+            mend=f"pip install 'flwr{SUPPORTED}'",
         ) from error

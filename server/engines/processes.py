@@ -24,6 +24,8 @@ from skerry.errors import MissingDependencyError, RunFailedError
 __all__ = ["Child", "Children", "end", "last_lines"]
 
 _GRACE_S = 1.0
+_NOTE_S = 2.0
+_POLL_S = 0.02
 
 
 def last_lines(log: Path, count: int = 12) -> str:
@@ -37,15 +39,26 @@ def last_lines(log: Path, count: int = 12) -> str:
 
 def end(processes: Iterable[psutil.Process], *, grace_s: float) -> None:
     """Ask these processes to end, wait, then kill those that did not. Handles know a reused pid from their own."""
-    alive = [process for process in processes if process.is_running()]
+    alive = _at_work(processes)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    _, stubborn = psutil.wait_procs(alive, timeout=grace_s)
-    for process in stubborn:
+    deadline = time.monotonic() + grace_s
+    while (alive := _at_work(alive)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(stubborn, timeout=grace_s)
+
+
+def _at_work(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that are neither gone nor dead and only waiting for their parent to notice."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 class Child:
@@ -87,6 +100,8 @@ class Children:
 
     def __init__(self) -> None:
         self._children: list[Child] = []
+        self._family: set[psutil.Process] = set()
+        self._next_note = 0.0
         self._guard = subprocess.Popen(  # noqa: S603 - our own script
             [sys.executable, "-S", "-E", str(Path(__file__).with_name("guard.py"))],
             stdin=subprocess.PIPE,
@@ -104,9 +119,7 @@ class Children:
         # After a failure or Ctrl-C nobody waits, and nobody writes down that it was told to go.
         self.stop(grace_s=_GRACE_S if kind is None else 0.0)
 
-    def start(
-        self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str], *, cwd: Path | None = None
-    ) -> Child:
+    def start(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str]) -> Child:
         """Start a command; its output is appended to ``log``.
 
         Raises:
@@ -120,38 +133,46 @@ class Children:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=dict(env),
-                    cwd=cwd,
                     start_new_session=True,
                 )
         except FileNotFoundError as error:
             raise MissingDependencyError(
                 f"the program {command[0]} is missing", mend="pip install 'skerry[server]'"
             ) from error
-        self._watch(process.pid)
         child = Child(name, process, log)
         self._children.append(child)
+        self._watch(process.pid)
         return child
 
     def check(self) -> None:
-        """Raise when any child has ended."""
+        """Raise when any child has ended. To be called now and then: it also takes note of what they have started."""
         for child in self._children:
             child.check()
+        self.remember()
+
+    def remember(self) -> None:
+        """Note what the children have started, so that it is ended too when a child is gone before us."""
+        if time.monotonic() < self._next_note:
+            return
+        self._next_note = time.monotonic() + _NOTE_S
+        self._family.update(member for child in self._children for member in child.family())
 
     def stop(self, *, grace_s: float = _GRACE_S) -> None:
         """End all children and what they started, then the guard."""
-        handles = [handle for child in self._children for handle in child.family()]
+        self._family.update(member for child in self._children for member in child.family())
         for child in self._children:
             child.process.terminate()
         deadline = time.monotonic() + grace_s
         for child in self._children:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, deadline - time.monotonic()))
-            # What is left of its group; while a member lives, the number cannot belong to anybody else.
-            with contextlib.suppress(ProcessLookupError):
+            # What is left of its group: while a member lives, the number cannot belong to anybody else.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()
-        end(handles, grace_s=_GRACE_S)  # what has left its group
+        end(self._family, grace_s=_GRACE_S)  # what has left its group
         self._children.clear()
+        self._family.clear()
         self._dismiss()
 
     def _watch(self, pid: int) -> None:

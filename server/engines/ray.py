@@ -6,7 +6,6 @@ Flower interrupted shuts Ray down under threads that wait for it, and Ray takes 
 variables. The child, Ray's daemons and its workers end with the run, however it ends.
 """
 
-import contextlib
 import importlib.util
 import shutil
 import sys
@@ -14,13 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
 from skerry.errors import MissingDependencyError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.engine import Components, child_environment, coordinator_failed, fleet_homes, logs
-from skerry.server.engines.processes import Children, end, last_lines
+from skerry.server.engines.processes import Children, last_lines
 
 __all__ = ["RayEngine"]
 
@@ -58,23 +55,13 @@ class RayEngine:
             with Children() as children:
                 driver = children.start("the simulation", command, log, env)
                 while driver.exit_code is None:
+                    children.remember()
                     time.sleep(_WATCH_S)
         finally:
-            end(_processes_of(temporary), grace_s=3.0)
             _keep_logs(temporary, logs(folder) / "ray")
             shutil.rmtree(temporary, ignore_errors=True)
         if driver.exit_code != 0:
             raise coordinator_failed(folder, last_lines(log, 1), log)
-
-
-def _processes_of(temporary: Path) -> list[psutil.Process]:
-    """The daemons of the Ray in this folder: each names it in its command line, and the name is random."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if any(str(temporary) in argument for argument in process.cmdline()):
-                found.append(process)
-    return found
 
 
 def _short_folder() -> str:

@@ -2,6 +2,9 @@
 
 It is slow on purpose: nothing is replaced, so that what runs here runs against a remote SuperLink too. Each message
 costs a fresh Python process on its node, and nodes ask for work every three seconds.
+
+Everything listens on 127.0.0.1 only. Flower itself lets whoever reaches a SuperLink's port submit runs and register
+nodes: use it on a machine whose users you trust. What devices send is sealed to the coordinator all the same.
 """
 
 import shutil

@@ -89,7 +89,7 @@ def test_the_adapter_itself_does_not_import_flower() -> None:
 
 
 @pytest.mark.parametrize("version", ["1.40.9", "1.43.0", "2.0", "0.9", "odd"])
-def test_an_untested_flower_is_refused_by_its_version(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+def test_an_unsupported_flower_is_refused_by_its_version(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(flwr_adapter, "version", lambda _: version)
     with pytest.raises(MissingDependencyError) as refused:
         flwr_adapter.require_flwr()
@@ -98,7 +98,7 @@ def test_an_untested_flower_is_refused_by_its_version(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("version", ["1.41.0", "1.42.3", "1.41.0rc1"])
-def test_a_tested_flower_is_accepted(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+def test_a_supported_flower_is_accepted(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(flwr_adapter, "version", lambda _: version)
     assert flwr_adapter.require_flwr() == version
 

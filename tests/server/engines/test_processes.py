@@ -54,8 +54,17 @@ def pids(log: Path) -> list[psutil.Process]:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=10)
-    return all(process.status() == psutil.STATUS_ZOMBIE for process in alive if process.is_running())
+    deadline = time.monotonic() + 10
+    while any(at_work(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not any(at_work(process) for process in processes)
+
+
+def at_work(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("manner", [[], ["deaf"], ["strays"], ["orphan"], ["deaf", "strays"]])

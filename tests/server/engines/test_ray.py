@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ from skerry.server.engines.ray import RayEngine
 
 def temporary_folders() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("skerry-ray-*"))
+
+
+def at_work(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_missing_ray_is_named(echo: Components, make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +112,29 @@ def test_when_ray_dies_the_devices_are_lost_and_the_coordinator_is_told(
     folder = make_run(1, rounds=1, do="kill-parent")  # the parent of a Ray worker is Ray's own daemon
     RayEngine(echo).run(folder)
     assert len(seen(folder)["rounds"][0]["errors"]) == 1
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_simulation_that_is_killed_takes_ray_along(echo: Components, make_run: Any) -> None:
+    folder = make_run(1, do="sleep", seconds=90)
+    family: list[psutil.Process] = []
+
+    def kill_simulation() -> None:
+        while not (folder.path / "begun").exists():
+            time.sleep(0.1)
+        (driver,) = (p for p in psutil.Process().children() if "ray_driver" in " ".join(p.cmdline()))
+        time.sleep(5)  # its workers start, and are noticed
+        family.extend(driver.children(recursive=True))
+        driver.kill()
+
+    killer = threading.Thread(target=kill_simulation, daemon=True)
+    killer.start()
+    with pytest.raises(RunFailedError):
+        RayEngine(echo).run(folder)
+    assert len(family) > 3
+    assert not [process for process in family if at_work(process)]
 
 
 @pytest.mark.engine
