@@ -33,10 +33,10 @@ from skerry.records import Examples, Float32Array
 
 __all__ = ["BUILD", "build_base", "export_networks"]
 
-BUILD = 2
+BUILD = 1
 """Raised whenever a change of this code changes what is built."""
 BIAS = 0.3
-CALIBRATION_PICTURES = 256
+CALIBRATION_PICTURES = 128
 
 Progress = Callable[[str], None]
 
