@@ -3,7 +3,9 @@
 import importlib
 import logging
 import os
+import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ __all__ = [
     "fleet_homes",
     "logging_to",
     "logs",
+    "remove_folder",
 ]
 
 
@@ -99,6 +102,15 @@ def logging_to(path: Path, *names: str) -> Iterator[None]:
             logger.handlers[:] = handlers
             logger.propagate = propagate
         handler.close()
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a temporary folder even while a process that was just killed still writes its last into it."""
+    for _ in range(50):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(0.1)
 
 
 def child_environment(values: Mapping[str, str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ __all__ = ["Child", "Children", "end", "last_lines"]
 
 _GRACE_S = 1.0
 _NOTE_S = 2.0
+_DEATH_S = 5.0
 _POLL_S = 0.02
 
 
@@ -43,12 +44,19 @@ def end(processes: Iterable[psutil.Process], *, grace_s: float) -> None:
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    deadline = time.monotonic() + grace_s
-    while (alive := _at_work(alive)) and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
+    alive = _wait(alive, grace_s)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
+    _wait(alive, _DEATH_S)  # so that nobody writes any more into what the caller removes next
+
+
+def _wait(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that are still at work when the time is over."""
+    deadline = time.monotonic() + seconds
+    while (alive := _at_work(processes)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return alive
 
 
 def _at_work(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

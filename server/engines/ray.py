@@ -16,7 +16,14 @@ from pathlib import Path
 from skerry.errors import MissingDependencyError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
-from skerry.server.engines.engine import Components, child_environment, coordinator_failed, fleet_homes, logs
+from skerry.server.engines.engine import (
+    Components,
+    child_environment,
+    coordinator_failed,
+    fleet_homes,
+    logs,
+    remove_folder,
+)
 from skerry.server.engines.processes import Children, last_lines
 
 __all__ = ["RayEngine"]
@@ -59,7 +66,7 @@ class RayEngine:
                     time.sleep(_WATCH_S)
         finally:
             _keep_logs(temporary, logs(folder) / "ray")
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_folder(temporary)
         if driver.exit_code != 0:
             raise coordinator_failed(folder, last_lines(log, 1), log)
 

@@ -7,7 +7,6 @@ Everything listens on 127.0.0.1 only. Flower itself lets whoever reaches a Super
 nodes: use it on a machine whose users you trust. What devices send is sealed to the coordinator all the same.
 """
 
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.deployment import Deployment
-from skerry.server.engines.engine import Components, coordinator_failed, fleet_homes, logs
+from skerry.server.engines.engine import Components, coordinator_failed, fleet_homes, logs, remove_folder
 from skerry.server.engines.processes import Children, last_lines
 
 __all__ = ["SuperlinkEngine"]
@@ -62,7 +61,7 @@ class SuperlinkEngine:
             log = logs(folder) / "superlink.log"
             raise RunFailedError(str(error), where=str(log), mend="see the log") from error
         finally:
-            shutil.rmtree(private, ignore_errors=True)
+            remove_folder(private)
         if not status.completed:
             log = logs(folder) / "superlink.log"
             raise coordinator_failed(folder, status.details or last_lines(log), log)

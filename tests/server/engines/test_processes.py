@@ -1,6 +1,7 @@
 """Children end with their parent, however it ends, and take what they started with them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from skerry.errors import MissingDependencyError, RunFailedError
+from skerry.server.engines.engine import remove_folder
 from skerry.server.engines.guard import guard
 from skerry.server.engines.processes import Children, end, last_lines
 
@@ -135,3 +137,23 @@ def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
     log.write_bytes(b"one\n\ntwo\n\xff three\n\n")
     assert last_lines(log, 2) == "two\n\N{REPLACEMENT CHARACTER} three"
     assert last_lines(tmp_path / "absent") == ""
+
+
+def test_a_folder_is_removed_although_a_dying_process_still_writes_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    removals: list[Path] = []
+    remove = shutil.rmtree
+
+    def race(path: Path, *, ignore_errors: bool) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        removals.append(path)
+        if len(removals) < 3:
+            path.mkdir()
+            (path / "late").touch()
+
+    monkeypatch.setattr(shutil, "rmtree", race)
+    remove_folder(folder)
+    assert not folder.exists()
