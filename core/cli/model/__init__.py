@@ -1,0 +1,14 @@
+"""``skerry model``: build, show and measure models; one file a command."""
+
+import typer
+
+from skerry.cli.model.build import build
+from skerry.cli.model.evaluate import evaluate
+from skerry.cli.model.show import show
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Build, show and evaluate models.")
+app.command()(build)
+app.command()(show)
+app.command()(evaluate)

@@ -1,0 +1,58 @@
+"""What the model commands say about a model, and how."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skerry.cli.console import emit, facts, out
+
+if TYPE_CHECKING:
+    from skerry.device.basemodel import BaseModel
+    from skerry.runfolder import RunFolder
+
+__all__ = ["base_facts", "open_run", "plain", "tell"]
+
+
+def open_run(run: str, parent: Path | None) -> "RunFolder":
+    """The run of that name or path."""
+    from skerry.runfolder import RunFolder, runs_dir
+
+    return RunFolder.open(run, runs_dir(parent))
+
+
+def base_facts(base: "BaseModel") -> dict[str, Any]:
+    """What is said of a base, as JSON."""
+    sizes = {path.name: path.stat().st_size for path in sorted(base.path.glob("*.onnx"))}
+    small, large = sizes.get("base.int8.onnx"), sizes.get("base.fp32.onnx")
+    return {
+        "kind": "base",
+        "digest": base.digest,
+        **{key: base.facts[key] for key in ("architecture", "input_size", "bits", "components", "classes")},
+        "path": str(base.path),
+        "files": sizes,
+        "int8_share": small / large if small and large else None,
+    }
+
+
+def tell(document: dict[str, Any], *, as_json: bool) -> None:
+    """Print one model's facts, as a table or as JSON."""
+    if as_json:
+        emit(document)
+        return
+    from skerry.wording import percent, size
+
+    rows: list[tuple[str, str]] = []
+    for key, value in document.items():
+        if key == "files":
+            rows += [(name, size(count)) for name, count in value.items()]
+        elif key == "int8_share":
+            rows.append(("int8 size of float", percent(value)))
+        elif key != "schema":
+            rows.append((key.replace("_", " "), plain(value)))
+    out().print(facts(rows))
+
+
+def plain(value: object) -> str:
+    """A JSON value in words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {plain(inner)}" for key, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
