@@ -54,11 +54,21 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     folder.mark("preparing", stage="reading the data")
     task = worker.task(scenario.task, scenario.model)
     _check_counts(scenario, task)
+    new = not (folder.path / "fleet" / "coordinator.json").exists()
+    if new:
+        _read_all(task)
     model = _model(folder, scenario, task, worker)
-    if not (folder.path / "fleet" / "coordinator.json").exists():
+    if new:
         folder.mark("preparing", stage="enrolling the simulated fleet")
         provision_fleet(folder, scenario, task, now=clock())
     return Prepared(task, model)
+
+
+def _read_all(task: Task) -> None:
+    """In a simulation every device's data are here: what cannot be read is said before anything runs."""
+    for device in task.devices():
+        task.local_data(device)
+    task.evaluation()
 
 
 def _model(folder: RunFolder, scenario: Scenario, task: Task, worker: Worker) -> LocalModel:

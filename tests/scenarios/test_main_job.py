@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from skerry.config import default_scenario, parse_scenario
 from skerry.errors import InputError, TaskError
@@ -167,6 +168,25 @@ def test_bad_data_leaves_no_run_behind(tmp_path: Path):
     scenario = parse_scenario(f'name = "mine"\n[task]\nname = "image-folder"\nroot = "{tmp_path / "missing"}"\n')
     with pytest.raises(TaskError):
         launch(scenario, engine="inprocess", parent=tmp_path / "runs")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_picture_that_cannot_be_read_is_named_before_anything_runs(tmp_path: Path):
+    pictures = tmp_path / "pictures"
+    for device in ("anna", "ben", "cem"):
+        for name in ("cat", "dog"):
+            path = pictures / device / name / "0.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(path)
+    scenario = parse_scenario(
+        f'name = "mine"\n[task]\nname = "image-folder"\nroot = "{pictures}"\nholdout = "cem"\n'
+        "[attack]\ndevices = 0\n[defence]\ntolerate = 0\n"
+    )
+    broken = pictures / "ben" / "dog" / "0.png"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(TaskError) as caught:
+        launch(scenario, engine="inprocess", parent=tmp_path / "runs")
+    assert caught.value.where == str(broken)
     assert not list((tmp_path / "runs").iterdir())
 
 
