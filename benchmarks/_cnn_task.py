@@ -45,6 +45,7 @@ class CnnTask:
 
     name = "_cnn_task:CnnTask"
     classes = tuple(str(number) for number in range(CLASSES))
+    input_shape = (1, 28, 28)
 
     def __init__(self, config: TaskConfig, model: ModelConfig) -> None:  # noqa: ARG002 (a task's signature)
         x, y, held_x, held_y = pictures()

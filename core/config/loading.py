@@ -102,6 +102,7 @@ def _literal(text: str) -> Any:
 
 def _explain(error: ValidationError, where: str) -> ScenarioError:
     lines: list[str] = []
+    said: dict[str, tuple[list[str], str]] = {}  # by key: a value of several allowed forms breaks each in its own way
     mend: str | None = None
     for fault in error.errors(include_url=False):
         key = ".".join(str(part) for part in fault["loc"] if not _is_branch(part))
@@ -111,15 +112,21 @@ def _explain(error: ValidationError, where: str) -> ScenarioError:
             mend = mend or (f"did you mean {near!r}?" if near else "see docs/scenario.md for the keys")
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message}" if key else message)
-            if "input" in fault and isinstance(fault["input"], str | int | float):
-                lines[-1] += f" (got {fault['input']!r})"
+            plain = "input" in fault and isinstance(fault["input"], str | int | float)
+            messages, _ = said.setdefault(key, ([], f" (got {fault['input']!r})" if plain else ""))
+            messages.append(message)
+    for key, (messages, got) in said.items():
+        text = ", or ".join([messages[0], *(m.removeprefix("Input should be ") for m in messages[1:])])
+        lines.append(f"{key}: {text}{got}" if key else f"{text}{got}")
     return ScenarioError("; ".join(dict.fromkeys(lines)), where=where, mend=mend or "mend the value and try again")
 
 
 def _is_branch(part: object) -> bool:
     """Pydantic names the tried member of a union in the location; a person does not want to read it."""
-    return isinstance(part, str) and (part in {"float", "str", "int", "constrained-float"} or "[" in part)
+    return isinstance(part, str) and (part in _BRANCHES or "[" in part)
+
+
+_BRANCHES = frozenset({"float", "str", "int", "constrained-float", "constrained-int"})
 
 
 def _near_match(location: tuple[str | int, ...]) -> str | None:

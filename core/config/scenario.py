@@ -33,13 +33,31 @@ class TaskConfig(_Section):
     """Which data: a shipped task, an entry point of group ``skerry.tasks``, or ``"package.module:Class"``."""
 
     name: str = "digits"
-    root: Path | None = Field(None, description="image-folder: folder with one sub-folder per device")
-    holdout: str | Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.2, description="image-folder: share of the devices that never train, or one device folder's name"
+    root: Path | None = Field(
+        None,
+        description="image-folder: folder with one sub-folder per device; fashion: folder with the four IDX files; "
+        "windows: a CSV or Parquet file, or a folder of them",
+    )
+    holdout: (
+        str | Annotated[int, Field(strict=True, ge=0, le=4)] | Annotated[float, Field(gt=0, lt=1)] | tuple[str, ...]
+    ) = Field(
+        0.2,
+        description="image-folder, watch, windows: which devices never train: a share of them, one name, several "
+        "names, or the number of one of five folds",
     )
     public: str | None = Field(
-        None, description="image-folder: sub-folder of root whose pictures are public (calibration, first head)"
+        None, description="image-folder, watch, windows: the device whose examples are public (calibration, first head)"
     )
+    channels: Literal[1, 3] = Field(3, description="pictures: 1 gives grey ones, 3 colour")
+    devices: Annotated[int, Field(ge=1, le=1000)] = Field(20, description="fashion: devices that train")
+    alpha: Positive = Field(
+        0.3, description="fashion: Dirichlet concentration; the smaller, the fewer classes a device has"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="fashion: of the split over devices")
+    public_examples: Annotated[int, Field(ge=0, le=50_000)] = Field(
+        6000, description="fashion: how many of the 60,000 training pictures are public and on no device"
+    )
+    examples: Count | None = Field(None, description="fashion: at most that many pictures on each device")
 
 
 class ModelConfig(_Section):

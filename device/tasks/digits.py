@@ -24,8 +24,7 @@ import numpy.typing as npt
 
 from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
-from skerry.device.models.architecture import ARCHITECTURES
-from skerry.device.tasks.pictures import resize_matrix, to_network_input
+from skerry.device.tasks.pictures import normalisation, resize_matrix, to_network_input
 from skerry.errors import MissingDependencyError, TaskError
 from skerry.records import Examples, Float32Array
 
@@ -54,10 +53,9 @@ class DigitsTask:
     classes = tuple("0123456789")
 
     def __init__(self, task: TaskConfig, model: ModelConfig) -> None:
-        del task
         self._size = model.input_size
-        architecture = ARCHITECTURES.get(model.architecture)
-        self._mean, self._scale = (architecture.mean, architecture.scale) if architecture else (127.0, 128.0)
+        self._mean, self._scale = normalisation(model)
+        self.input_shape = (task.channels, model.input_size, model.input_size)
         self._writers = _writers()
 
     def devices(self) -> tuple[str, ...]:
@@ -79,8 +77,8 @@ class DigitsTask:
         return MappingProxyType({_name(w): self._writers[_name(w)] for w in HELD_OUT})
 
     def transform(self, x: npt.NDArray[Any]) -> Float32Array:
-        """``(n, 8, 8, 1)`` uint8 to ``(n, 3, size, size)`` float32."""
-        return to_network_input(x, self._size, mean=self._mean, scale=self._scale)
+        """``(n, 8, 8, 1)`` uint8 to ``(n, channels, size, size)`` float32."""
+        return to_network_input(x, self._size, mean=self._mean, scale=self._scale, channels=self.input_shape[0])
 
     def identity(self, device: str | None = None) -> str:
         """Digest of one writer's pixels and labels, or of all of them."""

@@ -1,9 +1,10 @@
 """Your own pictures, without writing Python: ``root/<device>/<class>/*.png|jpg|jpeg``.
 
-Held-out devices are a share of the device folders (``holdout = 0.2``: the last ones in a fixed shuffled order, at least
-one) or one folder by name. Public pictures, which calibrate the int8 base and train the first head, come from the
-folder named by ``public`` (same form: ``root/<public>/<class>/*``). Without one, calibration uses smooth random
-pictures made from a fixed seed and the first head is zero: private pictures are never used for either.
+Held-out devices are a share of the device folders (``holdout = 0.2``: the first in a fixed shuffled order, at least
+one), folders by name, or one of five folds (``holdout = 0`` to ``4``). Public pictures, which calibrate the int8 base
+and train the first head, come from the folder named by ``public`` (same form: ``root/<public>/<class>/*``). Without
+one, calibration uses smooth random pictures made from a fixed seed and the first head is zero: private pictures are
+never used for either.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,8 @@ import numpy.typing as npt
 
 from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig, TaskConfig
-from skerry.device.models.architecture import ARCHITECTURES
-from skerry.device.tasks.pictures import to_network_input
+from skerry.device.tasks.holdout import held_out
+from skerry.device.tasks.pictures import normalisation, to_network_input
 from skerry.errors import MissingDependencyError, TaskError
 from skerry.records import Examples, Float32Array
 
@@ -41,8 +42,8 @@ class ImageFolderTask:
             raise TaskError("image-folder needs a folder of pictures", where="task.root", mend='set task.root = "…"')
         self._root = task.root
         self._size = model.input_size
-        architecture = ARCHITECTURES.get(model.architecture)
-        self._mean, self._scale = (architecture.mean, architecture.scale) if architecture else (127.0, 128.0)
+        self._mean, self._scale = normalisation(model)
+        self.input_shape = (task.channels, model.input_size, model.input_size)
         folders = _subfolders(self._root, "one folder for each device")
         self._public = task.public
         if task.public is not None and task.public not in folders:
@@ -51,10 +52,8 @@ class ImageFolderTask:
             )
         holders = [name for name in folders if name != task.public]
         self.classes = self._classes(folders)
-        self._held_out = _held_out(holders, task.holdout, self._root)
+        self._held_out = held_out(holders, task.holdout, str(self._root))
         self._training = tuple(name for name in holders if name not in self._held_out)
-        if not self._training:
-            raise TaskError("no device is left to train", where=str(self._root), mend="lower task.holdout")
         for name in folders:
             self._files(name)  # an empty device is told now, not in round seven
         self._loaded: dict[str, Examples] = {}
@@ -80,8 +79,8 @@ class ImageFolderTask:
         return MappingProxyType({name: self._load(name) for name in self._held_out})
 
     def transform(self, x: npt.NDArray[Any]) -> Float32Array:
-        """``(n, size, size, 3)`` uint8 to ``(n, 3, size, size)`` float32."""
-        return to_network_input(x, self._size, mean=self._mean, scale=self._scale)
+        """``(n, size, size, 3)`` uint8 to ``(n, channels, size, size)`` float32."""
+        return to_network_input(x, self._size, mean=self._mean, scale=self._scale, channels=self.input_shape[0])
 
     def identity(self, device: str | None = None) -> str:
         """Digest of the files' content, by path."""
@@ -130,20 +129,6 @@ def _subfolders(folder: Path, form: str) -> list[str]:
     if not found:
         raise TaskError(f"the folder is empty; expected {form}", where=str(folder))
     return found
-
-
-def _held_out(holders: list[str], holdout: str | float, root: Path) -> tuple[str, ...]:
-    if isinstance(holdout, str):
-        if holdout not in holders:
-            raise TaskError(
-                f"there is no device folder {holdout!r} to hold out", where=str(root), mend="check task.holdout"
-            )
-        return (holdout,)
-    if len(holders) < 2:
-        raise TaskError("at least two devices are needed, one of them held out", where=str(root))
-    count = max(1, round(holdout * len(holders)))
-    order = np.random.default_rng(0).permutation(len(holders))
-    return tuple(sorted(holders[i] for i in order[:count]))
 
 
 def _read(path: Path, size: int) -> npt.NDArray[np.uint8]:

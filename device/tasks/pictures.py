@@ -1,13 +1,17 @@
-"""The input transform of picture tasks, in numpy: resize, to three channels, normalise; each picture on its own."""
+"""The input transform of picture tasks, in numpy: resize, one or three channels, normalise; each picture on its own."""
 
 import functools
 
 import numpy as np
 import numpy.typing as npt
 
+from skerry.config import ModelConfig
+from skerry.device.models.architecture import ARCHITECTURES
 from skerry.records import Float32Array
 
-__all__ = ["resize_matrix", "to_network_input"]
+__all__ = ["normalisation", "resize_matrix", "to_network_input"]
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
 
 
 @functools.lru_cache(maxsize=64)
@@ -27,12 +31,25 @@ def resize_matrix(source: int, target: int) -> Float32Array:
     return result
 
 
-def to_network_input(x: npt.NDArray[np.uint8], size: int, *, mean: float, scale: float) -> Float32Array:
-    """``(n, h, w, 1 or 3)`` uint8 to ``(n, 3, size, size)`` float32, normalised as ``(value - mean) / scale``."""
+def normalisation(model: ModelConfig) -> tuple[float, float]:
+    """``(mean, scale)`` of pixel values 0…255 that the architecture expects; about -1…1 where it declares none."""
+    declared = ARCHITECTURES.get(model.architecture)
+    return (declared.mean, declared.scale) if declared else (127.0, 128.0)
+
+
+def to_network_input(
+    x: npt.NDArray[np.uint8], size: int, *, mean: float, scale: float, channels: int = 3
+) -> Float32Array:
+    """``(n, h, w, 1 or 3)`` uint8 to ``(n, channels, size, size)`` float32, normalised as ``(value - mean) / scale``.
+
+    A grey picture fills three channels alike; three channels become one by the luma of ITU-R BT.601.
+    """
     rows, columns = resize_matrix(x.shape[1], size), resize_matrix(x.shape[2], size)
     planes = x.astype(np.float32).transpose(0, 3, 1, 2)
+    if channels == 1 and planes.shape[1] == 3:
+        planes = (planes * _LUMA).sum(axis=1, keepdims=True)
     resized = rows @ planes @ columns.T
     normalised = (resized - np.float32(mean)) / np.float32(scale)
-    if normalised.shape[1] == 1:
-        normalised = np.repeat(normalised, 3, axis=1)
+    if normalised.shape[1] < channels:
+        normalised = np.repeat(normalised, channels, axis=1)
     return np.ascontiguousarray(normalised, dtype=np.float32)

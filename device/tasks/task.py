@@ -19,10 +19,12 @@ class Task(Protocol):
     Attributes:
         name: as in the scenario.
         classes: names of the classes; a label is an index into them.
+        input_shape: (channels, height, width) of one transformed example; a window of a sensor has height 1.
     """
 
     name: str
     classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
 
     def devices(self) -> tuple[str, ...]:
         """Names of the devices that train, sorted."""
@@ -41,7 +43,7 @@ class Task(Protocol):
         ...
 
     def transform(self, x: npt.NDArray[Any]) -> Float32Array:
-        """Raw examples to network input, ``(n, 3, size, size)`` float32, each example on its own."""
+        """Raw examples to network input, ``(n, *input_shape)`` float32, each example on its own."""
         ...
 
     def identity(self, device: str | None = None) -> str:

@@ -42,7 +42,7 @@ def _span(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "array":
-        return "any of " + _span(field["items"])
+        return ("any of " if "enum" in field["items"] else "list of ") + _span(field["items"])
     if field["type"] == "boolean":
         return "`true`, `false`"
     if field["type"] == "string":

@@ -101,6 +101,18 @@ def test_a_picture_is_transformed_alone():
     assert np.array_equal(together, alone)
 
 
+def test_pictures_are_given_grey_or_in_colour(digits: DigitsTask):
+    x = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    grey = to_network_input(x, 16, mean=0, scale=1, channels=1)
+    theirs = [np.asarray(Image.fromarray(picture).convert("L")).mean() for picture in x]
+    assert grey.shape == (2, 1, 16, 16)
+    assert np.allclose(grey.mean((1, 2, 3)), theirs, atol=2)
+    one = DigitsTask(TaskConfig(channels=1), MODEL)
+    few = digits.public_data().x[:2]
+    assert one.transform(few).shape == (2, *one.input_shape) == (2, 1, 32, 32)
+    assert digits.transform(few).shape[1:] == digits.input_shape
+
+
 def test_rows_of_a_resize_sum_to_one():
     assert np.allclose(resize_matrix(37, 12).sum(1), 1)
 
@@ -144,6 +156,15 @@ def test_a_named_folder_is_held_out_and_a_public_one_is_public(tmp_path):
     assert sorted(task.public_data().y.tolist()) == [0, 1]
 
 
+def test_five_folds_hold_each_device_out_once(tmp_path):
+    names = [f"d{i}" for i in range(7)]
+    root = pictures(tmp_path, {name: {"cat": 1, "dog": 1} for name in names})
+    folds = [list(folder_task(root, holdout=fold).evaluation()) for fold in range(5)]
+    assert sorted(itertools.chain(*folds)) == names
+    assert all(folds)
+    assert list(folder_task(root, holdout=["d5", "d1"]).evaluation()) == ["d1", "d5"]
+
+
 def test_without_public_pictures_no_private_one_is_used(tmp_path):
     root = pictures(tmp_path, {name: {"cat": 1, "dog": 1} for name in ("ann", "ben")})
     public = folder_task(root, holdout="ben").public_data()
@@ -168,6 +189,8 @@ def test_a_corrupt_picture_is_named(tmp_path):
         ({"ann": {"cat": 1, "dog": 1}}, {}, "at least two devices"),
         ({"ann": {"cat": 1, "dog": 1}, "ben": {"cat": 0, "dog": 0}}, {}, "no pictures"),
         ({"ann": {"cat": 1, "dog": 1}, "ben": {"cat": 1}}, {"holdout": "zoe"}, "to hold out"),
+        ({"ann": {"cat": 1, "dog": 1}, "ben": {"cat": 1}}, {"holdout": ["ann", "ben"]}, "left to train"),
+        ({"ann": {"cat": 1, "dog": 1}, "ben": {"cat": 1}}, {"holdout": 3}, "cut in 5 folds"),
         ({"ann": {"cat": 1, "dog": 1}, "ben": {"cat": 1}}, {"public": "zoe"}, "no public folder"),
     ],
 )
