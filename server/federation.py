@@ -50,19 +50,19 @@ class Federation:
     def noise_std(self) -> float:
         """Standard deviation of the honest DP noise per coordinate of a delta; 0 without privacy.
 
-        Each of the ``epochs`` steps adds noise σ·C per coordinate to the gradient sum, which is then divided by the
-        public denominator and multiplied by the learning rate.
+        Each step adds noise σ·C per coordinate to the gradient sum, which is then divided by the public denominator
+        (times the sampling rate) and multiplied by the learning rate.
         """
         plan = self.plan
-        step = plan.learning_rate * plan.noise_multiplier * plan.clip / plan.denominator
-        return float(step * np.sqrt(plan.epochs)) if plan.unit == "example" else 0.0
+        step = plan.learning_rate * plan.noise_multiplier * plan.clip / (plan.sampling_rate * plan.denominator)
+        return float(step * np.sqrt(plan.steps)) if plan.unit == "example" else 0.0
 
     def screen_context(self, number: int) -> ScreenContext:
         """What the detectors may know about honest updates in this round.
 
         No bound on the signal is claimed: a device may hold more examples than the public denominator.
         """
-        return ScreenContext(round=number, noise_std=self.noise_std, signal_bound=float("inf"), steps=self.plan.epochs)
+        return ScreenContext(round=number, noise_std=self.noise_std, signal_bound=float("inf"), steps=self.plan.steps)
 
     @staticmethod
     def assemble(
@@ -96,10 +96,13 @@ class Federation:
                 learning_rate=training.learning_rate,
                 batch_size=training.batch_size,
                 momentum=training.momentum,
+                proximal=training.proximal,
                 unit=privacy.unit,
                 clip=privacy.clip,
                 noise_multiplier=noise_for(scenario),
                 denominator=privacy.denominator,
+                sampling_rate=privacy.sampling_rate,
+                engine=privacy.engine,
             ),
             held_out={
                 device: (prepared.model.prepare(data.x), data.y) for device, data in prepared.task.evaluation().items()

@@ -97,7 +97,7 @@ def privacy(federation: Federation) -> dict[str, Any]:
         "epsilon_pld": max(pld) if private else None,
         "noise_multiplier": federation.plan.noise_multiplier if private else None,
         "mechanism": config.mechanism if private else None,
-        "sampling": "none: every step uses the device's whole data, and no amplification is claimed",
+        "sampling": _sampling(config.sampling_rate),
         "devices": {
             "max": max(rdp) if private else None,
             "median": statistics.median(rdp) if private else None,
@@ -107,6 +107,12 @@ def privacy(federation: Federation) -> dict[str, Any]:
         "assumptions": _assumptions() if private else ["No privacy was asked for: updates carry no noise."],
         "simulated": True,
     }
+
+
+def _sampling(rate: float) -> str:
+    if rate == 1:
+        return "none: every step uses the device's whole data, and no amplification is claimed"
+    return f"Poisson: each example takes part in a step with probability {rate:g}, drawn on the device in secret"
 
 
 def _assumptions() -> list[str]:

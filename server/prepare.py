@@ -33,12 +33,14 @@ class Prepared:
 def noise_for(scenario: Scenario) -> float:
     """Noise multiplier σ with which all rounds together stay within the device's ε at δ; 0 without privacy.
 
-    Example level, add/remove, full-batch Gaussian steps, composed by RDP over ``rounds × epochs`` steps.
+    Example level, add/remove, Gaussian steps (Poisson-sampled where the rate is below 1), composed by RDP over
+    ``rounds × epochs × round(1 / rate)`` steps.
     """
     if scenario.privacy.unit == "none":
         return 0.0
-    steps = scenario.rounds * scenario.training.epochs
-    return calibrate(scenario.privacy.epsilon, scenario.privacy.delta, steps)
+    privacy = scenario.privacy
+    steps = scenario.rounds * scenario.training.epochs * round(1 / privacy.sampling_rate)
+    return calibrate(privacy.epsilon, privacy.delta, steps, privacy.sampling_rate)
 
 
 def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:

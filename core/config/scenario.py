@@ -83,6 +83,9 @@ class TrainingConfig(_Section):
         0, description="examples per step; 0 is the whole local data set (the only value under example-level DP)"
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    proximal: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="μ of FedProx: pulls a device's steps towards the vector that the round started from"
+    )
     server_learning_rate: Positive = Field(1.0, description="factor on the aggregated delta")
     adversarial: Literal["none"] = "none"
 
@@ -102,6 +105,10 @@ class PrivacyConfig(_Section):
     engine: Literal["skerry"] = "skerry"
     denominator: Count = Field(
         128, description="public constant by which the noisy gradient sum is divided; never the data set's size"
+    )
+    sampling_rate: Annotated[float, Field(ge=1e-4, le=1)] = Field(
+        1.0,
+        description="probability with which each example takes part in a step (Poisson); an epoch has 1/rate steps",
     )
 
 
@@ -182,5 +189,18 @@ class Scenario(_Section):
                 'set privacy.unit = "none" or model.trainable = "head"'
             )
         if self.privacy.unit == "example" and self.training.batch_size:
-            raise ValueError("example-level privacy takes full-batch steps: training.batch_size must be 0")
+            raise ValueError(
+                "under example-level privacy examples are sampled one by one: "
+                "set training.batch_size = 0, and privacy.sampling_rate below 1 for smaller steps"
+            )
+        if self.privacy.unit == "none" and self.privacy.sampling_rate != 1:
+            raise ValueError(
+                "privacy.sampling_rate belongs to example-level privacy: set training.batch_size for smaller steps"
+            )
+        one_step = self.training.epochs == 1 and self.training.batch_size == 0 and self.privacy.sampling_rate == 1
+        if self.training.proximal and one_step:
+            raise ValueError(
+                "training.proximal changes nothing in a round of one step: "
+                "set training.epochs to 2 or more, training.batch_size, or privacy.sampling_rate"
+            )
         return self

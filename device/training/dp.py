@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from skerry.errors import InputError
 from skerry.security.privacy.accounting import GaussianEvent
-from skerry.security.privacy.mechanisms import DiscreteGaussian
+from skerry.security.privacy.mechanisms import MAX_SCALE, DiscreteGaussian
 from skerry.security.privacy.stream import RandomStream
 
 __all__ = ["Grid"]
@@ -23,6 +23,7 @@ __all__ = ["Grid"]
 _TARGET_SCALE = 2**14  # of the noise, in grid cells: a table of 1.5 MB each for high and low words
 _LARGEST_BOUND = 2**20  # B; finer gains nothing, and d·B² has to stay within 63 bits
 _SLACK = 8  # B ≥ 8·√d: rounding costs at most 1/16 of the clip
+_LEAST_SLACK = 4  # B ≥ 4·√d and 1/8 of the clip, where 8·√d would need a larger table than there is
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Grid:
     σ taken as the exact binary fraction that it is. One :meth:`release` spends :attr:`event`.
 
     What rounding costs, at d = 2570 and σ = 3 (B = 5461): the clip shrinks by √d/2B = 0.5 %, and rounding errors add
-    1/12 of a squared cell per example to the 2^28 of the noise.
+    1/12 of a squared cell per example to the 2^28 of the noise. At millions of coordinates a cell is no longer small
+    beside a coordinate, and a gradient much shorter than the clip is rounded away: choose a clip that most reach.
 
     Attributes:
         clip: C, in gradient units.
@@ -60,7 +62,8 @@ class Grid:
     def bound(self) -> int:
         """B: the largest L2 norm of one example's vector, in cells. Public: it depends on σ and d only."""
         fine = min(_TARGET_SCALE / self.noise_multiplier, _LARGEST_BOUND)
-        return max(int(fine), math.ceil(_SLACK * math.sqrt(self.size)))
+        largest = max(int(MAX_SCALE / self.noise_multiplier), math.ceil(_LEAST_SLACK * math.sqrt(self.size)))
+        return min(max(int(fine), math.ceil(_SLACK * math.sqrt(self.size))), largest)
 
     @property
     def cell(self) -> float:

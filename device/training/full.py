@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skerry.device.models.cnn import Cnn
+from skerry.device.training.descent import descend
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import InputError, ScenarioError
 from skerry.records import Float32Array, ParameterLayout
@@ -128,18 +129,11 @@ class FullTrainer:
                 where="privacy.unit",
                 mend='set model.trainable = "head", or privacy.unit = "none" for public data',
             )
-        weights, gradient = vector.astype(np.float32), np.empty(self.layout.size, np.float32)
-        step = np.zeros_like(gradient) if plan.momentum else gradient
-        size = plan.batch_size or max(1, len(y))
-        for _ in range(plan.epochs):
-            order = generator.permutation(len(y))
-            for first in range(0, len(y), size):
-                batch = order[first : first + size]
-                self._network.gradient(weights, inputs[batch], y[batch], gradient)
-                if plan.momentum:
-                    step *= plan.momentum
-                    step += gradient
-                weights -= np.multiply(step, plan.learning_rate, out=gradient)
+
+        def gradient(weights: Float32Array, batch: npt.NDArray[np.int64], out: Float32Array) -> None:
+            self._network.gradient(weights, inputs[batch], y[batch], out)
+
+        weights = descend(vector.astype(np.float32), len(y), gradient, plan, generator.permutation)
         return np.subtract(weights, vector, out=weights)
 
     def logits(self, vector: Float32Array, inputs: Float32Array) -> Float32Array:

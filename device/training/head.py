@@ -10,6 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from skerry.device.training.descent import descend, descend_privately
 from skerry.device.training.dp import Grid
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import InputError
@@ -74,30 +75,32 @@ class HeadTrainer:
                 f"expected features of shape {(len(y), self.features)} and integer classes,"
                 f" got {features.shape} and {y.dtype}"
             )
-        start = self.layout.split(vector)["head.weight"].astype(np.float64)
+        shape = self.layout.split(vector)["head.weight"].shape
+        start = vector.astype(np.float64)
         inputs = np.ascontiguousarray(features, dtype=np.float64)
+
+        def integer_sum(weight: _Float64, chosen: npt.NDArray[np.int64], grid: Grid) -> npt.NDArray[np.int64]:
+            return self.integer_sum(weight.reshape(shape), inputs[chosen], y[chosen], grid)
+
+        def gradient(weight: _Float64, chosen: npt.NDArray[np.int64], out: _Float64) -> None:
+            a = inputs[chosen]
+            e = _softmax(a @ weight.reshape(shape).T)
+            e[np.arange(len(chosen)), y[chosen]] -= 1
+            np.divide(e.T @ a, len(chosen), out=out.reshape(shape))
+
+        def order(count: int) -> npt.NDArray[np.int64]:
+            return stream.permutation(count) if 0 < plan.batch_size < count else np.arange(count)
+
         with np.errstate(all="ignore"):
             if plan.unit == "example":
-                trained = self._train_privately(start, inputs, y, plan, stream)
+                trained = descend_privately(start, len(y), integer_sum, plan, stream)
             else:
-                trained = self._train_plainly(start, inputs, y, plan, stream)
-            return (trained - start).astype(np.float32).ravel()
+                trained = descend(start, len(y), gradient, plan, order)
+            return (trained - start).astype(np.float32)
 
     def logits(self, vector: Float32Array, features: Float32Array) -> Float32Array:
         """Scores ``(n, c)`` of a head; for evaluation."""
         return features @ self.layout.split(vector)["head.weight"].T
-
-    def _train_privately(
-        self, start: _Float64, inputs: _Float64, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
-    ) -> _Float64:
-        grid = Grid(plan.clip, plan.noise_multiplier, self.layout.size)
-        weight, velocity = start.copy(), np.zeros_like(start)
-        for _ in range(plan.epochs):
-            total = self.integer_sum(weight, inputs, y, grid)
-            noisy = grid.release(total, stream).reshape(weight.shape)
-            velocity = plan.momentum * velocity + noisy / plan.denominator
-            weight = weight - plan.learning_rate * velocity
-        return weight
 
     def integer_sum(
         self, weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64], grid: Grid
@@ -115,22 +118,6 @@ class HeadTrainer:
             rows = errors[part, :, None] * inputs[part, None, :]
             self.left_out += grid.add(rows.reshape(-1, self.layout.size), total)
         return total
-
-    def _train_plainly(
-        self, start: _Float64, inputs: _Float64, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
-    ) -> _Float64:
-        weight, velocity = start.copy(), np.zeros_like(start)
-        size = plan.batch_size or max(1, len(y))
-        for _ in range(plan.epochs):
-            order = stream.permutation(len(y)) if size < len(y) else np.arange(len(y))
-            for first in range(0, len(y), size):
-                batch = order[first : first + size]
-                a = inputs[batch]
-                e = _softmax(a @ weight.T)
-                e[np.arange(len(batch)), y[batch]] -= 1
-                velocity = plan.momentum * velocity + e.T @ a / len(batch)
-                weight = weight - plan.learning_rate * velocity
-        return weight
 
 
 def _errors(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tuple[_Float64, _Float64]:

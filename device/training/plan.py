@@ -9,21 +9,28 @@ from skerry.security.privacy.accounting import GaussianEvent
 
 __all__ = ["TrainPlan"]
 
+_LEAST_RATE = 1e-4
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPlan:
     """One round of local training. It comes from a server, so it is checked here and its price is computed here.
 
     Attributes:
-        epochs: passes over the local data; under unit ``example`` each is one full-batch step and one release.
+        epochs: passes over the local data; under unit ``example`` each is :attr:`steps` / epochs releases.
         learning_rate: step size on the averaged gradient.
         batch_size: examples per step; 0 is all of them, the only value under unit ``example``.
         momentum: share of the last step that is kept; starts anew each round.
+        proximal: μ of FedProx: pulls towards the vector that the round started from.
         unit: ``example``: each example's gradient is clipped and noise is added; ``none``: neither.
         clip: L2 bound C on one example's gradient, in gradient units.
         noise_multiplier: σ; the gradient sum gets noise of standard deviation σ·C in each coordinate.
-        denominator: public constant by which the noisy sum is divided. Dividing by the number of examples would
-            tell it (under add/remove it is private). Unit ``none`` divides by the true number instead.
+        denominator: public constant by which the noisy sum over all examples is divided; a step that samples divides
+            by ``sampling_rate · denominator``. Dividing by the number of examples would tell it (under add/remove it
+            is private). Unit ``none`` divides by the true number instead.
+        sampling_rate: q, the probability with which each example takes part in a step, by itself (Poisson sampling);
+            1 is everybody. Below 1 belongs to unit ``example``.
+        engine: what computes clipped gradients (:mod:`skerry.device.training.per_example`).
 
     Raises:
         InputError: a value is of the wrong type or out of range.
@@ -33,30 +40,49 @@ class TrainPlan:
     learning_rate: float
     batch_size: int = 0
     momentum: float = 0.0
+    proximal: float = 0.0
     unit: Literal["example", "none"]
     clip: float = 1.0
     noise_multiplier: float = 0.0
     denominator: int = 1
+    sampling_rate: float = 1.0
+    engine: Literal["skerry", "opacus"] = "skerry"
 
     def __post_init__(self) -> None:
         counts = (self.epochs, self.batch_size, self.denominator)
-        numbers = (self.learning_rate, self.momentum, self.clip, self.noise_multiplier)
+        numbers = (
+            self.learning_rate,
+            self.momentum,
+            self.proximal,
+            self.clip,
+            self.noise_multiplier,
+            self.sampling_rate,
+        )
         if not all(type(v) is int for v in counts) or not all(type(v) in {int, float} for v in numbers):
             raise InputError("a training plan holds whole numbers and numbers")
         if not all(math.isfinite(v) for v in numbers):
             raise InputError("a training plan holds finite numbers")
         if self.epochs < 1 or self.batch_size < 0 or self.denominator < 1:
             raise InputError("a training plan needs epochs ≥ 1, batch_size ≥ 0 and denominator ≥ 1")
-        if self.learning_rate <= 0 or not 0 <= self.momentum < 1:
-            raise InputError("a training plan needs learning_rate > 0 and 0 ≤ momentum < 1")
+        if self.learning_rate <= 0 or not 0 <= self.momentum < 1 or self.proximal < 0:
+            raise InputError("a training plan needs learning_rate > 0, 0 ≤ momentum < 1 and proximal ≥ 0")
         if self.unit not in {"example", "none"}:
             raise InputError(f"{self.unit!r} is not a privacy unit", mend='use "example" or "none"')
         if self.unit == "example" and (self.clip <= 0 or self.noise_multiplier <= 0 or self.batch_size != 0):
             raise InputError("example-level privacy needs clip > 0, noise_multiplier > 0 and batch_size 0")
+        if not _LEAST_RATE <= self.sampling_rate <= 1 or (self.unit == "none" and self.sampling_rate != 1):
+            raise InputError(f"a sampling rate lies between {_LEAST_RATE} and 1, and is 1 without privacy")
+        if self.engine not in {"skerry", "opacus"}:
+            raise InputError(f"{self.engine!r} is not a clipping engine", mend='use "skerry" or "opacus"')
+
+    @property
+    def steps(self) -> int:
+        """Releases of a round under unit ``example``: an epoch takes ``round(1 / sampling_rate)`` of them."""
+        return self.epochs * round(1 / self.sampling_rate)
 
     @property
     def event(self) -> GaussianEvent | None:
         """What a round of this plan spends of each example's privacy; ``None``: it is not protected at all."""
         if self.unit == "none":
             return None
-        return GaussianEvent(float(self.noise_multiplier), 1.0, self.epochs)
+        return GaussianEvent(float(self.noise_multiplier), float(self.sampling_rate), self.steps)

@@ -54,7 +54,7 @@ def _span(field: dict[str, Any]) -> str:
         return f"{'≥' if 'minimum' in field else '>'} {low}"
     if field["type"] == "integer":
         return f"{low} … {high}"
-    return f"{'[' if 'minimum' in field else '('}{low:g} … {high:g})"
+    return f"{'[' if 'minimum' in field else '('}{low:g} … {high:g}{']' if 'maximum' in field else ')'}"
 
 
 def test_every_key_is_documented_and_no_other() -> None:

@@ -57,6 +57,9 @@ def test_an_unknown_key_is_refused_with_the_near_match(override, near):
         ("model.trainable=full", "per-example clipping"),
         ("task.holdout=2.0", "task.holdout"),
         ("privacy=3", "privacy"),
+        ("privacy.sampling_rate=0", "privacy.sampling_rate"),
+        ("training.batch_size=16", "privacy.sampling_rate"),
+        ("training.proximal=0.1", "training.proximal"),
     ],
 )
 def test_a_wrong_value_names_its_key(override, named):

@@ -109,6 +109,14 @@ def test_vectors_whose_squares_would_overflow_are_refused():
         Grid(1.0, 0.001, 2**23)
 
 
+def test_where_the_table_ends_the_grid_gets_coarser_before_anything_is_refused():
+    size, sigma = 4_000_000, 6.0  # 8·√d cells of this noise would need a scale of 96,000
+    grid = Grid(1.0, sigma, size)
+    assert 4 * math.sqrt(size) <= grid.bound < 8 * math.sqrt(size)
+    assert sigma * grid.bound <= 2**16
+    assert Grid(1.0, sigma, 100_000).bound >= 8 * math.sqrt(100_000)
+
+
 def test_too_much_noise_for_a_table_is_refused_with_a_way_out():
     with pytest.raises(InputError, match="scale") as refused:
         Grid(1.0, 1000.0, 100_000)

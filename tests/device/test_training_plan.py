@@ -16,6 +16,12 @@ def test_a_plan_states_what_it_spends():
     assert TrainPlan(learning_rate=1.0, unit="none").event is None
 
 
+def test_an_epoch_of_sampled_steps_is_priced_step_by_step():
+    plan = TrainPlan(**PRIVATE, epochs=3, sampling_rate=0.15)
+    assert plan.steps == 21
+    assert plan.event == GaussianEvent(2.8518, 0.15, 21)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -36,6 +42,11 @@ def test_a_plan_states_what_it_spends():
         {"denominator": 0},
         {"denominator": 12.5},
         {"unit": "device"},
+        {"proximal": -0.1},
+        {"sampling_rate": 0.0},
+        {"sampling_rate": 1.5},
+        {"unit": "none", "sampling_rate": 0.5},
+        {"engine": "fast"},
     ],
 )
 def test_a_plan_that_cannot_be_private_is_refused(wrong):

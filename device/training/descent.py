@@ -1,0 +1,105 @@
+"""Gradient descent on a flat vector, with privacy and without: one loop for every mode.
+
+Both add the proximal term of FedProx (Li et al. 2020, "Federated optimization in heterogeneous networks"): the
+gradient of μ/2·‖w - w₀‖², with w₀ the vector that the round started from. It pulls a device back to where everybody
+started; it is computed from public and released values alone, so it costs no privacy.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry.device.training.dp import Grid
+from skerry.device.training.plan import TrainPlan
+from skerry.security.privacy.stream import RandomStream
+
+__all__ = ["descend", "descend_privately", "draw_examples"]
+
+Weights = TypeVar("Weights", npt.NDArray[np.float32], npt.NDArray[np.float64])
+Chosen = npt.NDArray[np.int64]
+
+
+def descend(
+    start: Weights,
+    count: int,
+    gradient: Callable[[Weights, Chosen, Weights], None],
+    plan: TrainPlan,
+    order: Callable[[int], Chosen],
+) -> Weights:
+    """Epochs of mini-batch gradient descent on the mean loss: no clipping and no noise.
+
+    Args:
+        start: ``(d,)``; not changed.
+        count: n, the number of examples; may be 0.
+        gradient: writes the mean gradient over a batch (weights, indices of the batch) into its last argument.
+        plan: epochs, batch size (0: all), learning rate, momentum (starts anew each call), proximal term.
+        order: n to a permutation of ``0 … n-1``, called once an epoch.
+
+    Returns:
+        ``(d,)`` of the same type: where the descent ended.
+    """
+    weights, slope = start.copy(), np.empty_like(start)
+    step = np.zeros_like(start) if plan.momentum else slope
+    size = plan.batch_size or max(1, count)
+    for _ in range(plan.epochs):
+        visited = order(count)
+        for first in range(0, count, size):
+            gradient(weights, visited[first : first + size], slope)
+            _advance(weights, start, slope, step, plan)
+    return weights
+
+
+def descend_privately(
+    start: npt.NDArray[np.float64],
+    count: int,
+    integer_sum: Callable[[npt.NDArray[np.float64], Chosen, Grid], npt.NDArray[np.int64]],
+    plan: TrainPlan,
+    stream: RandomStream,
+) -> npt.NDArray[np.float64]:
+    """Steps on noisy sums of clipped gradients: differentially private per example at :attr:`TrainPlan.event`.
+
+    Assumption: ``integer_sum`` keeps what :class:`Grid` asks for, that each example's integers depend on that example
+    and on the weights alone; and the stream is secret.
+
+    Args:
+        start: ``(d,)`` float64, from public values and earlier releases; not changed.
+        count: n, the number of examples; may be 0.
+        integer_sum: Σ z over the examples of these indices (weights, indices, grid), ``(d,)`` int64.
+        plan: what to do; its event must have been debited.
+        stream: noise, and who takes part in a step when the sampling rate is below 1.
+
+    Returns:
+        ``(d,)`` float64: where the descent ended.
+    """
+    grid = Grid(plan.clip, plan.noise_multiplier, start.size)
+    weights, velocity = start.copy(), np.zeros_like(start)
+    for _ in range(plan.steps):
+        chosen = draw_examples(count, plan.sampling_rate, stream)
+        slope = grid.release(integer_sum(weights, chosen, grid), stream)
+        slope /= plan.sampling_rate * plan.denominator
+        _advance(weights, start, slope, velocity if plan.momentum else slope, plan)
+    return weights
+
+
+def draw_examples(count: int, rate: float, stream: RandomStream) -> Chosen:
+    """Poisson sampling: the indices of those that take part, each by itself with probability ``rate`` (or 2^-64 less).
+
+    At rate 1 it is everybody and nothing is drawn.
+    """
+    if rate == 1:
+        return np.arange(count)
+    threshold = int(Fraction(rate) * 2**64)
+    return np.flatnonzero(stream.uint64(count) < np.uint64(threshold))
+
+
+def _advance(weights: Any, start: Any, slope: Any, step: Any, plan: TrainPlan) -> None:
+    """One step, in place; ``slope`` is overwritten, and is the same array as ``step`` when there is no momentum."""
+    if plan.proximal:
+        slope += plan.proximal * (weights - start)
+    if plan.momentum:
+        step *= plan.momentum
+        step += slope
+    weights -= np.multiply(step, plan.learning_rate, out=slope)
