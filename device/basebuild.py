@@ -115,7 +115,7 @@ def export_networks(name: str, size: int, calibration: Float32Array, out: Path, 
             f"building a base model needs {error.name}", where=name, mend="pip install 'skerry[train]'"
         ) from error
     torch.set_num_threads(1)
-    graph = trace(fold_norms(architecture(name).load(size, classifier)), size)
+    graph = trace(fold_norms(architecture(name).load(size, classifier)), (3, size, size))
     write_atomic(out / "base.fp32.onnx", to_onnx(graph).SerializeToString(), durable=False)
     quantized = to_onnx(graph, quantize(graph, calibration))
     write_atomic(out / "base.int8.onnx", quantized.SerializeToString(), durable=False)

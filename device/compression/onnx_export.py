@@ -20,26 +20,25 @@ __all__ = ["OPSET", "to_onnx"]
 
 OPSET = 17
 _IR = 8
+_OPERATORS = {"add": "Add", "mul": "Mul", "hard_swish": "HardSwish"}
 
 
 def to_onnx(graph: Graph, quantization: Quantization | None = None) -> onnx.ModelProto:
-    """The network as ONNX: input ``image`` ``(n, 3, size, size)`` float32, output ``(n, outputs)``, n free.
+    """The network as ONNX: one input ``(n, channels, height, width)`` float32, output ``(n, outputs)``, n free.
 
     Args:
         graph: the network.
         quantization: what :func:`~skerry.device.compression.quantize.quantize` found; None exports float32.
     """
-    writer = _Writer(quantization)
+    writer = _Writer(graph, quantization)
     for node in graph.nodes:
         writer.node(node)
-    last = graph.nodes[-1]
-    outputs = len(last.bias) if last.bias is not None else _channels(graph, last.inputs[0])
     value = helper.make_tensor_value_info
     proto = helper.make_graph(
         writer.nodes,
         "base",
-        [value(graph.input, TensorProto.FLOAT, ["n", 3, graph.size, graph.size])],
-        [value(graph.output, TensorProto.FLOAT, ["n", outputs])],
+        [value(graph.input, TensorProto.FLOAT, ["n", *graph.input_shape])],
+        [value(graph.output, TensorProto.FLOAT, ["n", graph.outputs])],
         writer.constants,
     )
     model = helper.make_model(
@@ -49,15 +48,11 @@ def to_onnx(graph: Graph, quantization: Quantization | None = None) -> onnx.Mode
     return model
 
 
-def _channels(graph: Graph, tensor: str) -> int:
-    node = next(n for n in graph.nodes if n.name == tensor)
-    return _channels(graph, node.inputs[0]) if node.bias is None else len(node.bias)
-
-
 class _Writer:
-    def __init__(self, quantization: Quantization | None) -> None:
+    def __init__(self, graph: Graph, quantization: Quantization | None) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self._input = graph.input
         self._quantization = quantization
         self._dequantized: set[str] = set()
 
@@ -67,29 +62,28 @@ class _Writer:
         raw = node.name if quantization is None or node.name not in quantization.tensors else f"{node.name}.raw"
         if node.op == "conv":
             self._conv(node, inputs[0], raw)
-        elif node.op == "add":
-            self._emit("Add", inputs, raw)
+        elif node.op == "linear":
+            self._linear(node, inputs[0], raw)
         elif node.op == "pool":
-            self._emit("GlobalAveragePool", inputs, f"{node.name}.mean")
-            self._emit("Flatten", [f"{node.name}.mean"], raw, axis=1)
+            mean = raw if node.keepdims else f"{node.name}.mean"
+            self._emit("GlobalAveragePool", inputs, mean)
+            if not node.keepdims:
+                self._emit("Flatten", [mean], raw, axis=1)
+        elif node.op == "hard_sigmoid":
+            self._emit("HardSigmoid", inputs, raw, alpha=1 / 6, beta=0.5)
         else:
-            assert node.weight is not None and node.bias is not None  # noqa: PT018 (one invariant of the graph)
-            constants = [
-                self._constant(f"{node.name}.weight", node.weight),
-                self._constant(f"{node.name}.bias", node.bias),
-            ]
-            self._emit("Gemm", [*inputs, *constants], raw, transB=1)
+            self._emit(_OPERATORS[node.op], inputs, self._unclamped(node, raw))
+            self._clamp(node, raw)
 
     def _conv(self, node: Node, source: str, raw: str) -> None:
         assert node.weight is not None
         assert node.bias is not None
         attributes = {
             "kernel_shape": list(node.weight.shape[2:]),
-            "strides": [node.stride] * 2,
+            "strides": list(node.stride),
             "pads": list(node.pads),
             "group": node.groups,
         }
-        clamped = math.isfinite(node.low) or math.isfinite(node.high)
         quantization = self._quantization
         if quantization is None:
             weight = self._constant(f"{node.name}.weight", node.weight)
@@ -98,10 +92,29 @@ class _Writer:
             found = quantization.weights[node.name]
             weight = self._dequantize(f"{node.name}.weight", found.values, found.scale, axis=0)
             bias = self._dequantize(f"{node.name}.bias", found.bias, found.bias_scale, axis=0)
-            # uint8 with zero point 0 that ends at or below the upper clamp *is* the clamp.
-            clamped = clamped and not quantization.tensors[node.name].clamps(node.low, node.high)
-        self._emit("Conv", [source, weight, bias], f"{node.name}.linear" if clamped else raw, **attributes)
-        if clamped:
+        self._emit("Conv", [source, weight, bias], self._unclamped(node, raw), **attributes)
+        self._clamp(node, raw)
+
+    def _linear(self, node: Node, source: str, raw: str) -> None:
+        assert node.weight is not None
+        assert node.bias is not None
+        constants = [
+            self._constant(f"{node.name}.weight", node.weight),
+            self._constant(f"{node.name}.bias", node.bias),
+        ]
+        self._emit("Gemm", [source, *constants], self._unclamped(node, raw), transB=1)
+        self._clamp(node, raw)
+
+    def _clamps(self, node: Node) -> bool:
+        """Whether the clamp needs an operator: uint8 that ends at or below the upper clamp *is* the clamp."""
+        scale = None if self._quantization is None else self._quantization.tensors.get(node.name)
+        return node.clamped and not (scale is not None and scale.clamps(node.low, node.high))
+
+    def _unclamped(self, node: Node, raw: str) -> str:
+        return f"{node.name}.linear" if self._clamps(node) else raw
+
+    def _clamp(self, node: Node, raw: str) -> None:
+        if self._clamps(node):
             low = self._constant(f"{node.name}.low", np.float32(node.low)) if math.isfinite(node.low) else ""
             high = self._constant(f"{node.name}.high", np.float32(node.high)) if math.isfinite(node.high) else ""
             self._emit("Clip", [f"{node.name}.linear", low, high], raw)
@@ -114,7 +127,7 @@ class _Writer:
         if name not in self._dequantized:
             self._dequantized.add(name)
             scale = self._quantization.tensors[name]
-            raw = name if name == "image" else f"{name}.raw"
+            raw = name if name == self._input else f"{name}.raw"
             pair = self._scale(name, scale)
             self._emit("QuantizeLinear", [raw, *pair], f"{name}.quantized")
             self._emit("DequantizeLinear", [f"{name}.quantized", *pair], result)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from skerry.device.compression.graph import Graph, Node
-from skerry.device.compression.trace import apply_node
+from skerry.device.compression.graph_module import apply_node
 from skerry.records import Float32Array
 
 __all__ = ["Quantization", "QuantizedWeights", "Scale", "quantize"]
@@ -87,12 +87,12 @@ class Quantization:
 
 @torch.no_grad()
 def quantize(graph: Graph, calibration: Float32Array) -> Quantization:
-    """Quantize every convolution and addition; pooling and linear layers stay float.
+    """Quantize everything before the features; their pooling and the linear layers after it stay float.
 
     Args:
         graph: the float network.
-        calibration: ``(n, 3, size, size)`` normalised public pictures. Two copies of the widest activation of all of
-            them are held at once: about 0.8 MB a picture at 64 pixels.
+        calibration: ``(n, channels, height, width)`` normalised public examples. Two copies of the widest activation
+            of all of them are held at once: about 0.8 MB a picture at 64 pixels.
     """
     image = torch.from_numpy(calibration)
     scales = {graph.input: _best_scale(image)}
@@ -100,7 +100,7 @@ def quantize(graph: Graph, calibration: Float32Array) -> Quantization:
     exact, rounded = {graph.input: image}, {graph.input: scales[graph.input].round(image)}
     last_use = graph.last_use()
     for node in graph.nodes:
-        if node.op not in {"conv", "add"}:
+        if node.op == "linear" or (node.op == "pool" and not node.keepdims):
             break
         target = apply_node(node, [exact[t] for t in node.inputs])
         inputs = [rounded[t] for t in node.inputs]
@@ -113,10 +113,11 @@ def quantize(graph: Graph, calibration: Float32Array) -> Quantization:
             assert node.bias is not None
             shift = torch.from_numpy(found.bias * found.bias_scale - node.bias)
             reached += shift[:, None, None]
-            target.clamp_(node.low, node.high)
-            reached.clamp_(node.low, node.high)
         else:
             reached = apply_node(node, inputs)
+        if node.clamped:
+            target.clamp_(node.low, node.high)
+            reached.clamp_(node.low, node.high)
         scales[node.name] = _best_scale(target)
         exact[node.name], rounded[node.name] = target, scales[node.name].round(reached)
         for tensor in node.inputs:

@@ -2,68 +2,69 @@
 
 import math
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn import functional
 
-from skerry.device.compression.graph import Graph, Node
+from skerry.device.compression.graph import CLAMPABLE, Graph, Node
 from skerry.errors import InputError
 
-__all__ = ["apply_node", "trace"]
+__all__ = ["trace"]
+
+_INPUT = "image"
+_MEND = (
+    "use Conv2d, Linear, ReLU, ReLU6, Hardtanh, Hardswish, Hardsigmoid, AdaptiveAvgPool2d(1), +, * and zero padding, "
+    "or keep this layer out of what is exported"
+)
+_HINTS: dict[type[nn.Module], str] = {
+    nn.modules.batchnorm._BatchNorm: "call fold_norms first; it folds norms that follow a convolution",  # noqa: SLF001
+    nn.GroupNorm: "use BatchNorm2d after the convolution, which folds into it",
+    nn.Conv1d: "use Conv2d on windows (n, channels, 1, length)",
+    nn.SiLU: "use Hardswish, its piecewise form, which int8 kernels have",
+    nn.Sigmoid: "use Hardsigmoid, its piecewise form, which int8 kernels have",
+    nn.GELU: "use Hardswish, which int8 kernels have",
+    nn.MaxPool2d: "use a convolution of stride 2",
+    nn.AvgPool2d: "use a convolution of stride 2, or AdaptiveAvgPool2d(1) at the end",
+}
 
 
-def trace(model: nn.Module, size: int) -> Graph:
+def trace(model: nn.Module, input_shape: tuple[int, int, int], classes: tuple[str, ...] = ()) -> Graph:
     """The operations of a network whose norms are folded.
 
     Args:
-        model: in inference mode; ``(n, 3, size, size)`` to ``(n, outputs)``.
-        size: input pixels, square.
+        model: in inference mode; ``(n, channels, height, width)`` to ``(n, outputs)``.
+        input_shape: channels, height, width of one example.
+        classes: names of the outputs, where they are classes.
 
     Raises:
-        InputError: the network holds an operation that has no rule here; names it.
+        InputError: the network holds a layer that has no rule here (named, with what to use instead), its control
+            flow depends on the input, or the input does not fit it.
     """
-    tracer = _Tracer(fx.symbolic_trace(model))
-    return Graph(tracer.input, size, tuple(tracer.nodes))
-
-
-def apply_node(node: Node, inputs: list[Tensor], *, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-    """The node's function without its clamp, with other constants in place of its own where given.
-
-    Args:
-        node: the operation.
-        inputs: float32 tensors in the order of ``node.inputs``.
-        weight: replaces the node's weight.
-        bias: replaces the node's bias.
-    """
-    if node.op == "add":
-        return inputs[0] + inputs[1]
-    if node.op == "pool":
-        return inputs[0].mean((2, 3))
-    if weight is None:
-        weight = torch.from_numpy(node.weight)
-    if bias is None:
-        bias = torch.from_numpy(node.bias)
-    if node.op == "linear":
-        return functional.linear(inputs[0], weight, bias)
-    top, left, bottom, right = node.pads
-    x = inputs[0]
-    padding: int | tuple[int, int] = 0
-    if (top, left) == (bottom, right):
-        padding = (top, left)
-    else:
-        x = functional.pad(x, (left, right, top, bottom))
-    return functional.conv2d(x, weight, bias, node.stride, padding, groups=node.groups)
+    try:
+        traced = fx.symbolic_trace(model)
+    except Exception as error:  # tracing runs the model's own code, which may raise anything
+        raise InputError(
+            f"the network cannot be traced: {error}",
+            where=type(model).__name__,
+            mend="its forward must be the same operations for every input: no branch or loop on the input's values",
+        ) from error
+    tracer = _Tracer(traced)
+    if not tracer.nodes:
+        raise InputError("the network has no operation to export", where=type(model).__name__)
+    graph = Graph(_INPUT, input_shape, tuple(tracer.nodes), classes)
+    _ = graph.shapes  # refuses an input that does not fit
+    return graph
 
 
 class _Tracer:
     """Walks an fx graph once; ``_tensor`` maps fx nodes to the tensors they stand for, ``_pads`` to padding."""
 
     def __init__(self, module: fx.GraphModule) -> None:
-        self.input = ""
         self.nodes: list[Node] = []
         self._modules = dict(module.named_modules())
         self._tensor: dict[fx.Node, str] = {}
@@ -73,68 +74,89 @@ class _Tracer:
 
     def _visit(self, node: fx.Node) -> None:
         if node.op == "placeholder":
-            self.input = self._tensor[node] = "image"
+            if self._tensor:
+                raise InputError("the network has more than one input", where=node.name)
+            self._tensor[node] = _INPUT
         elif node.op == "output":
-            if self._read(node.args[0]) != self.nodes[-1].name:
+            if not self.nodes or self._read(node.args[0]) != self.nodes[-1].name:
                 raise InputError("the network's output is not its last operation")
         elif node.op == "call_module":
             self._module(node, self._modules[str(node.target)])
         elif node.op == "call_function" and node.target in _FUNCTIONS:
             _FUNCTIONS[node.target](self, node)
+        elif node.op == "call_method" and node.target in _METHODS:
+            _METHODS[str(node.target)](self, node)
         else:
-            raise InputError(f"no rule exports {node.op} {node.target}", where=node.name)
+            what = getattr(node.target, "__name__", str(node.target))
+            raise InputError(f"no rule exports the operation {what}", where=node.name, mend=_MEND)
 
     def _module(self, node: fx.Node, module: nn.Module) -> None:
-        source: Any = node.args[0]
         if isinstance(module, nn.Identity | nn.Dropout):
-            self._tensor[node] = self._read(source)
+            self._tensor[node] = self._read(node.args[0])
         elif isinstance(module, nn.Conv2d):
             self._conv(node, module)
         elif isinstance(module, nn.Linear):
             weight, bias = _constants(module)
-            self._add(node, Node("linear", self._name(), (self._read(source),), weight, bias))
-        elif isinstance(module, nn.ReLU | nn.ReLU6):
-            self._clamp(node, 0.0, 6.0 if isinstance(module, nn.ReLU6) else math.inf)
+            self._add(node, "linear", weight=weight, bias=bias)
+        elif isinstance(module, nn.Hardtanh):  # ReLU6 is one
+            self._clamp(node, float(module.min_val), float(module.max_val))
+        elif isinstance(module, nn.ReLU):
+            self._clamp(node, 0.0, math.inf)
+        elif isinstance(module, nn.Hardswish):
+            self.hard_swish(node)
+        elif isinstance(module, nn.Hardsigmoid):
+            self.hard_sigmoid(node)
+        elif isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in {1, (1, 1)}:
+            self._add(node, "pool", keepdims=True)
+        elif isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+            self._flatten(node)
+        elif isinstance(module, nn.ZeroPad2d):
+            self._padded(node, module.padding)
         else:
-            raise InputError(f"no rule exports {type(module).__name__}", where=str(node.target))
+            hints = [hint for kind, hint in _HINTS.items() if isinstance(module, kind)]
+            raise InputError(
+                f"no rule exports a {type(module).__name__} layer",
+                where=str(node.target),
+                mend=hints[0] if hints else _MEND,
+            )
 
     def _conv(self, node: fx.Node, module: nn.Conv2d) -> None:
-        stride, padding = module.stride, module.padding
-        plain = module.dilation == (1, 1) and module.padding_mode == "zeros" and stride[0] == stride[1]
-        if not plain or isinstance(padding, str):
-            raise InputError("no rule exports this kind of convolution", where=str(node.target))
+        where = str(node.target)
+        if module.dilation != (1, 1):
+            raise InputError("no rule exports a dilated convolution", where=where, mend="use dilation=1")
+        if module.padding_mode != "zeros":
+            raise InputError("no rule exports padding that is not zeros", where=where, mend="use padding_mode='zeros'")
         source: Any = node.args[0]
-        top, left, bottom, right = self._pads.get(source, (0, 0, 0, 0))
-        pads = (top + padding[0], left + padding[1], bottom + padding[0], right + padding[1])
+        pads = [around + own for around, own in zip(self._pads.get(source, (0,) * 4), _padding(module), strict=True)]
         weight, bias = _constants(module)
         self._add(
             node,
-            Node(
-                "conv",
-                self._name(),
-                (self._read(source, padded=True),),
-                weight,
-                bias,
-                stride=stride[0],
-                pads=pads,
-                groups=module.groups,
-            ),
+            "conv",
+            padded=True,
+            weight=weight,
+            bias=bias,
+            stride=module.stride,
+            pads=tuple(pads),
+            groups=module.groups,
         )
 
     def pad(self, node: fx.Node) -> None:
-        source: Any = node.args[0]
-        left, right, top, bottom = _arguments(node)[1]
         plain = node.kwargs.get("mode", "constant") == "constant" and node.kwargs.get("value") in {None, 0.0}
         if len(node.args) > 2 or set(node.kwargs) - {"mode", "value"} or not plain:
             raise InputError("only zero padding is exported", where=node.name)
-        if any(user.op != "call_module" for user in node.users):
-            raise InputError("padding must be read by a convolution", where=node.name)
-        self._tensor[node] = self._read(source)
-        self._pads[node] = (top, left, bottom, right)
+        self._padded(node, _arguments(node)[1])
 
     def hardtanh(self, node: fx.Node) -> None:
         limits: list[Any] = [*node.args[1:], *(node.kwargs[k] for k in ("min_val", "max_val") if k in node.kwargs)]
-        low, high = limits
+        low, high = limits or (-1.0, 1.0)
+        self._clamp(node, float(low), float(high))
+
+    def clamp(self, node: fx.Node) -> None:
+        values: dict[str, Any] = dict(zip(("input", "min", "max"), node.args, strict=False)) | node.kwargs
+        given: list[Any] = [values.get(key) for key in ("min", "max")]
+        low, high = -math.inf if given[0] is None else given[0], math.inf if given[1] is None else given[1]
+        if isinstance(low, fx.Node) or isinstance(high, fx.Node):
+            raise InputError("only clamping to constants is exported", where=node.name)
         self._clamp(node, float(low), float(high))
 
     def relu6(self, node: fx.Node) -> None:
@@ -143,37 +165,85 @@ class _Tracer:
     def relu(self, node: fx.Node) -> None:
         self._clamp(node, 0.0, math.inf)
 
+    def hard_swish(self, node: fx.Node) -> None:
+        self._add(node, "hard_swish")
+
+    def hard_sigmoid(self, node: fx.Node) -> None:
+        self._add(node, "hard_sigmoid")
+
     def mean(self, node: fx.Node) -> None:
-        if tuple(_arguments(node)[1]) != (2, 3) or len(node.args) > 2:
-            raise InputError("only the mean over height and width is exported", where=node.name)
-        self._add(node, Node("pool", self._name(), (self._read(node.args[0]),)))
+        values = dict(zip(("input", "dim", "keepdim"), node.args, strict=False)) | node.kwargs
+        axes: Any = values.get("dim")
+        if axes is None or tuple(axes) not in {(2, 3), (-2, -1)} or set(values) - {"input", "dim", "keepdim"}:
+            raise InputError("only the mean over height and width is exported", where=node.name, mend=_MEND)
+        self._add(node, "pool", keepdims=bool(values.get("keepdim", False)))
+
+    def adaptive_pool(self, node: fx.Node) -> None:
+        if _arguments(node)[1:] not in {(1,), ((1, 1),)}:
+            raise InputError("only pooling to one value is exported", where=node.name, mend=_MEND)
+        self._add(node, "pool", keepdims=True)
 
     def add(self, node: fx.Node) -> None:
-        self._add(node, Node("add", self._name(), tuple(self._read(source) for source in node.args)))
+        self._add(node, "add")
+
+    def mul(self, node: fx.Node) -> None:
+        self._add(node, "mul")
 
     def flatten(self, node: fx.Node) -> None:
-        if self.nodes[-1].op != "pool":
-            raise InputError("only pooled features are flattened", where=node.name)
-        self._tensor[node] = self._read(node.args[0])
+        values = dict(zip(("input", "start_dim", "end_dim"), node.args, strict=False)) | node.kwargs
+        if (values.get("start_dim", 0), values.get("end_dim", -1)) != (1, -1):
+            raise InputError("only flattening of all but the first axis is exported", where=node.name)
+        self._flatten(node)
+
+    def _flatten(self, node: fx.Node) -> None:
+        source: Any = node.args[0]
+        last = self.nodes[-1] if self.nodes else None
+        if last is None or last.op != "pool" or self._read(source) != last.name or len(source.users) != 1:
+            raise InputError(
+                "only pooled features are flattened", where=node.name, mend="pool with AdaptiveAvgPool2d(1) before it"
+            )
+        self.nodes[-1] = replace(last, keepdims=False)
+        self._tensor[node] = last.name
+
+    def _padded(self, node: fx.Node, padding: Any) -> None:
+        left, right, top, bottom = padding
+        readers = [self._modules.get(str(user.target)) for user in node.users if user.op == "call_module"]
+        if len(readers) != len(node.users) or not all(isinstance(reader, nn.Conv2d) for reader in readers):
+            raise InputError("padding must be read by a convolution", where=node.name)
+        source: Any = node.args[0]
+        self._tensor[node] = self._read(source)
+        self._pads[node] = (top, left, bottom, right)
 
     def _clamp(self, node: fx.Node, low: float, high: float) -> None:
         source: Any = node.args[0]
-        last = self.nodes[-1]
-        if last.op != "conv" or self._read(source) != last.name or len(source.users) != 1:
-            raise InputError("an activation must follow its convolution and be its only reader", where=node.name)
+        last = self.nodes[-1] if self.nodes else None
+        clampable = last is not None and last.op in CLAMPABLE and not last.clamped
+        if last is None or not clampable or self._read(source) != last.name or len(source.users) != 1:
+            raise InputError(
+                "an activation must follow its convolution and be its only reader",
+                where=node.name,
+                mend="place it right after a convolution, a linear layer or an addition",
+            )
         self.nodes[-1] = replace(last, low=low, high=high)
         self._tensor[node] = last.name
 
-    def _add(self, node: fx.Node, made: Node) -> None:
+    def _add(self, node: fx.Node, op: Any, *, padded: bool = False, **constants: Any) -> None:
+        operands = 2 if op in {"add", "mul"} else 1
+        inputs = tuple(self._read(source, padded=padded) for source in node.args[:operands])
+        made = Node(op, self._name(node), inputs, **constants)
         self.nodes.append(made)
         self._tensor[node] = made.name
 
-    def _name(self) -> str:
-        return f"t{len(self.nodes):02d}"
+    def _name(self, node: fx.Node) -> str:
+        """The layer's own name, its dots as underscores: free in this graph, and usable as a torch attribute."""
+        name = re.sub(r"\W", "_", str(node.target) if node.op == "call_module" else node.name)
+        name = name if re.match(r"[A-Za-z]", name) and not hasattr(nn.Module, name) else f"n_{name}"
+        taken = {_INPUT, *(n.name for n in self.nodes)}
+        return next(free for free in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if free not in taken)
 
     def _read(self, source: Any, *, padded: bool = False) -> str:
         if not isinstance(source, fx.Node) or (source in self._pads and not padded):
-            raise InputError("an operand is not a tensor of the network", where=str(source))
+            raise InputError("an operand is not a tensor of the network", where=str(source), mend=_MEND)
         return self._tensor[source]
 
 
@@ -182,17 +252,41 @@ _FUNCTIONS: dict[Any, Callable[[_Tracer, fx.Node], None]] = {
     functional.hardtanh: _Tracer.hardtanh,
     functional.relu6: _Tracer.relu6,
     functional.relu: _Tracer.relu,
+    functional.hardswish: _Tracer.hard_swish,
+    functional.hardsigmoid: _Tracer.hard_sigmoid,
+    functional.adaptive_avg_pool2d: _Tracer.adaptive_pool,
+    torch.clamp: _Tracer.clamp,
     torch.relu: _Tracer.relu,
     torch.mean: _Tracer.mean,
     torch.flatten: _Tracer.flatten,
     operator.add: _Tracer.add,
     torch.add: _Tracer.add,
+    operator.mul: _Tracer.mul,
+    torch.mul: _Tracer.mul,
+}
+_METHODS: dict[str, Callable[[_Tracer, fx.Node], None]] = {
+    "mean": _Tracer.mean,
+    "flatten": _Tracer.flatten,
+    "add": _Tracer.add,
+    "mul": _Tracer.mul,
+    "relu": _Tracer.relu,
 }
 
 
 def _arguments(node: fx.Node) -> tuple[Any, ...]:
     """The positional arguments; fx types them as everything that could ever be one."""
     return node.args
+
+
+def _padding(module: nn.Conv2d) -> tuple[int, int, int, int]:
+    """Zeros at top, left, bottom, right that the layer itself adds."""
+    if module.padding == "valid":
+        return (0, 0, 0, 0)
+    if module.padding == "same":  # stride 1 alone has it in torch; the odd zero lies at the end
+        height, width = (k - 1 for k in module.kernel_size)
+        return (height // 2, width // 2, height - height // 2, width - width // 2)
+    height, width = (int(side) for side in module.padding)
+    return (height, width, height, width)
 
 
 def _constants(module: nn.Conv2d | nn.Linear) -> tuple[Any, Any]:

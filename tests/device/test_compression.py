@@ -58,7 +58,7 @@ def test_quantization_depends_on_the_calibration_pictures_alone(base: BaseModel,
     from skerry.device.models.folding import fold_norms
     from skerry.device.models.weights import load_efficientnet_lite0
 
-    graph = trace(fold_norms(load_efficientnet_lite0(64, classifier=False)), 64)
+    graph = trace(fold_norms(load_efficientnet_lite0(64, classifier=False)), (3, 64, 64))
     once, again = quantize(graph, few[:8]), quantize(graph, few[:8])
     other = quantize(graph, few[8:16])
     assert to_onnx(graph, once).SerializeToString() == to_onnx(graph, again).SerializeToString()
@@ -69,7 +69,7 @@ def test_a_dead_channel_keeps_its_bias():
     weight = np.zeros((2, 3, 1, 1), np.float32)
     weight[1] = 0.5
     node = Node("conv", "t00", ("image",), weight, np.array([3.0, -1.0], np.float32))
-    graph = Graph("image", 4, (node, Node("pool", "t01", ("t00",))))
+    graph = Graph("image", (3, 4, 4), (node, Node("pool", "t01", ("t00",))))
     found = quantize(graph, np.random.default_rng(0).normal(size=(4, 3, 4, 4)).astype(np.float32))
     constants = found.weights["t00"]
     assert constants.bias * constants.bias_scale == pytest.approx([3.0, -1.0], abs=0.05)

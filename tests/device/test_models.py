@@ -56,7 +56,7 @@ def test_folding_refuses_a_network_in_training_or_a_norm_that_stands_alone(netwo
 def test_the_float_export_computes_the_same(size, tmp_path, few):
     folded = fold_norms(load_efficientnet_lite0(size, classifier=False))
     path = tmp_path / "float.onnx"
-    onnx.save(to_onnx(trace(folded, size)), path)
+    onnx.save(to_onnx(trace(folded, (3, size, size))), path)
     x = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
     with torch.no_grad():
         expected = folded(torch.from_numpy(x)).numpy()
@@ -70,7 +70,7 @@ class Unknown(nn.Module):
 
 def test_an_operation_without_a_rule_is_refused_by_name():
     with pytest.raises(InputError, match="sigmoid"):
-        trace(Unknown().eval(), 8)
+        trace(Unknown().eval(), (3, 8, 8))
 
 
 def test_unknown_architectures_name_the_near_match():
