@@ -1,0 +1,144 @@
+"""Training a torch network on a device: every mode but ``head`` and the hand-written CNN; with privacy and without."""
+
+import copy
+import threading
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from skerry.device.training.descent import descend, descend_privately
+from skerry.device.training.dp import Grid
+from skerry.device.training.flat import FlatNetwork
+from skerry.device.training.per_example import Inputs, engine
+from skerry.device.training.plan import TrainPlan
+from skerry.errors import InputError
+from skerry.records import Float32Array
+from skerry.security.privacy.stream import RandomStream
+
+__all__ = ["NetworkTrainer"]
+
+_EVALUATION_BATCH = 64
+
+
+class NetworkTrainer:
+    """Trains those parameters of a network that require a gradient.
+
+    Under unit ``example`` and engine ``skerry``, the deltas of all rounds together are differentially private per
+    example, under add/remove, at the sum of the plans' events; what this rests on is said in
+    :class:`~skerry.device.training.head.HeadTrainer`, and holds here because each example has a backward pass of its
+    own (:mod:`~skerry.device.training.per_example`). Time and memory depend on the number of examples.
+
+    One instance may be used by several threads: each has its own copy of the network.
+
+    Args:
+        module: ``(n, ...)`` to ``(n, classes)``; kept as a template.
+
+    Raises:
+        InputError: a trainable layer has no rule; names it.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._template = module.eval()
+        self._own = threading.local()
+        network = self._network()
+        self.layout = network.layout
+        self._initial = network.vector()
+        self.left_out = 0
+        """Examples left out of steps so far by :meth:`Grid.add`; private like the data. Not zero means a fault."""
+
+    def initial(self) -> Float32Array:
+        """The ``(d,)`` weights that the network came with."""
+        return self._initial.copy()
+
+    def train(
+        self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+    ) -> Float32Array:
+        """One round of local training.
+
+        Args:
+            vector: ``(d,)`` float32 weights to start from; not changed.
+            inputs: n examples; n may be 0.
+            y: ``(n,)`` class indices.
+            plan: what to do; debit its event *before* this is called.
+            stream: noise and sampling (unit ``example``), or the order of mini-batches (unit ``none``).
+
+        Returns:
+            ``(d,)`` float32 change of the weights.
+
+        Raises:
+            InputError: shapes do not fit. Under unit ``example`` values never raise.
+        """
+        if len(inputs) != len(y) or y.dtype.kind != "i" or vector.shape != (self.layout.size,):
+            raise InputError(
+                f"expected as many integer classes as examples and {self.layout.size} weights, got {len(inputs)}"
+                f" examples, {len(y)} classes of type {y.dtype}, and weights of shape {vector.shape}"
+            )
+        train = self._privately if plan.unit == "example" else self._plainly
+        return train(vector, inputs, y, plan, stream)
+
+    def integer_sum(
+        self,
+        weights: npt.NDArray[np.float64],
+        inputs: Inputs,
+        y: npt.NDArray[np.int64],
+        chosen: npt.NDArray[np.int64],
+        grid: Grid,
+        *,
+        by: str = "skerry",
+    ) -> npt.NDArray[np.int64]:
+        """Σ z over the chosen examples, ``(d,)`` int64: not private before :meth:`Grid.release`."""
+        total = np.zeros(self.layout.size, np.int64)
+        network = self._network()
+        network.load(weights)
+        with np.errstate(all="ignore"):
+            for rows in engine(by)(network, inputs, y, chosen, grid.factors):
+                self.left_out += grid.add(rows, total)
+        return total
+
+    def logits(self, vector: Float32Array, inputs: Inputs) -> Float32Array:
+        """``(n, classes)`` float32 scores under these weights; for evaluation."""
+        network = self._network()
+        network.load(vector)
+        parts = [
+            network.logits(_tensor(inputs[first : first + _EVALUATION_BATCH], network)).float().numpy()
+            for first in range(0, len(inputs), _EVALUATION_BATCH)
+        ]
+        if not parts:
+            parts = [network.logits(torch.zeros((1, *inputs[:1].shape[1:]), dtype=network.dtype)).float().numpy()[:0]]
+        return np.concatenate(parts)
+
+    def _privately(
+        self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+    ) -> Float32Array:
+        def integer_sum(
+            weights: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64], grid: Grid
+        ) -> npt.NDArray[np.int64]:
+            return self.integer_sum(weights, inputs, y, chosen, grid, by=plan.engine)
+
+        start = vector.astype(np.float64)
+        return (descend_privately(start, len(y), integer_sum, plan, stream) - start).astype(np.float32)
+
+    def _plainly(
+        self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+    ) -> Float32Array:
+        network = self._network()
+
+        def gradient(weights: Float32Array, batch: npt.NDArray[np.int64], out: Float32Array) -> None:
+            network.load(weights)
+            slope = network.gradient(_tensor(inputs[batch], network), torch.from_numpy(y[batch]))
+            np.divide(slope.numpy(), len(batch), out=out)
+
+        return descend(vector.astype(np.float32), len(y), gradient, plan, stream.permutation) - vector
+
+    def _network(self) -> FlatNetwork:
+        """This thread's own copy."""
+        found: FlatNetwork | None = getattr(self._own, "network", None)
+        if found is None:
+            found = self._own.network = FlatNetwork(copy.deepcopy(self._template))
+        return found
+
+
+def _tensor(x: npt.NDArray[np.float32], network: FlatNetwork) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x)).to(network.dtype)
