@@ -58,6 +58,10 @@ class TaskConfig(_Section):
         6000, description="fashion: how many of the 60,000 training pictures are public and on no device"
     )
     examples: Count | None = Field(None, description="fashion: at most that many pictures on each device")
+    window: Annotated[int, Field(ge=8, le=4096)] = Field(128, description="watch, windows: readings in a window")
+    stride: Annotated[int, Field(ge=1, le=4096)] = Field(
+        64, description="watch, windows: readings from the beginning of a window to that of the next"
+    )
 
 
 class ModelConfig(_Section):
