@@ -1,0 +1,272 @@
+"""Per-example clipping by book-keeping: one forward, one backward that makes no weight gradient, one sum.
+
+1. *forward*: each layer with trainable parameters notes its input and output;
+2. *backward*: gradients of the noted outputs only, which autograd needs anyway to get from layer to layer;
+3. *parts*: each layer's rule gives its parameters' per-example norms (:mod:`~skerry.device.training.dp.rules`);
+4. *factors*: min(1, C/‖gᵢ‖), or per layer;
+5. *sum*: Σ factorᵢ·gᵢ from what the parts hold: no second backward.
+
+(Bu et al., "Differentially private optimization on large model at small cost", arXiv:2210.00038, with the rules above.)
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skerry.device.training.dp.rules import Kept, Part, Rule, rule_for
+from skerry.errors import InputError
+from skerry.records import ParameterLayout
+
+__all__ = ["ClippedSum", "ClippingEngine", "cross_entropy"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+_TOLERANCE = 1e-3  # of the self-check, in float32; float64 agrees to 1e-9
+
+
+@dataclass(frozen=True)
+class ClippedSum:
+    """What a batch's clipped gradients add up to; private until noise is added.
+
+    Attributes:
+        total: ``(d,)``, laid out as :attr:`ClippingEngine.layout`.
+        norms: ``(n,)`` of the gradients before clipping; with per-layer clipping over all layers together.
+        left_out: examples whose gradient is not finite: they weigh nothing.
+    """
+
+    total: Tensor
+    norms: Tensor
+    left_out: int
+
+
+def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """``(n,)``: each example's own cross-entropy."""
+    return functional.cross_entropy(outputs, y, reduction="none")
+
+
+@dataclass(frozen=True)
+class _Call:
+    name: str
+    layer: nn.Module
+    rule: Rule
+    source: Tensor
+    result: Tensor
+    version: int
+
+
+class ClippingEngine:
+    """Clipped gradient sums of a model's trainable parameters.
+
+    Guarantee: adding or removing one example changes :attr:`ClippedSum.total` by at most ``clip`` in L2 norm in exact
+    arithmetic. In floating point the sum, the norms and, through kernels that choose their order of summation by the
+    size of a batch, the *other* examples' gradients move in their last bits; none of this is counted. Where the
+    guarantee has to hold to the last bit, take :meth:`rows` with ``micro_batch=1`` and round them onto a
+    :class:`~skerry.device.training.dp.Grid`.
+
+    Assumptions: no layer mixes examples (batch norms are refused; a ``forward`` that does it by itself is not
+    noticed); the loss of an example depends on its own output only.
+
+    Every parameter must be used by its own layer's ``forward`` and nowhere else. The first batch is checked against
+    autograd, and a model for which the sums differ is refused.
+
+    Args:
+        model: in the mode in which it trains; parameters with ``requires_grad`` are trained.
+        loss: ``(outputs, y)`` to ``(n,)`` losses.
+        rules: rules beside the shipped ones, by class of layer.
+
+    Raises:
+        InputError: a trainable layer has no rule; names it.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, loss: Loss = cross_entropy, rules: Mapping[type[nn.Module], Rule] | None = None
+    ) -> None:
+        self._model = model
+        self._loss = loss
+        self._layers: dict[str, tuple[nn.Module, Rule]] = {}
+        for name, module in model.named_modules():
+            if any(p.requires_grad for p in module.parameters(recurse=False)):
+                try:
+                    self._layers[name] = (module, rule_for(module, rules))
+                except InputError as error:
+                    error.where = name or type(model).__name__
+                    raise
+            elif isinstance(module, nn.modules.batchnorm._NormBase) and module.training:  # noqa: SLF001
+                raise InputError(
+                    f"{type(module).__name__} in training mode mixes the examples of a batch",
+                    where=name,
+                    mend="fold it into its convolution, or call eval() on it",
+                )
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not self._parameters:
+            raise InputError("nothing of this model is trainable")
+        self.layout = ParameterLayout(tuple((name, tuple(p.shape)) for name, p in self._parameters.items()))
+        self._checked = False
+
+    def clipped_sum(
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        clip: float,
+        clipping: Literal["flat", "per_layer"] = "flat",
+        micro_batch: int | None = None,
+    ) -> ClippedSum:
+        """Σ clip(gᵢ) over a batch.
+
+        Args:
+            x: ``(n, …)`` inputs; n may be 0.
+            y: ``(n, …)`` targets.
+            clip: C, the bound on one example's L2 norm.
+            clipping: ``flat``: over all parameters at once; ``per_layer``: each of L layers to C/√L, so that the
+                whole stays within C.
+            micro_batch: examples at a time; all when None. See :meth:`micro_batch_for`.
+
+        Raises:
+            InputError: ``clip`` is not positive; the model modifies a layer's output in place, or uses a parameter
+                outside of its layer's ``forward``.
+        """
+        if not (clip > 0 and math.isfinite(clip)):
+            raise InputError(f"a clip bound is a positive number, got {clip}")
+        total = next(iter(self._parameters.values())).new_zeros(self.layout.size)
+        views = self._views(total)
+        norms, left_out = [x.new_zeros(0)], 0
+        for parts in self._batches(x, y, micro_batch):
+            squared = {name: part.squared_norms() for name, part in parts.items()}
+            whole = torch.stack(list(squared.values())).sum(0)
+            finite = torch.isfinite(whole)
+            factors = self._factors(squared, whole, clip, clipping)
+            for name, part in parts.items():
+                weights = torch.where(finite, factors[name], 0)
+                if not finite.all():
+                    part = Kept(part.parameter, torch.where(finite[:, None], part.rows(), 0))  # noqa: PLW2901 - 0·inf is NaN
+                views[name] += part.weighted_sum(weights)
+            norms.append(whole.sqrt())
+            left_out += int(len(finite) - finite.count_nonzero())
+        return ClippedSum(total, torch.cat(norms), left_out)
+
+    def rows(self, x: Tensor, y: Tensor, *, micro_batch: int = 1) -> Iterator[Tensor]:
+        """Gradients ``(m, d)``, unclipped, of ``micro_batch`` examples at a time.
+
+        With ``micro_batch=1`` a row depends on its own example and the weights alone, to the last bit.
+        """
+        for parts in self._batches(x, y, micro_batch):
+            yield torch.cat([parts[name].rows() for name in self._parameters], dim=1)
+
+    def micro_batch_for(self, x: Tensor, y: Tensor, budget: int) -> int:
+        """How many examples fit at a time into ``budget`` bytes of activations and kept gradients; at least 1.
+
+        Args:
+            x: ``(n, …)``; the first two examples are run.
+            y: ``(n, …)``.
+            budget: bytes beside the model's own.
+        """
+        calls = self._forward(x[:1])[1]
+        activations = sum(c.source.nbytes + 3 * c.result.nbytes for c in calls)  # output, its gradient, an activation
+        parts = next(iter(self._batches(x[:1], y[:1], None)))
+        kept = sum(part.rows().nbytes for part in parts.values() if isinstance(part, Kept))
+        return max(1, int(budget // max(1, activations + kept)))
+
+    def _batches(self, x: Tensor, y: Tensor, size: int | None) -> Iterator[dict[str, Part]]:
+        if size is not None and size < 1:
+            raise InputError(f"a micro-batch holds at least one example, got {size}")
+        for first in range(0, len(x), size or max(1, len(x))):
+            batch = slice(first, first + (size or len(x)))
+            yield self._parts(x[batch], y[batch])
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, list[_Call]]:
+        calls: list[_Call] = []
+
+        def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+            def note(layer: nn.Module, sources: tuple[Tensor, ...], result: Tensor) -> None:
+                calls.append(_Call(name, layer, rule, sources[0].detach(), result, result._version))  # noqa: SLF001
+
+            rule = self._layers[name][1]
+            return note
+
+        hooks = [layer.register_forward_hook(noting(name)) for name, (layer, _) in self._layers.items()]
+        try:
+            with torch.enable_grad():
+                return self._model(x), calls
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _parts(self, x: Tensor, y: Tensor) -> dict[str, Part]:
+        outputs, calls = self._forward(x)
+        self._refuse_unused(calls)
+        with torch.enable_grad():
+            loss = self._loss(outputs, y).sum()
+        self._refuse_changed(calls)
+        check = not self._checked
+        inner = torch.autograd.grad(loss, [c.result for c in calls], allow_unused=True, retain_graph=check)
+        names = {id(p): name for name, p in self._parameters.items()}
+        parts: dict[str, Part] = {}
+        for call, g in zip(calls, inner, strict=True):
+            gradient = torch.zeros_like(call.result) if g is None else g
+            for part in call.rule(call.layer, call.source, gradient.detach()):
+                name = names[id(part.parameter)]
+                # A layer that ran twice, or a shared parameter: its gradient is a sum, so norms do not add.
+                parts[name] = Kept(part.parameter, parts[name].rows() + part.rows()) if name in parts else part
+        if check:
+            self._compare(loss, parts)
+        return parts
+
+    def _refuse_unused(self, calls: list[_Call]) -> None:
+        called = {call.name for call in calls}
+        for name, (layer, _) in self._layers.items():
+            if name not in called:
+                parameter = next(key for key, p in layer.named_parameters(name, recurse=False) if p.requires_grad)
+                raise InputError(
+                    "a trainable parameter is not used through its layer's forward",
+                    where=parameter,
+                    mend="call the layer itself, give a rule for the module that owns the parameter, or freeze it",
+                )
+
+    @staticmethod
+    def _refuse_changed(calls: list[_Call]) -> None:
+        for call in calls:
+            if call.result._version != call.version:  # noqa: SLF001 - autograd's own counter of changes in place
+                raise InputError(
+                    "the output of this layer is modified in place", where=call.name, mend="use inplace=False after it"
+                )
+
+    def _compare(self, loss: Tensor, parts: Mapping[str, Part]) -> None:
+        """The self-check: unclipped, the sums are autograd's gradients."""
+        expected = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True)
+        for (name, parameter), gradient in zip(self._parameters.items(), expected, strict=True):
+            ours = parts[name].weighted_sum(parameter.new_ones(len(parts[name].squared_norms())))
+            theirs = torch.zeros_like(parameter) if gradient is None else gradient
+            if not bool(torch.isfinite(theirs).all()):
+                return  # nothing to compare yet: the next batch is checked
+            scale = max(float(theirs.abs().max()), 1e-3)
+            if float((ours - theirs).abs().max()) > _TOLERANCE * scale:
+                raise InputError(
+                    "the clipped gradients of this parameter would not be its gradients: it is used elsewhere too",
+                    where=name,
+                    mend="use each parameter in its own layer's forward only",
+                )
+        self._checked = True
+
+    def _factors(
+        self, squared: Mapping[str, Tensor], whole: Tensor, clip: float, clipping: Literal["flat", "per_layer"]
+    ) -> dict[str, Tensor]:
+        if clipping == "flat":
+            factors = (clip / whole.sqrt()).clamp_(max=1)  # 1/0 is infinite, and then 1
+            return dict.fromkeys(squared, factors)
+        layers: dict[str, Tensor] = {}
+        for name, values in squared.items():
+            owner = name.rpartition(".")[0]
+            layers[owner] = layers[owner] + values if owner in layers else values
+        bound = clip / math.sqrt(len(layers))
+        each = {owner: (bound / values.sqrt()).clamp_(max=1) for owner, values in layers.items()}
+        return {name: each[name.rpartition(".")[0]] for name in squared}
+
+    def _views(self, total: Tensor) -> dict[str, Tensor]:
+        parts = torch.split(total, [p.numel() for p in self._parameters.values()])
+        return {name: part.view(p.shape) for (name, p), part in zip(self._parameters.items(), parts, strict=True)}
