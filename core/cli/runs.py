@@ -91,8 +91,14 @@ def show(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> 
     folder = _open(run, runs_dir)
     result = load_result(folder.path) if folder.result is not None else None
     if as_json:
-        emit({**_row(folder), "path": str(folder.path), "status": folder.status,
-              "result": result.to_json() if result else None})
+        emit(
+            {
+                **_row(folder),
+                "path": str(folder.path),
+                "status": folder.status,
+                "result": result.to_json() if result else None,
+            }
+        )
         return
     out().print(result_summary(result, folder) if result else partial_summary(folder))
 

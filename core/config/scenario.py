@@ -62,6 +62,22 @@ class TaskConfig(_Section):
     stride: Annotated[int, Field(ge=1, le=4096)] = Field(
         64, description="watch, windows: readings from the beginning of a window to that of the next"
     )
+    device_column: str = Field("device", description="windows: column that names the device")
+    label_column: str = Field("label", description="windows: column that names the class")
+    series_column: str | None = Field(None, description="windows: column that tells a device's recordings apart")
+    time_column: str | None = Field(None, description="windows: column by which a recording's rows are ordered")
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="windows: sensor columns; none for all that have no other meaning"
+    )
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] | None = Field(
+        None, description="windows: subtracted from readings; one number, or one for each sensor column"
+    )
+    scale: tuple[Positive, ...] | None = Field(
+        None, description="windows: divides readings; one number, or one for each sensor column"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, description="windows: names of the classes; none for the labels that occur"
+    )
 
 
 class ModelConfig(_Section):

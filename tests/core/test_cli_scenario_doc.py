@@ -42,6 +42,8 @@ def _span(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "array":
+        if field["items"]["type"] == "number":
+            return "list of numbers" + (f" > {field['items']['exclusiveMinimum']:g}" if len(field["items"]) > 1 else "")
         return ("any of " if "enum" in field["items"] else "list of ") + _span(field["items"])
     if field["type"] == "boolean":
         return "`true`, `false`"
