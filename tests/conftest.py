@@ -29,3 +29,31 @@ def prepared_run(tmp_path_factory: pytest.TempPathFactory):
     folder = RunFolder.create(tmp_path_factory.mktemp("runs"), scenario, engine="inprocess")
     prepare(folder, system_clock, process_worker())
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_graph():
+    """A network small enough to be measured, exported and quantized in no time: 3x16x16 pictures to five scores."""
+    import numpy as np
+
+    from skerry.device.compression.graph import Graph, Node
+
+    random = np.random.default_rng(0)
+
+    def constants(*shape: int):
+        weight = random.normal(scale=(2 / np.prod(shape[1:])) ** 0.5, size=shape).astype(np.float32)
+        return weight, random.normal(scale=0.1, size=shape[0]).astype(np.float32)
+
+    return Graph(
+        "image",
+        (3, 16, 16),
+        (
+            Node("conv", "stem", ("image",), *constants(16, 3, 3, 3), (2, 2), (0, 0, 1, 1), low=0.0, high=6.0),
+            Node("conv", "deep", ("stem",), *constants(16, 1, 3, 3), (1, 1), (1, 1, 1, 1), 16, low=0.0, high=6.0),
+            Node("conv", "wide", ("deep",), *constants(16, 16, 1, 1)),
+            Node("add", "sum", ("stem", "wide")),
+            Node("pool", "pooled", ("sum",)),
+            Node("linear", "scores", ("pooled",), *constants(5, 16)),
+        ),
+        tuple("abcde"),
+    )
