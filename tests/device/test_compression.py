@@ -56,9 +56,9 @@ def test_quantization_depends_on_the_calibration_pictures_alone(base: BaseModel,
     """The same weights and calibration give the same constants; other pictures give others."""
     from skerry.device.compression.trace import trace
     from skerry.device.models.folding import fold_norms
-    from skerry.device.models.weights import load_efficientnet_lite0
+    from skerry.device.models.weights import load_published
 
-    graph = trace(fold_norms(load_efficientnet_lite0(64, classifier=False)), (3, 64, 64))
+    graph = trace(fold_norms(load_published("efficientnet_lite0", 64, classifier=False)), (3, 64, 64))
     once, again = quantize(graph, few[:8]), quantize(graph, few[:8])
     other = quantize(graph, few[8:16])
     assert to_onnx(graph, once).SerializeToString() == to_onnx(graph, again).SerializeToString()

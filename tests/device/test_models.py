@@ -11,9 +11,9 @@ from torch import nn
 from skerry.device.compression.onnx_export import to_onnx
 from skerry.device.compression.trace import trace
 from skerry.device.models import architecture
-from skerry.device.models.efficientnet_lite import EfficientNetLite0
+from skerry.device.models.blocks import Network
 from skerry.device.models.folding import fold_norms
-from skerry.device.models.weights import load_efficientnet_lite0, weights_file
+from skerry.device.models.weights import load_published, weights_file
 from skerry.device.runtime import OnnxModel
 from skerry.errors import InputError, MissingDependencyError, RefusedError, ScenarioError
 
@@ -21,8 +21,8 @@ SIZE = 64
 
 
 @pytest.fixture(scope="module")
-def network() -> EfficientNetLite0:
-    return load_efficientnet_lite0(SIZE, classifier=True)
+def network() -> Network:
+    return load_published("efficientnet_lite0", SIZE, classifier=True)
 
 
 def test_it_has_the_published_number_of_parameters(network):
@@ -54,7 +54,7 @@ def test_folding_refuses_a_network_in_training_or_a_norm_that_stands_alone(netwo
 
 @pytest.mark.parametrize("size", [48, 64, 65])
 def test_the_float_export_computes_the_same(size, tmp_path, few):
-    folded = fold_norms(load_efficientnet_lite0(size, classifier=False))
+    folded = fold_norms(load_published("efficientnet_lite0", size, classifier=False))
     path = tmp_path / "float.onnx"
     onnx.save(to_onnx(trace(folded, (3, size, size))), path)
     x = np.random.default_rng(0).normal(size=(2, 3, size, size)).astype(np.float32)
@@ -75,7 +75,7 @@ def test_an_operation_without_a_rule_is_refused_by_name():
 
 def test_unknown_architectures_name_the_near_match():
     with pytest.raises(ScenarioError) as caught:
-        architecture("efficientnet-lite")
+        architecture("efficient_lite0")
     assert "efficientnet_lite0" in caught.value.mend
 
 
@@ -89,5 +89,5 @@ def test_an_absent_weights_package_says_what_to_install(monkeypatch):
 def test_weights_of_another_network_are_refused(monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_args, **_kw: {"_conv_stem.weight": torch.zeros(1)})
     with pytest.raises(RefusedError):
-        load_efficientnet_lite0(SIZE, classifier=False)
+        load_published("efficientnet_lite0", SIZE, classifier=False)
     assert "torch" in sys.modules
