@@ -5,12 +5,13 @@ import platform
 import resource
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from skerry import __version__
+from skerry.device.evaluation.spread import spread_of
 from skerry.device.local_model import HeadModel
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.metrics import Quality, evaluate
@@ -40,13 +41,11 @@ class Measured:
 
     def to_json(self) -> dict[str, Any]:
         """The ``base`` or ``final`` block of ``result.json``."""
-        values = list(self.by_device.values())
-        spread = [float(np.percentile(values, p)) for p in (10, 50, 90)]
         return {
             **self.deployed.__dict__,
             "float": dict(self.floating.__dict__),
             "int8": dict(self.quantized.__dict__) if self.quantized else None,
-            "per_device": dict(zip(("p10", "p50", "p90"), spread, strict=True)),
+            "per_device": asdict(spread_of(list(self.by_device.values()))),
         }
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array
 
-__all__ = ["Quality", "evaluate", "expected_calibration_error"]
+__all__ = ["BINS", "Quality", "confidence_and_right", "evaluate", "expected_calibration_error", "log_softmax"]
 
 BINS = 15
 
@@ -23,13 +23,25 @@ class Quality:
 
 def evaluate(logits: Float32Array, y: npt.NDArray[np.int64]) -> Quality:
     """Quality of ``(n, classes)`` scores against ``(n,)`` labels."""
+    confidence, right = confidence_and_right(logits, y)
+    loss = float(-log_softmax(logits)[np.arange(len(y)), y].mean())
+    return Quality(float(right.mean()), loss, expected_calibration_error(confidence, right))
+
+
+def log_softmax(logits: Float32Array) -> npt.NDArray[np.float64]:
+    """``(n, classes)`` logarithms of the probabilities that ``(n, classes)`` scores stand for."""
     scores = logits.astype(np.float64)
     scores -= scores.max(axis=1, keepdims=True)
-    logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-    right = logs.argmax(axis=1) == y
-    confidence = np.exp(logs.max(axis=1))
-    loss = float(-logs[np.arange(len(y)), y].mean())
-    return Quality(float(right.mean()), loss, expected_calibration_error(confidence, right))
+    result: npt.NDArray[np.float64] = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return result
+
+
+def confidence_and_right(
+    logits: Float32Array, y: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """``(n,)`` probability of each prediction, and whether it is right."""
+    logs = log_softmax(logits)
+    return np.exp(logs.max(axis=1)), logs.argmax(axis=1) == y
 
 
 def expected_calibration_error(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float:

@@ -109,7 +109,7 @@ def _finite(values: Sequence[Any], path: Path, name: str) -> npt.NDArray[np.floa
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         raise TaskError(
-            f"{numbers[bad[0]]} in column {name!r}, in {len(bad):,} rows in all",
+            f"{numbers[bad[0]]} in column {name!r}" + (f", and {len(bad) - 1:,} more" if len(bad) > 1 else ""),
             where=_row(path, int(bad[0])),
             mend=_FILL,
         )
