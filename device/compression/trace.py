@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from skerry.device.compression.graph import CLAMPABLE, Graph, Node
 from skerry.errors import InputError
@@ -22,7 +23,6 @@ _MEND = (
     "or keep this layer out of what is exported"
 )
 _HINTS: dict[type[nn.Module], str] = {
-    nn.modules.batchnorm._BatchNorm: "call fold_norms first; it folds norms that follow a convolution",  # noqa: SLF001
     nn.GroupNorm: "use BatchNorm2d after the convolution, which folds into it",
     nn.Conv1d: "use Conv2d on windows (n, channels, 1, length)",
     nn.SiLU: "use Hardswish, its piecewise form, which int8 kernels have",
@@ -34,7 +34,7 @@ _HINTS: dict[type[nn.Module], str] = {
 
 
 def trace(model: nn.Module, input_shape: tuple[int, int, int], classes: tuple[str, ...] = ()) -> Graph:
-    """The operations of a network whose norms are folded.
+    """The operations of a network; batch norms after convolutions are folded into them.
 
     Args:
         model: in inference mode; ``(n, channels, height, width)`` to ``(n, outputs)``.
@@ -54,8 +54,6 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int], classes: tuple[st
             mend="its forward must be the same operations for every input: no branch or loop on the input's values",
         ) from error
     tracer = _Tracer(traced)
-    if not tracer.nodes:
-        raise InputError("the network has no operation to export", where=type(model).__name__)
     graph = Graph(_INPUT, input_shape, tuple(tracer.nodes), classes)
     _ = graph.shapes  # refuses an input that does not fit
     return graph
@@ -78,8 +76,10 @@ class _Tracer:
                 raise InputError("the network has more than one input", where=node.name)
             self._tensor[node] = _INPUT
         elif node.op == "output":
-            if not self.nodes or self._read(node.args[0]) != self.nodes[-1].name:
-                raise InputError("the network's output is not its last operation")
+            if not self.nodes:
+                raise InputError("the network has no operation to export", where=_INPUT)
+            if self._read(node.args[0]) != self.nodes[-1].name:
+                raise InputError("the network's output is not its last operation", where=self.nodes[-1].name)
         elif node.op == "call_module":
             self._module(node, self._modules[str(node.target)])
         elif node.op == "call_function" and node.target in _FUNCTIONS:
@@ -98,6 +98,8 @@ class _Tracer:
         elif isinstance(module, nn.Linear):
             weight, bias = _constants(module)
             self._add(node, "linear", weight=weight, bias=bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            self._norm(node, module)
         elif isinstance(module, nn.Hardtanh):  # ReLU6 is one
             self._clamp(node, float(module.min_val), float(module.max_val))
         elif isinstance(module, nn.ReLU):
@@ -139,6 +141,29 @@ class _Tracer:
             pads=tuple(pads),
             groups=module.groups,
         )
+
+    def _norm(self, node: fx.Node, module: nn.BatchNorm2d) -> None:
+        """Fold it into the convolution before it, as :func:`~skerry.device.models.folding.fold_norms` does."""
+        last = self._before(node)
+        if last is None or last.op != "conv" or last.clamped or module.running_mean is None:
+            raise InputError(
+                "only a norm with running statistics, right after a convolution, is exported",
+                where=str(node.target),
+                mend="place BatchNorm2d between a convolution and its activation",
+            )
+        if module.training:
+            raise InputError("the network is in training mode", where=str(node.target), mend="call model.eval() first")
+        weight, bias = fuse_conv_bn_weights(
+            torch.from_numpy(last.weight),
+            torch.from_numpy(last.bias),
+            module.running_mean,
+            module.running_var,  # type: ignore[arg-type]
+            module.eps,
+            module.weight,
+            module.bias,
+        )
+        self.nodes[-1] = replace(last, weight=weight.detach().numpy(), bias=bias.detach().numpy())
+        self._tensor[node] = last.name
 
     def pad(self, node: fx.Node) -> None:
         plain = node.kwargs.get("mode", "constant") == "constant" and node.kwargs.get("value") in {None, 0.0}
@@ -196,9 +221,8 @@ class _Tracer:
         self._flatten(node)
 
     def _flatten(self, node: fx.Node) -> None:
-        source: Any = node.args[0]
-        last = self.nodes[-1] if self.nodes else None
-        if last is None or last.op != "pool" or self._read(source) != last.name or len(source.users) != 1:
+        last = self._before(node)
+        if last is None or last.op != "pool":
             raise InputError(
                 "only pooled features are flattened", where=node.name, mend="pool with AdaptiveAvgPool2d(1) before it"
             )
@@ -215,10 +239,8 @@ class _Tracer:
         self._pads[node] = (top, left, bottom, right)
 
     def _clamp(self, node: fx.Node, low: float, high: float) -> None:
-        source: Any = node.args[0]
-        last = self.nodes[-1] if self.nodes else None
-        clampable = last is not None and last.op in CLAMPABLE and not last.clamped
-        if last is None or not clampable or self._read(source) != last.name or len(source.users) != 1:
+        last = self._before(node)
+        if last is None or last.op not in CLAMPABLE or last.clamped:
             raise InputError(
                 "an activation must follow its convolution and be its only reader",
                 where=node.name,
@@ -226,6 +248,15 @@ class _Tracer:
             )
         self.nodes[-1] = replace(last, low=low, high=high)
         self._tensor[node] = last.name
+
+    def _before(self, node: fx.Node) -> Node | None:
+        """The last operation, if this one reads it and is its only reader: what may be merged into it."""
+        last = self.nodes[-1] if self.nodes else None
+        if last is None or self._read(node.args[0]) != last.name:
+            return None
+        aliases = {alias for alias, tensor in self._tensor.items() if tensor == last.name}  # through Dropout, say
+        readers = {reader for alias in aliases for reader in alias.users} - aliases
+        return last if readers == {node} else None
 
     def _add(self, node: fx.Node, op: Any, *, padded: bool = False, **constants: Any) -> None:
         operands = 2 if op in {"add", "mul"} else 1
