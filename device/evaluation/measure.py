@@ -11,8 +11,8 @@ Models that are compared get the very same inputs, corrupted ones too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -134,6 +134,33 @@ class Evaluation:
     strangers: str | None
     models: tuple[ModelEvaluation, ...]
     agreement: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values; ``devices`` repeats those of the first model."""
+        return {
+            "task": self.task,
+            "examples": self.examples,
+            "sample": self.sample,
+            "strangers": self.strangers,
+            "models": [
+                {
+                    "name": one.name,
+                    "kind": one.kind,
+                    **asdict(one.quality),
+                    "calibrated": asdict(one.calibrated),
+                    "reliability": [asdict(part) for part in one.reliability],
+                    "per_device": asdict(one.per_device),
+                    "devices": dict(one.devices),
+                    "clean": one.clean,
+                    "corrupted": one.corrupted,
+                    "corruptions": {name: list(curve) for name, curve in one.corruptions.items()},
+                    "strangers": {name: asdict(found) for name, found in one.strangers.items()},
+                }
+                for one in self.models
+            ],
+            "agreement": self.agreement,
+            "devices": dict(self.models[0].devices),
+        }
 
 
 def evaluate_models(

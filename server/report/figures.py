@@ -132,9 +132,7 @@ def epsilon_plot(facts: Facts) -> Plot | None:
     else:
         largest = [record.epsilon_max or 0.0 for record in facts.rounds]
         middle = [record.epsilon_median or 0.0 for record in facts.rounds]
-    bundle = [
-        Line(device, "device", (0.0, *(curve[x - 1] for x in xs[1:]))) for device, curve in curves.items()
-    ]
+    bundle = [Line(device, "device", (0.0, *(curve[x - 1] for x in xs[1:]))) for device, curve in curves.items()]
     told = [
         Line("Largest", "final", (0.0, *largest), epsilon(largest[-1])),
         Line("Median", "open", (0.0, *middle), epsilon(middle[-1])),

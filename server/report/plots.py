@@ -84,6 +84,7 @@ def line_plot(
     from_zero: bool = False,
     x_name: str = "round",
     told: Sequence[Line] | None = None,
+    marked: Sequence[int] | None = None,
 ) -> Plot:
     """Lines over rounds.
 
@@ -97,6 +98,7 @@ def line_plot(
         from_zero: whether the vertical axis starts at 0.
         x_name: what ``xs`` counts.
         told: the series of the table and of the sentences, when they are not the drawn ones.
+        marked: where the horizontal axis has a label, when not at round values of ``xs``.
     """
     seen = [v for line in lines for v in line.values if v is not None] or [0.0, 1.0]
     ticks = nice_ticks(0.0 if from_zero else min(seen), max(seen))
@@ -120,7 +122,9 @@ def line_plot(
         x_name=x_name,
         lines=drawn,
         columns=tuple(columns),
-        x_ticks=_x_ticks(xs, lambda x: 100 * (x - xs[0]) / span),
+        x_ticks=tuple(Tick(100 * (x - xs[0]) / span, str(x)) for x in marked)
+        if marked is not None
+        else _x_ticks(xs, lambda x: 100 * (x - xs[0]) / span),
         y_ticks=tuple(Tick(100 * (1 - (t - low) / (high - low)), tick(t)) for t in ticks),
         legend=tuple((line.kind, line.name, line.legend) for line in told if line.legend),
         header=(x_name, *(line.name for line in told)),

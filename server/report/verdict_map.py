@@ -81,8 +81,7 @@ def verdict_map(
         columns=tuple(str(span[0]) if _labelled(i, len(spans)) else "" for i, span in enumerate(spans)),
         counts=tuple((action, words, times[action]) for action, words in WORDS.items() if times[action]),
         rows=tuple(
-            (device, _role(device, attackers), tuple(_cell(device, span, found) for span in spans))
-            for device in shown
+            (device, _role(device, attackers), tuple(_cell(device, span, found) for span in spans)) for device in shown
         ),
         others=len(devices) - len(shown),
         findings=tuple(_finding(device, found, attackers) for device in devices if device in judged),

@@ -56,7 +56,7 @@ def test_a_run_without_a_round_has_no_model_to_measure(skerry, started: RunFolde
 
 def test_an_interrupted_run_is_measured_at_its_last_round(skerry, started: RunFolder) -> None:
     _checkpoint(started, deliver=False)
-    document = json.loads(skerry("model", "evaluate", started.id, "--json").stdout)
+    document = json.loads(skerry("model", "evaluate", started.id, "--no-corruptions", "--json").stdout)
     assert document["round"] == 1
     assert document["models"][0]["name"] == "int8 base and head"
     assert set(document["devices"]) == {"writer-03", "writer-09", "writer-12"}
@@ -64,7 +64,7 @@ def test_an_interrupted_run_is_measured_at_its_last_round(skerry, started: RunFo
 
 def test_what_is_measured_is_the_delivered_file(skerry, started: RunFolder) -> None:
     _checkpoint(started, deliver=True)
-    document = json.loads(skerry("model", "evaluate", started.id, "--json").stdout)
+    document = json.loads(skerry("model", "evaluate", started.id, "--no-corruptions", "--json").stdout)
     delivered, floating = document["models"]
     assert delivered["name"] == "model.int8.onnx, as delivered"
     assert abs(delivered["accuracy"] - floating["accuracy"]) <= 0.03
@@ -78,6 +78,6 @@ def test_what_is_measured_is_the_delivered_file(skerry, started: RunFolder) -> N
     matrix = next(t for t in model.graph.initializer if t.name == "head.matrix")
     matrix.raw_data = np.zeros(matrix.dims, np.float32).tobytes()
     path.write_bytes(model.SerializeToString())
-    spoilt = json.loads(skerry("model", "evaluate", started.id, "--json").stdout)
+    spoilt = json.loads(skerry("model", "evaluate", started.id, "--no-corruptions", "--json").stdout)
     assert spoilt["models"][0]["accuracy"] < 0.3
     assert spoilt["models"][1] == floating

@@ -1,109 +1,192 @@
 """``skerry model evaluate``."""
 
-import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from skerry.cli.console import AsJson, RunName, RunsDir, emit, facts, out, table
-from skerry.cli.model.facts import open_run
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, note
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from skerry.device.local_model import LocalModel
+    from skerry.config import Scenario
+    from skerry.device.evaluation import Evaluation, Plan
+    from skerry.device.evaluation.measure import Progress
     from skerry.device.tasks.task import Task
-    from skerry.records import Float32Array
     from skerry.runfolder import RunFolder
 
 __all__ = ["evaluate"]
 
 
-def evaluate(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
-    """Measure a run's final model anew on the devices that never trained.
+class Fit(StrEnum):
+    """On what a temperature is fitted."""
 
-    The delivered file itself is run, and beside it the same head over the float base. An interrupted run is measured
-    at its last finished round.
+    HELD_OUT = "held-out"
+    PUBLIC = "public"
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="RUN|FILE", help="A run, a graph file, or an ONNX file.")],
+    *,
+    beside: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Another file to measure beside it. May be repeated.")
+    ] = None,
+    scenario: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Whose task and input size a file is measured on; the shipped one if left out."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one of its keys. May be repeated.")
+    ] = None,
+    corruptions: Annotated[bool, typer.Option(help="Measure under ten corruptions in five severities.")] = True,
+    sample: Annotated[
+        int, typer.Option(min=1, help="Held-out examples that are corrupted or told from strangers.")
+    ] = 300,
+    ood: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK",
+            help="A second task by name, or a scenario file that has one: its examples are to be told apart.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        Fit, typer.Option(help="Fit the temperature on the other held-out holders, or on public examples.")
+    ] = Fit.HELD_OUT,
+    seed: Annotated[int, typer.Option(min=0, help="Of corruptions.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write tables and plots into one HTML file.")
+    ] = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on the devices that never trained: quality, calibration, spread, corruptions, strangers.
+
+    Of a run, the delivered file itself is measured, and beside it the same weights in float; an interrupted run is
+    measured at its last finished round. Of a graph, its float form and an int8 one. docs/evaluation.md says what each
+    figure means.
     """
+    from skerry.cli.model.evaluate_table import tell
+    from skerry.device.evaluation import Plan
     from skerry.device.tasks.registry import load_task
+    from skerry.fsio import write_atomic
 
-    folder = open_run(run, runs_dir)
-    scenario = folder.scenario
-    task = load_task(scenario.task, scenario.model)
-    document = {"run": folder.id, **_measure(folder, task)}
+    found = _open(model, runs_dir)
+    chosen = _scenario(found, model, beside, scenario, overrides)
+    task = load_task(chosen.task, chosen.model)
+    strangers = _strangers(ood, chosen) if ood else None
+    plan = Plan(
+        temperature="public" if temperature is Fit.PUBLIC else "held-out",
+        corruptions=corruptions,
+        sample=sample,
+        strangers=strangers,
+        seed=seed,
+    )
+    document, evaluation = _measure(found, [model, *(beside or [])], task, plan, runs_dir=runs_dir, as_json=as_json)
+    if html:
+        from skerry.server.report.evaluation import render_evaluation
+
+        write_atomic(html, render_evaluation(evaluation, document["name"]).encode(), durable=False)
+        document["html"] = str(html)
     if as_json:
         emit(document)
-        return
-    from skerry.wording import percent
-
-    figures = ["accuracy", "loss", "calibration error"]
-    shown = table(f"{folder.id} on held-out devices", ["model", *figures], right=figures)
-    for row in document["models"]:
-        shown.add_row(row["name"], percent(row["accuracy"]), f"{row['loss']:.3f}", percent(row["ece"]))
-    console = out()
-    console.print(shown)
-    console.print()
-    rows = [(device, percent(accuracy)) for device, accuracy in document["devices"].items()]
-    if document["agreement"] is not None:
-        rows.append(("float and int8 agree", percent(document["agreement"])))
-    console.print(facts(rows))
+    else:
+        tell(evaluation, document["name"], html=html)
 
 
-def _measure(folder: "RunFolder", task: "Task") -> dict[str, Any]:
-    import numpy as np
-
-    from skerry.device.local_model import HeadModel, load_local_model
-    from skerry.device.tasks.metrics import evaluate as quality
+def _open(model: str, runs_dir: Path | None) -> "RunFolder | None":
+    """The run of that name, or None where a file is meant."""
+    from skerry.cli.model.facts import open_run
     from skerry.errors import InputError
-    from skerry.server.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(folder)
-    named = folder.path / "model" / "base.json"
-    if checkpoint is None or not named.is_file():
+    path = Path(model).expanduser()
+    if path.is_file() or path.suffix in {".onnx", ".safetensors"}:
+        return None
+    try:
+        return open_run(model, runs_dir)
+    except InputError:
+        return None  # what is not a run may be a base; whatever is neither is named by the search for files
+
+
+def _scenario(
+    run: "RunFolder | None", model: str, beside: list[str] | None, scenario: Path | None, overrides: list[str] | None
+) -> "Scenario":
+    from skerry.config import default_scenario, load_scenario
+    from skerry.errors import InputError
+
+    if run is None:
+        return load_scenario(scenario, overrides or ()) if scenario else default_scenario(overrides or ())
+    if scenario or overrides or beside:
         raise InputError(
-            "no round of this run was finished: there is no model to measure",
-            where=str(folder.path),
-            mend=f"`skerry runs show {folder.id}` says how far it came",
+            "a run is measured on its own task; --scenario, --set and --beside belong to files",
+            where=model,
+            mend=f"name its file: {run.path / 'model' / 'model.int8.onnx'}",
         )
-    config = folder.scenario.model
-    digest = json.loads(named.read_text(encoding="utf-8"))["digest"]
-    model = load_local_model(config, None if config.trainable == "full" else digest, task)
-    held_out = task.evaluation()
-    labels = np.concatenate([data.y for data in held_out.values()])
-    deployed = {d: _deployed(folder, task, model, checkpoint.vector, data.x) for d, data in held_out.items()}
-    scores = np.concatenate(list(deployed.values()))
-    models, agreement = [{"name": _deployed_name(folder, model), **quality(scores, labels).__dict__}], None
-    if isinstance(model, HeadModel) and model.quantized:
-        floating = np.concatenate([model.float_logits(checkpoint.vector, data.x) for data in held_out.values()])
-        models.append({"name": "the same head over the float base", **quality(floating, labels).__dict__})
-        agreement = float(np.mean(floating.argmax(1) == scores.argmax(1)))
-    return {
-        "round": checkpoint.round,
-        "models": models,
-        "agreement": agreement,
-        "devices": {d: quality(deployed[d], data.y).accuracy for d, data in held_out.items()},
-    }
+    return run.scenario
 
 
-def _delivered(folder: "RunFolder") -> Path | None:
-    found = sorted((folder.path / "model").glob("model.*.onnx"))
-    return found[0] if found else None
+def _strangers(ood: str, chosen: "Scenario") -> "Task":
+    from skerry.config import TaskConfig, load_scenario
+    from skerry.device.tasks.registry import load_task
+
+    named = load_scenario(Path(ood)).task if ood.endswith(".toml") else TaskConfig(name=ood)
+    return load_task(named, chosen.model)
 
 
-def _deployed(
-    folder: "RunFolder", task: "Task", model: "LocalModel", vector: "Float32Array", x: "npt.NDArray[np.generic]"
-) -> "Float32Array":
-    """Scores by the delivered file when the run made one, else by the base and the last finished round's head."""
-    from skerry.device.runtime import OnnxModel
+def _measure(
+    run: "RunFolder | None",
+    names: list[str],
+    task: "Task",
+    plan: "Plan",
+    *,
+    runs_dir: Path | None,
+    as_json: bool,
+) -> tuple[dict[str, Any], "Evaluation"]:
+    """The document and the evaluation that it tells of."""
+    from skerry.cli.model.scorers import file_scorers, run_scorers
+    from skerry.device.evaluation import evaluate_models
+    from skerry.device.model_source import resolve_model
+    from skerry.runfolder import runs_dir as runs_in
 
-    path = _delivered(folder)
-    if path is not None:
-        return OnnxModel(path).run(task.transform(x))
-    return model.logits(vector, model.prepare(x))
+    with tempfile.TemporaryDirectory(prefix="skerry-evaluate-") as made:
+        head: dict[str, Any]
+        if run is not None:
+            scorers, at = run_scorers(run, task)
+            head = {"name": run.id, "run": run.id, "round": at}
+        else:
+            scorers = []
+            for i, name in enumerate(names):
+                folder = Path(made) / str(i)
+                folder.mkdir()
+                scorers += file_scorers(resolve_model(name, runs_in(runs_dir)), task, folder)
+            head = {"name": Path(names[0]).name, "run": None, "round": None}
+        with _progress(as_json=as_json) as progress:
+            evaluation = evaluate_models(task, scorers, plan, progress)
+    return {**head, **evaluation.to_json()}, evaluation
 
 
-def _deployed_name(folder: "RunFolder", model: "LocalModel") -> str:
-    path = _delivered(folder)
-    if path is not None:
-        return f"{path.name}, as delivered"
-    return "int8 base and head" if getattr(model, "quantized", False) else "float model"
+@contextmanager
+def _progress(*, as_json: bool) -> Iterator["Progress"]:
+    """A bar that counts examples on a terminal; elsewhere a line for each part; nothing beside JSON for a program."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = note()
+    live = console.is_terminal and not console.is_dumb_terminal
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    told = ""
+    with Progress(*columns, console=console, transient=True, disable=not live) as bar:
+        task = bar.add_task("")
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal told
+            if live:
+                bar.update(task, completed=done, total=total, description=what)
+            elif not as_json and what != told:
+                console.print(f"{what} ({done:,} of {total:,} examples so far)", style="dim", markup=False)
+            told = what
+
+        yield show
