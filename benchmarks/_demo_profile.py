@@ -1,7 +1,8 @@
 """The default scenario in one process, with a stopwatch on each kind of work inside the loop of rounds.
 
 Usage: ``python _demo_profile.py FOLDER``. Prints seconds by kind of work; each is exclusive: sealing inside a stage
-counts as sealing, not as the stage.
+counts as sealing, not as the stage. What the main thread does and waits for is counted; other threads only wait for
+the disk.
 """
 
 import functools
@@ -9,6 +10,7 @@ import importlib
 import inspect
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +34,10 @@ WORK = {
     ],
     "ledgers": [
         "skerry.security.privacy.ledger:Ledger.open",
-        "skerry.security.privacy.ledger:Ledger.debit",
-        "skerry.security.privacy.ledger:Ledger.record",
+        "skerry.security.privacy.ledger:Ledger._check",
+        "skerry.security.privacy.ledger:Ledger._append",
+        "skerry.security.privacy.ledger:Ledger._take_in",
+        "skerry.security.privacy.ledger:Ledger.untouched",
     ],
     "checkpoint": [
         "skerry.server.rounds:save_checkpoint",
@@ -70,7 +74,7 @@ class Stopwatch:
     def work(self, kind: str, function: Function) -> Function:
         @functools.wraps(function)
         def timed(*arguments: object, **named: object) -> object:
-            if not self._inner:
+            if not self._inner or threading.current_thread() is not threading.main_thread():
                 return function(*arguments, **named)
             self._inner.append(0.0)
             begin = time.perf_counter()

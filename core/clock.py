@@ -1,5 +1,6 @@
 """Wall-clock time as a value that is passed in, so that a test can hold it, and time spent by stage."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,15 +19,21 @@ def system_clock() -> int:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent in each named stage, added up."""
+    """Seconds spent in each named stage, added up; every second counts once, for the innermost stage of its thread."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _open: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to the stage."""
+        """Add the time of the block, without that of stages inside it, to the stage."""
+        inner: list[float] = self._open.__dict__.setdefault("inner", [])  # spent inside each open stage
+        inner.append(0.0)
         begin = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+            spent = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent - inner.pop()
+            if inner:
+                inner[-1] += spent

@@ -4,12 +4,15 @@
    seen before.
 2. *Agree*: the model and layout must be the ones this device has; the plan must ask for the device's own privacy
    unit; a seed is accepted in simulation only.
-3. *Debit*: the ledger records the privacy this round will spend, on stable storage, or refuses. From here on a crash
-   counts as spent.
-4. *Train*: per-example clipping and integer noise happen here; the exact gradient exists nowhere else.
-5. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers.
+3. *Debit*: the ledger writes down the privacy this round will spend, or refuses. From here on a crash may count as
+   spent.
+4. *Train*, while the disk takes the debit: per-example clipping and integer noise happen here; the exact gradient
+   exists nowhere else.
+5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer.
+6. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers.
 
-A refusal is answered too, signed and sealed, with its reason code; a message that is not authentic gets no answer
+So no byte leaves, not even a refusal of what went wrong in training, before the debit is on stable storage. A refusal
+is answered too, signed and sealed, with its reason code; a message that is not authentic gets no answer
 that tells anything.
 """
 
@@ -18,14 +21,15 @@ import secrets
 from dataclasses import dataclass
 
 from skerry.clock import Clock
+from skerry.device.local_model import LocalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
+from skerry.device.tasks.task import Task
 from skerry.device.worker import Resident, Worker
 from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
 from skerry.records import Float32Array
 from skerry.security.attacks import attack_for
 from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelope, seal
 from skerry.security.identity import verify_signature
-from skerry.security.privacy.ledger import Ledger
 from skerry.security.privacy.stream import ChaChaStream, os_stream, seeded_stream
 
 __all__ = ["answer_challenge", "participate"]
@@ -111,14 +115,27 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
         raise RefusedError("wrong_model", "this device has another model", where=header.model)
     if model.layout.digest != instruction.layout or instruction.vector.shape != (model.layout.size,):
         raise RefusedError("wrong_layout", "the vector does not have this model's layout", where=header.model)
-    with worker.watch.stage("debit"), Ledger.open(home.ledger) as ledger:
-        entry = ledger.debit(header.run, header.round, instruction.plan.event, nonce=header.nonce.hex(), now=clock())
+    with worker.watch.stage("debit"), worker.ledgers.at(home.ledger) as ledger:
+        debit = ledger.debiting(
+            header.run,
+            header.round,
+            instruction.plan.event,
+            nonce=header.nonce.hex(),
+            now=clock(),
+            syncer=worker.syncer,
+        )
+        with debit as entry:
+            delta = _train(work, resident, worker, task, model)
+    return Update(_misbehave(resident, delta, header.round, instruction.seed), model.layout.digest, entry.hash)
+
+
+def _train(work: _Work, resident: Resident, worker: Worker, task: Task, model: LocalModel) -> Float32Array:
+    home, instruction = resident.home, work.instruction
     with worker.watch.stage("features"):
         inputs, labels = worker.local_inputs(home.device, task, model)
     with worker.watch.stage("train"):
-        stream = _stream(instruction.seed, home.device, header.round)
-        delta = model.train(instruction.vector, inputs, labels, instruction.plan, stream)
-    return Update(_misbehave(resident, delta, header.round, instruction.seed), model.layout.digest, entry.hash)
+        stream = _stream(instruction.seed, home.device, work.opened.header.round)
+        return model.train(instruction.vector, inputs, labels, instruction.plan, stream)
 
 
 def _agree(resident: Resident, instruction: Instruction) -> None:

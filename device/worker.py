@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from skerry.clock import Stopwatch
 from skerry.config import ModelConfig, TaskConfig
+from skerry.device.ledgers import Ledgers
 from skerry.device.local_model import LocalModel, load_local_model
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
 from skerry.security.identity import Directory, Identity, PublicIdentity
+from skerry.syncer import Syncer
 
 __all__ = ["Resident", "Worker", "process_worker"]
 
@@ -35,12 +37,18 @@ class Resident:
 
 @dataclass
 class Worker:
-    """Caches of one process; ``watch`` adds up where its devices' time goes, and stays in the process."""
+    """Caches of one process; ``watch`` adds up where its devices' time goes, and stays in the process.
+
+    A task's data are read once: what changes on disk while the process lives is not seen by it.
+    """
 
     residents: dict[Path, Resident] = field(default_factory=dict)
-    tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
-    models: dict[tuple[str, str], LocalModel] = field(default_factory=dict)
+    tasks: dict[tuple[TaskConfig, ModelConfig], Task] = field(default_factory=dict)
+    models: dict[tuple[ModelConfig, str | None], LocalModel] = field(default_factory=dict)
+    identities: dict[tuple[int, str], tuple[Task, str]] = field(default_factory=dict)
     inputs: dict[tuple[str, str], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
+    ledgers: Ledgers = field(default_factory=Ledgers)
+    syncer: Syncer = field(default_factory=Syncer)
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     def resident(self, path: Path) -> Resident:
@@ -52,25 +60,32 @@ class Worker:
 
     def task(self, task: TaskConfig, model: ModelConfig) -> Task:
         """The task of this configuration."""
-        key = (task.model_dump_json(), model.model_dump_json())
+        key = (task, model)
         if key not in self.tasks:
             self.tasks[key] = load_task(task, model)
         return self.tasks[key]
 
     def model(self, config: ModelConfig, digest: str | None, task: Task) -> LocalModel:
         """The model of this configuration over the base of that digest."""
-        key = (config.model_dump_json(), digest or "")
+        key = (config, digest)
         if key not in self.models:
             self.models[key] = load_local_model(config, digest, task)
         return self.models[key]
 
     def local_inputs(self, device: str, task: Task, model: LocalModel) -> tuple[Any, npt.NDArray[np.int64]]:
         """The device's prepared inputs and labels; through the frozen base once, then from memory."""
-        key = (task.identity(device), model.digest)
+        key = (self._identity(device, task), model.digest)
         if key not in self.inputs:
             data = task.local_data(device)
             self.inputs[key] = (model.prepare(data.x), data.y)
         return self.inputs[key]
+
+    def _identity(self, device: str, task: Task) -> str:
+        """The digest of the device's data; a task may have to read all of its files for it."""
+        key = (id(task), device)
+        if key not in self.identities:
+            self.identities[key] = (task, task.identity(device))  # kept with the task: its id is taken while it lives
+        return self.identities[key][1]
 
 
 @functools.cache

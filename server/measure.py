@@ -18,7 +18,7 @@ from skerry.device.tasks.metrics import Quality, evaluate
 from skerry.device.worker import process_worker
 from skerry.records import Float32Array, RoundRecord
 from skerry.security.privacy.accounting import GaussianEvent, epsilon_pld
-from skerry.security.privacy.ledger import Ledger
+from skerry.security.privacy.verification import read_ledger
 from skerry.server.federation import Federation
 
 __all__ = ["Measured", "cost", "defence", "device_accuracies", "measure_quality", "privacy", "versions"]
@@ -74,17 +74,16 @@ def privacy(federation: Federation) -> dict[str, Any]:
     replayed: dict[tuple[GaussianEvent, ...], float] = {}
     for device in sorted(federation.nodes):
         path = federation.folder.path / "ledger" / "devices" / f"{device}.jsonl"
-        with Ledger.open(path) as ledger:
-            events = tuple(ledger.events())
-            if events not in replayed:
-                replayed[events] = epsilon_pld(events, config.delta) if events else 0.0
-            rounds = sum(1 for entry in ledger.entries() if entry.kind == "debit")
-            devices[device] = {
-                "epsilon_rdp": ledger.epsilon() if private else None,
-                "epsilon_pld": replayed[events] if private else None,
-                "rounds": rounds,
-                "head": ledger.head,
-            }
+        account = read_ledger(path)  # whoever holds it may go on holding it
+        events = tuple(account.spending.events())
+        if events not in replayed:
+            replayed[events] = epsilon_pld(events, config.delta) if events else 0.0
+        devices[device] = {
+            "epsilon_rdp": account.spending.epsilon(account.policy.delta) if private else None,
+            "epsilon_pld": replayed[events] if private else None,
+            "rounds": account.debits,
+            "head": account.last.hash,
+        }
     rdp = [d["epsilon_rdp"] for d in devices.values()]
     pld = [d["epsilon_pld"] for d in devices.values()]
     return {

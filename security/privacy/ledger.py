@@ -2,12 +2,13 @@
 
 How a release goes:
 
-1. :meth:`Ledger.debit` refuses a round that was debited before, and one that would go over the budget, *before* it
+1. :meth:`Ledger.debiting` refuses a round that was debited before, and one that would go over the budget, *before* it
    writes anything;
-2. it appends the debit and returns only when the entry is on stable storage (``fsync``);
-3. then, and only then, the caller trains and sends.
+2. it writes the debit and begins to wait for the disk (``fsync``) while its block computes what is to be released;
+3. the block is left only when the debit is on stable storage; should that fail, by an error;
+4. then, and only then, the caller seals and sends.
 
-A crash between 2 and 3 counts as spent though nothing left; no crash leaves a release without its debit.
+A crash after 2 may count as spent though nothing left; no crash leaves a release without its debit.
 
 What the chain proves (:mod:`skerry.security.privacy.chain`): no entry was changed, dropped from the middle, moved or
 inserted, unless everything after it was written anew. What the file alone cannot show: entries cut off cleanly at its
@@ -17,11 +18,13 @@ it, a backup) finds out both through ``expected_head``.
 One writer: a second one is refused as long as the first holds the file.
 """
 
-import fcntl
 import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,13 +34,14 @@ from skerry.errors import (
     EnvelopeRefusedError,
     InputError,
     LedgerCorruptError,
-    RefusedError,
 )
-from skerry.fsio import append_durably, disk_errors, write_atomic
+from skerry.fsio import sync_folder, write_atomic
 from skerry.security.privacy.accounting import GaussianEvent, Rdp
 from skerry.security.privacy.chain import GENESIS, Entry, entry, line, split, walk
+from skerry.security.privacy.journal import Journal
 from skerry.security.privacy.spending import Account, Policy, Scope, debit_body, policy_body, replay
 from skerry.security.privacy.verification import LedgerReport, verify_ledger
+from skerry.syncer import Syncer
 
 __all__ = ["Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"]
 
@@ -45,13 +49,13 @@ __all__ = ["Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"
 class Ledger:
     """An open ledger, made by :meth:`create` or :meth:`open`; holds the file and its lock until :meth:`close`.
 
-    Safe to call from several threads; refused in a forked child.
+    Safe to call from several threads; refused in a forked child. What it says of itself (``head``, ``epsilon`` and so
+    on) rests on entries that are on stable storage.
     """
 
-    def __init__(self, path: Path, fd: int, account: Account, size: int) -> None:
-        self._path, self._fd, self._account, self._size = path, fd, account, size
-        self._process = os.getpid()
-        self._writable = True
+    def __init__(self, path: Path, journal: Journal, account: Account) -> None:
+        self._path, self._journal, self._account = path, journal, account
+        self._under_way: _UnderWay | None = None
         self._mutex = threading.Lock()
 
     @staticmethod
@@ -73,7 +77,7 @@ class Ledger:
             ) from error
         finally:
             beside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         return Ledger.open(path, expected_head=first.hash)
 
     @staticmethod
@@ -89,25 +93,12 @@ class Ledger:
             RefusedError: another writer holds it (``ledger_in_use``).
             LedgerCorruptError: the chain does not hold, or does not contain the expected head.
         """
+        journal = Journal(path)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise InputError("there is no ledger", where=str(path)) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            account, size = _recover(path, fd, expected_head)
-        except BlockingIOError as error:
-            os.close(fd)
-            raise RefusedError(
-                "ledger_in_use",
-                "somebody else is writing to this ledger",
-                where=str(path),
-                mend="stop the other process first: two writers would each spend the same budget",
-            ) from error
+            return Ledger(path, journal, _recover(path, journal, expected_head))
         except BaseException:
-            os.close(fd)
+            journal.close()
             raise
-        return Ledger(path, fd, account, size)
 
     @property
     def policy(self) -> Policy:
@@ -134,7 +125,7 @@ class Ledger:
 
     def entries(self) -> Iterator[Entry]:
         """All entries from the first, read from the file and checked again."""
-        return walk(os.pread(self._fd, self._size, 0))
+        return walk(self._journal.read())
 
     def has(self, run: str, round: int) -> bool:  # noqa: A002 - the field's word
         """Whether that round was debited."""
@@ -177,11 +168,33 @@ class Ledger:
             RefusedError: as in :meth:`record`.
             DiskFullError: no room; nothing is spent.
         """
+        with self.debiting(run, round, event, nonce=nonce, now=now, syncer=None) as made:
+            return made
+
+    @contextmanager
+    def debiting(
+        self,
+        run: str,
+        round: int,  # noqa: A002 - the field's word
+        event: GaussianEvent | None,
+        *,
+        nonce: str,
+        now: int,
+        syncer: Syncer | None,
+    ) -> Iterator[Entry]:
+        """:meth:`debit`, whose wait for the disk goes on while the block computes what the debit pays for.
+
+        In the block the entry is written, but a power cut could still undo it: nothing may leave that depends on it.
+        When the block is left, however it is left, the entry is on stable storage or an error says why not.
+
+        Args and raises as :meth:`debit`; ``syncer`` has the thread that waits, ``None`` waits before the block begins.
+        """
         with self._mutex:
+            self._take_in()
             self._check(run, round, event)
-            written = self._append("debit", debit_body(run, round, event, nonce), now)
-            self._account.spending.add(run, round, event)
-            return written
+            written = self._append("debit", debit_body(run, round, event, nonce), now, (run, round, event), syncer)
+        with self._settling(written) as made:
+            yield made
 
     def record(self, kind: str, body: Mapping[str, Any], now: int) -> Entry:
         """Append, durably, an entry that spends nothing: ``round_open``, ``release``, ``abort``, a receipt.
@@ -193,14 +206,27 @@ class Ledger:
         """
         if kind in {"policy", "debit"}:
             raise InputError(f"a {kind!r} entry is not recorded by hand")
+        with self.recording(kind, body, now, syncer=None) as made:
+            return made
+
+    @contextmanager
+    def recording(self, kind: str, body: Mapping[str, Any], now: int, *, syncer: Syncer | None) -> Iterator[Entry]:
+        """:meth:`record`, as :meth:`debiting` is :meth:`debit`."""
+        if kind in {"policy", "debit"}:
+            raise InputError(f"a {kind!r} entry is not recorded by hand")
         with self._mutex:
-            return self._append(kind, body, now)
+            self._take_in()
+            written = self._append(kind, body, now, None, syncer)
+        with self._settling(written) as made:
+            yield made
+
+    def untouched(self) -> bool:
+        """Whether nobody else has changed the file since it was opened (see :meth:`Journal.untouched`)."""
+        return self._journal.untouched()
 
     def close(self) -> None:
         """Let go of the file and its lock; again is harmless."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._writable = -1, False
+        self._journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -231,54 +257,49 @@ class Ledger:
                 mend="plan fewer rounds or more noise: what is spent does not come back",
             )
 
-    def _append(self, kind: str, body: Mapping[str, Any], now: int) -> Entry:
-        if not self._writable or os.getpid() != self._process:
-            raise RefusedError(
-                "ledger_closed", "this ledger can no longer be written to", where=str(self._path), mend="open it again"
-            )
+    def _append(
+        self, kind: str, body: Mapping[str, Any], now: int, spends: "_Spends | None", syncer: Syncer | None
+    ) -> "_UnderWay":
         made = entry(len(self), self.head, kind, now, body)
-        data = line(made)
-        # Until fsync has returned nobody knows what is on the disk. Should it fail, only reading again tells.
-        self._writable = False
-        with disk_errors(self._path):
-            try:
-                done = 0
-                while done < len(data):
-                    done += os.write(self._fd, data[done:])
-            except OSError:
-                os.ftruncate(self._fd, self._size)
-                self._writable = True
-                raise
-            os.fsync(self._fd)
-        self._writable = True
-        self._size += len(data)
-        self._account.last = made
-        return made
+        self._under_way = _UnderWay(made, spends, self._journal.append(line(made), syncer))
+        return self._under_way
+
+    @contextmanager
+    def _settling(self, written: "_UnderWay") -> Iterator[Entry]:
+        try:
+            yield written.entry
+        finally:
+            written.synced.result()
+            with self._mutex:
+                self._take_in()
+
+    def _take_in(self) -> None:
+        """Wait for what is under way; count it when it is on stable storage."""
+        written = self._under_way
+        if written is not None and written.synced.exception() is None:
+            self._under_way = None
+            self._account.last = written.entry
+            if written.spends is not None:
+                self._account.spending.add(*written.spends)
 
 
-def _recover(path: Path, fd: int, expected_head: str | None) -> tuple[Account, int]:
-    """Verify the file behind ``fd`` and bring its end in order: (content, size in bytes)."""
-    data = os.pread(fd, os.fstat(fd).st_size, 0)
+_Spends = tuple[str, int, GaussianEvent | None]
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    entry: Entry
+    spends: _Spends | None
+    synced: "Future[None]"
+
+
+def _recover(path: Path, journal: Journal, expected_head: str | None) -> Account:
+    """Verify the whole chain and bring the file's end in order."""
     try:
-        complete, torn = split(data)
+        complete, torn = split(journal.read())
         account = replay(walk(complete), expected_head=expected_head)
     except LedgerCorruptError as error:
         error.where = str(path)
         raise
-    if torn:
-        append_durably(path.with_name(f"{path.name}.torn"), torn + b"\n")
-        os.ftruncate(fd, len(complete))
-        os.fsync(fd)
-    elif len(complete) > len(data):
-        with disk_errors(path):
-            os.write(fd, b"\n")
-            os.fsync(fd)
-    return account, len(complete)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    journal.mend(complete, torn)
+    return account

@@ -105,6 +105,7 @@ class Account:
     spending: Spending
     last: Entry
     problems: list[str]
+    debits: int = 0
 
 
 def replay(entries: Iterable[Entry], *, expected_head: str | None = None) -> Account:
@@ -159,6 +160,7 @@ def _opening(entry: Entry) -> Account:
 
 
 def _count(account: Account, entry: Entry) -> None:
+    account.debits += 1
     run, round_, event = entry.body["run"], entry.body["round"], entry.body["event"]
     if not account.spending.add(run, round_, None if event is None else GaussianEvent(**event)):
         account.problems.append(f"entry {entry.seq}: run {run}, round {round_} was debited before")

@@ -8,7 +8,7 @@ from skerry.security.privacy.accounting import epsilon_pld
 from skerry.security.privacy.chain import GENESIS, Entry, split, walk
 from skerry.security.privacy.spending import Account, Policy, Scope, replay
 
-__all__ = ["LedgerReport", "verify_ledger"]
+__all__ = ["LedgerReport", "read_ledger", "verify_ledger"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,20 @@ class LedgerReport:
         )
 
 
+def read_ledger(path: Path) -> Account:
+    """What a ledger's file adds up to; takes no lock, changes nothing, leaves a torn tail out.
+
+    Raises:
+        InputError: the file cannot be read.
+        LedgerCorruptError: the chain does not hold.
+    """
+    try:
+        return replay(walk(split(_bytes(path))[0]))
+    except LedgerCorruptError as error:
+        error.where = str(path)
+        raise
+
+
 def verify_ledger(path: Path, *, expected_head: str | None = None, pld: bool = True) -> LedgerReport:
     """Recompute everything that a ledger claims, from its bytes; takes no lock, changes nothing.
 
@@ -55,10 +69,7 @@ def verify_ledger(path: Path, *, expected_head: str | None = None, pld: bool = T
     Raises:
         InputError: the file cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the ledger cannot be read: {error.strerror}", where=str(path)) from error
+    data = _bytes(path)
     intact: list[Entry] = []
     torn = b""
     try:
@@ -80,6 +91,13 @@ def verify_ledger(path: Path, *, expected_head: str | None = None, pld: bool = T
         scope=account.scope,
         subject=account.subject,
     )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the ledger cannot be read: {error.strerror}", where=str(path)) from error
 
 
 def _epsilon_pld(account: Account) -> float | None:

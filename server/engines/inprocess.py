@@ -15,6 +15,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from skerry.device.worker import process_worker
 from skerry.errors import InputError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
@@ -194,6 +195,7 @@ class InProcessEngine:
         with (
             flwr_adapter.task_identity(_RUN_ID),
             logging_to(logs(folder) / "inprocess.log", "flwr", __name__),
+            process_worker().ledgers.holding(),  # all devices of the run live in this process
         ):
             server(InProcessGrid(client, nodes, workers=self.workers), context)
 

@@ -1,20 +1,26 @@
 """What a device will and will not do, with real keys, a real ledger and the real int8 base."""
 
 import dataclasses
+import errno
+import os
 import secrets
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from skerry.clock import system_clock
+from skerry.device import participation
 from skerry.device.participation import answer_challenge, participate
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
 from skerry.device.state import DeviceHome
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Worker, process_worker
-from skerry.errors import EnvelopeRefusedError
+from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.runfolder import RunFolder
 from skerry.security.envelope import Expected, Header, Kind, envelope_digest, open_envelope, seal
 from skerry.security.identity import Identity
@@ -144,7 +150,7 @@ def test_the_same_seed_gives_the_same_noise_and_another_device_another(bench: Be
     assert spread == pytest.approx(expected, rel=0.1)
 
 
-def test_the_debit_comes_before_the_training(bench: Bench, monkeypatch):
+def test_a_crash_in_training_leaves_the_debit(bench: Bench, monkeypatch):
     def crash(*_args):
         raise RuntimeError("power cut")
 
@@ -152,6 +158,71 @@ def test_the_debit_comes_before_the_training(bench: Bench, monkeypatch):
     with pytest.raises(RuntimeError, match="power cut"):
         participate(bench.instruct(), bench.resident, bench.worker, system_clock)
     assert bench.debits() == 1
+
+
+class Disk:
+    """Takes its time: ``os.fsync`` waits for ``ready``, and then may fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: OSError | None = None) -> None:
+        self.ready = threading.Event()
+        self.error = error
+        self._real = os.fsync
+        monkeypatch.setattr(os, "fsync", self._sync)
+
+    def _sync(self, fd: int) -> None:
+        assert self.ready.wait(30)
+        if self.error is not None:
+            raise self.error
+        self._real(fd)
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> threading.Event:
+    """Set once the function has been called and has returned or raised."""
+    called = threading.Event()
+    real = getattr(owner, name)
+
+    def wrapper(*args, **kwargs):
+        try:
+            return real(*args, **kwargs)
+        finally:
+            called.set()
+
+    monkeypatch.setattr(owner, name, wrapper)
+    return called
+
+
+@pytest.mark.parametrize("fault", [None, InputError("these pictures cannot be used")])
+@pytest.mark.parametrize("holding", [True, False])
+def test_nothing_is_sealed_before_the_debit_is_on_stable_storage(bench: Bench, monkeypatch, holding: bool, fault):
+    envelope = bench.instruct()
+    if fault is not None:  # a refusal tells something too: it waits like an update
+        monkeypatch.setattr(type(bench.model), "train", lambda *_: (_ for _ in ()).throw(fault))
+    trained = watched(monkeypatch, type(bench.model), "train")
+    sealed = watched(monkeypatch, participation, "seal")
+    disk = Disk(monkeypatch)
+    held = bench.worker.ledgers.holding() if holding else nullcontext()
+    with held, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(participate, envelope, bench.resident, bench.worker, system_clock)
+        assert trained.wait(30)  # while the disk is still busy with the debit
+        assert not sealed.wait(0.2)
+        disk.ready.set()
+        answer.result(30)
+    assert sealed.is_set()
+    assert bench.debits() == 1
+
+
+@pytest.mark.parametrize("holding", [True, False])
+def test_a_debit_that_the_disk_does_not_take_stops_the_answer(bench: Bench, monkeypatch, holding: bool):
+    sealed = watched(monkeypatch, participation, "seal")
+    held = bench.worker.ledgers.holding() if holding else nullcontext()
+    with held:
+        with monkeypatch.context() as patch:
+            Disk(patch, OSError(errno.EIO, "input/output error")).ready.set()
+            with pytest.raises(OSError, match="input/output"):
+                participate(bench.instruct(1), bench.resident, bench.worker, system_clock)
+            assert not sealed.is_set()
+        assert bench.ask(bench.instruct(2)).header.kind is Kind.UPDATE  # the ledger was read again
+    assert bench.debits() == 2  # the first may be on the disk: it counts
 
 
 def test_past_the_budget_the_device_refuses_and_computes_nothing(bench: Bench, monkeypatch):

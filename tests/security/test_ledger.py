@@ -20,6 +20,7 @@ from skerry.errors import (
 )
 from skerry.security.privacy import GaussianEvent, Ledger, Policy, calibrate, verify_ledger
 from skerry.security.privacy import ledger as ledger_module
+from skerry.syncer import Syncer
 
 EXAMPLE = Policy(unit="example", epsilon=8.0, delta=1e-5, simulated=False)
 EVENT = GaussianEvent(calibrate(8.0, 1e-5, 20))
@@ -118,7 +119,7 @@ def test_every_write_is_on_stable_storage_before_the_call_returns(path, monkeypa
             calls.clear()
             size = path.stat().st_size
             action()
-            assert calls == [("write", ledger._fd), ("fsync", ledger._fd)]
+            assert calls == [("write", ledger._journal._fd), ("fsync", ledger._journal._fd)]
             assert path.stat().st_size > size
 
 
@@ -234,6 +235,7 @@ def test_a_full_disk_spends_nothing_and_leaves_nothing_half_written(path, monkey
 
 def test_after_a_failed_fsync_nothing_is_written_until_the_file_was_read_again(path, monkeypatch):
     ledger = new(path)
+    head = ledger.head
     real = os.fsync
 
     def fail(fd):
@@ -245,9 +247,44 @@ def test_after_a_failed_fsync_nothing_is_written_until_the_file_was_read_again(p
     monkeypatch.setattr(os, "fsync", real)
     with pytest.raises(RefusedError, match="no longer"):
         spend(ledger, 1)
+    assert (ledger.head, ledger.has("run-1", 0)) == (head, False)  # it speaks of what is on the disk
     ledger.close()
     with Ledger.open(path) as again:
         assert again.has("run-1", 0)  # it reached the file, so it counts as spent
+
+
+def test_while_the_disk_takes_a_debit_the_caller_works_and_others_wait(path, monkeypatch):
+    real, ready, late = os.fsync, threading.Event(), []
+    with Syncer() as syncer, new(path) as ledger:
+        monkeypatch.setattr(os, "fsync", lambda fd: ready.wait(30) and real(fd))
+        other = threading.Thread(target=lambda: (spend(ledger, 2), late.append(ready.is_set())))
+        with ledger.debiting("run-1", 1, EVENT, nonce="00", now=NOW, syncer=syncer) as made:
+            assert (len(ledger), ledger.has("run-1", 1)) == (1, False)  # not on stable storage yet
+            assert ledger.head == made.prev
+            other.start()
+            other.join(0.2)
+            assert not late
+            ready.set()
+        other.join(30)
+        assert late == [True]
+        assert [e.body["round"] for e in ledger.entries() if e.kind == "debit"] == [1, 2]
+        assert ledger.has("run-1", 1)
+        with pytest.raises(EnvelopeRefusedError), ledger.debiting(
+            "run-1", 1, EVENT, nonce="00", now=NOW, syncer=syncer
+        ):
+            pytest.fail("worked for a round that was refused")
+    assert verify_ledger(path, pld=False).problems == ()
+
+
+def test_a_ledger_closed_while_the_disk_is_busy_waits_for_it(path, monkeypatch):
+    real, ready, synced = os.fsync, threading.Event(), []
+    with Syncer() as syncer:
+        ledger = new(path)
+        monkeypatch.setattr(os, "fsync", lambda fd: ready.wait(30) and synced.append(real(fd)))
+        with ledger.debiting("run-1", 1, EVENT, nonce="00", now=NOW, syncer=syncer):
+            threading.Timer(0.05, ready.set).start()
+            ledger.close()
+            assert synced == [None]
 
 
 def test_a_torn_tail_is_set_aside_and_the_ledger_goes_on(path):

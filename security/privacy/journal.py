@@ -1,0 +1,146 @@
+"""The file under a ledger: one writer, append only, and a disk that is waited for."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from skerry.errors import InputError, RefusedError
+from skerry.fsio import append_durably, disk_errors
+from skerry.syncer import Syncer
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """An open file and its lock, until :meth:`close`. Its owner lets one thread call at a time.
+
+    Until a sync has returned nobody knows what is on the disk. Should it fail, only reading the file again tells:
+    nothing more is written before it was opened anew. Refused in a forked child.
+
+    Raises:
+        InputError: there is no such file.
+        RefusedError: another writer holds it (``ledger_in_use``).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._process = os.getpid()
+        self._writable = True
+        self._syncing: Future[None] | None = None
+        self._left: _State | None = None
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise InputError("there is no ledger", where=str(path)) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise RefusedError(
+                "ledger_in_use",
+                "somebody else is writing to this ledger",
+                where=str(path),
+                mend="stop the other process first: two writers would each spend the same budget",
+            ) from error
+        self._size = os.fstat(self._fd).st_size
+        self._note(self._size)
+
+    def read(self) -> bytes:
+        """Everything that is known to be on stable storage, or was there when the file was opened."""
+        return os.pread(self._fd, self._size, 0)
+
+    def mend(self, complete: bytes, torn: bytes) -> None:
+        """Bring the end in order: ``torn`` goes to ``<name>.torn``, a line end that is missing is added."""
+        if torn:
+            append_durably(self._path.with_name(f"{self._path.name}.torn"), torn + b"\n")
+            os.ftruncate(self._fd, len(complete))
+        elif len(complete) > self._size:
+            with disk_errors(self._path):
+                os.write(self._fd, b"\n")
+        else:
+            return
+        os.fsync(self._fd)
+        self._size = len(complete)
+        self._note(self._size)
+
+    def append(self, data: bytes, syncer: Syncer | None) -> "Future[None]":
+        """Write, and begin to sync: the future tells when ``data`` is on stable storage, or why it is not.
+
+        Args:
+            data: whole lines.
+            syncer: whose thread waits for the disk; ``None`` waits here.
+
+        Raises:
+            RefusedError: the file was closed, crossed a fork, or an earlier sync failed or is not over
+                (``ledger_closed``).
+            DiskFullError: no room; nothing is written.
+        """
+        if not self._writable or os.getpid() != self._process:
+            raise RefusedError(
+                "ledger_closed", "this ledger can no longer be written to", where=str(self._path), mend="open it again"
+            )
+        self._writable = False
+        with disk_errors(self._path):
+            try:
+                done = 0
+                while done < len(data):
+                    done += os.write(self._fd, data[done:])
+            except OSError:
+                os.ftruncate(self._fd, self._size)
+                self._note(self._size)
+                self._writable = True
+                raise
+        after = self._size + len(data)
+        self._note(after)
+        self._syncing = syncer.begin(self._sync, after) if syncer is not None else _now(self._sync, after)
+        return self._syncing
+
+    def untouched(self) -> bool:
+        """Whether the file at the path is the one that is open, as this journal left it: nobody else has written.
+
+        By identity, size and time of the last change, whose grain is the file system's (a few milliseconds).
+        """
+        try:
+            return self._left == _state(self._path.stat())
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of the file and its lock, once a sync that is under way is done; again is harmless."""
+        if self._syncing is not None and self._process == os.getpid():
+            self._syncing.exception()
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._writable = -1, False
+
+    def _sync(self, size: int) -> None:
+        with disk_errors(self._path):
+            os.fsync(self._fd)
+        self._size = size
+        self._writable = True
+
+    def _note(self, size: int) -> None:
+        """Remember how the file was left; another size than ours is somebody else's work, and never untouched."""
+        found = os.fstat(self._fd)
+        self._left = _state(found) if found.st_size == size else None
+
+
+_State = tuple[int, int, int, int]
+
+
+def _state(found: os.stat_result) -> _State:
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
+
+
+def _now(job: Callable[[int], None], size: int) -> "Future[None]":
+    """The job done here, as a future."""
+    future: Future[None] = Future()
+    try:
+        job(size)
+    except Exception as error:  # noqa: BLE001 - for whoever asks the future, as if a thread had done it
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+    return future
