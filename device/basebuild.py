@@ -1,8 +1,9 @@
-"""Making a base model, on the server, from published weights and public data only.
+"""Making the base of a head, on the server, from published weights and public data only.
 
-1. *network*: published weights, norms folded, traced to a graph, written as float32 ONNX;
-2. *quantize*: int8, calibrated on public pictures;
-3. *features*: of the public pictures, through the network that devices will run;
+1. *network*: published weights, or trained on public data; norms folded, traced to a graph
+   (:mod:`skerry.device.basegraph`), written as float32 ONNX;
+2. *quantize*: int8, calibrated on public examples;
+3. *features*: of the public examples, through the network that devices will run;
 4. *whiten*: a PCA of those features;
 5. *head*: logistic regression on the whitened public features, its weight decay chosen on a public validation part.
 
@@ -18,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import save
 
 from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
+from skerry.device.basegraph import feature_graph, published_graph, source_facts
 from skerry.device.basemodel import HEAD, MANIFEST, BaseModel, model_store
+from skerry.device.calibration import calibration_examples
+from skerry.device.compression.graph import Graph
+from skerry.device.models import architecture
 from skerry.device.runtime import OnnxModel
 from skerry.device.tasks.task import Task
 from skerry.device.training.public_head import fit_public_head
@@ -36,7 +40,6 @@ __all__ = ["BUILD", "build_base", "export_networks"]
 BUILD = 1
 """Raised whenever a change of this code changes what is built."""
 BIAS = 0.3
-CALIBRATION_PICTURES = 128
 
 Progress = Callable[[str], None]
 
@@ -47,7 +50,7 @@ def build_base(
     """Build the base of this configuration on the task's public data, or find the one built before.
 
     Args:
-        model: architecture, input size, bits and PCA components.
+        model: architecture, bits and PCA components.
         task: gives public data, classes and the input transform.
         progress: is told each stage's name.
         store: where base models lie; None for the default.
@@ -56,9 +59,6 @@ def build_base(
         MissingDependencyError: torch, onnx or the weights package is not installed.
         ScenarioError: the architecture is not declared.
     """
-    from skerry.device.models import architecture
-    from skerry.device.models.weights import weights_file
-
     store = store or model_store()
     declared = architecture(model.architecture)
     progress("reading public data")
@@ -67,8 +67,8 @@ def build_base(
         "schema": 1,
         "build": BUILD,
         "architecture": declared.name,
-        "weights": sha256_hex(weights_file(declared.name).read_bytes()),
-        "input_size": model.input_size,
+        **source_facts(model, labelled=bool((public.y >= 0).any())),
+        "input_shape": list(task.input_shape),
         "bits": model.bits,
         "components": model.components,
         "classes": list(task.classes),
@@ -82,7 +82,7 @@ def build_base(
     temporary = store / f".building-{secrets.token_hex(4)}"
     temporary.mkdir(parents=True)
     try:
-        base = _build(facts, model, task, public, temporary, progress)
+        base = _build(facts, model, task, public, temporary, progress, store)
         final = store / base
         if not final.exists():
             temporary.rename(final)
@@ -93,7 +93,7 @@ def build_base(
 
 
 def export_networks(name: str, size: int, calibration: Float32Array, out: Path, *, classifier: bool) -> None:
-    """Write ``base.fp32.onnx`` and ``base.int8.onnx`` of an architecture.
+    """Write ``base.fp32.onnx`` and ``base.int8.onnx`` of an architecture with its published weights.
 
     Args:
         name: a declared architecture.
@@ -102,28 +102,20 @@ def export_networks(name: str, size: int, calibration: Float32Array, out: Path, 
         out: an existing folder.
         classifier: end with the published classifier instead of pooled features.
     """
-    try:
-        import torch
+    _export(published_graph(name, size, classifier=classifier), calibration, out)
 
+
+def _export(graph: Graph, calibration: Float32Array, out: Path) -> None:
+    try:
         from skerry.device.compression.onnx_export import to_onnx
         from skerry.device.compression.quantize import quantize
-        from skerry.device.compression.trace import trace
-        from skerry.device.models import architecture
-        from skerry.device.models.folding import fold_norms
     except ImportError as error:
         raise MissingDependencyError(
-            f"building a base model needs {error.name}", where=name, mend="pip install 'skerry[train]'"
+            f"building a base model needs {error.name}", where="the base model", mend="pip install 'skerry[train]'"
         ) from error
-    torch.set_num_threads(1)
-    graph = trace(fold_norms(architecture(name).load(size, classifier)), (3, size, size))
     write_atomic(out / "base.fp32.onnx", to_onnx(graph).SerializeToString(), durable=False)
     quantized = to_onnx(graph, quantize(graph, calibration))
     write_atomic(out / "base.int8.onnx", quantized.SerializeToString(), durable=False)
-
-
-def spread(count: int, of: int) -> npt.NDArray[np.int64]:
-    """``count`` indices spread evenly over ``of`` examples: public data may be sorted by class."""
-    return np.unique(np.linspace(0, of - 1, min(count, of)).round().astype(np.int64))
 
 
 def _known(pointer: Path, store: Path) -> BaseModel | None:
@@ -134,11 +126,17 @@ def _known(pointer: Path, store: Path) -> BaseModel | None:
 
 
 def _build(
-    facts: dict[str, Any], model: ModelConfig, task: Task, public: Examples, out: Path, progress: Progress
+    facts: dict[str, Any],
+    model: ModelConfig,
+    task: Task,
+    public: Examples,
+    out: Path,
+    progress: Progress,
+    store: Path,
 ) -> str:
+    graph = feature_graph(model, task, public, progress, store)
     progress("exporting and quantizing")
-    chosen = spread(CALIBRATION_PICTURES, len(public))
-    export_networks(facts["architecture"], model.input_size, task.transform(public.x[chosen]), out, classifier=False)
+    _export(graph, calibration_examples(task), out)
     progress("features of public data")
     network = OnnxModel(out / ("base.int8.onnx" if model.bits == 8 else "base.fp32.onnx"), workers=os.cpu_count() or 1)
     pooled = np.concatenate([network.run(task.transform(public.x[i : i + 256])) for i in range(0, len(public), 256)])

@@ -4,7 +4,7 @@
 
     <store>/<digest>/
         base.json           what it is, and the SHA-256 of every file below; its own SHA-256 is the digest
-        base.int8.onnx      picture (n, 3, size, size) float32 -> pooled features
+        base.int8.onnx      example (n, channels, height, width) float32 -> pooled features
         base.fp32.onnx      the same in float32; a device does not need it
         head.safetensors    mean (f,), projection (f, k), initial (classes, k + 1)
 
@@ -80,6 +80,12 @@ class BaseModel:
         return int(self.facts["bits"])
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one example."""
+        channels, height, width = self.facts["input_shape"]
+        return (channels, height, width)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return tuple(self.facts["classes"])
@@ -111,11 +117,15 @@ class BaseModel:
         return self.path / name
 
     def features(self, x: Float32Array) -> Float32Array:
-        """``(n, 3, size, size)`` transformed pictures to ``(n, width)`` float32 through the deployed network.
+        """``(n, *input_shape)`` transformed examples to ``(n, width)`` float32 through the deployed network.
 
         Each row depends on its own picture alone, to the last bit.
         """
         return self._whiten(self._deployed.run(x))
+
+    def pooled(self, x: Float32Array) -> Float32Array:
+        """``(n, f)`` features as the deployed network gives them, without whitening."""
+        return self._deployed.run(x)
 
     def float_features(self, x: Float32Array) -> Float32Array:
         """The same through the float32 network: what quantization is compared with."""

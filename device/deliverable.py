@@ -1,4 +1,4 @@
-"""The deliverable: one ONNX file from picture to scores, the head by itself, and a card that says what it is."""
+"""The deliverable: one ONNX file from example to scores, the trained part by itself, and its card."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from skerry.device.basemodel import BaseModel
 from skerry.fsio import write_atomic, write_json
 from skerry.records import Float32Array
 
-__all__ = ["assemble_model"]
+__all__ = ["assemble_model", "write_deliverable"]
 
 
 def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping[str, Any]) -> dict[str, Path]:
@@ -46,21 +46,60 @@ def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", len(base.classes)]))
     onnx.checker.check_model(model, full_check=True)
-    network = out / f"model.{'int8' if base.bits == 8 else 'fp32'}.onnx"
-    write_atomic(network, model.SerializeToString())
-    write_atomic(out / "head.safetensors", save({"head.weight": weight.astype(np.float32)}, {"base": base.digest}))
+    return write_deliverable(
+        model.SerializeToString(),
+        {"head.weight": weight.astype(np.float32)},
+        out,
+        part="head",
+        bits=base.bits,
+        input_shape=base.input_shape,
+        classes=base.classes,
+        base={"digest": base.digest, **{k: base.facts[k] for k in ("architecture", "bits", "weights", "public")}},
+        card=card,
+    )
+
+
+def write_deliverable(
+    model: bytes,
+    tensors: Mapping[str, Float32Array],
+    out: Path,
+    *,
+    part: str,
+    bits: int,
+    input_shape: tuple[int, int, int],
+    classes: tuple[str, ...],
+    base: Mapping[str, Any],
+    card: Mapping[str, Any],
+) -> dict[str, Path]:
+    """Write a model that goes to devices, what was trained of it, and its card.
+
+    Args:
+        model: the ONNX file, ``image`` in, ``scores`` out.
+        tensors: the trained part, by name.
+        out: folder to write to.
+        part: its file's name without the ending.
+        bits: per weight of the model.
+        input_shape: channels, height, width.
+        classes: names of the scores.
+        base: what the card says of the base; with its ``digest``.
+        card: what the card says beside (run, accuracy, privacy).
+    """
+    network = out / f"model.{'int8' if bits == 8 else 'fp32'}.onnx"
+    write_atomic(network, model)
+    trained = f"{part}.safetensors"
+    write_atomic(out / trained, save(dict(tensors), {"base": base["digest"]}))
     facts = {
         "schema": 1,
         "model": network.name,
-        "sha256": sha256_hex(network.read_bytes()),
-        "input": {"name": "image", "shape": ["n", 3, base.facts["input_size"], base.facts["input_size"]]},
-        "output": {"name": "scores", "classes": list(base.classes)},
-        "base": {"digest": base.digest, **{k: base.facts[k] for k in ("architecture", "bits", "weights", "public")}},
+        "sha256": sha256_hex(model),
+        "input": {"name": "image", "shape": ["n", *input_shape]},
+        "output": {"name": "scores", "classes": list(classes)},
+        "base": dict(base),
         **card,
     }
     write_json(out / "card.json", facts)
     write_atomic(out / "card.md", _markdown(facts).encode())
-    return {name: out / name for name in (network.name, "head.safetensors", "card.json", "card.md")}
+    return {name: out / name for name in (network.name, trained, "card.json", "card.md")}
 
 
 def _markdown(facts: Mapping[str, Any]) -> str:

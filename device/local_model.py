@@ -1,23 +1,26 @@
 """The part of a model that is trained here, behind one face for every ``trainable`` mode.
 
-``head``: a linear head over features of the frozen int8 base, in numpy; ``full``: every weight, in torch.
+``head``: a linear head over features of the frozen int8 base, in numpy; ``full`` of the architecture ``cnn``: every
+weight of a small network, in numpy; all others: part or all of a network, in torch
+(:mod:`skerry.device.network_model`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from skerry.canonical import digest
+from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
+from skerry.errors import MissingDependencyError
 from skerry.records import Float32Array, ParameterLayout
 from skerry.security.privacy.stream import ChaChaStream
 
-__all__ = ["FullModel", "HeadModel", "LocalModel", "load_local_model"]
+__all__ = ["FullModel", "HeadModel", "LocalModel", "build_local_model", "load_local_model"]
 
 
 class LocalModel(Protocol):
@@ -48,7 +51,24 @@ class LocalModel(Protocol):
         ...
 
     def logits(self, vector: Float32Array, inputs: Any) -> Float32Array:
-        """``(n, classes)`` scores."""
+        """``(n, classes)`` scores of prepared examples, as they are seen in training."""
+        ...
+
+    @property
+    def quantized(self) -> bool:
+        """Whether devices get the model in int8."""
+        ...
+
+    def deployed_logits(self, vector: Float32Array, x: npt.NDArray[Any], inputs: Any) -> Float32Array:
+        """Scores of raw examples, which are also given prepared, through what devices get."""
+        ...
+
+    def float_logits(self, vector: Float32Array, x: npt.NDArray[Any]) -> Float32Array:
+        """Scores of raw examples through the float32 network: what quantization is compared with."""
+        ...
+
+    def assemble(self, vector: Float32Array, out: Path, card: Mapping[str, Any]) -> dict[str, Path]:
+        """Write what devices get (the model, its trained part, a card) and name the files."""
         ...
 
 
@@ -62,10 +82,11 @@ class HeadModel:
         self._base = BaseModel.load(model_digest, store)
         self._task = task
         self._trainer = HeadTrainer(len(self._base.classes), self._base.width)
+        self._floating: dict[str, Float32Array] = {}
 
     @property
     def quantized(self) -> bool:
-        """Whether devices get the base in int8."""
+        """Whether devices run the base in int8."""
         return self._base.bits == 8
 
     @property
@@ -96,9 +117,17 @@ class HeadModel:
         """Scores of the head."""
         return self._trainer.logits(vector, inputs)
 
+    def deployed_logits(self, vector: Float32Array, x: npt.NDArray[Any], inputs: Any) -> Float32Array:
+        """Scores of the head over the base that devices run."""
+        del x
+        return self.logits(vector, inputs)
+
     def float_logits(self, vector: Float32Array, x: npt.NDArray[Any]) -> Float32Array:
-        """Scores of the head over the float32 base, for raw examples: what quantization is compared with."""
-        return self._trainer.logits(vector, self._base.float_features(self._task.transform(x)))
+        """Scores of the head over the float32 base, whose features of these examples are kept."""
+        key = sha256_hex(np.ascontiguousarray(x).tobytes())
+        if key not in self._floating:
+            self._floating[key] = self._base.float_features(self._task.transform(x))
+        return self._trainer.logits(vector, self._floating[key])
 
     def assemble(self, vector: Float32Array, out: Path, card: Mapping[str, Any]) -> dict[str, Path]:
         """Write the deliverable (one ONNX file from picture to scores, the head, a card) and name its files."""
@@ -108,7 +137,9 @@ class HeadModel:
 
 
 class FullModel:
-    """Every weight of a small network in float32, by torch; no privacy unit, so only for public or synthetic data."""
+    """Every weight of a small network in float32, in numpy; no privacy unit, so only for public or synthetic data."""
+
+    quantized = False
 
     def __init__(self, config: ModelConfig, task: Task) -> None:
         from skerry.device.training.full import FullTrainer
@@ -152,20 +183,82 @@ class FullModel:
         """Scores of the network."""
         return self._trainer.logits(vector, inputs)
 
+    def deployed_logits(self, vector: Float32Array, x: npt.NDArray[Any], inputs: Any) -> Float32Array:
+        """Scores of the network: it is deployed as it is trained."""
+        del x
+        return self.logits(vector, inputs)
+
+    def float_logits(self, vector: Float32Array, x: npt.NDArray[Any]) -> Float32Array:
+        """Scores of the network."""
+        return self.logits(vector, self.prepare(x))
+
+    def assemble(self, vector: Float32Array, out: Path, card: Mapping[str, Any]) -> dict[str, Path]:
+        """Write ``weights.safetensors``."""
+        from safetensors.numpy import save
+
+        from skerry.fsio import write_atomic
+
+        del card
+        path = out / "weights.safetensors"
+        write_atomic(path, save(dict(self.layout.split(vector)), {"digest": self.digest}))
+        return {path.name: path}
+
+
+def build_local_model(
+    config: ModelConfig, task: Task, progress: Callable[[str], None] = lambda _: None, store: Path | None = None
+) -> str | None:
+    """Build what this configuration is trained on, or find it; on the server, with torch.
+
+    Returns:
+        The digest by which :func:`load_local_model` finds it; None where nothing is built.
+
+    Raises:
+        MissingDependencyError: torch, onnx or the weights package is not installed.
+        ScenarioError: there is no such architecture.
+    """
+    if _by_hand(config):
+        return None
+    if config.trainable == "head":
+        from skerry.device.basebuild import build_base
+
+        return build_base(config, task, progress, store).digest
+    from skerry.device.networkbuild import build_network_base
+
+    return build_network_base(config, task, progress, store).digest
+
 
 def load_local_model(
     config: ModelConfig, model_digest: str | None, task: Task, store: Path | None = None
 ) -> LocalModel:
-    """The model of this configuration; for ``head`` the base of that digest, which must be on this machine.
+    """The model of this configuration over the base of that digest, which must be on this machine.
 
     Args:
         config: architecture and trainable part.
-        model_digest: digest of the base as named in an instruction; None for ``full``.
+        model_digest: digest of the base as named in an instruction; without effect for the architecture ``cnn``.
         task: gives classes and the input transform.
         store: where base models lie; None for the default.
+
+    Raises:
+        InputError: the base is not on this machine.
+        RefusedError: it was altered.
+        MissingDependencyError: the mode needs torch, which is not installed.
     """
-    if config.trainable == "full":
+    if _by_hand(config):
         return FullModel(config, task)
     if model_digest is None:
-        raise ValueError("a head needs the digest of its base")
-    return HeadModel(model_digest, task, store)
+        raise ValueError("a base is named by its digest")
+    if config.trainable == "head":
+        return HeadModel(model_digest, task, store)
+    try:
+        from skerry.device.network_model import NetworkModel
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'model.trainable = "{config.trainable}" needs {error.name}',
+            where="this device",
+            mend="pip install 'skerry[train]', or train the head only",
+        ) from error
+    return NetworkModel(config, model_digest, task, store)
+
+
+def _by_hand(config: ModelConfig) -> bool:
+    return config.trainable == "full" and config.architecture == "cnn"

@@ -3,6 +3,7 @@
 import numpy as np
 
 from skerry.device.tasks.metrics import Quality, evaluate
+from skerry.errors import RunFailedError
 from skerry.records import Float32Array
 from skerry.server.federation import Federation
 
@@ -10,10 +11,20 @@ __all__ = ["evaluate_by_device", "evaluate_held_out"]
 
 
 def evaluate_held_out(federation: Federation, vector: Float32Array) -> Quality:
-    """Accuracy, loss and calibration over all examples of all held-out devices, through the deployed base."""
-    logits = [federation.model.logits(vector, inputs) for inputs, _ in federation.held_out.values()]
+    """Accuracy, loss and calibration over all examples of all held-out devices, as the model is seen in training.
+
+    Raises:
+        RunFailedError: the model's scores are not finite any more.
+    """
+    logits = np.concatenate([federation.model.logits(vector, inputs) for inputs, _ in federation.held_out.values()])
     labels = [y for _, y in federation.held_out.values()]
-    return evaluate(np.concatenate(logits), np.concatenate(labels))
+    if not np.isfinite(logits).all():
+        raise RunFailedError(
+            "training has diverged: the model's scores are not finite",
+            where=federation.run,
+            mend="set a smaller training.learning_rate",
+        )
+    return evaluate(logits, np.concatenate(labels))
 
 
 def evaluate_by_device(federation: Federation, vector: Float32Array) -> dict[str, float]:

@@ -4,10 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save
-
-from skerry.device.local_model import HeadModel
-from skerry.fsio import write_atomic, write_json
+from skerry.fsio import write_json
 from skerry.records import Float32Array
 from skerry.result import Result, write_result
 from skerry.runfolder import RunFolder
@@ -41,7 +38,7 @@ def finish(federation: Federation, progress: Progress) -> None:
     files = _assemble(federation, progress.vector, final, spent)
     delivered = _release(federation, files, defended["quarantined"])
     references: dict[str, list[float]] = {}
-    if federation.scenario.report.references and federation.scenario.model.trainable == "head":
+    if federation.scenario.report.references and federation.scenario.model.architecture != "cnn":
         folder.mark("finishing", stage="running the references")
         references = run_references(federation.scenario, federation.clock)
         write_json(folder.path / "references.json", references)
@@ -89,20 +86,15 @@ def finish(federation: Federation, progress: Progress) -> None:
 
 def _assemble(federation: Federation, vector: Float32Array, final: Measured, spent: dict[str, Any]) -> dict[str, Path]:
     """The files of the deliverable, by name."""
-    out = federation.folder.path / "model"
-    model = federation.model
-    if isinstance(model, HeadModel):
-        card = {
-            "run": federation.folder.id,
-            "scenario": federation.scenario.name,
-            "rounds": federation.scenario.rounds,
-            "held_out_accuracy": final.deployed.accuracy,
-            "privacy": {k: spent[k] for k in ("unit", "relation", "delta", "epsilon_rdp", "epsilon_pld", "simulated")},
-        }
-        return model.assemble(vector, out, card)
-    path = out / "weights.safetensors"
-    write_atomic(path, save(dict(model.layout.split(vector)), {"digest": model.digest}))
-    return {path.name: path}
+    card = {
+        "run": federation.folder.id,
+        "scenario": federation.scenario.name,
+        "trainable": federation.scenario.model.trainable,
+        "rounds": federation.scenario.rounds,
+        "held_out_accuracy": final.deployed.accuracy,
+        "privacy": {k: spent[k] for k in ("unit", "relation", "delta", "epsilon_rdp", "epsilon_pld", "simulated")},
+    }
+    return federation.model.assemble(vector, federation.folder.path / "model", card)
 
 
 def _release(federation: Federation, files: dict[str, Path], quarantined: list[str]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from skerry import __version__
 from skerry.device.evaluation.spread import spread_of
-from skerry.device.local_model import HeadModel
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.metrics import Quality, evaluate
 from skerry.device.worker import process_worker
@@ -51,16 +50,17 @@ class Measured:
 
 def measure_quality(federation: Federation, vector: Float32Array) -> Measured:
     """Evaluate a vector on every held-out example, through int8 and float32."""
-    model = federation.model
-    deployed = {d: model.logits(vector, inputs) for d, (inputs, _) in federation.held_out.items()}
+    model, held_out = federation.model, federation.task.evaluation()
+    deployed = {
+        d: model.deployed_logits(vector, held_out[d].x, inputs) for d, (inputs, _) in federation.held_out.items()
+    }
     labels = np.concatenate([y for _, y in federation.held_out.values()])
     by_device = {d: evaluate(deployed[d], y).accuracy for d, (_, y) in federation.held_out.items()}
     scores = np.concatenate(list(deployed.values()))
     quality = evaluate(scores, labels)
-    if not isinstance(model, HeadModel) or not model.quantized:
+    if not model.quantized:
         return Measured(quality, quality, None, None, by_device)
-    evaluation = federation.task.evaluation()
-    floating = np.concatenate([model.float_logits(vector, evaluation[d].x) for d in federation.held_out])
+    floating = np.concatenate([model.float_logits(vector, held_out[d].x) for d in federation.held_out])
     agreement = float(np.mean(floating.argmax(1) == scores.argmax(1)))
     return Measured(quality, evaluate(floating, labels), quality, agreement, by_device)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from skerry.canonical import sha256_hex
 from skerry.clock import Clock
 from skerry.config import Scenario
-from skerry.device.local_model import LocalModel
+from skerry.device.local_model import LocalModel, build_local_model
 from skerry.device.protocol import to_bytes
 from skerry.device.tasks.task import Task
 from skerry.device.worker import Worker
@@ -77,13 +77,9 @@ def _model(folder: RunFolder, scenario: Scenario, task: Task, worker: Worker) ->
     path = folder.path / "model" / "base.json"
     if path.exists():
         return worker.model(scenario.model, json.loads(path.read_text(encoding="utf-8"))["digest"], task)
-    base_digest = None
-    if scenario.model.trainable == "head":
-        from skerry.device.basebuild import build_base
-
-        base_digest = build_base(
-            scenario.model, task, progress=lambda stage: folder.mark("preparing", stage=f"base model: {stage}")
-        ).digest
+    base_digest = build_local_model(
+        scenario.model, task, progress=lambda stage: folder.mark("preparing", stage=f"base model: {stage}")
+    )
     model = worker.model(scenario.model, base_digest, task)
     write_json(
         path,

@@ -84,13 +84,22 @@ class ModelConfig(_Section):
     """Which network, which part of it is trained, and how it is stored on devices."""
 
     architecture: str = Field("efficientnet_lite0", description="a registered architecture")
-    trainable: Literal["head", "full"] = Field(
-        "head", description="head: linear head over frozen int8 features; full: every weight in float32"
+    trainable: Literal["head", "tail", "bias", "lora", "full"] = Field(
+        "head",
+        description="head: linear head over frozen int8 features; tail: the last blocks and the head over them; "
+        "bias: all biases and the head; lora: low-rank adapters over int8 weights, and the head; "
+        "full: every weight in float32",
+    )
+    width: Annotated[float, Field(ge=0.1, le=4)] = Field(1.0, description="factor on the network's channels")
+    tail_blocks: Annotated[int, Field(ge=1, le=64)] = Field(1, description="tail: how many of the last blocks")
+    rank: Annotated[int, Field(ge=1, le=256)] = Field(4, description="lora: channels of each adapter")
+    pretrain_epochs: Annotated[int, Field(ge=0, le=1000)] = Field(
+        10, description="passes over labelled public data, for a network without published weights"
     )
     bits: Literal[8, 32] = Field(8, description="bits per weight of the frozen base")
     input_size: Annotated[int, Field(ge=8, le=512)] = Field(64, description="pixels, square")
     components: Annotated[int, Field(ge=2, le=1280)] = Field(
-        128, description="head: dimensions kept by the PCA fitted on public data"
+        128, description="dimensions kept by the whitening before the head, a PCA fitted on public data"
     )
 
 
@@ -122,7 +131,7 @@ class PrivacyConfig(_Section):
     delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-5
     clip: Positive = Field(0.5, description="bound on each example's gradient, L2")
     mechanism: Literal["discrete_gaussian"] = "discrete_gaussian"
-    engine: Literal["skerry"] = "skerry"
+    engine: Literal["skerry", "opacus"] = Field("skerry", description="what computes clipped gradients")
     denominator: Count = Field(
         128, description="public constant by which the noisy gradient sum is divided; never the data set's size"
     )
@@ -203,12 +212,23 @@ class Scenario(_Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> "Scenario":
-        if self.privacy.unit == "example" and self.model.trainable == "full":
+        private = self.privacy.unit == "example"
+        if private and self.model.architecture == "cnn":
             raise ValueError(
-                'model.trainable = "full" has no per-example clipping yet: '
-                'set privacy.unit = "none" or model.trainable = "head"'
+                'model.architecture = "cnn" is trained without per-example clipping: '
+                'set privacy.unit = "none", or another architecture'
             )
-        if self.privacy.unit == "example" and self.training.batch_size:
+        if self.model.architecture == "cnn" and self.model.trainable != "full":
+            raise ValueError('model.architecture = "cnn" is trained as a whole: set model.trainable = "full"')
+        if self.model.trainable == "head" and self.privacy.engine != "skerry":
+            raise ValueError(
+                'a head has its gradients in closed form: set privacy.engine = "skerry", or another model.trainable'
+            )
+        if self.model.trainable == "lora" and self.model.bits != 8:
+            raise ValueError(
+                f'model.trainable = "{self.model.trainable}" trains over int8 weights: set model.bits = 8'
+            )
+        if private and self.training.batch_size:
             raise ValueError(
                 "under example-level privacy examples are sampled one by one: "
                 "set training.batch_size = 0, and privacy.sampling_rate below 1 for smaller steps"

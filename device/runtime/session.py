@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skerry.errors import InputError
 from skerry.records import Float32Array
@@ -23,47 +24,56 @@ class OnnxModel:
     The runtime reads each example where it lies; only the ``outputs`` numbers that come out are copied.
 
     Args:
-        path: the file.
+        path: the file, or its bytes.
         workers: examples under way at once, each on a thread of its own. A device uses one; a server that computes
             many features may use its cores. The numbers are the same.
+        front: the first part of a network: its output is a map ``(n, channels, height, width)``, float32 or uint8.
 
     Attributes:
         input_shape: of one example, ``(channels, height, width)``.
-        outputs: numbers that come out for each example.
+        output_shape: of one example: ``(outputs,)``, or ``(channels, height, width)`` of a front.
 
     Raises:
         InputError: onnxruntime cannot read the file, or it is a model of another form.
     """
 
-    def __init__(self, path: Path, *, workers: int = 1) -> None:
+    def __init__(self, path: Path | bytes, *, workers: int = 1, front: bool = False) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            source = path if isinstance(path, bytes) else str(path)
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exception classes are not part of its interface
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            what = "there is no such file" if not path.is_file() else f"onnxruntime cannot read the model: {lines[0]}"
-            raise InputError(what, where=str(path), mend="build or fetch it again") from error
+            missing = isinstance(path, Path) and not path.is_file()
+            what = "there is no such file" if missing else f"onnxruntime cannot read the model: {lines[0]}"
+            raise InputError(what, where=_place(path), mend="build or fetch it again") from error
         self._workers = workers
-        source, target = _sole(self._session.get_inputs()), _sole(self._session.get_outputs())
-        if not _fits(source, 4) or not _fits(target, 2):
+        read, given = _sole(self._session.get_inputs()), _sole(self._session.get_outputs())
+        if not _fits(read, 4) or not _fits(given, 4 if front else 2, *(["tensor(uint8)"] if front else [])):
             sides = (self._session.get_inputs(), self._session.get_outputs())
             has, gives = (", ".join(f"{one.name} {one.type} {one.shape}" for one in side) for side in sides)
             raise InputError(
                 f"the model reads {has} and gives {gives}",
-                where=str(path),
+                where=_place(path),
                 mend="one float32 input (n, channels, height, width) and one float32 output (n, outputs) are needed, "
                 "with n free or 1 and the others fixed",
             )
-        self._names = [source.name, target.name]
-        self.input_shape: tuple[int, ...] = tuple(source.shape[1:])
-        self.outputs = int(target.shape[1])
+        self._names = [read.name, given.name]
+        self._type = np.float32 if given.type == "tensor(float)" else np.uint8
+        self.input_shape: tuple[int, ...] = tuple(read.shape[1:])
+        self.output_shape: tuple[int, ...] = tuple(given.shape[1:])
 
-    def run(self, x: Float32Array) -> Float32Array:
-        """``(n, *input_shape)`` float32 to ``(n, outputs)`` float32.
+    @property
+    def outputs(self) -> int:
+        """Numbers that come out for each example; channels of a front's map."""
+        return self.output_shape[0]
+
+    def run(self, x: Float32Array) -> npt.NDArray[Any]:
+        """``(n, *input_shape)`` float32 to ``(n, *output_shape)``, float32 but for a quantized front.
 
         Raises:
             InputError: the examples have another shape.
@@ -71,7 +81,7 @@ class OnnxModel:
         if x.shape[1:] != self.input_shape:
             raise InputError(f"an example has the shape {x.shape[1:]}, the model reads {self.input_shape}")
         x = np.ascontiguousarray(x, np.float32)
-        results = np.empty((len(x), self.outputs), np.float32)
+        results = np.empty((len(x), *self.output_shape), self._type)
         rows = iter(range(len(x)))  # shared: each worker takes the next one
         if self._workers == 1:
             self._run(x, results, rows)
@@ -80,7 +90,7 @@ class OnnxModel:
                 deque(pool.map(lambda _: self._run(x, results, rows), range(self._workers)), maxlen=0)
         return results
 
-    def _run(self, x: Float32Array, results: Float32Array, rows: Iterator[int]) -> None:
+    def _run(self, x: Float32Array, results: npt.NDArray[Any], rows: Iterator[int]) -> None:
         # onnxruntime reads a contiguous view in place. Binding its memory beforehand was measured and is slower for
         # single examples: 27 us a call against 13 us.
         session, names = self._session, self._names
@@ -92,9 +102,13 @@ def _sole(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else None
 
 
-def _fits(value: Any, dimensions: int) -> bool:
-    """Whether it is float32, of so many dimensions, the first free or 1 and the others fixed."""
-    if value is None or value.type != "tensor(float)" or len(value.shape) != dimensions:
+def _place(path: Path | bytes) -> str:
+    return str(path) if isinstance(path, Path) else "a model in memory"
+
+
+def _fits(value: Any, dimensions: int, *others: str) -> bool:
+    """Whether it is float32 (or one of the other types), of so many dimensions, the first free or 1, the rest fixed."""
+    if value is None or value.type not in {"tensor(float)", *others} or len(value.shape) != dimensions:
         return False
-    first, *others = value.shape
-    return (not isinstance(first, int) or first == 1) and all(isinstance(size, int) and size > 0 for size in others)
+    first, *fixed = value.shape
+    return (not isinstance(first, int) or first == 1) and all(isinstance(size, int) and size > 0 for size in fixed)

@@ -109,6 +109,12 @@ class NetworkTrainer:
             parts = [network.logits(torch.zeros((1, *inputs[:1].shape[1:]), dtype=network.dtype)).float().numpy()[:0]]
         return np.concatenate(parts)
 
+    def module(self, vector: Float32Array) -> nn.Module:
+        """The network with these weights; valid until this thread uses the trainer again, and not to be changed."""
+        network = self._network()
+        network.load(vector)
+        return network.module
+
     def _privately(
         self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
     ) -> Float32Array:

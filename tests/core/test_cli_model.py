@@ -43,10 +43,11 @@ def test_build_finds_what_was_built_and_show_tells_it(skerry, started: RunFolder
     assert built["digest"][:12] in skerry("model", "show").stdout
 
 
-def test_there_is_no_base_of_a_model_that_is_trained_whole(skerry) -> None:
-    result = skerry("model", "build", "--set", "model.trainable=full", "--set", 'privacy.unit="none"')
+def test_there_is_no_base_of_a_network_that_needs_none(skerry) -> None:
+    whole = ("model.architecture=cnn", "model.trainable=full", 'privacy.unit="none"')
+    result = skerry("model", "build", *(word for key in whole for word in ("--set", key)))
     assert result.exit_code == 2
-    assert "no frozen base" in result.stderr
+    assert "no base to build" in result.stderr
 
 
 def test_a_run_without_a_round_has_no_model_to_measure(skerry, started: RunFolder) -> None:
@@ -58,7 +59,7 @@ def test_an_interrupted_run_is_measured_at_its_last_round(skerry, started: RunFo
     _checkpoint(started, deliver=False)
     document = json.loads(skerry("model", "evaluate", started.id, "--no-corruptions", "--json").stdout)
     assert document["round"] == 1
-    assert document["models"][0]["name"] == "int8 base and head"
+    assert document["models"][0]["name"] == "int8 model"
     assert set(document["devices"]) == {"writer-03", "writer-09", "writer-12"}
 
 

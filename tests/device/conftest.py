@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from skerry.config import ModelConfig, TaskConfig
-from skerry.device.basebuild import build_base, spread
+from skerry.device.basebuild import build_base
 from skerry.device.basemodel import BaseModel
+from skerry.device.calibration import spread
 from skerry.device.tasks.digits import DigitsTask
 from skerry.records import Float32Array
 

@@ -75,7 +75,7 @@ def test_a_failed_build_leaves_nothing(digits, tmp_path, monkeypatch):
     def fail(*_args, **_kw):
         raise RuntimeError("no")
 
-    monkeypatch.setattr(basebuild, "export_networks", fail)
+    monkeypatch.setattr(basebuild, "_export", fail)
     with pytest.raises(RuntimeError):
         build_base(ModelConfig(), digits, store=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from skerry.cli.console import AsJson, note
-from skerry.cli.model.facts import base_facts, tell
+from skerry.cli.model.facts import stored_facts, tell
 
 __all__ = ["build"]
 
@@ -25,19 +25,19 @@ def build(
     from rich.text import Text
 
     from skerry.config import default_scenario, load_scenario
-    from skerry.device.basebuild import build_base
+    from skerry.device.basemodel import model_store
+    from skerry.device.local_model import build_local_model
     from skerry.device.tasks.registry import load_task
     from skerry.errors import ScenarioError
 
     chosen = load_scenario(scenario, overrides or ()) if scenario else default_scenario(overrides or ())
-    if chosen.model.trainable != "head":
-        raise ScenarioError(
-            f'model.trainable = "{chosen.model.trainable}" has no frozen base to build', where="model.trainable"
-        )
-
     def progress(stage: str) -> None:
         if not as_json:
             note().print(Text(stage, style="dim"))
 
-    base = build_base(chosen.model, load_task(chosen.task, chosen.model), progress=progress)
-    tell(base_facts(base), as_json=as_json)
+    digest = build_local_model(chosen.model, load_task(chosen.task, chosen.model), progress)
+    if digest is None:
+        raise ScenarioError(
+            f'model.architecture = "{chosen.model.architecture}" has no base to build', where="model.architecture"
+        )
+    tell(stored_facts(digest, model_store()), as_json=as_json)

@@ -7,9 +7,10 @@ from skerry.cli.console import emit, facts, out
 
 if TYPE_CHECKING:
     from skerry.device.basemodel import BaseModel
+    from skerry.device.networkbase import NetworkBase
     from skerry.runfolder import RunFolder
 
-__all__ = ["base_facts", "open_run", "plain", "tell"]
+__all__ = ["base_facts", "network_facts", "open_run", "plain", "stored_facts", "tell"]
 
 
 def open_run(run: str, parent: Path | None) -> "RunFolder":
@@ -19,17 +20,42 @@ def open_run(run: str, parent: Path | None) -> "RunFolder":
     return RunFolder.open(run, runs_dir(parent))
 
 
+def stored_facts(digest: str, store: Path) -> dict[str, Any]:
+    """What is said of the base of that digest, of whichever kind."""
+    import json
+
+    from skerry.device.basemodel import MANIFEST, BaseModel
+    from skerry.device.networkbase import NETWORK, NetworkBase
+
+    files = json.loads((store / digest / MANIFEST).read_text(encoding="utf-8"))["files"]
+    if NETWORK in files:
+        return network_facts(NetworkBase.load(digest, store))
+    return base_facts(BaseModel.load(digest, store))
+
+
 def base_facts(base: "BaseModel") -> dict[str, Any]:
     """What is said of a base, as JSON."""
     sizes = {path.name: path.stat().st_size for path in sorted(base.path.glob("*.onnx"))}
     small, large = sizes.get("base.int8.onnx"), sizes.get("base.fp32.onnx")
     return {
-        "kind": "base",
+        "kind": "head base",
         "digest": base.digest,
-        **{key: base.facts[key] for key in ("architecture", "input_size", "bits", "components", "classes")},
+        **{key: base.facts.get(key) for key in ("architecture", "input_shape", "bits", "components", "classes")},
         "path": str(base.path),
         "files": sizes,
         "int8_share": small / large if small and large else None,
+    }
+
+
+def network_facts(base: "NetworkBase") -> dict[str, Any]:
+    """What is said of a whole network that is trained in part, as JSON."""
+    return {
+        "kind": "network base",
+        "digest": base.digest,
+        "architecture": base.facts["head"]["architecture"],
+        **{key: base.facts[key] for key in ("input_shape", "bits", "classes", "tail_blocks")},
+        "path": str(base.path),
+        "files": {name: (base.path / name).stat().st_size for name in sorted(base.facts["files"])},
     }
 
 

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from skerry.device.evaluation import Scorer
     from skerry.device.model_source import ModelSource
     from skerry.device.tasks.task import Task
-    from skerry.records import Float32Array
+    from skerry.records import Examples, Float32Array
     from skerry.runfolder import RunFolder
 
 __all__ = ["file_scorers", "run_scorers"]
 
 _KINDS = {"int8": "int8", "fp32": "float"}
-_CALIBRATION = 128
 
 
 def run_scorers(folder: "RunFolder", task: "Task") -> tuple[list["Scorer"], int]:
@@ -29,7 +28,7 @@ def run_scorers(folder: "RunFolder", task: "Task") -> tuple[list["Scorer"], int]
         InputError: no round was finished.
     """
     from skerry.device.evaluation import Scorer
-    from skerry.device.local_model import HeadModel, load_local_model
+    from skerry.device.local_model import load_local_model
     from skerry.errors import InputError
     from skerry.server.checkpoint import load_checkpoint
 
@@ -43,19 +42,17 @@ def run_scorers(folder: "RunFolder", task: "Task") -> tuple[list["Scorer"], int]
         )
     config, vector = folder.scenario.model, checkpoint.vector
     digest = json.loads(named.read_text(encoding="utf-8"))["digest"]
-    model = load_local_model(config, None if config.trainable == "full" else digest, cast("Task", _Given(task)))
-    quantized = isinstance(model, HeadModel) and model.quantized
+    model = load_local_model(config, digest, cast("Task", _Given(task)))
     delivered = {kind: folder.path / "model" / f"model.{precision}.onnx" for precision, kind in _KINDS.items()}
     scorers = [
         _onnx(path, f"{path.name}, as delivered", kind, task) for kind, path in delivered.items() if path.is_file()
     ]
     if not scorers:
-        name = "int8 base and head" if quantized else "float model"
-        kind = "int8" if quantized else "float"
-        scorers.append(_scorer(name, kind, lambda x: model.logits(vector, model.prepare(x))))
-    if isinstance(model, HeadModel) and quantized and not delivered["float"].is_file():
-        floating = model
-        scorers.append(Scorer("the same head over the float base", "float", lambda x: floating.float_logits(vector, x)))
+        kind = "int8" if model.quantized else "float"
+        name = f"{kind} model"
+        scorers.append(_scorer(name, kind, lambda x: model.deployed_logits(vector, x, model.prepare(x))))
+    if model.quantized and not delivered["float"].is_file():
+        scorers.append(Scorer("the same weights in float", "float", lambda x: model.float_logits(vector, x)))
     return scorers, checkpoint.round
 
 
@@ -84,11 +81,11 @@ def file_scorers(source: "ModelSource", task: "Task", folder: Path) -> list["Sco
 
 
 def _made_from(source: "ModelSource", task: "Task", folder: Path) -> dict[str, Path]:
+    from skerry.device.calibration import calibration_examples
     from skerry.errors import MissingDependencyError
     from skerry.fsio import write_atomic
 
     try:
-        from skerry.device.basebuild import spread
         from skerry.device.compression.onnx_export import to_onnx
         from skerry.device.compression.quantize import quantize
     except ImportError as error:
@@ -97,9 +94,7 @@ def _made_from(source: "ModelSource", task: "Task", folder: Path) -> dict[str, P
         ) from error
     graph = source.graph()
     _must_fit(graph.input_shape, task, source.name)
-    public = task.public_data()
-    calibration = task.transform(public.x[spread(_CALIBRATION, len(public))])
-    made = {"int8": to_onnx(graph, quantize(graph, calibration)), "fp32": to_onnx(graph)}
+    made = {"int8": to_onnx(graph, quantize(graph, calibration_examples(task))), "fp32": to_onnx(graph)}
     paths = {precision: folder / f"{precision}.onnx" for precision in made}
     for precision, proto in made.items():
         write_atomic(paths[precision], proto.SerializeToString(), durable=False)
@@ -144,6 +139,13 @@ class _Given:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
+
+    def public_data(self) -> "Examples":
+        """Public examples, transformed too: they calibrate int8."""
+        from skerry.records import Examples
+
+        public = self._task.public_data()
+        return Examples(self._task.transform(public.x), public.y)
 
     def transform(self, x: "npt.NDArray[np.float32]") -> "Float32Array":
         """The examples themselves."""

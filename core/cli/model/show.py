@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, note, out, table
-from skerry.cli.model.facts import base_facts, open_run, tell
+from skerry.cli.model.facts import open_run, stored_facts, tell
 
 if TYPE_CHECKING:
     from skerry.runfolder import RunFolder
@@ -24,16 +24,16 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a base, or what a run delivered; with nothing named, the bases on this machine."""
-    from skerry.device.basemodel import BaseModel, model_store
+    from skerry.device.basemodel import model_store
 
     store = model_store()
     digests = sorted(path.parent.name for path in store.glob("*/base.json") if not path.parent.name.startswith("."))
     if model is None:
-        _list([base_facts(BaseModel.load(digest, store)) for digest in digests], store, as_json=as_json)
+        _list([stored_facts(digest, store) for digest in digests], store, as_json=as_json)
         return
     found = [digest for digest in digests if len(model) >= 4 and digest.startswith(model)]
     if len(found) == 1:
-        tell(base_facts(BaseModel.load(found[0], store)), as_json=as_json)
+        tell(stored_facts(found[0], store), as_json=as_json)
         return
     tell(_card(open_run(model, runs_dir)), as_json=as_json)
 
@@ -60,10 +60,10 @@ def _list(bases: list[dict[str, Any]], store: Path, *, as_json: bool) -> None:
         note().print(f"there are no bases in {store}; `skerry model build` makes one", markup=False, soft_wrap=True)
         return
     figures = ["input", "bits", "classes", "int8", "float"]
-    shown = table(f"bases in {store}", ["digest", "architecture", *figures], right=figures)
+    shown = table(f"bases in {store}", ["digest", "kind", "architecture", *figures], right=figures)
     for base in bases:
         files = base["files"]
         sizes = [size(files.get(f"base.{kind}.onnx")) for kind in ("int8", "fp32")]
-        shape = [str(base["input_size"]), str(base["bits"]), str(len(base["classes"]))]
-        shown.add_row(base["digest"][:12], base["architecture"], *shape, *sizes)
+        shape = ["×".join(map(str, base["input_shape"] or "?")), str(base["bits"]), str(len(base["classes"]))]
+        shown.add_row(base["digest"][:12], base["kind"], base["architecture"], *shape, *sizes)
     out().print(shown)

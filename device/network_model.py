@@ -1,0 +1,182 @@
+"""A whole network whose trainable part is the tail, the biases, adapters, or everything: ``LocalModel`` in torch.
+
+What is trained is seen in float32 (``qat`` sees itself rounded); what is deployed is the trained network quantized
+anew, calibrated on public data: :meth:`NetworkModel.assemble`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry.config import ModelConfig
+from skerry.device.calibration import calibration_examples
+from skerry.device.compression.cuts import split
+from skerry.device.compression.graph import Graph, Node
+from skerry.device.compression.graph_file import load_graph
+from skerry.device.compression.onnx_export import to_onnx
+from skerry.device.compression.quantization_file import load_quantization
+from skerry.device.compression.quantize import Quantization, quantize
+from skerry.device.deliverable import write_deliverable
+from skerry.device.networkbase import FRONT, NETWORK, QUANTIZATION, NetworkBase
+from skerry.device.runtime import OnnxModel
+from skerry.device.tasks.task import Task
+from skerry.device.training.modes import merge_linear, prepare_mode
+from skerry.device.training.network import NetworkTrainer
+from skerry.device.training.per_example import Inputs
+from skerry.device.training.plan import TrainPlan
+from skerry.errors import InputError
+from skerry.records import Float32Array, ParameterLayout
+from skerry.security.privacy.stream import RandomStream
+
+__all__ = ["NetworkModel", "RoundedInputs"]
+
+
+@dataclass(frozen=True)
+class RoundedInputs:
+    """Activations of the cut as the int8 front gives them: a quarter of the memory of floats, made floats on use.
+
+    Attributes:
+        values: ``(n, channels, height, width)`` uint8.
+        step: between two numbers.
+        zero: the value that stands for 0.
+    """
+
+    values: npt.NDArray[np.uint8]
+    step: float
+    zero: int
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: Any, /) -> Float32Array:
+        numbers: Float32Array = self.values[index].astype(np.float32)
+        numbers -= np.float32(self.zero)
+        numbers *= np.float32(self.step)
+        return numbers
+
+
+class NetworkModel:
+    """See the module.
+
+    Args:
+        config: architecture and mode; its ``trainable`` is not ``head``.
+        model_digest: the base's.
+        task: gives the input transform, and public data for calibration.
+        store: where base models lie; None for the default.
+
+    Raises:
+        InputError: the base is not on this machine, or is of another mode.
+        RefusedError: it was altered.
+    """
+
+    def __init__(self, config: ModelConfig, model_digest: str, task: Task, store: Path | None = None) -> None:
+        self._base = NetworkBase.load(model_digest, store)
+        self._task = task
+        self._whole = load_graph(self._base.file(NETWORK))
+        self._front: tuple[Node, ...] = ()
+        trained = self._whole
+        cut = self._base.facts["cut"]
+        if (cut is not None) != (config.trainable == "tail"):
+            raise InputError(f"this base is not one for {config.trainable!r}", where=str(self._base.path))
+        if cut is not None:
+            self._front, trained = split(self._whole, cut)
+        self._cut = cut
+        quantization = load_quantization(self._base.file(QUANTIZATION)) if self.quantized else None
+        self._cut_scale = quantization.tensors[cut] if quantization is not None and cut is not None else None
+        self._mode = prepare_mode(config.trainable, trained, quantization, rank=config.rank)
+        self._trainer = NetworkTrainer(self._mode.module)
+        self._sessions: dict[bool, tuple[bytes, OnnxModel]] = {}
+
+    @property
+    def quantized(self) -> bool:
+        """Whether devices get the trained network in int8."""
+        return self._base.bits == 8
+
+    @property
+    def digest(self) -> str:
+        """Digest of the base's manifest."""
+        return self._base.digest
+
+    @property
+    def layout(self) -> ParameterLayout:
+        """Layout of the trainable part."""
+        return self._trainer.layout
+
+    def initial(self) -> Float32Array:
+        """The network as it was built from published weights and public data."""
+        return self._trainer.initial()
+
+    def prepare(self, x: npt.NDArray[Any]) -> Inputs:
+        """Transformed examples; for ``tail`` the cut's activations through the frozen front, in int8 where it is."""
+        examples = self._task.transform(x)
+        if self._cut is None:
+            return examples
+        values = self._front_model.run(examples)
+        scale = self._cut_scale
+        return values if scale is None else RoundedInputs(values.astype(np.uint8), scale.step, scale.zero)
+
+    def train(
+        self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+    ) -> Float32Array:
+        """One round of (private) training."""
+        return self._trainer.train(vector, inputs, y, plan, stream)
+
+    def logits(self, vector: Float32Array, inputs: Inputs) -> Float32Array:
+        """Scores of the network as it is trained."""
+        return self._trainer.logits(vector, inputs)
+
+    def float_logits(self, vector: Float32Array, x: npt.NDArray[Any]) -> Float32Array:
+        """Scores of raw examples through the float32 graph: what quantization is compared with."""
+        return self._session(vector, deployed=False).run(self._task.transform(x))
+
+    def deployed_logits(self, vector: Float32Array, x: npt.NDArray[Any], inputs: Inputs) -> Float32Array:
+        """Scores of raw examples through what :meth:`assemble` writes."""
+        del inputs
+        return self._session(vector, deployed=True).run(self._task.transform(x))
+
+    def graph(self, vector: Float32Array) -> Graph:
+        """The whole float graph with these weights, whitening and classifier in one layer."""
+        trained = self._mode.graph(self._trainer.module(vector))
+        return merge_linear(replace(self._whole, nodes=(*self._front, *trained.nodes)))
+
+    def assemble(self, vector: Float32Array, out: Path, card: Mapping[str, Any]) -> dict[str, Path]:
+        """Write the deliverable (one ONNX file from example to scores, the trained part, a card) and name its files."""
+        graph = self.graph(vector)
+        return write_deliverable(
+            self._onnx(vector),
+            dict(self.layout.split(vector)),
+            out,
+            part="trained",
+            bits=self._base.bits,
+            input_shape=graph.input_shape,
+            classes=graph.classes,
+            base={**self._base.facts["head"], "digest": self.digest, "bits": self._base.bits},
+            card=card,
+        )
+
+    def _onnx(self, vector: Float32Array) -> bytes:
+        graph = self.graph(vector)
+        quantization: Quantization | None = None
+        if self.quantized:
+            quantization = quantize(graph, calibration_examples(self._task))
+        model: bytes = to_onnx(graph, quantization).SerializeToString()
+        return model
+
+    def _session(self, vector: Float32Array, *, deployed: bool) -> OnnxModel:
+        """The network with these weights in onnxruntime, as deployed or in float32; the last one of each is kept."""
+        key = hashlib.sha256(vector.tobytes()).digest()
+        kept = self._sessions.get(deployed)
+        if kept is None or kept[0] != key:
+            model = self._onnx(vector) if deployed else to_onnx(self.graph(vector)).SerializeToString()
+            kept = self._sessions[deployed] = (key, OnnxModel(model))
+        return kept[1]
+
+    @cached_property
+    def _front_model(self) -> OnnxModel:
+        return OnnxModel(self._base.file(FRONT[self._base.bits]), front=True)
