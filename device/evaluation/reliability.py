@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from skerry.device.tasks.metrics import BINS, confidence_and_right
+from skerry.device.tasks.metrics import BINS, bin_of, confidence_and_right
 from skerry.records import Float32Array
 
 __all__ = ["ReliabilityBin", "reliability"]
@@ -16,8 +16,8 @@ class ReliabilityBin:
     """Examples whose confidence lies between ``low`` and ``high``.
 
     Attributes:
-        low: lower end, included.
-        high: upper end, excluded but for 1.
+        low: lower end, excluded.
+        high: upper end, included.
         count: how many there are.
         confidence: their mean confidence; None where there are none.
         accuracy: share of right predictions; None where there are none.
@@ -38,7 +38,7 @@ def reliability(logits: Float32Array, y: npt.NDArray[np.int64]) -> tuple[Reliabi
         y: ``(n,)`` labels.
     """
     confidence, right = confidence_and_right(logits, y)
-    number = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    number = bin_of(confidence)
     found = []
     for i in range(BINS):
         inside = number == i

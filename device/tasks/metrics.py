@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array
 
-__all__ = ["BINS", "Quality", "confidence_and_right", "evaluate", "expected_calibration_error", "log_softmax"]
+__all__ = ["BINS", "Quality", "bin_of", "confidence_and_right", "evaluate", "expected_calibration_error", "log_softmax"]
 
 BINS = 15
 
@@ -44,11 +44,16 @@ def confidence_and_right(
     return np.exp(logs.max(axis=1)), logs.argmax(axis=1) == y
 
 
+def bin_of(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """``(n,)`` number of each confidence's bin, 0 to 14; a bin has its upper end and not its lower one."""
+    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
+
+
 def expected_calibration_error(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float:
     """Mean gap between confidence and accuracy over 15 equal bins, weighted by their counts (Guo et al. 2017)."""
-    edges = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    numbers = bin_of(confidence)
     gap = 0.0
-    for number in np.unique(edges):
-        inside = edges == number
+    for number in np.unique(numbers):
+        inside = numbers == number
         gap += inside.mean() * abs(float(confidence[inside].mean()) - float(right[inside].mean()))
     return float(gap)
