@@ -10,7 +10,7 @@ export MKL_NUM_THREADS := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help setup demo check test test-all coverage bench bench-setup typing lock clean
+.PHONY: help setup demo check test test-all coverage bench bench-models bench-setup typing lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ coverage: setup ## branch coverage of security/ and strategies/, at least 90 %
 bench: setup ## run the benchmarks (NAME=main_job for one); JSON on stdout, progress on stderr
 	@set -e; for name in $(or $(NAME),$(basename $(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))); do \
 	  $(BIN)/python benchmarks/$$name.py; done
+
+bench-models: setup ## measure every network of the zoo and write the table of docs/models.md
+	$(BIN)/python benchmarks/zoo_table.py --write > /dev/null
 
 bench-setup: setup ## make .venv-bench with the peers that benchmarks compare with
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

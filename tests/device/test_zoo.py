@@ -1,6 +1,7 @@
 """Every declared network is the published one, for any input, and goes all the way from a seed to int8."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from skerry.device.models.weights import load_published, published_names, weight
 from skerry.device.runtime import OnnxModel
 from skerry.errors import InputError, ScenarioError
 
+DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 LITES = [name for name in ARCHITECTURES if name.startswith("efficientnet_lite")]
 PICTURES = [name for name in ARCHITECTURES if name != "ds_cnn"]
 
@@ -137,8 +139,8 @@ def shape_of(name, channels):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_network_trains_folds_exports_and_quantizes(name, channels, tmp_path):
     shape, classes = shape_of(name, channels), 5
-    network = build_network(name, inputs=shape, classes=classes, width=0.5, seed=1)
-    x, y = normal(16, *shape), torch.arange(16) % classes
+    network = build_network(name, inputs=shape, classes=classes, width=0.25, seed=1)
+    x, y = normal(10, *shape), torch.arange(10) % classes
 
     before = functional.cross_entropy(network(x), y)
     before.backward()
@@ -242,3 +244,15 @@ def test_a_network_without_published_weights_says_so():
     with pytest.raises(InputError, match="published weights") as caught:
         architecture("mobilenet_v2").load(64, classifier=False)
     assert "public data" in caught.value.mend
+
+
+def test_the_table_in_the_docs_is_of_these_networks():
+    """Written by `make bench-models`; stale when a network changed after it."""
+    rows = [line.split(" | ") for line in DOCS.read_text(encoding="utf-8").splitlines() if "| fp32 |" in line]
+    assert [row[0] for row in rows] == [f"| `{name}`" for name in ARCHITECTURES]
+    for declared, row in zip(ARCHITECTURES.values(), rows, strict=True):
+        network = build_network(declared.name, inputs=declared.published_inputs, classes=declared.classes).eval()
+        graph = trace(network, declared.published_inputs)
+        for said, counted in zip(row[3:5], (graph.parameters(), graph.macs()), strict=True):
+            number, unit = said.split()
+            assert float(number) * {"k": 1e3, "M": 1e6, "G": 1e9}[unit] == pytest.approx(counted, rel=0.005)
