@@ -40,9 +40,8 @@ WORK = {
         "skerry.security.privacy.ledger:Ledger.untouched",
     ],
     "checkpoint": [
-        "skerry.server.rounds:save_checkpoint",
-        "skerry.server.rounds:append_durably",
         "skerry.runfolder:RunFolder.mark",
+        "skerry.syncer:Syncer.settle",
     ],
 }
 

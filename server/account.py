@@ -1,11 +1,16 @@
 """Stage *account*: what the round spent goes into the population's ledger before anything of it is used further."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import numpy as np
 
 from skerry.security.privacy.accounting import GaussianEvent, epsilon_from_rdp, rdp
+from skerry.security.privacy.chain import Entry
 from skerry.server.federation import Federation
 from skerry.server.judge import Judged, Valid
 from skerry.server.plan import RoundPlan
+from skerry.syncer import Syncer
 
 __all__ = ["Spending", "open_round", "release_round"]
 
@@ -48,8 +53,9 @@ class Spending:
         return self.epsilon(int(np.percentile(list(self._asked.values()), 50, method="lower")))
 
 
-def open_round(federation: Federation, plan: RoundPlan) -> None:
-    """Record, durably and before any instruction leaves, who will be asked to spend what."""
+@contextmanager
+def open_round(federation: Federation, number: int, cohort: Sequence[str], syncer: Syncer) -> Iterator[None]:
+    """Record who will be asked to spend what, while the block prepares the instructions; durable when it is left."""
     mechanism = {
         "name": federation.scenario.privacy.mechanism if federation.plan.unit == "example" else "none",
         "noise_multiplier": federation.plan.noise_multiplier,
@@ -57,16 +63,20 @@ def open_round(federation: Federation, plan: RoundPlan) -> None:
         "steps": federation.plan.epochs,
         "sampling_rate": 1.0,
     }
-    federation.ledger.record(
-        "round_open",
-        {"round": plan.number, "mechanism": mechanism, "cohort": list(plan.asked), "weights": "uniform"},
-        now=federation.clock(),
-    )
+    body = {"round": number, "mechanism": mechanism, "cohort": list(cohort), "weights": "uniform"}
+    with federation.ledger.recording("round_open", body, federation.clock(), syncer=syncer):
+        yield
 
 
-def release_round(federation: Federation, number: int, valid: Valid, judged: Judged, vector_digest: str) -> str:
-    """Record the devices' receipts and the vector that the round releases; returns the entry's hash."""
-    entry = federation.ledger.record(
+@contextmanager
+def release_round(
+    federation: Federation, number: int, valid: Valid, judged: Judged, vector_digest: str, syncer: Syncer
+) -> Iterator[Entry]:
+    """Record the devices' receipts and the vector that the round releases, while the block looks at it.
+
+    Durable when the block is left: nothing of the vector may be published in it.
+    """
+    recording = federation.ledger.recording(
         "release",
         {
             "round": number,
@@ -74,6 +84,8 @@ def release_round(federation: Federation, number: int, valid: Valid, judged: Jud
             "receipts": dict(sorted(valid.heads.items())),
             "vector": vector_digest,
         },
-        now=federation.clock(),
+        federation.clock(),
+        syncer=syncer,
     )
-    return entry.hash
+    with recording as entry:
+        yield entry

@@ -1,6 +1,7 @@
 """Stage *checkpoint*: the last finished round, whole on disk before the next one begins."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,11 @@ from safetensors.numpy import load, save
 
 from skerry.canonical import sha256_hex
 from skerry.device.protocol import to_bytes
-from skerry.fsio import write_atomic
-from skerry.records import Float32Array
+from skerry.fsio import append_durably, write_atomic
+from skerry.records import Float32Array, RoundRecord, Verdict
 from skerry.runfolder import RunFolder
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "vector_digest"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store_round", "vector_digest"]
 
 FILE = "checkpoint/round.safetensors"
 
@@ -36,6 +37,18 @@ def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Write atomically and durably; one file, so that vector and round cannot disagree."""
     metadata = {"round": str(checkpoint.round), "screener": json.dumps(checkpoint.screener)}
     write_atomic(folder.path / FILE, save({"vector": checkpoint.vector}, metadata))
+
+
+def store_round(folder: RunFolder, checkpoint: Checkpoint, verdicts: Iterable[Verdict], record: RoundRecord) -> None:
+    """Everything of a finished round, durably: first the checkpoint, so that no record promises what is not there."""
+    save_checkpoint(folder, checkpoint)
+    append_durably(folder.path / "verdicts.jsonl", _lines(verdict.to_json() for verdict in verdicts))
+    append_durably(folder.path / "rounds.jsonl", _lines([record.to_json()]))
+    folder.mark("running", stage=f"round {checkpoint.round}")
+
+
+def _lines(values: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(value, allow_nan=False).encode() + b"\n" for value in values)
 
 
 def load_checkpoint(folder: RunFolder) -> Checkpoint | None:

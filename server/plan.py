@@ -1,6 +1,7 @@
 """Stage *plan*: who is asked this round, and the signed instruction each of them gets."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skerry.device.protocol import Instruction
@@ -49,7 +50,7 @@ def draw_cohort(federation: Federation, number: int) -> tuple[str, ...]:
     return tuple(eligible[i] for i in sorted(drawn))
 
 
-def make_plan(federation: Federation, number: int, vector: Float32Array) -> RoundPlan:
+def make_plan(federation: Federation, number: int, cohort: Sequence[str], vector: Float32Array) -> RoundPlan:
     """Sign and seal one instruction for each device of the cohort."""
     instruction = Instruction(
         vector=vector,
@@ -60,7 +61,7 @@ def make_plan(federation: Federation, number: int, vector: Float32Array) -> Roun
     now = federation.clock()
     lifetime = int(federation.scenario.cohort.deadline_s * 1000) + GRACE_MS
     asked: dict[str, Asked] = {}
-    for device in draw_cohort(federation, number):
+    for device in cohort:
         header = Header(
             kind=Kind.INSTRUCTION,
             run=federation.run,

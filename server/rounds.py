@@ -1,7 +1,7 @@
 """The way of an update, as a list of stages; each is one module and runs once a round, in this order:
 
-1. *plan*       who is asked, with a signed and sealed instruction for each (``plan.py``)
-2. *open the round* in the population's ledger, before anything leaves (``account.py``)
+1. *open the round* in the population's ledger (``account.py``)
+2. *plan*       who is asked, with a signed and sealed instruction for each (``plan.py``)
 3. *collect*    answers until the deadline (``collect.py``)
 4. *open*       verify, unseal, parse (``collect.py``)
 5. *validate*   length, layout, finiteness (``judge.py``)
@@ -12,29 +12,29 @@
 10. *evaluate*  on held-out devices through the int8 base (``evaluate.py``)
 11. *checkpoint* everything of this round on disk (``checkpoint.py``)
 
+The disk works while the coordinator does: nothing of a round leaves before its opening, and everything of the round
+before it, is on stable storage; and a run is over only when its last round is.
+
 A round in which too few updates are left is *skipped*: the vector stays, the spending counts, the record says why.
 """
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from skerry.clock import Stopwatch
 from skerry.device.tasks.metrics import Quality
 from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
-from skerry.fsio import append_durably
 from skerry.records import Float32Array, RoundRecord
 from skerry.server.account import Spending, open_round, release_round
-from skerry.server.checkpoint import Checkpoint, save_checkpoint, vector_digest
+from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.collect import collect, open_replies
 from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
 from skerry.server.judge import Judged, screen, validate
-from skerry.server.plan import make_plan
+from skerry.server.plan import draw_cohort, make_plan
 from skerry.strategies.optimizers import FedAvg
 from skerry.strategies.rule import parse_rule
+from skerry.syncer import Syncer
 
 __all__ = ["Progress", "aggregate", "run_round", "run_rounds"]
 
@@ -46,6 +46,7 @@ class Progress:
     vector: Float32Array
     spending: Spending
     base: Quality
+    syncer: Syncer
     records: list[RoundRecord] = field(default_factory=list)
     device_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -54,13 +55,12 @@ def run_rounds(federation: Federation) -> Progress:
     """All rounds of the scenario, from the public head to the final vector."""
     vector = federation.model.initial()
     base = evaluate_held_out(federation, vector)
-    progress = Progress(vector, Spending(federation), base)
     federation.folder.mark("running", stage="round 0", extra={"base_accuracy": base.accuracy})
     before = dict(process_worker().watch.seconds)
-    for number in range(1, federation.scenario.rounds + 1):
-        record = run_round(federation, progress, number)
-        progress.records.append(record)
-        federation.folder.mark("running", stage=f"round {number}")
+    with Syncer() as syncer:
+        progress = Progress(vector, Spending(federation), base, syncer)
+        for number in range(1, federation.scenario.rounds + 1):
+            progress.records.append(run_round(federation, progress, number))
     after = process_worker().watch.seconds
     progress.device_seconds = {stage: after[stage] - before.get(stage, 0.0) for stage in after}
     return progress
@@ -70,9 +70,12 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     """One round, stage by stage."""
     watch = Stopwatch()
     with watch.stage("plan"):
-        plan = make_plan(federation, number, progress.vector)
-        open_round(federation, plan)
+        cohort = draw_cohort(federation, number)
+        with open_round(federation, number, cohort, progress.syncer):
+            plan = make_plan(federation, number, cohort, progress.vector)
         progress.spending.add(plan)
+    with watch.stage("checkpoint"):
+        progress.syncer.settle()  # the round before is on the disk too, or this one does not begin
     with watch.stage("collect"):
         replies = collect(federation, plan)
     with watch.stage("open"):
@@ -90,9 +93,9 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
             skipped = error.what
     with watch.stage("account"):
         released = vector_digest(progress.vector)
-        leaf = release_round(federation, number, valid, judged, released)
-    with watch.stage("evaluate"):
-        quality = evaluate_held_out(federation, progress.vector)
+        release = release_round(federation, number, valid, judged, released, progress.syncer)
+        with release as entry, watch.stage("evaluate"):
+            quality = evaluate_held_out(federation, progress.vector)
     record = RoundRecord(
         round=number,
         accuracy=quality.accuracy,
@@ -110,15 +113,13 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         extra={
             "ece": quality.ece,
             "skipped": skipped,
-            "ledger_leaf": leaf,
+            "ledger_leaf": entry.hash,
             "refusals": opened.refusals,
             "quarantined": sorted(federation.screener.quarantined),
         },
     )
-    with watch.stage("checkpoint"):
-        save_checkpoint(federation.folder, Checkpoint(number, progress.vector, federation.screener.state()))
-        _append(federation, "verdicts.jsonl", [verdict.to_json() for verdict in judged.verdicts])
-        _append(federation, "rounds.jsonl", [record.to_json()])
+    checkpoint = Checkpoint(number, progress.vector, federation.screener.state())
+    progress.syncer.begin(store_round, federation.folder, checkpoint, judged.verdicts, record)
     return record
 
 
@@ -134,8 +135,3 @@ def aggregate(federation: Federation, judged: Judged) -> Float32Array:
     defence = federation.scenario.defence
     left = max(0, defence.tolerate - len(federation.screener.quarantined))
     return parse_rule(defence.aggregator, tolerate=left)(judged.deltas)
-
-
-def _append(federation: Federation, name: str, values: Iterable[dict[str, Any]]) -> None:
-    lines = b"".join(json.dumps(value, allow_nan=False).encode() + b"\n" for value in values)
-    append_durably(federation.folder.path / name, lines)

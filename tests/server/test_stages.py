@@ -1,5 +1,8 @@
 """One bad reply costs that device its place in the round, never the round: hostile nodes around real devices."""
 
+import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +16,12 @@ from skerry.config import default_scenario
 from skerry.device.app import RECORD, fleet_homes
 from skerry.device.app import app as honest_app
 from skerry.device.worker import process_worker
-from skerry.errors import RunFailedError
+from skerry.errors import DiskFullError, RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.ledger import Ledger
+from skerry.server import checkpoint as checkpoint_module
+from skerry.server import rounds as rounds_module
+from skerry.server.checkpoint import Checkpoint, load_checkpoint
 from skerry.server.collect import Replies, open_replies
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
@@ -101,7 +107,7 @@ def test_an_answer_to_another_instruction_of_the_same_round_is_a_replay(tmp_path
     federation, _ = federate(
         tmp_path, hostile(lambda device, _, envelope: kept.setdefault(device, envelope)), "rounds=1"
     )
-    asked_again = make_plan(federation, 1, federation.model.initial())
+    asked_again = make_plan(federation, 1, list(federation.nodes), federation.model.initial())
     opened = open_replies(federation, asked_again, Replies(envelopes=kept))
     assert not opened.updates
     assert set(opened.dropped.values()) == {"replayed"}
@@ -150,3 +156,80 @@ def test_the_population_ledger_opens_a_round_before_any_instruction_leaves(tmp_p
     federate(tmp_path, hostile(tamper))
     assert seen
     assert set(seen) == {0}
+
+
+def test_no_instruction_leaves_before_the_round_and_all_before_it_are_on_stable_storage(tmp_path, monkeypatch):
+    synced: dict[str, int] = {}
+    real = os.fsync
+
+    def slow(fd: int) -> None:
+        name = str(Path(f"/proc/self/fd/{fd}").readlink())
+        size = os.fstat(fd).st_size
+        time.sleep(0.03)  # longer than sealing takes
+        real(fd)
+        synced[name] = size
+
+    def tamper(device: str, number: int, envelope: bytes) -> bytes:
+        (folder,) = tmp_path.iterdir()
+        behind = ["rounds.jsonl", "verdicts.jsonl"] if number > 1 else []
+        for name in ["ledger/population.jsonl", *behind]:
+            assert synced.get(str(folder / name)) == (folder / name).stat().st_size, name
+        assert len(RunFolder(folder).rounds()) == number - 1
+        checkpoint = load_checkpoint(RunFolder(folder))
+        assert (checkpoint.round if checkpoint else 0) == number - 1
+        seen.append(number)
+        return envelope
+
+    seen: list[int] = []
+    monkeypatch.setattr(os, "fsync", slow)
+    federation, records = federate(tmp_path, hostile(tamper), "rounds=3")
+    assert set(seen) == {1, 2, 3}
+    assert not any(record.dropped for record in records)  # an assertion in a node would show as a device error
+    assert [record.round for record in federation.folder.rounds()] == [1, 2, 3]
+    assert load_checkpoint(federation.folder).round == 3
+
+
+@pytest.mark.parametrize("failing", [1, 3])
+def test_a_round_that_the_disk_does_not_take_is_the_last_one(tmp_path, monkeypatch, failing: int):
+    asked: set[int] = set()
+    real = checkpoint_module.append_durably
+
+    def full(path: Path, line: bytes) -> None:
+        if path.name == "rounds.jsonl" and b'"round": %d,' % failing in line:
+            raise DiskFullError("no space left on the device", where=str(path), mend="free some space")
+        real(path, line)
+
+    def tamper(device: str, number: int, envelope: bytes) -> bytes:
+        asked.add(number)
+        return envelope
+
+    monkeypatch.setattr(checkpoint_module, "append_durably", full)
+    with pytest.raises(DiskFullError, match="no space"):
+        federate(tmp_path, hostile(tamper), "rounds=3")
+    assert asked == set(range(1, failing + 1))
+    (folder,) = tmp_path.iterdir()
+    assert len(RunFolder(folder).rounds()) == failing - 1
+
+
+def test_an_interrupted_run_keeps_the_round_that_was_being_stored(tmp_path, monkeypatch):
+    stored = threading.Event()
+    real = checkpoint_module.save_checkpoint
+
+    def slow(folder: RunFolder, checkpoint: Checkpoint) -> None:
+        stored.wait(0.3)  # nobody sets it: the interrupt comes first
+        real(folder, checkpoint)
+
+    draw = rounds_module.draw_cohort
+
+    def interrupt(federation: Federation, number: int) -> tuple[str, ...]:
+        if number == 2:
+            raise KeyboardInterrupt
+        return draw(federation, number)
+
+    monkeypatch.setattr(checkpoint_module, "save_checkpoint", slow)
+    monkeypatch.setattr(rounds_module, "draw_cohort", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        federate(tmp_path, honest_app)
+    (folder,) = tmp_path.iterdir()
+    assert [record.round for record in RunFolder(folder).rounds()] == [1]
+    assert load_checkpoint(RunFolder(folder)).round == 1
