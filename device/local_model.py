@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
+from skerry.device.personal import PersonalModel
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import MissingDependencyError
@@ -257,7 +258,8 @@ def load_local_model(
             where="this device",
             mend="pip install 'skerry[train]', or train the head only",
         ) from error
-    return NetworkModel(config, model_digest, task, store)
+    whole = NetworkModel(config, model_digest, task, store)
+    return PersonalModel(whole) if config.personal_head else whole
 
 
 def _by_hand(config: ModelConfig) -> bool:

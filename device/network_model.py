@@ -23,18 +23,21 @@ from skerry.device.compression.onnx_export import to_onnx
 from skerry.device.compression.quantization_file import load_quantization
 from skerry.device.compression.quantize import Quantization, quantize
 from skerry.device.deliverable import write_deliverable
-from skerry.device.networkbase import FRONT, NETWORK, QUANTIZATION, NetworkBase
+from skerry.device.networkbase import CLASSIFIER, FRONT, NETWORK, QUANTIZATION, NetworkBase
 from skerry.device.runtime import OnnxModel
 from skerry.device.tasks.task import Task
 from skerry.device.training.modes import merge_linear, prepare_mode
 from skerry.device.training.network import NetworkTrainer
 from skerry.device.training.per_example import Inputs
 from skerry.device.training.plan import TrainPlan
+from skerry.device.training.public_head import fit_public_head
 from skerry.errors import InputError
 from skerry.records import Float32Array, ParameterLayout
 from skerry.security.privacy.stream import RandomStream
 
 __all__ = ["NetworkModel", "RoundedInputs"]
+
+_CONSTANT = 0.3  # stands for the bias beside rows of length about one
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class NetworkModel:
         self._cut_scale = quantization.tensors[cut] if quantization is not None and cut is not None else None
         self._mode = prepare_mode(config.trainable, trained, quantization, rank=config.rank)
         self._trainer = NetworkTrainer(self._mode.module)
+        self._rounded: tuple[bytes, Quantization] | None = None
         self._sessions: dict[bool, tuple[bytes, OnnxModel]] = {}
 
     @property
@@ -145,6 +149,25 @@ class NetworkModel:
         trained = self._mode.graph(self._trainer.module(vector))
         return merge_linear(replace(self._whole, nodes=(*self._front, *trained.nodes)))
 
+    def head_tensors(self) -> tuple[str, ...]:
+        """Names, in the layout, of the last layer's tensors."""
+        return tuple(name for name, _ in self.layout.tensors if name.startswith(f"{CLASSIFIER}."))
+
+    def fit_head(self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64]) -> Float32Array:
+        """A last layer by logistic regression on these examples: its tensors, in the order of :meth:`head_tensors`.
+
+        Args:
+            vector: the network; its head is not used.
+            inputs: n prepared examples.
+            y: ``(n,)`` classes.
+        """
+        rows = self._trainer.inputs_of(CLASSIFIER, vector, inputs)
+        mean, scale = rows.mean(0), float(np.sqrt(rows.var(0).sum())) + 1e-6
+        constant = np.full((len(rows), 1), _CONSTANT)
+        found = fit_public_head(np.c_[(rows - mean) / scale, constant].astype(np.float32), y, len(self._whole.classes))
+        weight = found[:, :-1] / np.float32(scale)
+        return np.concatenate([weight.ravel(), found[:, -1] * np.float32(_CONSTANT) - weight @ mean]).astype(np.float32)
+
     def assemble(self, vector: Float32Array, out: Path, card: Mapping[str, Any]) -> dict[str, Path]:
         """Write the deliverable (one ONNX file from example to scores, the trained part, a card) and name its files."""
         graph = self.graph(vector)
@@ -162,11 +185,15 @@ class NetworkModel:
 
     def _onnx(self, vector: Float32Array) -> bytes:
         graph = self.graph(vector)
-        quantization: Quantization | None = None
-        if self.quantized:
-            quantization = quantize(graph, calibration_examples(self._task))
-        model: bytes = to_onnx(graph, quantization).SerializeToString()
+        model: bytes = to_onnx(graph, self._quantize(graph) if self.quantized else None).SerializeToString()
         return model
+
+    def _quantize(self, graph: Graph) -> Quantization:
+        """The graph's int8 form; of graphs that differ in their float layers only, such as the head, it is the same."""
+        if self._rounded is None or self._rounded[0] != _digest(graph, self._rounded[1]):
+            found = quantize(graph, calibration_examples(self._task))
+            self._rounded = (_digest(graph, found), found)
+        return self._rounded[1]
 
     def _session(self, vector: Float32Array, *, deployed: bool) -> OnnxModel:
         """The network with these weights in onnxruntime, as deployed or in float32; the last one of each is kept."""
@@ -180,3 +207,12 @@ class NetworkModel:
     @cached_property
     def _front_model(self) -> OnnxModel:
         return OnnxModel(self._base.file(FRONT[self._base.bits]), front=True)
+
+
+def _digest(graph: Graph, quantization: Quantization) -> bytes:
+    """Of all that the quantization depends on: the layers that it rounds."""
+    found = hashlib.sha256()
+    for node in graph.nodes:
+        if node.name in quantization.weights and node.weight is not None and node.bias is not None:
+            found.update(node.weight.tobytes() + node.bias.tobytes())
+    return found.digest()

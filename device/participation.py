@@ -20,8 +20,11 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
+import numpy as np
+
 from skerry.clock import Clock
 from skerry.device.local_model import LocalModel
+from skerry.device.personal import PersonalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
 from skerry.device.tasks.task import Task
 from skerry.device.worker import Resident, Worker
@@ -125,17 +128,25 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
             syncer=worker.syncer,
         )
         with debit as entry:
-            delta = _train(work, resident, worker, task, model)
+            delta, head = _train(work, resident, worker, task, model)
+    if isinstance(model, PersonalModel):  # what is kept and used again is spent too: not before the debit is settled
+        model.keep_head(home.path, head, instruction.plan)
     return Update(_misbehave(resident, delta, header.round, instruction.seed), model.layout.digest, entry.hash)
 
 
-def _train(work: _Work, resident: Resident, worker: Worker, task: Task, model: LocalModel) -> Float32Array:
+def _train(
+    work: _Work, resident: Resident, worker: Worker, task: Task, model: LocalModel
+) -> tuple[Float32Array, Float32Array]:
+    """What is sent, and the device's own head, which is not (empty where the head is everybody's)."""
     home, instruction = resident.home, work.instruction
     with worker.watch.stage("features"):
         inputs, labels = worker.local_inputs(home.device, task, model)
     with worker.watch.stage("train"):
         stream = _stream(instruction.seed, home.device, work.opened.header.round)
-        return model.train(instruction.vector, inputs, labels, instruction.plan, stream)
+        given = (instruction.vector, inputs, labels, instruction.plan, stream)
+        if isinstance(model, PersonalModel):
+            return model.train_with(model.read_head(home.path, instruction.plan), *given)
+        return model.train(*given), np.empty(0, np.float32)
 
 
 def _agree(resident: Resident, instruction: Instruction) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 
 from skerry import __version__
 from skerry.device.evaluation.spread import spread_of
+from skerry.device.personal import PersonalModel
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.metrics import Quality, evaluate
 from skerry.device.worker import process_worker
 from skerry.records import Float32Array, RoundRecord
 from skerry.security.privacy.accounting import GaussianEvent, epsilon_pld
 from skerry.security.privacy.verification import read_ledger
+from skerry.server.evaluate import scores_of
 from skerry.server.federation import Federation
 
 __all__ = ["Measured", "cost", "defence", "device_accuracies", "measure_quality", "privacy", "versions"]
@@ -50,18 +52,15 @@ class Measured:
 
 def measure_quality(federation: Federation, vector: Float32Array) -> Measured:
     """Evaluate a vector on every held-out example, through int8 and float32."""
-    model, held_out = federation.model, federation.task.evaluation()
-    deployed = {
-        d: model.deployed_logits(vector, held_out[d].x, inputs) for d, (inputs, _) in federation.held_out.items()
-    }
-    labels = np.concatenate([y for _, y in federation.held_out.values()])
-    by_device = {d: evaluate(deployed[d], y).accuracy for d, (_, y) in federation.held_out.items()}
-    scores = np.concatenate(list(deployed.values()))
-    quality = evaluate(scores, labels)
-    if not model.quantized:
+    deployed = {device: scores_of(federation, vector, device, "deployed") for device in federation.held_out}
+    labels = np.concatenate([y for _, y in deployed.values()])
+    by_device = {device: evaluate(scores, y).accuracy for device, (scores, y) in deployed.items()}
+    found = np.concatenate([scores for scores, _ in deployed.values()])
+    quality = evaluate(found, labels)
+    if not federation.model.quantized:
         return Measured(quality, quality, None, None, by_device)
-    floating = np.concatenate([model.float_logits(vector, held_out[d].x) for d in federation.held_out])
-    agreement = float(np.mean(floating.argmax(1) == scores.argmax(1)))
+    floating = np.concatenate([scores_of(federation, vector, device, "float")[0] for device in federation.held_out])
+    agreement = float(np.mean(floating.argmax(1) == found.argmax(1)))
     return Measured(quality, evaluate(floating, labels), quality, agreement, by_device)
 
 
@@ -203,16 +202,25 @@ def versions() -> Mapping[str, str | None]:
 
 def device_accuracies(federation: Federation, initial: Float32Array, final: Float32Array) -> dict[str, dict[str, Any]]:
     """Accuracy on each device's own data before and after; training devices only because this is a simulation."""
-    worker = process_worker()
-    data = {d: ("training", *worker.local_inputs(d, federation.task, federation.model)) for d in federation.nodes}
-    data |= {d: ("held_out", inputs, y) for d, (inputs, y) in federation.held_out.items()}
     notes = {"training": "simulation only: a real device never reports this", "held_out": "never trains"}
+    roles = dict.fromkeys(federation.nodes, "training") | dict.fromkeys(federation.held_out, "held_out")
     return {
         device: {
             "role": role,
-            "before": evaluate(federation.model.logits(initial, inputs), y).accuracy,
-            "after": evaluate(federation.model.logits(final, inputs), y).accuracy,
+            "before": _accuracy(federation, initial, device, own_head=False),
+            "after": _accuracy(federation, final, device, own_head=True),
             "note": notes[role],
         }
-        for device, (role, inputs, y) in sorted(data.items())
+        for device, role in sorted(roles.items())
     }
+
+
+def _accuracy(federation: Federation, vector: Float32Array, device: str, *, own_head: bool) -> float:
+    model = federation.model
+    if device in federation.held_out:
+        return evaluate(*scores_of(federation, vector, device, "training")).accuracy
+    inputs, y = process_worker().local_inputs(device, federation.task, model)
+    if own_head and isinstance(model, PersonalModel):
+        head = model.read_head(federation.folder.path / "fleet" / device)
+        return evaluate(model.logits(vector, inputs, head), y).accuracy
+    return evaluate(model.logits(vector, inputs), y).accuracy

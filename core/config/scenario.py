@@ -93,6 +93,9 @@ class ModelConfig(_Section):
     width: Annotated[float, Field(ge=0.1, le=4)] = Field(1.0, description="factor on the network's channels")
     tail_blocks: Annotated[int, Field(ge=1, le=64)] = Field(1, description="tail: how many of the last blocks")
     rank: Annotated[int, Field(ge=1, le=256)] = Field(4, description="lora: channels of each adapter")
+    personal_head: bool = Field(
+        False, description="each device keeps a last layer of its own; only the network before it is everybody's"
+    )
     pretrain_epochs: Annotated[int, Field(ge=0, le=1000)] = Field(
         10, description="passes over labelled public data, for a network without published weights"
     )
@@ -220,6 +223,11 @@ class Scenario(_Section):
             )
         if self.model.architecture == "cnn" and self.model.trainable != "full":
             raise ValueError('model.architecture = "cnn" is trained as a whole: set model.trainable = "full"')
+        if self.model.personal_head and (self.model.trainable == "head" or self.model.architecture == "cnn"):
+            raise ValueError(
+                f'model.personal_head leaves nothing to share of model.trainable = "{self.model.trainable}" here: '
+                'set model.trainable = "tail", "bias", "lora" or "full" of another architecture'
+            )
         if self.model.trainable == "head" and self.privacy.engine != "skerry":
             raise ValueError(
                 'a head has its gradients in closed form: set privacy.engine = "skerry", or another model.trainable'

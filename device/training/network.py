@@ -109,6 +109,18 @@ class NetworkTrainer:
             parts = [network.logits(torch.zeros((1, *inputs[:1].shape[1:]), dtype=network.dtype)).float().numpy()[:0]]
         return np.concatenate(parts)
 
+    @torch.no_grad()
+    def inputs_of(self, layer: str, vector: Float32Array, inputs: Inputs) -> Float32Array:
+        """``(n, k)`` what a linear layer of that name reads."""
+        module, read = self.module(vector), list[torch.Tensor]()
+        hook = module.get_submodule(layer).register_forward_pre_hook(lambda _, given: read.append(given[0]))
+        try:
+            self.logits(vector, inputs)
+        finally:
+            hook.remove()
+        rows: Float32Array = torch.cat(read).float().numpy()
+        return rows[: len(inputs)]
+
     def module(self, vector: Float32Array) -> nn.Module:
         """The network with these weights; valid until this thread uses the trainer again, and not to be changed."""
         network = self._network()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from skerry.config import ModelConfig, Scenario, TaskConfig, parse_scenario
+from skerry.config import ModelConfig, TaskConfig
 from skerry.device.compression.onnx_export import to_onnx
 from skerry.device.local_model import build_local_model, load_local_model
 from skerry.device.network_model import NetworkModel, RoundedInputs
@@ -42,8 +42,9 @@ def store(tmp_path_factory):
 
 
 def config(mode: str, **changes) -> ModelConfig:
-    values = {"architecture": "ds_cnn", "trainable": mode, "width": 0.125, "rank": 2, "tail_blocks": 2, "components": 6}
-    return ModelConfig(**values | {"pretrain_epochs": 2} | changes)
+    import tiny_tasks
+
+    return tiny_tasks.config(mode, **changes)
 
 
 def task_of(name: str):
@@ -67,34 +68,6 @@ def model_of(store):
     return make
 
 
-def scenario(mode: str, task: str, unit: str, *overrides: str) -> Scenario:
-    steps = {"example": "clip = 1.0\ndenominator = 12\nepsilon = 40.0", "none": ""}[unit]
-    text = f"""
-name = "tiny"
-rounds = 2
-[task]
-name = "tiny_tasks:{task}"
-[model]
-{chr(10).join(f"{k} = {json.dumps(v)}" for k, v in config(mode).model_dump(exclude_unset=True).items())}
-[training]
-learning_rate = 0.005
-epochs = 2
-batch_size = {0 if unit == "example" else 5}
-[privacy]
-unit = "{unit}"
-{steps}
-[defence]
-aggregator = "mean"
-tolerate = 0
-screen = ["finite", "shape", "fresh"]
-[attack]
-devices = 0
-[report]
-references = false
-"""
-    return parse_scenario(text, overrides=overrides)
-
-
 def moved(model, seed: int = 3, scale: float = 0.05):
     """A vector that no build could have made."""
     initial = model.initial()
@@ -112,7 +85,9 @@ def vector(folder: RunFolder) -> np.ndarray:
     ("mode", "task"), [(m, "TinyWindows") for m in MODES] + [("full", "TinyPictures"), ("head", "TinyWindows")]
 )
 def test_every_mode_federates_and_what_is_delivered_is_what_was_measured(mode, task, unit, tmp_path):
-    asked = scenario(mode, task, unit)
+    import tiny_tasks
+
+    asked = tiny_tasks.scenario(mode, task, unit)
     folder = launch(asked, engine="inprocess", parent=tmp_path)
     result = json.loads((folder.path / "result.json").read_text())
     assert [record.accepted for record in folder.rounds()] == [("device-0", "device-1", "device-2")] * 2

@@ -1,10 +1,12 @@
-"""Small learning problems, quick enough to federate in every mode; found as ``tiny_tasks:TinyWindows`` on the path."""
+"""Small learning problems and scenarios, quick enough to federate in every mode; found by whoever has the folder on its
+path."""
+
+import json
 
 import numpy as np
 
 from skerry.canonical import sha256_hex
-from skerry.config import ModelConfig, TaskConfig
-from skerry.device.calibration import spread
+from skerry.config import ModelConfig, Scenario, TaskConfig, parse_scenario
 from skerry.records import Examples
 
 
@@ -62,7 +64,34 @@ class TinyPictures(TinyWindows):
     input_shape = (3, 16, 16)
 
 
-def few(task: TinyWindows, count: int) -> Examples:
-    """Some of a device's examples."""
-    data = task.local_data("device-0")
-    return data.select(spread(count, len(data)))
+def config(mode: str, **changes) -> ModelConfig:
+    values = {"architecture": "ds_cnn", "trainable": mode, "width": 0.125, "rank": 2, "tail_blocks": 2, "components": 6}
+    return ModelConfig(**values | {"pretrain_epochs": 2} | changes)
+
+
+def scenario(mode: str, task: str, unit: str, *overrides: str) -> Scenario:
+    private = {"example": "clip = 1.0\ndenominator = 12\nepsilon = 40.0", "none": ""}[unit]
+    text = f"""
+name = "tiny"
+rounds = 2
+[task]
+name = "tiny_tasks:{task}"
+[model]
+{chr(10).join(f"{k} = {json.dumps(v)}" for k, v in config(mode).model_dump(exclude_unset=True).items())}
+[training]
+learning_rate = 0.005
+epochs = 2
+batch_size = {0 if unit == "example" else 5}
+[privacy]
+unit = "{unit}"
+{private}
+[defence]
+aggregator = "mean"
+tolerate = 0
+screen = ["finite", "shape", "fresh"]
+[attack]
+devices = 0
+[report]
+references = false
+"""
+    return parse_scenario(text, overrides=overrides)
