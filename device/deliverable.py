@@ -1,6 +1,5 @@
 """The deliverable: one ONNX file from example to scores, the trained part by itself, and its card."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,20 @@ from safetensors.numpy import save
 
 from skerry.canonical import sha256_hex
 from skerry.device.basemodel import BaseModel
-from skerry.fsio import write_atomic, write_json
+from skerry.device.card import (
+    ModelCard,
+    federated_data,
+    file_entry,
+    quantization_recipe,
+    task_use,
+    write_card,
+)
+from skerry.fsio import write_atomic
 from skerry.records import Float32Array
 
-__all__ = ["assemble_model", "write_deliverable"]
+_UNKNOWN = "as the task transforms it"
+
+__all__ = ["assemble_model", "head_layer", "write_deliverable"]
 
 
 def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping[str, Any]) -> dict[str, Path]:
@@ -32,14 +41,12 @@ def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    weight = head.reshape(len(base.classes), base.width).astype(np.float64)
-    matrix = base.projection.astype(np.float64) @ weight[:, :-1].T
-    offset = weight[:, -1] * base.bias - base.mean.astype(np.float64) @ matrix
+    matrix, offset = head_layer(base, head)
     model = onnx.load(str(base.file(base.bits)))
     graph = model.graph
     constants = [
-        numpy_helper.from_array(matrix.astype(np.float32), "head.matrix"),
-        numpy_helper.from_array(offset.astype(np.float32), "head.offset"),
+        numpy_helper.from_array(matrix, "head.matrix"),
+        numpy_helper.from_array(offset, "head.offset"),
     ]
     graph.initializer.extend(constants)
     graph.node.append(helper.make_node("Gemm", [graph.output[0].name, "head.matrix", "head.offset"], ["scores"]))
@@ -48,7 +55,7 @@ def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping
     onnx.checker.check_model(model, full_check=True)
     return write_deliverable(
         model.SerializeToString(),
-        {"head.weight": weight.astype(np.float32)},
+        {"head.weight": head.reshape(len(base.classes), base.width)},
         out,
         part="head",
         bits=base.bits,
@@ -57,6 +64,19 @@ def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping
         base={"digest": base.digest, **{k: base.facts[k] for k in ("architecture", "bits", "weights", "public")}},
         card=card,
     )
+
+
+def head_layer(base: BaseModel, head: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Whitening and head as one layer over pooled features: matrix ``(features, classes)`` and offset ``(classes,)``.
+
+    Args:
+        base: the frozen base.
+        head: ``(d,)`` float32, laid out as ``(classes, width)``.
+    """
+    weight = head.reshape(len(base.classes), base.width).astype(np.float64)
+    matrix = base.projection.astype(np.float64) @ weight[:, :-1].T
+    offset = weight[:, -1] * base.bias - base.mean.astype(np.float64) @ matrix
+    return matrix.astype(np.float32), offset.astype(np.float32)
 
 
 def write_deliverable(
@@ -82,31 +102,28 @@ def write_deliverable(
         input_shape: channels, height, width.
         classes: names of the scores.
         base: what the card says of the base; with its ``digest``.
-        card: what the card says beside (run, accuracy, privacy).
+        card: what the card says beside: ``run``, ``privacy``, ``quality``, ``normalisation``, and where it comes from.
     """
     network = out / f"model.{'int8' if bits == 8 else 'fp32'}.onnx"
     write_atomic(network, model)
     trained = f"{part}.safetensors"
     write_atomic(out / trained, save(dict(tensors), {"base": base["digest"]}))
-    facts = {
-        "schema": 1,
-        "model": network.name,
-        "sha256": sha256_hex(model),
-        "input": {"name": "image", "shape": ["n", *input_shape]},
-        "output": {"name": "scores", "classes": list(classes)},
-        "base": dict(base),
-        **card,
-    }
-    write_json(out / "card.json", facts)
-    write_atomic(out / "card.md", _markdown(facts).encode())
-    return {name: out / name for name in (network.name, trained, "card.json", "card.md")}
-
-
-def _markdown(facts: Mapping[str, Any]) -> str:
-    lines = [f"# {facts['base']['architecture']}, {facts['base']['bits']} bits", ""]
-    lines += [f"- **{key}**: {_plain(value)}" for key, value in facts.items() if key != "schema"]
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    said = dict(card)
+    written = write_card(
+        out,
+        ModelCard(
+            name=str(said.get("run", "model")),
+            architecture={"name": base["architecture"]},
+            digest=sha256_hex(model),
+            input={"name": "image", "shape": ["n", *input_shape], "normalisation": said.pop("normalisation", _UNKNOWN)},
+            output={"name": "scores", "classes": list(classes)},
+            training_data=federated_data(base, said.get("rounds")),
+            privacy=said.pop("privacy", "unknown"),
+            quality=said.pop("quality", None),
+            quantization=quantization_recipe(f"public data {base['public']}") if bits == 8 else None,
+            intended_use=task_use(said.get("scenario")),
+            files={name: file_entry(out / name, kind) for name, kind in ((network.name, "onnx"), (trained, part))},
+            more={**said, "model": network.name, "base": dict(base)},
+        ),
+    )
+    return {network.name: network, trained: out / trained, **written}

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from skerry.device.models import ARCHITECTURES
 from skerry.fsio import write_json
 from skerry.records import Float32Array
 from skerry.result import Result, write_result
@@ -86,14 +87,23 @@ def finish(federation: Federation, progress: Progress) -> None:
 
 def _assemble(federation: Federation, vector: Float32Array, final: Measured, spent: dict[str, Any]) -> dict[str, Path]:
     """The files of the deliverable, by name."""
-    card = {
+    card: dict[str, Any] = {
         "run": federation.folder.id,
         "scenario": federation.scenario.name,
         "trainable": federation.scenario.model.trainable,
         "rounds": federation.scenario.rounds,
         "held_out_accuracy": final.deployed.accuracy,
+        "quality": {
+            "measured_on": "devices that never trained",
+            "float": final.floating.__dict__,
+            **({"int8": final.quantized.__dict__} if final.quantized else {}),
+            "agreement": final.agreement,
+        },
         "privacy": {k: spent[k] for k in ("unit", "relation", "delta", "epsilon_rdp", "epsilon_pld", "simulated")},
     }
+    declared = ARCHITECTURES.get(federation.scenario.model.architecture)
+    if declared is not None:
+        card["normalisation"] = declared.normalisation
     return federation.model.assemble(vector, federation.folder.path / "model", card)
 
 

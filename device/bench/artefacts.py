@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +16,10 @@ from skerry.device.model_source import ModelSource
 from skerry.device.runtime import OnnxModel
 from skerry.errors import InputError, MissingDependencyError
 from skerry.fsio import write_atomic
+
+if TYPE_CHECKING:
+    from skerry.device.compression.graph import Graph
+    from skerry.device.compression.quantize import Quantization
 
 __all__ = ["DEFAULT_RUNTIMES", "Prepared", "prepare"]
 
@@ -97,7 +103,7 @@ def prepare(
 
 class _Maker:
     def __init__(self, source: ModelSource, folder: Path, seed: int, progress: Callable[[str], None]) -> None:
-        self.note = ""
+        self.note = source.note
         self._source = source
         self._folder = folder
         self._seed = seed
@@ -105,40 +111,58 @@ class _Maker:
 
     def file(self, runtime: str, precision: str) -> Path | str:
         """The file, or why there is none."""
+        if self._source.kind == "onnx" and precision not in self._source.onnx:
+            return f"the model is in {next(iter(self._source.onnx))} only"
         if runtime in {"onnxruntime", "skerry"}:
             return self._onnx(precision)
-        if precision == "int8":
-            return "torch has no int8 kernels for a graph" if runtime == "torch" else "only fp32 is lowered here"
-        if self._source.graph_file is None and "fp32" not in self._source.onnx:
-            return "the model exists in int8 only"
-        if runtime == "torch":
-            return self._graph_file()
-        return "not lowered here yet"
+        if runtime == "executorch":
+            return self._program(precision)
+        return "torch has no int8 kernels for a graph" if precision == "int8" else self._graph_file()
 
     def input_shape(self) -> tuple[int, ...]:
         """Of one example."""
-        if self._source.graph_file is not None:
-            return self._source.graph().input_shape
-        return OnnxModel(next(iter(self._source.onnx.values()))).input_shape
+        if self._source.onnx:
+            return OnnxModel(next(iter(self._source.onnx.values()))).input_shape
+        return self._graph.input_shape
 
     def _onnx(self, precision: str) -> Path | str:
         if precision in self._source.onnx:
             return self._source.onnx[precision]
-        if self._source.graph_file is None:
-            return f"the model has no {precision} file"
         from skerry.device.compression.onnx_export import to_onnx
+
+        self._progress(f"writing {precision} ONNX")
+        path = self._folder / f"model.{precision}.onnx"
+        write_atomic(path, to_onnx(*self._network(precision)).SerializeToString(), durable=False)
+        return path
+
+    def _program(self, precision: str) -> Path | str:
+        from skerry.device.export.lowering import lower
+
+        try:
+            network = self._network(precision)
+        except InputError as error:
+            return error.what
+        self._progress(f"lowering {precision} for ExecuTorch, about a minute")
+        path = self._folder / f"model.{precision}.pte"
+        write_atomic(path, lower(*network), durable=False)
+        return path
+
+    def _network(self, precision: str) -> "tuple[Graph, Quantization | None]":
+        if precision == "fp32":
+            return self._graph, None
+        quantized = self._source.quantized()
+        if quantized is not None:
+            return quantized
+        said = "int8 was calibrated on noise: speed and size count, accuracy does not"
+        self.note = "; ".join(filter(None, [self._source.note, said]))
+        return self._graph, self._quantization
+
+    @cached_property
+    def _quantization(self) -> "Quantization":
         from skerry.device.compression.quantize import quantize
 
-        graph = self._source.graph()
-        self._progress(f"writing {precision} ONNX")
-        quantization = None
-        if precision == "int8":
-            noise = np.random.default_rng(self._seed).standard_normal((_CALIBRATION, *graph.input_shape), np.float32)
-            quantization = quantize(graph, noise)
-            self.note = "int8 was calibrated on noise: speed and size count, accuracy does not"
-        path = self._folder / f"model.{precision}.onnx"
-        write_atomic(path, to_onnx(graph, quantization).SerializeToString(), durable=False)
-        return path
+        shape = (_CALIBRATION, *self._graph.input_shape)
+        return quantize(self._graph, np.random.default_rng(self._seed).standard_normal(shape, np.float32))
 
     def _graph_file(self) -> Path | str:
         if self._source.graph_file is not None:
@@ -146,9 +170,13 @@ class _Maker:
         from skerry.device.compression.graph_file import save_graph
 
         try:
-            graph = self._source.graph()
+            graph = self._graph
         except InputError as error:
             return error.what
         path = self._folder / "graph.safetensors"
         save_graph(graph, path)
         return path
+
+    @cached_property
+    def _graph(self) -> "Graph":
+        return self._source.graph()

@@ -46,6 +46,13 @@ class Architecture:
         """Pixels (square) at which the published accuracy was measured."""
         return self.published_inputs[-1]
 
+    @property
+    def normalisation(self) -> str:
+        """How an example becomes its input, in words."""
+        if (self.mean, self.scale) == (0.0, 1.0):
+            return "as the task transforms it"
+        return f"pixels 0…255, minus {self.mean:g}, divided by {self.scale:g}"
+
     def load(self, input_size: int, classifier: bool) -> "Network":
         """The network with its published weights, in inference mode; imports torch.
 

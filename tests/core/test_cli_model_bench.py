@@ -76,7 +76,7 @@ def test_one_document_says_what_was_measured_on_what(skerry, model: Path, tmp_pa
         (["{model}", "--compare", "nobody"], "there is no profile"),
         (["{model}", "--load-profile", "x"], "name either"),
         ([], "name either"),
-        (["nothing-of-this-name"], "no file, base or run"),
+        (["nothing-of-this-name"], "no file, network, base or run"),
         (["absent.onnx"], "no such file"),
         (["{torn}"], "cannot read the model"),
         (["{notes}"], "no model that skerry reads"),

@@ -14,8 +14,15 @@ from skerry.result import CLAIMS, Cost, Defence, Measured, Metrics, Privacy, Res
 def _least(**privacy: object) -> Result:
     return Result(
         run=RunInfo(
-            id="digits-1", scenario="digits", engine="inprocess", seed=0, versions={"skerry": "0", "ray": None},
-            state="interrupted", rounds_done=2, rounds=20, started="2026-01-01T00:00:00+00:00",
+            id="digits-1",
+            scenario="digits",
+            engine="inprocess",
+            seed=0,
+            versions={"skerry": "0", "ray": None},
+            state="interrupted",
+            rounds_done=2,
+            rounds=20,
+            started="2026-01-01T00:00:00+00:00",
         ),
         privacy=Privacy(**({"unit": "none", "simulated": True} | privacy)),
         defence=Defence(aggregator="mean"),

@@ -29,8 +29,14 @@ def test_sizes(value: int, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.021, "0.02 s"), (5.04, "5.0 s"), (41.4, "41 s"), (59.7, "1 min 00 s"),
-     (125, "2 min 05 s"), (3725, "1 h 02 min")],
+    [
+        (0.021, "0.02 s"),
+        (5.04, "5.0 s"),
+        (41.4, "41 s"),
+        (59.7, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3725, "1 h 02 min"),
+    ],
 )
 def test_durations(value: float, shown: str) -> None:
     assert wording.duration(value) == shown

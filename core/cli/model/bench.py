@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, note
+from skerry.cli.model.zoo_options import ClassesOption, InputsOption, WidthOption, network_options
 
 if TYPE_CHECKING:
     from skerry.device.bench.conditions import Condition
     from skerry.device.bench.measuring import Cell, Settings
     from skerry.device.bench.profile import Profile
+    from skerry.device.model_source import NetworkOptions
 
 __all__ = ["bench"]
 
 
 def bench(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="An ONNX file, a graph file, a base's digest, or a run.")
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="An ONNX file, a graph file, a network of the zoo, a base's digest, or a run."
+        ),
     ] = None,
     *,
     conditions: Annotated[
@@ -40,7 +45,10 @@ def bench(
     inferences: Annotated[int, typer.Option(min=1, help="Calls for one measurement.")] = 200,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long `sustained` runs.")] = 60.0,
     cold_starts: Annotated[int, typer.Option(min=1, help="Fresh processes whose start is timed.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the noise that is fed.")] = 0,
+    inputs: InputsOption = None,
+    classes: ClassesOption = None,
+    width: WidthOption = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the noise that is fed, and of an untrained network's weights.")] = 0,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the latencies into an SVG file.")] = None,
     save_profile: Annotated[
         str | None,
@@ -81,6 +89,7 @@ def bench(
             model,
             chosen,
             settings,
+            options=network_options(inputs, classes, width, seed),
             runtimes=_some(runtime or "", ("onnxruntime", "torch", "executorch", "skerry"), "--runtime"),
             precisions=_some(precision, ("fp32", "int8"), "--precision"),
             runs_dir=runs_dir,
@@ -104,6 +113,7 @@ def _measure(
     conditions: "Sequence[Condition]",
     settings: "Settings",
     *,
+    options: "NetworkOptions",
     runtimes: tuple[str, ...],
     precisions: tuple[str, ...],
     runs_dir: Path | None,
@@ -117,7 +127,7 @@ def _measure(
     from skerry.device.model_source import resolve_model
     from skerry.runfolder import runs_dir as runs_in
 
-    source = resolve_model(model, runs_in(runs_dir))
+    source = resolve_model(model, runs_in(runs_dir), options)
     with tempfile.TemporaryDirectory(prefix="skerry-bench-") as folder:
 
         def say(text: str) -> None:

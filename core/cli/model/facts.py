@@ -69,7 +69,7 @@ def tell(document: dict[str, Any], *, as_json: bool) -> None:
     rows: list[tuple[str, str]] = []
     for key, value in document.items():
         if key == "files":
-            rows += [(name, size(count)) for name, count in value.items()]
+            rows += [(name, size(kept if isinstance(kept, int) else kept["bytes"])) for name, kept in value.items()]
         elif key == "int8_share":
             rows.append(("int8 size of float", percent(value)))
         elif key != "schema":

@@ -126,7 +126,7 @@ def test_an_onnx_file_is_measured_as_it_is(files, tmp_path):
     source = resolve_model(str(files["int8"]), tmp_path)
     prepared = prepare(source, tmp_path, runtimes=("onnxruntime", "torch"))
     assert [(a.runtime, a.precision, a.file) for a in prepared.artefacts] == [("onnxruntime", "int8", files["int8"])]
-    assert prepared.absent["torch fp32"] == "the model exists in int8 only"
+    assert prepared.absent["torch fp32"] == "the model is in int8 only"
 
 
 def test_a_runtime_that_was_asked_for_and_is_missing_is_an_error(files, tmp_path, monkeypatch):
