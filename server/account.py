@@ -1,9 +1,8 @@
 """Stage *account*: what the round spent goes into the population's ledger before anything of it is used further."""
 
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-import numpy as np
 
 from skerry.security.privacy.accounting import GaussianEvent, epsilon_from_rdp, rdp
 from skerry.security.privacy.chain import Entry
@@ -50,7 +49,7 @@ class Spending:
     @property
     def median(self) -> float | None:
         """The median ε over devices (the lower one of two)."""
-        return self.epsilon(int(np.percentile(list(self._asked.values()), 50, method="lower")))
+        return self.epsilon(statistics.median_low(self._asked.values()))
 
 
 @contextmanager

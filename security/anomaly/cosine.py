@@ -9,9 +9,10 @@ import numpy as np
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import normal_quantile
-from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext, peers
+from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext
 from skerry.security.anomaly.history import EVIDENCE, CourseHistory
 from skerry.security.anomaly.norm import norms
+from skerry.security.anomaly.peers import median, peers
 from skerry.security.anomaly.reference import cosines_to_others
 
 __all__ = ["COSINE_ERROR", "CosineDetector"]
@@ -63,7 +64,7 @@ class CosineDetector:
             return [_unjudged(int(trusted.sum())) for _ in devices]
         noise = context.noise_std
         cosines, lengths = cosines_to_others(rows, trusted), norms(rows)
-        typical = float(np.median(lengths[trusted]))
+        typical = float(median(np.sort(lengths[trusted])))
         around = peers(cosines, trusted, noise / typical if noise > 0 and typical > 0 else _FLOOR)
         findings = [
             _this_round(float(cosine), float(length), noise, usual)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 
-__all__ = ["Detector", "Finding", "Mask", "ScreenContext", "peers"]
+__all__ = ["Detector", "Finding", "Mask", "ScreenContext"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -85,25 +85,3 @@ class Detector(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-
-
-def peers(values: npt.NDArray[np.float64], usable: Mask, floor: float) -> list[tuple[float, float] | None]:
-    """For each device the others' median and robust spread, ``max(1.4826·MAD, floor)``; None with fewer than three.
-
-    Leaving the device itself out matters in small cohorts: among four, one outlier moves the median and the spread
-    by which it is judged.
-
-    >>> peers(np.array([1.0, 2.0, 3.0, 100.0]), np.array([True] * 4), floor=0.1)[3]
-    (2.0, 1.4826)
-    """
-    found: list[tuple[float, float] | None] = []
-    for index in range(len(values)):
-        mask = usable.copy()
-        mask[index] = False
-        others = values[mask]
-        if len(others) < 3:
-            found.append(None)
-            continue
-        centre = float(np.median(others))
-        found.append((centre, max(1.4826 * float(np.median(np.abs(others - centre))), floor)))
-    return found

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array
 from skerry.security.anomaly.evidence import Mask
+from skerry.security.anomaly.peers import median
 
 __all__ = ["EVIDENCE", "CourseHistory"]
 
@@ -68,7 +69,7 @@ class CourseHistory:
             if counted:
                 before = max(self._evidence.get(device, 0.0), 0.0)
                 self._evidence[device] = before - bet * float(one) - bet * bet / 2
-        self._expected += _ADAPT * (float(np.median(z[trusted])) - self._expected)
+        self._expected += _ADAPT * (float(median(np.sort(z[trusted]))) - self._expected)
         return [self._evidence.get(device, 0.0) for device in devices]
 
     def learn(self, rows: Float32Array, accepted: Mask) -> None:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import largest_norm, smallest_norm
-from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext, peers
+from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext
+from skerry.security.anomaly.peers import peers
 
 __all__ = ["NORM_ERROR", "NormDetector", "norms"]
 

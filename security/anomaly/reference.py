@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array
 from skerry.security.anomaly.evidence import Mask
+from skerry.security.anomaly.peers import median, median_without
 
 __all__ = ["cosines_to_others"]
 
@@ -29,34 +30,16 @@ def cosines_to_others(rows: Float32Array, trusted: Mask) -> Float64Array:
     [0.71, 0.71, 0.71, -1.0]
     """
     product, median_square, square = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
-    picked = np.flatnonzero(trusted)
     for start in range(0, rows.shape[1], _BLOCK):
         part = slice(start, start + _BLOCK)
-        ordered = rows[picked, part].T.copy(order="C")
-        ordered.sort(axis=1)
-        values = ordered.T.astype(np.float64)
+        ordered = np.sort(rows[trusted, part].T, axis=1).T.astype(np.float64, order="C")
         block = rows[:, part].astype(np.float64)
-        middle = np.where(trusted[:, None], _without(block, values), _middle(values))
+        middle = median_without(block, ordered)
+        if not trusted.all():
+            middle[~trusted] = median(ordered)
         product += np.einsum("ij,ij->i", block, middle)
         median_square += np.einsum("ij,ij->i", middle, middle)
         square += np.einsum("ij,ij->i", block, block)
     scale = np.sqrt(median_square * square)
     cosines: Float64Array = np.divide(product, scale, out=np.zeros(len(rows)), where=scale > 0)
     return cosines
-
-
-def _middle(values: Float64Array) -> Float64Array:
-    m = len(values)
-    middle: Float64Array = 0.5 * (values[(m - 1) // 2] + values[m // 2])
-    return middle
-
-
-def _without(block: Float64Array, values: Float64Array) -> Float64Array:
-    """``(n, c)`` the median of each sorted column of ``values`` after taking out the row's own value."""
-    m = len(values) - 1
-    low, high = (m - 1) // 2, m // 2
-    # The a-th value left is the a-th of all if the one taken out lies above it, else the next. Equal values: either.
-    left = np.where(block > values[low], values[low], values[low + 1])
-    right = left if low == high else np.where(block > values[high], values[high], values[high + 1])
-    middle: Float64Array = 0.5 * (left + right)
-    return middle

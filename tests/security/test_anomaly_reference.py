@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skerry.security.anomaly.evidence import peers
+from skerry.security.anomaly import peers as peers_module
 from skerry.security.anomaly.norm import norms
+from skerry.security.anomaly.peers import peers
 from skerry.security.anomaly.reference import cosines_to_others
 
 
@@ -52,3 +53,27 @@ def test_a_device_is_compared_with_the_others_only() -> None:
     assert peers(np.ones(4), everybody, 0.1)[0] == (1.0, 0.1)
     assert peers(values[:3], np.ones(3, bool), 0.1) == [None, None, None]
     assert peers(values, np.array([True, True, True, False]), 0.1)[0] is None
+
+
+def slow_peers(values: np.ndarray, usable: np.ndarray, floor: float) -> list[tuple[float, float] | None]:
+    found: list[tuple[float, float] | None] = []
+    for i in range(len(values)):
+        mask = usable.copy()
+        mask[i] = False
+        others = values[mask]
+        centre = float(np.median(others)) if len(others) else 0.0
+        spread = max(1.4826 * float(np.median(np.abs(others - centre))), floor) if len(others) else floor
+        found.append((centre, spread) if len(others) >= 3 else None)
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), n=st.integers(0, 12), at_once=st.sampled_from([1, 20, 1 << 20]))
+def test_peers_equal_those_of_the_plain_definition_to_the_last_bit(data: st.DataObject, n: int, at_once: int) -> None:
+    numbers = st.one_of(st.integers(-2, 2).map(float), st.floats(-1e3, 1e3))
+    values = np.array(data.draw(st.lists(numbers, min_size=n, max_size=n)))
+    usable = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
+    values[~usable] = -np.inf  # the logarithm of an update of length zero
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peers_module, "_AT_ONCE", at_once)
+        assert peers(values, usable, 0.1) == slow_peers(values, usable, 0.1)
