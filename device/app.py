@@ -13,6 +13,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.clock import system_clock
+from skerry.device.discretion import discreetly
 from skerry.device.participation import answer_challenge, participate
 from skerry.device.worker import process_worker
 from skerry.errors import InputError
@@ -22,7 +23,7 @@ __all__ = ["RECORD", "app", "fleet_homes", "pointer"]
 
 RECORD = "skerry"
 
-app = ClientApp()
+app = ClientApp(mods=[discreetly])
 
 
 def pointer(flwr_run: int) -> Path:
@@ -49,7 +50,7 @@ def identify(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Follow the instruction for one device."""
-    name = message.content.config_records[RECORD].get("device")
+    name = _field(message, "device")
     path = next((p for p in _homes(context) if p.name == name), None)
     if path is None:
         raise InputError("the device asked for does not live at this node")
@@ -58,9 +59,13 @@ def train(message: Message, context: Context) -> Message:
     return Message(RecordDict({RECORD: ConfigRecord({"envelope": answer})}), reply_to=message)
 
 
-def _bytes(message: Message, field: str) -> bytes:
+def _field(message: Message, field: str) -> object:
     record = message.content.get(RECORD)
-    value = record.get(field) if isinstance(record, ConfigRecord) else None
+    return record.get(field) if isinstance(record, ConfigRecord) else None
+
+
+def _bytes(message: Message, field: str) -> bytes:
+    value = _field(message, field)
     if not isinstance(value, bytes):
         raise InputError(f"the message has no bytes named {field!r}")
     return value

@@ -1,16 +1,17 @@
 """One run from its prepared folder to its report, over any Flower ``Grid``."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import MappingProxyType
 
 from flwr.serverapp import Grid
 
 from skerry.clock import Clock
 from skerry.device.app import pointer
 from skerry.device.worker import process_worker
-from skerry.errors import SkerryError
+from skerry.errors import DiskFullError, SkerryError
 from skerry.fsio import write_json
-from skerry.runfolder import RunFolder
+from skerry.runfolder import RunFolder, State
 from skerry.server.discover import discover
 from skerry.server.federation import Federation
 from skerry.server.finish import finish
@@ -19,7 +20,8 @@ from skerry.server.rounds import run_rounds
 
 __all__ = ["conduct", "recorded"]
 
-DISCOVERY_TIMEOUT_S = 180.0
+DISCOVERY_PATIENCE_S = 180.0
+"""A SuperNode starts a fresh Python process for its answer: on a busy machine that alone may take a minute."""
 
 
 def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> None:
@@ -30,7 +32,7 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
     with recorded(folder), _pointing(folder, flwr_run):
         prepared = prepare(folder, clock, process_worker())
         folder.mark("preparing", stage="waiting for devices")
-        nodes = discover(folder, grid, prepared.task.devices(), clock, timeout_s=DISCOVERY_TIMEOUT_S)
+        nodes = discover(folder, grid, prepared.task.devices(), clock, patience_s=DISCOVERY_PATIENCE_S)
         federation = Federation.assemble(folder, prepared, grid, nodes, clock)
         with federation.ledger:
             progress = run_rounds(federation)
@@ -44,7 +46,12 @@ def recorded(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _mark(folder, "interrupted", {"what": "the run was interrupted", "where": None, "mend": None})
+        _mark(folder, "interrupted", _INTERRUPTED)
+        raise
+    except SystemExit as end:
+        # Flower turns the signals that stop its processes into an exit with code 0; with another it gives up.
+        told = {"what": f"the coordinator's process was ended (exit code {end.code})", "where": None, "mend": None}
+        _mark(folder, *(("failed", told) if end.code else ("interrupted", _INTERRUPTED)))
         raise
     except SkerryError as error:
         _mark(
@@ -58,9 +65,14 @@ def recorded(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _mark(folder: RunFolder, state: str, error: dict[str, object]) -> None:
-    if folder.status["state"] not in {"interrupted", "failed", "complete"}:
-        folder.mark(state, stage=folder.status["stage"], error=error)  # type: ignore[arg-type]
+_INTERRUPTED: Mapping[str, object] = MappingProxyType({"what": "the run was interrupted", "where": None, "mend": None})
+
+
+def _mark(folder: RunFolder, state: State, error: Mapping[str, object]) -> None:
+    if folder.status["state"] in {"interrupted", "failed", "complete"}:
+        return
+    with suppress(DiskFullError):  # no room for this word either: then the process's end tells (RunFolder.state)
+        folder.mark(state, stage=folder.status["stage"], error=dict(error))
 
 
 @contextmanager

@@ -12,72 +12,90 @@ from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge
 from skerry.errors import EnvelopeRefusedError, RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.security.envelope import Expected, Kind, open_envelope
-from skerry.server.mailbox import exchange
+from skerry.security.identity import Directory, Identity
+from skerry.server.mailbox import Mailbox
 from skerry.server.provision import coordinator_identity, device_directory
 
 __all__ = ["discover"]
 
 POLL_S = 0.25
+CHALLENGE_S = 3600.0
+"""How long a node may take to answer; a fleet that starts on a busy machine answers one by one."""
 
 
 def discover(
-    folder: RunFolder, grid: Grid, devices: Iterable[str], clock: Clock, *, timeout_s: float
+    folder: RunFolder, grid: Grid, devices: Iterable[str], clock: Clock, *, patience_s: float
 ) -> dict[str, int]:
-    """Ask every node until all wanted devices have answered.
+    """Ask every node, as it connects, until all wanted devices have answered.
+
+    Args:
+        folder: the run, whose coordinator asks.
+        grid: Flower's connection to the nodes.
+        devices: names of the devices without which the run does not begin.
+        clock: milliseconds since the epoch.
+        patience_s: seconds without a new node and without an answer after which the wait is given up.
 
     Returns:
         Node id of each device; several simulated devices may share a node.
 
     Raises:
-        RunFailedError: some device did not answer in time; names them.
+        RunFailedError: nothing has happened for too long; names devices that have not answered.
     """
     wanted = set(devices)
     coordinator, directory = coordinator_identity(folder), device_directory(folder)
+    mailbox = Mailbox(grid)
+    challenges: dict[str, bytes] = {}
     found: dict[str, int] = {}
-    asked: set[int] = set()
-    end = time.monotonic() + timeout_s
+    moved = time.monotonic()
     while wanted - found.keys():
-        fresh = set(grid.get_node_ids()) - asked
+        fresh = {str(node) for node in grid.get_node_ids()} - challenges.keys()
         if fresh:
-            challenge = Challenge(folder.id, secrets.token_bytes(16), clock() + int(timeout_s * 1000)).to_bytes()
+            challenge = Challenge(folder.id, secrets.token_bytes(16), clock() + int(CHALLENGE_S * 1000)).to_bytes()
             fields = {"challenge": challenge, "signature": coordinator.sign(CHALLENGE_DOMAIN, challenge)}
-            answers = exchange(
-                grid,
-                {str(node): (node, fields) for node in sorted(fresh)},
-                "query.identify",
-                deadline_s=max(1.0, end - time.monotonic()),
-            )
-            for node, record in answers:
-                for envelope in _envelopes(record):
-                    try:
-                        opened = open_envelope(
-                            envelope,
-                            me=coordinator,
-                            directory=directory,
-                            expected=Expected(
-                                kind=frozenset({Kind.IDENTITY}),
-                                receiver=coordinator.name,
-                                run=folder.id,
-                                round=0,
-                                in_reply_to=hashlib.sha256(challenge).digest(),
-                            ),
-                            now=clock(),
-                            replay=None,
-                        )
-                    except EnvelopeRefusedError:
-                        continue  # an unauthentic claim names no device
-                    found.setdefault(opened.header.sender, int(node))
-            asked |= fresh
-        if time.monotonic() > end:
+            challenges |= dict.fromkeys(fresh, challenge)
+            mailbox.send({node: (int(node), fields) for node in sorted(fresh)}, "query.identify", ttl_s=CHALLENGE_S)
+        answers = mailbox.receive()
+        for node, record in answers:
+            for envelope in _envelopes(record):
+                device = _device(envelope, challenges[node], folder.id, coordinator, directory, clock())
+                if device is not None:
+                    found.setdefault(device, int(node))
+        if fresh or answers:
+            moved = time.monotonic()
+        elif time.monotonic() - moved > patience_s:
             missing = sorted(wanted - found.keys())
             raise RunFailedError(
                 f"{len(missing)} of {len(wanted)} devices did not answer: {', '.join(missing[:5])}",
-                where=f"{len(asked)} connected nodes",
-                mend="check that their nodes run the same skerry version and reach the server",
+                where=f"{len(challenges)} connected nodes, {len(mailbox)} of them silent for {patience_s:g} s",
+                mend="check that their nodes run the same skerry version and reach the server; their logs say more",
             )
         if wanted - found.keys():
             time.sleep(POLL_S)
     return {device: found[device] for device in sorted(wanted)}
+
+
+def _device(
+    envelope: bytes, challenge: bytes, run: str, coordinator: Identity, directory: Directory, now: int
+) -> str | None:
+    """The device that answered the challenge; an unauthentic claim names none."""
+    try:
+        opened = open_envelope(
+            envelope,
+            me=coordinator,
+            directory=directory,
+            expected=Expected(
+                kind=frozenset({Kind.IDENTITY}),
+                receiver=coordinator.name,
+                run=run,
+                round=0,
+                in_reply_to=hashlib.sha256(challenge).digest(),
+            ),
+            now=now,
+            replay=None,
+        )
+    except EnvelopeRefusedError:
+        return None
+    return opened.header.sender
 
 
 def _envelopes(record: object) -> list[bytes]:

@@ -12,12 +12,54 @@ from flwr.serverapp import Grid
 
 from skerry.device.app import RECORD
 
-__all__ = ["Content", "exchange"]
+__all__ = ["Content", "Mailbox", "exchange"]
 
 Content = Mapping[str, object]
 
 FIRST_POLL_S = 0.005
 SLOWEST_POLL_S = 0.25
+
+
+class Mailbox:
+    """Messages that wait for an answer, each under a key of the caller's: a device, or a node."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._waiting: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        """How many answers are still awaited."""
+        return len(self._waiting)
+
+    def send(self, contents: Mapping[str, tuple[int, Content]], kind: str, *, ttl_s: float) -> None:
+        """Send one message a key; one that the grid does not take is never answered, and is not waited for.
+
+        Args:
+            contents: for each key its node id and the fields of the record to send.
+            kind: Flower's message type.
+            ttl_s: seconds after which Flower gives the message up.
+        """
+        messages = [
+            Message(
+                RecordDict({RECORD: ConfigRecord(dict(fields))}),  # type: ignore[arg-type]
+                dst_node_id=node,
+                message_type=kind,
+                ttl=ttl_s,
+            )
+            for node, fields in contents.values()
+        ]
+        self._waiting |= _taken(list(self._grid.push_messages(messages)), messages, list(contents))
+
+    def receive(self) -> list[tuple[str, ConfigRecord | None]]:
+        """The answers that have come since the last call; None in the place of a device's error."""
+        if not self._waiting:
+            return []
+        replies = []
+        for reply in self._grid.pull_messages(set(self._waiting)):
+            key = self._waiting.pop(reply.metadata.reply_to_message_id, None)
+            if key is not None:
+                replies.append((key, None if reply.has_error() else _record(reply)))
+        return replies
 
 
 def exchange(
@@ -27,39 +69,36 @@ def exchange(
 
     Args:
         grid: Flower's connection to the nodes.
-        contents: for each key (a device, or a node) its node id and the fields of the record to send.
+        contents: for each key its node id and the fields of the record to send.
         kind: Flower's message type.
         deadline_s: seconds after which a missing answer is given up.
 
     Yields:
-        ``(key, record)``; the record is None for a device error. A key without an answer by the deadline is not
-        yielded at all.
+        ``(key, record)``; the record is None for a device error. A key without an answer by the deadline, or whose
+        message the grid did not take, is not yielded at all.
     """
-    messages = [
-        Message(
-            RecordDict({RECORD: ConfigRecord(dict(fields))}),  # type: ignore[arg-type]
-            dst_node_id=node,
-            message_type=kind,
-            ttl=deadline_s,
-        )
-        for node, fields in contents.values()
-    ]
-    sent = dict(zip(grid.push_messages(messages), contents, strict=True))
-    waiting = {message_id for message_id in sent if message_id}
+    mailbox = Mailbox(grid)
+    mailbox.send(contents, kind, ttl_s=deadline_s)
     end, pause = time.monotonic() + deadline_s, FIRST_POLL_S
-    while waiting:
-        arrived = False
-        for reply in grid.pull_messages(waiting):
-            key_id = reply.metadata.reply_to_message_id
-            if key_id not in waiting:
-                continue
-            waiting.discard(key_id)
-            arrived = True
-            yield sent[key_id], None if reply.has_error() else _record(reply)
-        if not waiting or time.monotonic() > end:
+    while mailbox:
+        replies = mailbox.receive()
+        yield from replies
+        if not mailbox or time.monotonic() > end:
             return
-        pause = FIRST_POLL_S if arrived else min(pause * 1.5, SLOWEST_POLL_S)
+        pause = FIRST_POLL_S if replies else min(pause * 1.5, SLOWEST_POLL_S)
         time.sleep(pause)
+
+
+def _taken(identifiers: list[str], messages: list[Message], keys: list[str]) -> dict[str, str]:
+    """The key of each message that the grid took, by the id under which it is answered.
+
+    Flower's grids differ in what they return for a message that they do not take: ``None`` in its place, or nothing
+    at all; then an id is known by the message that carries it.
+    """
+    if len(identifiers) != len(messages):
+        own = {message.metadata.message_id: key for message, key in zip(messages, keys, strict=True)}
+        return {identifier: own[identifier] for identifier in identifiers if identifier in own}
+    return {identifier: key for identifier, key in zip(identifiers, keys, strict=True) if identifier}
 
 
 def _record(reply: Message) -> ConfigRecord | None:

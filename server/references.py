@@ -45,7 +45,7 @@ def _accuracies(scenario: Scenario, clock: Clock) -> list[float]:
         prepared = prepare(folder, clock, process_worker())
         with task_identity(1), process_worker().ledgers.holding():
             grid = InProcessGrid(app, [{"skerry-home": str(path)} for path in fleet_homes(folder.path)])
-            nodes = discover(folder, grid, prepared.task.devices(), clock, timeout_s=60.0)
+            nodes = discover(folder, grid, prepared.task.devices(), clock, patience_s=60.0)
             federation = Federation.assemble(folder, prepared, grid, nodes, clock)
             with federation.ledger:
                 return [record.accuracy for record in run_rounds(federation).records]

@@ -194,7 +194,7 @@ class InProcessEngine:
         )
         with (
             flwr_adapter.task_identity(_RUN_ID),
-            logging_to(logs(folder) / "inprocess.log", "flwr", __name__),
+            logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", __name__),
             process_worker().ledgers.holding(),  # all devices of the run live in this process
         ):
             server(InProcessGrid(client, nodes, workers=self.workers), context)

@@ -62,7 +62,7 @@ def federate(parent: Path, node: ClientApp, *overrides: str) -> tuple[Federation
     prepared = prepare(folder, system_clock, process_worker())
     with task_identity(1):
         grid = InProcessGrid(node, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)])
-        nodes = discover(folder, grid, prepared.task.devices(), system_clock, timeout_s=10)
+        nodes = discover(folder, grid, prepared.task.devices(), system_clock, patience_s=10)
         federation = Federation.assemble(folder, prepared, grid, nodes, system_clock)
         with federation.ledger:
             records = run_rounds(federation).records
@@ -142,7 +142,7 @@ def test_missing_devices_are_named_and_nothing_is_trained(tmp_path):
     with task_identity(1):
         grid = InProcessGrid(honest_app, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)[1:]])
         with pytest.raises(RunFailedError, match="writer-00"):
-            discover(folder, grid, prepared.task.devices(), system_clock, timeout_s=1)
+            discover(folder, grid, prepared.task.devices(), system_clock, patience_s=1)
 
 
 def test_the_population_ledger_opens_a_round_before_any_instruction_leaves(tmp_path):

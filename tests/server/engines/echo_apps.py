@@ -13,11 +13,14 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from skerry.device.app import pointer
+
 SECRET = "a private label of a private example"
 
 server = ServerApp()
 client = ClientApp()
 interrupting = ServerApp()
+curious = ServerApp()
 
 
 def _run_folder(context: Context) -> Path:
@@ -53,8 +56,18 @@ def train(message: Message, context: Context) -> Message:
     return Message(RecordDict({"echo": ConfigRecord(answer)}), reply_to=message)
 
 
+def wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
+    end = time.monotonic() + 60
+    while len(nodes := sorted(grid.get_node_ids())) < wanted and time.monotonic() < end:
+        time.sleep(0.05)
+    return nodes
+
+
 def exchange(grid: Grid, nodes: list[int], fields: dict, timeout: float = 120.0) -> list[Message]:
-    messages = [Message(RecordDict({"echo": ConfigRecord(fields)}), node, "train", ttl=timeout) for node in nodes]
+    return ask(grid, [Message(RecordDict({"echo": ConfigRecord(fields)}), n, "train", ttl=timeout) for n in nodes])
+
+
+def ask(grid: Grid, messages: list[Message], timeout: float = 120.0) -> list[Message]:
     waiting = set(grid.push_messages(messages))
     replies, end = [], time.monotonic() + timeout
     while waiting and time.monotonic() < end:
@@ -65,15 +78,31 @@ def exchange(grid: Grid, nodes: list[int], fields: dict, timeout: float = 120.0)
     return replies
 
 
+@curious.main()
+def ask_who_they_are(grid: Grid, context: Context) -> None:
+    """Ask real devices as a coordinator does, and write down every word of their errors to ``echo.json``."""
+    folder = _run_folder(context)
+    nodes = wait_for_nodes(grid, json.loads((folder / "plan.json").read_text())["nodes"])
+    fields = {"challenge": b"?", "signature": b"?"}
+    asked = [Message(RecordDict({"skerry": ConfigRecord(fields)}), n, "query.identify", ttl=120.0) for n in nodes]
+    path = pointer(context.run_id)  # by which the nodes of Flower's simulation find their homes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"run": str(folder)}))
+    try:
+        replies = ask(grid, asked)
+    finally:
+        path.unlink()
+    errors = [[reply.error.code, reply.error.reason] for reply in replies if reply.has_error()]
+    (folder / "echo.json").write_text(json.dumps({"errors": errors, "replies": len(replies)}))
+
+
 @server.main()
 def main(grid: Grid, context: Context) -> None:
     """Follow ``plan.json`` of the run folder; write what was seen to ``echo.json``."""
     folder = _run_folder(context)
     plan = json.loads((folder / "plan.json").read_text())
     begun = time.time()
-    end = time.monotonic() + 60
-    while len(nodes := sorted(grid.get_node_ids())) < plan["nodes"] and time.monotonic() < end:
-        time.sleep(0.05)
+    nodes = wait_for_nodes(grid, plan["nodes"])
     rounds = []
     (folder / "begun").touch()
     for number in range(plan["rounds"]):

@@ -1,0 +1,72 @@
+"""A message that the grid does not take costs its own receiver the round, whatever the grid says about it."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from skerry.device.app import RECORD
+from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.mailbox import Mailbox, exchange
+
+Say = Callable[[list[str]], list[str]]
+
+NODES = {"a": 2, "b": 3, "c": 4}
+
+
+@pytest.fixture(autouse=True)
+def identity() -> Iterator[None]:
+    with task_identity(1):
+        yield
+
+
+class Choosy(InProcessGrid):
+    """Does not take messages for node 3; ``say`` makes what it returns out of all ids, that one's being empty."""
+
+    def __init__(self, say: Say) -> None:
+        client = ClientApp()
+
+        @client.train()
+        def train(message: Message, context: Context) -> Message:
+            fields = {"was": str(message.content[RECORD]["you"]), "node": context.node_id}
+            return Message(RecordDict({RECORD: ConfigRecord(fields)}), reply_to=message)
+
+        super().__init__(client, [{}] * len(NODES))
+        self._say = say
+
+    def push_messages(self, messages: list[Message]) -> list[str]:
+        return self._say([self._take(message) for message in messages])
+
+    def _take(self, message: Message) -> str:
+        return "" if message.metadata.dst_node_id == 3 else super().push_messages([message])[0]
+
+
+def answers(grid: InProcessGrid) -> Mapping[str, tuple[str, int] | None]:
+    contents = {key: (node, {"you": key}) for key, node in NODES.items()}
+    found = exchange(grid, contents, "train", deadline_s=5)
+    return {key: record and (record["was"], record["node"]) for key, record in found}
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda ids: [one or None for one in ids],  # Flower's HttpGrid
+        lambda ids: [one for one in ids if one],  # Flower's InMemoryGrid
+        lambda ids: ids,
+    ],
+)
+def test_one_message_that_is_not_taken_costs_its_receiver_only(say: Say) -> None:
+    assert answers(Choosy(say)) == {"a": ("a", 2), "c": ("c", 4)}
+    mailbox = Mailbox(Choosy(say))
+    mailbox.send({key: (node, {}) for key, node in NODES.items()}, "train", ttl_s=5)
+    assert len(mailbox) == 2  # nobody waits for what was never sent
+
+
+def test_when_nothing_was_taken_nobody_answers_and_nobody_waits() -> None:
+    assert answers(Choosy(lambda _: [])) == {}  # HttpGrid, when all of it together was too large
+
+
+def test_an_id_that_belongs_to_no_message_is_not_believed() -> None:
+    assert answers(Choosy(lambda ids: [ids[0], "made up", ids[2], "again"])) == {"a": ("a", 2), "c": ("c", 4)}
