@@ -10,7 +10,7 @@ export MKL_NUM_THREADS := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help setup demo check test test-all coverage bench bench-models bench-setup typing lock clean
+.PHONY: help setup demo check test test-all coverage bench bench-models bench-setup export-setup typing lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,12 +50,17 @@ bench: setup ## run the benchmarks (NAME=main_job for one); JSON on stdout, prog
 	@set -e; for name in $(or $(NAME),$(basename $(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))); do \
 	  $(BIN)/python benchmarks/$$name.py; done
 
-bench-models: setup ## measure every network of the zoo and write the table of docs/models.md
+bench-models: setup ## the claims of the benchmark `models`, then every network of the zoo into the table of docs/models.md
+	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/zoo_table.py --write > /dev/null
 
 bench-setup: setup ## make .venv-bench with the peers that benchmarks compare with
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
+
+export-setup: setup ## make .venv-export with ExecuTorch (1.5 GB), for `skerry model export` and the benchmark `models`
+	test -x .venv-export/bin/python || $(PYTHON) -m venv .venv-export
+	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check -e '.[export]'
 
 lock: setup ## write constraints.txt from what is installed in .venv
 	{ echo '# The exact set that continuous integration uses. Written by `make lock`.'; \

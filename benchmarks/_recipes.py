@@ -1,0 +1,12 @@
+"""The ways in which a network is made int8 here, by name; every claim about int8 is measured for each of them."""
+
+from collections.abc import Callable, Mapping
+
+from skerry.device.compression.graph import Graph
+from skerry.device.compression.quantize import Quantization, quantize
+from skerry.records import Float32Array
+
+Recipe = Callable[[Graph, Float32Array], Quantization]
+
+RECIPES: Mapping[str, Recipe] = {"default": quantize}
+"""The first one is what users get."""
