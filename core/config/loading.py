@@ -1,15 +1,12 @@
-"""Reading a scenario: TOML, ``--set`` overrides, and error messages that name the near match."""
+"""Reading and writing a scenario."""
 
-import difflib
-import tomllib
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
 
+from skerry.config.reading import read_toml
 from skerry.config.scenario import Scenario
 from skerry.errors import ScenarioError
 
@@ -47,18 +44,7 @@ def parse_scenario(
     Raises:
         ScenarioError: names the key, what is wrong with it, and the near match of an unknown key.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(
-            f"not valid TOML: {error}", where=where, mend="see docs/scenario.md for the form"
-        ) from error
-    for override in overrides:
-        _apply(data, override)
-    try:
-        scenario = Scenario.model_validate(data)
-    except ValidationError as error:
-        raise _explain(error, where) from error
+    scenario = read_toml(Scenario, text, where=where, overrides=overrides, doc="docs/scenario.md")
     return _with_paths(scenario, base)
 
 
@@ -74,81 +60,3 @@ def _with_paths(scenario: Scenario, base: Path | None) -> Scenario:
     root = root.expanduser()
     absolute = root if root.is_absolute() else (base or Path.cwd()) / root
     return scenario.model_copy(update={"task": scenario.task.model_copy(update={"root": absolute})})
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    key, found, literal = override.partition("=")
-    path = [part.strip() for part in key.split(".")]
-    if not found or not all(path):
-        raise ScenarioError(
-            f"--set takes key=value, got {override!r}", where="--set", mend="for example --set privacy.epsilon=3"
-        )
-    table: Any = data
-    for part in path[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise ScenarioError(f"{part!r} is not a table", where=f"--set {override}")
-    table[path[-1]] = _literal(literal.strip())
-
-
-def _literal(text: str) -> Any:
-    if text.lstrip("+-") in {"nan", "inf"}:
-        return text  # TOML reads these as numbers, but here they can only be words: --set attack.kind=nan
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text  # a bare word is a string: --set defence.aggregator=mean
-
-
-def _explain(error: ValidationError, where: str) -> ScenarioError:
-    lines: list[str] = []
-    said: dict[str, tuple[list[str], str]] = {}  # by key: a value of several allowed forms breaks each in its own way
-    mend: str | None = None
-    for fault in error.errors(include_url=False):
-        key = ".".join(str(part) for part in fault["loc"] if not _is_branch(part))
-        if fault["type"] == "extra_forbidden":
-            near = _near_match(fault["loc"])
-            lines.append(f"unknown key {key!r}")
-            mend = mend or (f"did you mean {near!r}?" if near else "see docs/scenario.md for the keys")
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            plain = "input" in fault and isinstance(fault["input"], str | int | float)
-            messages, _ = said.setdefault(key, ([], f" (got {fault['input']!r})" if plain else ""))
-            messages.append(message)
-    for key, (messages, got) in said.items():
-        text = ", or ".join([messages[0], *(m.removeprefix("Input should be ") for m in messages[1:])])
-        lines.append(f"{key}: {text}{got}" if key else f"{text}{got}")
-    return ScenarioError("; ".join(dict.fromkeys(lines)), where=where, mend=mend or "mend the value and try again")
-
-
-def _is_branch(part: object) -> bool:
-    """Pydantic names the tried member of a union in the location; a person does not want to read it."""
-    return isinstance(part, str) and (part in _BRANCHES or "[" in part)
-
-
-_BRANCHES = frozenset({"float", "str", "int", "constrained-float", "constrained-int"})
-
-
-def _near_match(location: tuple[str | int, ...]) -> str | None:
-    model: type[BaseModel] = Scenario
-    for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        candidates = [annotation, *get_args(annotation)]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    prefix = ".".join(str(part) for part in location[:-1])
-    wrong = str(location[-1])
-    here = {name: f"{prefix}.{name}" if prefix else name for name in model.model_fields}
-    elsewhere = {
-        f"{section}.{name}": f"{section}.{name}"
-        for section, field in Scenario.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        for name in field.annotation.model_fields
-    }
-    scored = [(_likeness(wrong, name), full) for name, full in here.items()]
-    scored += [(_likeness(wrong, full.split(".")[1]) - 0.15, full) for full in elsewhere]
-    best, full = max(scored)
-    return full if best > 0.5 else None
-
-
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()

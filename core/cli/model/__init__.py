@@ -4,6 +4,7 @@ import typer
 
 from skerry.cli.model.bench import bench
 from skerry.cli.model.build import build
+from skerry.cli.model.compress import compress
 from skerry.cli.model.evaluate import evaluate
 from skerry.cli.model.export import export
 from skerry.cli.model.show import show
@@ -15,4 +16,5 @@ app.command()(build)
 app.command()(show)
 app.command()(evaluate)
 app.command()(export)
+app.command()(compress)
 app.command()(bench)
