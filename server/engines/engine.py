@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from skerry.errors import InputError, MissingDependencyError, RunFailedError
+from skerry.errors import InputError, InterruptedRunError, MissingDependencyError, RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 
@@ -134,9 +134,10 @@ def child_environment(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def coordinator_failed(folder: RunFolder, details: str, log: Path) -> RunFailedError:
-    """The error for a coordinator that failed in another process: what it wrote down itself, else these details."""
+    """The error for a coordinator that ended in another process: what it wrote down itself, else these details."""
     fault = folder.status.get("error") or {}
-    return RunFailedError(
+    kind = InterruptedRunError if folder.status["state"] == "interrupted" else RunFailedError
+    return kind(
         fault.get("what") or f"the coordinator failed: {details}",
         where=fault.get("where") or str(log),
         mend=fault.get("mend") or f"see {log}",

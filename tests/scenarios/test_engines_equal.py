@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,19 +87,21 @@ def test_every_engine_gives_the_same_model(
     assert_same(launch(scenario, engine=engine, parent=parent), reference)
 
 
+def names(process: psutil.Process, text: str) -> bool:
+    """Whether a living process has the text on its command line."""
+    try:
+        return any(text in argument for argument in process.cmdline())
+    except psutil.Error:
+        return False
+
+
 @pytest.fixture
 def flower_home(tmp_path: Path) -> Iterator[Path]:
     """A home for Flower; the SuperLink that `flwr run` leaves running names it, and is ended."""
     home = tmp_path / "flower"
     home.mkdir()
     yield home
-    links = []
-    for process in psutil.process_iter():
-        try:
-            if any(str(home) in argument for argument in process.cmdline()):
-                links.append(process)
-        except psutil.Error:
-            continue
+    links = [process for process in psutil.process_iter() if names(process, str(home))]
     family = [child for link in links for child in link.children(recursive=True)]
     for process in links:
         process.terminate()
@@ -123,7 +125,7 @@ def test_plain_flwr_run_of_the_app_makes_the_same_run(reference: RunFolder, flow
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
         "FLWR_LOCAL_CONTROL_API_PORT": str(control),
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
     done = subprocess.run(
         [str(programs / "flwr"), "run", str(APP), "--stream", "--run-config", str(config)],
@@ -150,6 +152,24 @@ def test_plain_flwr_run_of_the_app_makes_the_same_run(reference: RunFolder, flow
 def test_a_stopped_run_keeps_what_was_finished_and_leaves_no_process(
     engine: str, number: signal.Signals, scenario: Scenario, tmp_path: Path
 ) -> None:
+    stop_and_look(engine, scenario, tmp_path, lambda run, _: run.send_signal(number))
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_a_coordinator_that_somebody_stops_is_an_interrupted_run(scenario: Scenario, tmp_path: Path) -> None:
+    def stop(_: object, family: list[psutil.Process]) -> None:
+        (coordinator,) = [p for p in family if names(p, "flwr-serverapp")]
+        coordinator.terminate()  # by `flwr stop`, the system, or an operator; Flower makes an exit of it
+
+    stop_and_look("superlink", scenario, tmp_path, stop)
+
+
+Stop = Callable[["subprocess.Popen[str]", list[psutil.Process]], None]
+
+
+def stop_and_look(engine: str, scenario: Scenario, tmp_path: Path, stop: Stop) -> None:
     file = tmp_path / "scenario.toml"
     file.write_text(to_toml(scenario.model_copy(update={"rounds": 500})))
     run = subprocess.Popen(
@@ -157,7 +177,7 @@ def test_a_stopped_run_keeps_what_was_finished_and_leaves_no_process(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
     )
     family: list[psutil.Process] = []
     try:
@@ -167,7 +187,7 @@ def test_a_stopped_run_keeps_what_was_finished_and_leaves_no_process(
             assert time.monotonic() < deadline
             time.sleep(0.1)
         family = psutil.Process(run.pid).children(recursive=True)
-        run.send_signal(number)
+        stop(run, family)
         _, told = run.communicate(timeout=60)
         _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive

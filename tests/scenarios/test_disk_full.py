@@ -1,0 +1,83 @@
+"""A disk that fills up in a run: one message, nothing half-written, and what was finished can be shown."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skerry.runfolder import list_runs
+from skerry.security.privacy.verification import verify_ledger
+from skerry.server.checkpoint import load_checkpoint
+
+# A file system of its own, small and really full, in a mount namespace that ends with its process.
+MOUNT = 'mount -t tmpfs -o size=280m none "$1" && exec "$2" -c "$3" "$1" "$4"'
+RUN = """
+import json, os, shutil, subprocess, sys, time
+from pathlib import Path
+
+disk, out = Path(sys.argv[1]), Path(sys.argv[2])
+(disk / "scenario.toml").write_text("rounds = 5000\\n")
+skerry = [sys.executable, "-m", "skerry.cli"]
+command = [*skerry, "run", str(disk / "scenario.toml"), "--runs-dir", str(disk / "runs")]
+run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+end = time.monotonic() + 120
+while not list(disk.glob("runs/*/rounds.jsonl")) and run.poll() is None and time.monotonic() < end:
+    time.sleep(0.05)
+filler = disk / "filler"
+try:
+    with filler.open("wb") as file:
+        while True:
+            file.write(bytes(1 << 16))
+            file.flush()
+except OSError:
+    pass
+stdout, stderr = run.communicate(timeout=60)
+filler.unlink()
+(folder,) = (disk / "runs").iterdir()
+shown = subprocess.run([*skerry, "runs", "show", str(folder), "--json"], capture_output=True, text=True)
+shutil.copytree(disk / "runs", out)
+told = {"code": run.returncode, "stdout": stdout, "stderr": stderr, "shown": shown.returncode, "said": shown.stdout}
+print(json.dumps(told))
+"""
+
+
+def may_mount(folder: Path) -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    tried = ["unshare", "-Urm", "mount", "-t", "tmpfs", "none", str(folder)]
+    return subprocess.run(tried, capture_output=True, check=False, timeout=20).returncode == 0
+
+
+@pytest.mark.timeout(200)
+def test_a_disk_that_fills_up_ends_the_run_with_one_message_and_leaves_it_whole(tmp_path: Path) -> None:
+    disk, out = tmp_path / "disk", tmp_path / "runs"
+    disk.mkdir()
+    if not may_mount(disk):
+        pytest.skip("this system lets no ordinary user mount a file system of its own")
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-ec", MOUNT, "sh", str(disk), sys.executable, RUN, str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=190,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["code"] == 1, told
+    assert "no space left on the device" in told["stderr"]
+    assert "free some space" in told["stderr"]
+    assert told["stderr"].count("╭─") == 1
+    assert "Traceback" not in told["stderr"]
+    (folder,) = list_runs(out)
+    assert told["shown"] == 0, told
+    assert json.loads(told["said"])["state"] in {"failed", "interrupted"}
+    rounds = folder.rounds()
+    assert rounds
+    assert load_checkpoint(folder).round >= rounds[-1].round
+    ledgers = list((folder.path / "ledger").rglob("*.jsonl"))
+    assert len(ledgers) == 12
+    assert not any(verify_ledger(ledger, pld=False).problems for ledger in ledgers)
+    assert not list(folder.path.rglob(".*")), "a temporary file was left behind"
