@@ -4,6 +4,7 @@
 
     model.onnx               an ONNX file, ours or a stranger's
     network.safetensors      a graph file
+    compressed/              what `skerry model compress` wrote: a graph and its quantization in one folder
     mobilenet_v2             a network of the zoo, with its published weights where they are installed
     1f3a…                    a base in the store, by the beginning of its digest
     digits-2026…             a run, by id or folder: what it delivered
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "ModelSource", "NetworkOptions", "read_onnx", "resolve_model"]
 
 Kind = Literal["onnx", "graph", "network", "base", "run"]
+_GRAPH, _QUANTIZATION = "graph.safetensors", "quantization.safetensors"
 _BITS = {"fp32": 32, "int8": 8}
 
 
@@ -134,7 +136,16 @@ def resolve_model(
         InputError: nothing has that name, or it cannot be read, or options are given and it is no network of the zoo.
     """
     path = Path(name).expanduser()
-    if path.is_file() or path.suffix in {".onnx", ".safetensors"}:
+    folder = next((place for place in (path, path / "model") if (place / _GRAPH).is_file()), None)
+    if folder is not None:
+        rounded = folder / _QUANTIZATION
+        found = ModelSource(
+            name,
+            "graph",
+            graph_file=folder / _GRAPH,
+            quantization_file=rounded if rounded.is_file() else None,
+        )
+    elif path.is_file() or path.suffix in {".onnx", ".safetensors"}:
         found = _file(name, path)
     elif name in ARCHITECTURES:
         return _network(name, options or NetworkOptions())

@@ -9,6 +9,8 @@ import pytest
 
 from skerry.device.compression.graph_file import save_graph
 from skerry.device.compression.onnx_export import to_onnx
+from skerry.device.compression.quantization_file import save_quantization
+from skerry.device.compression.quantize import quantize
 
 
 @pytest.fixture
@@ -29,6 +31,18 @@ def test_files_and_card_are_written_and_told(skerry, graph_file: Path, tmp_path:
     shown = skerry("model", "export", tmp_path / "tiny.onnx", "--format", "safetensors", "--out", out)
     assert shown.exit_code == 0, shown.stderr
     assert "tiny.safetensors" in shown.stdout
+
+
+def test_what_was_compressed_is_exported_with_the_integers_it_has(skerry, tiny_graph, tmp_path: Path) -> None:
+    folder = tmp_path / "compressed" / "model"
+    folder.mkdir(parents=True)
+    quantization = quantize(tiny_graph, np.random.default_rng(0).standard_normal((8, 3, 16, 16), np.float32))
+    save_graph(tiny_graph, folder / "graph.safetensors")
+    save_quantization(quantization, folder / "quantization.safetensors")
+    shown = skerry("model", "export", folder.parent, "--format", "onnx-int8", "--out", tmp_path / "out")
+    assert shown.exit_code == 0, shown.stderr
+    written = (tmp_path / "out" / "compressed.int8.onnx").read_bytes()
+    assert written == to_onnx(tiny_graph, quantization).SerializeToString()
 
 
 def test_a_network_of_the_zoo_says_that_it_is_untrained(skerry, tmp_path: Path) -> None:

@@ -21,24 +21,19 @@ __all__ = ["bench"]
 
 
 def bench(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]", help="An ONNX file, a graph file, a network of the zoo, a base's digest, or a run."
-        ),
-    ] = None,
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]")] = None,
     *,
     conditions: Annotated[
         list[str] | None,
         typer.Option(
             metavar="LIST",
             help="Some of idle, burn, quota50, quota25, memory (the least that works), memory=256MB, batch=1,4,16, "
-            "sustained [default: all].",
+            "sustained (default: all).",
         ),
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="onnxruntime, torch, executorch, skerry [default: what is installed]."),
+        typer.Option(metavar="LIST", help="onnxruntime, torch, executorch, skerry (default: what is installed)."),
     ] = None,
     precision: Annotated[str, typer.Option(metavar="LIST", help="fp32, int8.")] = "fp32,int8",
     threads: Annotated[str, typer.Option(metavar="LIST", help="Threads for one call, such as 1,2.")] = "1",
@@ -62,6 +57,9 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure a model under the conditions that devices meet: cold start, latency, throughput, memory.
+
+    MODEL is an ONNX file, a graph file, a folder that compress wrote, a network of the zoo, the beginning of a base's
+    digest, or a run.
 
     Whatever is measured runs in a process of its own. Timings mean little on a machine that does other work: the
     column "elsewhere" says how many cores were busy with it.

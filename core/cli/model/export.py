@@ -16,10 +16,7 @@ __all__ = ["export"]
 
 
 def export(
-    source: Annotated[
-        str,
-        typer.Argument(help="A run, a base's digest, a graph file, an ONNX file of skerry's, a network of the zoo."),
-    ],
+    source: Annotated[str, typer.Argument()],
     *,
     formats: Annotated[
         list[str],
@@ -42,7 +39,11 @@ def export(
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model for other runtimes, with its card; each file is compared with torch before it gets its name."""
+    """Write a model for other runtimes, with its card; each file is compared with torch before it gets its name.
+
+    SOURCE is a run, the beginning of a base's digest, a graph file, a folder that compress wrote, an ONNX file of
+    skerry's, or a network of the zoo.
+    """
     from skerry.device.model_source import resolve_model
     from skerry.errors import InputError, MissingDependencyError
     from skerry.runfolder import runs_dir as runs_in

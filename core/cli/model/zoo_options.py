@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["ClassesOption", "InputsOption", "WidthOption", "network_options"]
 
 InputsOption = Annotated[
-    str | None, typer.Option(metavar="CxHxW", help="A network of the zoo: its input [default: as published].")
+    str | None, typer.Option(metavar="CxHxW", help="A network of the zoo: its input (default: as published).")
 ]
 ClassesOption = Annotated[
-    int | None, typer.Option(min=1, help="A network of the zoo: its number of classes [default: as published].")
+    int | None, typer.Option(min=1, help="A network of the zoo: its number of classes (default: as published).")
 ]
 WidthOption = Annotated[float, typer.Option(help="A network of the zoo: multiplies its channels.")]
 
