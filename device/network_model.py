@@ -26,6 +26,7 @@ from skerry.device.deliverable import write_deliverable
 from skerry.device.networkbase import CLASSIFIER, FRONT, NETWORK, QUANTIZATION, NetworkBase
 from skerry.device.runtime import OnnxModel
 from skerry.device.tasks.task import Task
+from skerry.device.training.augment_inputs import AugmentedInputs
 from skerry.device.training.modes import merge_linear, prepare_mode
 from skerry.device.training.network import NetworkTrainer
 from skerry.device.training.per_example import Inputs
@@ -129,6 +130,8 @@ class NetworkModel:
         self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
     ) -> Float32Array:
         """One round of (private) training."""
+        if plan.augment != "none":
+            inputs = AugmentedInputs(inputs, plan.augment, np.random.default_rng(stream.uint64(4)))
         return self._trainer.train(vector, inputs, y, plan, stream)
 
     def logits(self, vector: Float32Array, inputs: Inputs) -> Float32Array:

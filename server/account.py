@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from skerry.security.privacy.accounting import GaussianEvent, epsilon_from_rdp, rdp
+from skerry.security.privacy.accounting import epsilon_from_rdp, rdp
 from skerry.security.privacy.chain import Entry
 from skerry.server.federation import Federation
 from skerry.server.judge import Judged, Valid
@@ -24,8 +24,7 @@ class Spending:
         plan = federation.plan
         self._delta = federation.scenario.privacy.delta
         self._asked = dict.fromkeys(federation.nodes, 0)
-        private = plan.unit == "example"
-        self._once = rdp(GaussianEvent(plan.noise_multiplier, steps=plan.epochs)) if private else None
+        self._once = None if plan.event is None else rdp(plan.event)
         self._known: dict[int, float] = {0: 0.0}
 
     def add(self, plan: RoundPlan) -> None:
@@ -59,8 +58,8 @@ def open_round(federation: Federation, number: int, cohort: Sequence[str], synce
         "name": federation.scenario.privacy.mechanism if federation.plan.unit == "example" else "none",
         "noise_multiplier": federation.plan.noise_multiplier,
         "clip": federation.plan.clip,
-        "steps": federation.plan.epochs,
-        "sampling_rate": 1.0,
+        "steps": federation.plan.steps,
+        "sampling_rate": federation.plan.sampling_rate,
     }
     body = {"round": number, "mechanism": mechanism, "cohort": list(cohort), "weights": "uniform"}
     with federation.ledger.recording("round_open", body, federation.clock(), syncer=syncer):

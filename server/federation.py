@@ -1,7 +1,8 @@
 """What stays the same for a whole run: scenario, model, keys, the node of each device, the rule and the ledger."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,14 +47,20 @@ class Federation:
         """The run's id, which every envelope is bound to."""
         return self.folder.id
 
-    @property
-    def noise_std(self) -> float:
-        """Standard deviation of the honest DP noise per coordinate of a delta; 0 without privacy.
+    def plan_for(self, number: int) -> TrainPlan:
+        """The plan of one round: that of the run, at the learning rate of its schedule."""
+        if self.scenario.training.schedule == "constant":
+            return self.plan
+        share = 0.5 * (1 + math.cos(math.pi * (number - 1) / self.scenario.rounds))
+        return replace(self.plan, learning_rate=self.plan.learning_rate * share)
+
+    def noise_std(self, number: int) -> float:
+        """Standard deviation of the honest DP noise per coordinate of a round's delta; 0 without privacy.
 
         Each step adds noise σ·C per coordinate to the gradient sum, which is then divided by the public denominator
         (times the sampling rate) and multiplied by the learning rate.
         """
-        plan = self.plan
+        plan = self.plan_for(number)
         step = plan.learning_rate * plan.noise_multiplier * plan.clip / (plan.sampling_rate * plan.denominator)
         return float(step * np.sqrt(plan.steps)) if plan.unit == "example" else 0.0
 
@@ -62,7 +69,8 @@ class Federation:
 
         No bound on the signal is claimed: a device may hold more examples than the public denominator.
         """
-        return ScreenContext(round=number, noise_std=self.noise_std, signal_bound=float("inf"), steps=self.plan.steps)
+        noise = self.noise_std(number)
+        return ScreenContext(round=number, noise_std=noise, signal_bound=float("inf"), steps=self.plan.steps)
 
     @staticmethod
     def assemble(
@@ -97,6 +105,8 @@ class Federation:
                 batch_size=training.batch_size,
                 momentum=training.momentum,
                 proximal=training.proximal,
+                gradient_clip=training.gradient_clip,
+                augment=training.augment,
                 unit=privacy.unit,
                 clip=privacy.clip,
                 noise_multiplier=noise_for(scenario),

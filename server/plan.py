@@ -55,7 +55,7 @@ def make_plan(federation: Federation, number: int, cohort: Sequence[str], vector
     instruction = Instruction(
         vector=vector,
         layout=federation.model.layout.digest,
-        plan=federation.plan,
+        plan=federation.plan_for(number),
         seed=federation.scenario.seed,
     ).to_bytes()
     now = federation.clock()

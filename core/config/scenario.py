@@ -118,6 +118,17 @@ class TrainingConfig(_Section):
     proximal: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0, description="μ of FedProx: pulls a device's steps towards the vector that the round started from"
     )
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="cosine: the learning rate falls to nothing over the rounds, along half a cosine"
+    )
+    gradient_clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="bound on the mean gradient of a step, L2, without privacy; 0 for none"
+    )
+    augment: Literal["none", "shift", "motion"] = Field(
+        "none",
+        description="small changes of each example each time it is seen: shift in place or time; motion: turned, "
+        "stretched and scaled, for windows of three-axis sensors",
+    )
     server_learning_rate: Positive = Field(1.0, description="factor on the aggregated delta")
     adversarial: Literal["none"] = "none"
 
@@ -231,6 +242,17 @@ class Scenario(_Section):
         if self.model.trainable == "head" and self.privacy.engine != "skerry":
             raise ValueError(
                 'a head has its gradients in closed form: set privacy.engine = "skerry", or another model.trainable'
+            )
+        if self.training.augment != "none" and self.model.trainable in {"head", "tail"}:
+            raise ValueError(
+                f'model.trainable = "{self.model.trainable}" computes features once: set training.augment = "none", '
+                'or model.trainable = "bias", "lora" or "full"'
+            )
+        if self.training.augment != "none" and self.model.architecture == "cnn":
+            raise ValueError('model.architecture = "cnn" is trained without changes: set training.augment = "none"')
+        if self.training.gradient_clip and private:
+            raise ValueError(
+                "under privacy each example's gradient is clipped (privacy.clip): set training.gradient_clip = 0"
             )
         if self.model.trainable == "lora" and self.model.bits != 8:
             raise ValueError(

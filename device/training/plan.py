@@ -22,6 +22,8 @@ class TrainPlan:
         batch_size: examples per step; 0 is all of them, the only value under unit ``example``.
         momentum: share of the last step that is kept; starts anew each round.
         proximal: μ of FedProx: pulls towards the vector that the round started from.
+        gradient_clip: L2 bound on a step's mean gradient, against the odd bad batch; 0 for none. Unit ``none`` only.
+        augment: small changes of each example each time it is seen.
         unit: ``example``: each example's gradient is clipped and noise is added; ``none``: neither.
         clip: L2 bound C on one example's gradient, in gradient units.
         noise_multiplier: σ; the gradient sum gets noise of standard deviation σ·C in each coordinate.
@@ -41,6 +43,8 @@ class TrainPlan:
     batch_size: int = 0
     momentum: float = 0.0
     proximal: float = 0.0
+    gradient_clip: float = 0.0
+    augment: Literal["none", "shift", "motion"] = "none"
     unit: Literal["example", "none"]
     clip: float = 1.0
     noise_multiplier: float = 0.0
@@ -54,6 +58,7 @@ class TrainPlan:
             self.learning_rate,
             self.momentum,
             self.proximal,
+            self.gradient_clip,
             self.clip,
             self.noise_multiplier,
             self.sampling_rate,
@@ -72,6 +77,10 @@ class TrainPlan:
             raise InputError("example-level privacy needs clip > 0, noise_multiplier > 0 and batch_size 0")
         if not _LEAST_RATE <= self.sampling_rate <= 1 or (self.unit == "none" and self.sampling_rate != 1):
             raise InputError(f"a sampling rate lies between {_LEAST_RATE} and 1, and is 1 without privacy")
+        if self.gradient_clip < 0 or (self.gradient_clip and self.unit != "none"):
+            raise InputError("gradient_clip is at least 0, and 0 under privacy, which clips each example's gradient")
+        if self.augment not in {"none", "shift", "motion"}:
+            raise InputError(f"{self.augment!r} changes no examples", mend='use "shift", "motion" or "none"')
         if self.engine not in {"skerry", "opacus"}:
             raise InputError(f"{self.engine!r} is not a clipping engine", mend='use "skerry" or "opacus"')
 

@@ -61,6 +61,9 @@ def test_an_unknown_key_is_refused_with_the_near_match(override, near):
         ("privacy.sampling_rate=0", "privacy.sampling_rate"),
         ("training.batch_size=16", "privacy.sampling_rate"),
         ("training.proximal=0.1", "training.proximal"),
+        ("training.augment=shift", "computes features once"),
+        ("training.gradient_clip=1", "training.gradient_clip"),
+        ("model.personal_head=true", "nothing to share"),
     ],
 )
 def test_a_wrong_value_names_its_key(override, named):

@@ -1,5 +1,6 @@
 """Every mode federates, with privacy and without, on pictures and on windows; what it trains is what is delivered."""
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from skerry.runfolder import RunFolder
 from skerry.security.privacy import seeded_stream
 from skerry.security.privacy.verification import verify_ledger
 from skerry.server.evaluate import evaluate_held_out
+from skerry.server.federation import Federation
 from skerry.server.launch import launch
 
 HERE = Path(__file__).parent
@@ -263,3 +265,31 @@ def test_training_that_diverges_ends_with_a_word_on_what_to_change(model_of):
     with pytest.raises(RunFailedError, match="diverged") as caught:
         evaluate_held_out(federation, np.full(model.layout.size, 1e30, np.float32))
     assert "learning_rate" in caught.value.mend
+
+
+def test_a_sampled_run_is_accounted_with_its_rate_by_both_sides(tmp_path):
+    import tiny_tasks
+
+    overrides = ("privacy.sampling_rate=0.25", "training.augment=shift", "training.schedule=cosine")
+    folder = launch(
+        tiny_tasks.scenario("bias", "TinyWindows", "example", *overrides), engine="inprocess", parent=tmp_path
+    )
+    result = json.loads((folder.path / "result.json").read_text())
+    spent = result["privacy"]["epsilon_rdp"]
+    assert 0 < spent <= 40.0
+    assert folder.rounds()[-1].epsilon_max == pytest.approx(spent)  # the coordinator's own account
+    opened = [json.loads(line) for line in (folder.path / "ledger" / "population.jsonl").read_text().splitlines()]
+    (first, _) = [entry["body"]["mechanism"] for entry in opened if entry["kind"] == "round_open"]
+    assert (first["steps"], first["sampling_rate"]) == (8, 0.25)
+    assert "Poisson" in result["privacy"]["sampling"]
+
+
+def test_a_cosine_schedule_falls_from_the_learning_rate_to_nearly_nothing():
+    import tiny_tasks
+
+    asked = tiny_tasks.scenario("bias", "TinyWindows", "none", "training.schedule=cosine", "rounds=5")
+    federation = SimpleNamespace(scenario=asked, plan=TrainPlan(learning_rate=2.0, unit="none"))
+    rates = [Federation.plan_for(federation, number).learning_rate for number in range(1, 6)]
+    assert rates[0] == 2.0
+    assert all(one > next_ for one, next_ in itertools.pairwise(rates))
+    assert 0 < rates[-1] < 0.3

@@ -50,6 +50,13 @@ def test_the_proximal_term_pulls_with_momentum_and_privacy_too():
     assert found == pytest.approx(weights)
 
 
+def test_a_long_gradient_is_cut_to_the_bound_and_a_short_one_is_not():
+    start, centre = np.zeros(3), np.array([30.0, 0.0, -40.0])
+    weights = descend(start, 10, quadratic(centre), plain(gradient_clip=5.0), np.arange)
+    assert weights == pytest.approx(0.1 * 5.0 * centre / 50)
+    assert descend(start, 10, quadratic(centre), plain(gradient_clip=51.0), np.arange) == pytest.approx(0.1 * centre)
+
+
 def test_each_example_takes_part_by_itself_with_the_rate_that_is_accounted():
     stream, rate, count, steps = seeded_stream(3), 0.2, 500, 400
     taken = np.zeros((steps, count))
