@@ -26,6 +26,7 @@ MAX_SCALE = 2**16
 _MIN_SCALE = Fraction(1, 16)
 _WORK = 256  # bits after the binary point while the table is built
 _MAGNITUDE = 127  # bits after the binary point in the table; the 128th random bit is the sign
+_SUM = (_WORK + 32) // 8 + 4  # bytes of a running sum: 2^256 times less than 2^32
 _TAIL = 100  # the table ends where less than 2^-_TAIL of the mass is left
 
 
@@ -123,9 +124,14 @@ def sampling_delta(epsilon: float, draws: int, tv_bound: Fraction) -> float:
 @lru_cache(maxsize=8)
 def _table(scale: Fraction) -> _Table:
     last = math.isqrt(math.ceil(Fraction(14, 10) * _TAIL * scale**2)) + 1
-    sums = list(_running_sums(scale, last))
-    total = sums.pop()
-    packed = b"".join([((partial << _MAGNITUDE) // total).to_bytes(16, "little") for partial in sums])
+    sums = bytearray()  # 40 bytes each: as Python integers they would take 50 MB more of a small device's memory
+    for partial in _running_sums(scale, last):
+        sums += partial.to_bytes(_SUM, "little")
+    total = int.from_bytes(sums[-_SUM:], "little")
+    packed = bytearray()
+    for first in range(0, len(sums) - _SUM, _SUM):
+        entry = (int.from_bytes(sums[first : first + _SUM], "little") << _MAGNITUDE) // total
+        packed += entry.to_bytes(16, "little")
     words = np.frombuffer(packed, dtype="<u8").reshape(-1, 2)
     # The closing entry is above every 63-bit key, so that a search never runs off the table.
     high = np.append(words[:, 1], np.uint64(2**64 - 1))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, note, out, table
+from skerry.cli.model.costs import show_costs
 from skerry.cli.model.facts import open_run, stored_facts, tell
 
 if TYPE_CHECKING:
@@ -17,19 +18,36 @@ __all__ = ["show"]
 
 def show(
     model: Annotated[
-        str | None, typer.Argument(metavar="[DIGEST|RUN]", help="A base's digest or its beginning, or a run.")
+        str | None,
+        typer.Argument(
+            metavar="[DIGEST|RUN|ARCHITECTURE|SCENARIO]",
+            help="A base's digest or its beginning, a run; or a network by name or scenario, to measure its modes.",
+        ),
     ] = None,
     *,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key. May be repeated.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Examples of the step that is measured.")] = 16,
+    again: Annotated[bool, typer.Option("--again", help="Measure though it was measured before.")] = False,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a base, or what a run delivered; with nothing named, the bases on this machine."""
+    """Show a base, what a run delivered, or what training a network costs on this machine; or all bases.
+
+    Of a network every mode of fine-tuning is measured in a process of its own: numbers that are trained and travel,
+    memory that one private step adds, and its time.
+    """
     from skerry.device.basemodel import model_store
+    from skerry.device.models import ARCHITECTURES
 
     store = model_store()
     digests = sorted(path.parent.name for path in store.glob("*/base.json") if not path.parent.name.startswith("."))
     if model is None:
         _list([stored_facts(digest, store) for digest in digests], store, as_json=as_json)
+        return
+    if model in ARCHITECTURES or model.endswith(".toml"):
+        show_costs(model, overrides or (), batch=batch, again=again, as_json=as_json)
         return
     found = [digest for digest in digests if len(model) >= 4 and digest.startswith(model)]
     if len(found) == 1:
