@@ -21,7 +21,8 @@ from torch import nn
 
 from skerry.device.bench.artefacts import prepare
 from skerry.device.bench.conditions import parse_conditions
-from skerry.device.bench.measuring import Measurement, Settings, measure, plan
+from skerry.device.bench.measuring import measure, plan
+from skerry.device.bench.records import Measurement, Settings
 from skerry.device.compression.graph import Graph
 from skerry.device.compression.graph_file import save_graph
 from skerry.device.compression.trace import trace

@@ -10,8 +10,8 @@ import numpy as np
 
 from skerry.canonical import sha256_hex
 from skerry.device.bench.machine import installed
-from skerry.device.bench.measuring import Artefact
 from skerry.device.bench.profile import Measured
+from skerry.device.bench.records import Artefact
 from skerry.device.model_source import ModelSource
 from skerry.device.runtime import OnnxModel
 from skerry.errors import InputError, MissingDependencyError

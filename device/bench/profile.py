@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from skerry.device.bench.machine import Machine
-from skerry.device.bench.measuring import Measurement, Settings
+from skerry.device.bench.records import Measurement, Settings
 from skerry.errors import InputError
 from skerry.fsio import home, write_json
 

@@ -88,6 +88,8 @@ def _use(source: ModelSource, graph: Graph) -> str:
     if source.kind == "run":
         return task_use(source.facts.get("scenario"))
     if source.kind == "base":
+        if graph.classes:
+            return "A start for fine-tuning on devices; its classifier has seen public data only."
         return "Features for a head that is fine-tuned on devices; it classifies nothing by itself."
     if source.kind == "network" and source.facts["published"] and graph.outputs == 1000:
         return "Classifying photographs into the 1,000 classes of ImageNet, and as a base for fine-tuning."

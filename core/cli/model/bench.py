@@ -13,8 +13,8 @@ from skerry.cli.model.zoo_options import ClassesOption, InputsOption, WidthOptio
 
 if TYPE_CHECKING:
     from skerry.device.bench.conditions import Condition
-    from skerry.device.bench.measuring import Cell, Settings
     from skerry.device.bench.profile import Profile
+    from skerry.device.bench.records import Cell, Settings
     from skerry.device.model_source import NetworkOptions
 
 __all__ = ["bench"]
@@ -68,7 +68,7 @@ def bench(
     from skerry.cli.model.bench_table import tell
     from skerry.device.bench import profile as profiles
     from skerry.device.bench.conditions import DEFAULT_CONDITIONS, parse_conditions
-    from skerry.device.bench.measuring import Settings
+    from skerry.device.bench.records import Settings
     from skerry.errors import InputError
     from skerry.fsio import write_atomic
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
-    from skerry.device.bench.measuring import Measurement
     from skerry.device.bench.profile import Profile
+    from skerry.device.bench.records import Measurement
 
 __all__ = ["draw"]
 

@@ -8,8 +8,8 @@ from skerry.cli.console import facts, out, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from skerry.device.bench.measuring import Measurement
     from skerry.device.bench.profile import Comparison, Profile
+    from skerry.device.bench.records import Measurement
 
 __all__ = ["bar", "tell"]
 

@@ -8,7 +8,7 @@ import pytest
 from skerry.device.bench.artefacts import prepare
 from skerry.device.bench.conditions import parse_conditions
 from skerry.device.bench.machine import machine, temperature, versions
-from skerry.device.bench.measuring import Artefact, Settings, measure, plan
+from skerry.device.bench.measuring import measure, plan
 from skerry.device.bench.profile import (
     Measured,
     Profile,
@@ -18,6 +18,7 @@ from skerry.device.bench.profile import (
     save_profile,
     to_json,
 )
+from skerry.device.bench.records import Artefact, Settings
 from skerry.device.model_source import ModelSource, resolve_model
 from skerry.errors import InputError, MissingDependencyError
 
