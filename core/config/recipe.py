@@ -16,6 +16,7 @@ from skerry.config.scenario import TaskConfig
 from skerry.errors import InputError
 
 __all__ = [
+    "BitsStep",
     "BudgetConfig",
     "DistilStep",
     "Int8Step",
@@ -93,7 +94,16 @@ class Int8Step(_Section):
     calibration: Annotated[int, Field(ge=1)] = Field(256, description="public examples, spread over all of them")
 
 
-Step = Annotated[TrainStep | DistilStep | PruneStep | Int8Step, Field(discriminator="kind")]
+class BitsStep(_Section):
+    """Give each layer's weights 2, 4, 6 or 8 bits: outputs move least for the bytes that the file may have."""
+
+    kind: Literal["bits"] = "bits"
+    keep_bytes: Share = Field(0.5, description="share that may stay of the same file with eight bits for every weight")
+    size_kb: Positive | None = Field(None, description="bytes of the file, in 1000; in place of keep_bytes")
+    calibration: Annotated[int, Field(ge=1)] = Field(256, description="public examples, spread over all of them")
+
+
+Step = Annotated[TrainStep | DistilStep | PruneStep | Int8Step | BitsStep, Field(discriminator="kind")]
 
 
 class BudgetConfig(_Section):
@@ -124,10 +134,11 @@ class Recipe(_Section):
                 f'steps: the network has random weights, so the first step must be "train", not "{kinds[0]}"; '
                 "or name a trained one by model.file"
             )
-        quantized = kinds.index("int8") if "int8" in kinds else len(kinds)
-        late = [kind for kind in kinds[quantized + 1 :] if kind in {"train", "distil", "prune", "int8"}]
-        if late:
-            raise ValueError(f'steps: "{late[0]}" changes the weights that "int8" has quantized; put it before')
+        for last, allowed in (("int8", set[str]()), ("bits", {"int8"})):
+            behind = kinds[kinds.index(last) + 1 :] if last in kinds else []
+            late = [kind for kind in behind if kind not in allowed]
+            if late:
+                raise ValueError(f'steps: "{late[0]}" changes the weights that "{last}" has rounded; put it before')
         return self
 
 

@@ -23,7 +23,7 @@ from skerry.errors import InputError
 from skerry.fsio import write_atomic
 from skerry.records import Float32Array
 
-__all__ = ["load_graph", "save_graph"]
+__all__ = ["graph_from_structure", "load_graph", "save_graph", "structure_of"]
 
 _KEY = "skerry.graph"  # one entry only: safetensors writes several in an order that changes from run to run
 _MEND = "save it again with save_graph, or fetch it again"
@@ -68,18 +68,7 @@ def save_graph(graph: Graph, path: Path) -> None:
         for part, values in (("weight", node.weight), ("bias", node.bias)):
             if values is not None:
                 tensors[f"{node.name}.{part}"] = _finite(values, f"{node.name}.{part}")
-    try:
-        structure = _Structure(
-            version=1,
-            input=graph.input,
-            input_shape=graph.input_shape,
-            classes=list(graph.classes),
-            nodes=[_to_wire(node) for node in graph.nodes],
-        )
-    except ValidationError as error:
-        raise InputError(f"this graph cannot be written: {_first(error)}", where=str(path)) from error
-    text = json.dumps(structure.model_dump(mode="json", exclude_defaults=True), separators=(",", ":"))
-    write_atomic(path, save(tensors, {_KEY: text}), durable=False)
+    write_atomic(path, save(tensors, {_KEY: structure_of(graph, where=str(path))}), durable=False)
 
 
 def load_graph(path: Path) -> Graph:
@@ -96,10 +85,47 @@ def load_graph(path: Path) -> Graph:
         raise InputError(f"cannot read this graph: {error}", where=str(path), mend=_MEND) from error
     if _KEY not in metadata:
         raise InputError("this file holds tensors, but no graph", where=str(path), mend=_MEND)
+    return graph_from_structure(metadata[_KEY], tensors, where=str(path))
+
+
+def structure_of(graph: Graph, *, where: str) -> str:
+    """All of a graph but its numbers, as JSON.
+
+    Args:
+        graph: well formed.
+        where: the file to be named in errors.
+
+    Raises:
+        InputError: a name or number in it cannot be written.
+    """
     try:
-        structure = _Structure.model_validate_json(metadata[_KEY])
+        structure = _Structure(
+            version=1,
+            input=graph.input,
+            input_shape=graph.input_shape,
+            classes=list(graph.classes),
+            nodes=[_to_wire(node) for node in graph.nodes],
+        )
     except ValidationError as error:
-        raise InputError(f"this file's graph is malformed: {_first(error)}", where=str(path), mend=_MEND) from error
+        raise InputError(f"this graph cannot be written: {_first(error)}", where=where) from error
+    return json.dumps(structure.model_dump(mode="json", exclude_defaults=True), separators=(",", ":"))
+
+
+def graph_from_structure(text: str, tensors: dict[str, Any], *, where: str) -> Graph:
+    """The graph of a structure, with its numbers.
+
+    Args:
+        text: as :func:`structure_of` writes it.
+        tensors: ``<node>.weight`` and ``<node>.bias`` float32; emptied.
+        where: the file to be named in errors.
+
+    Raises:
+        InputError: structure and numbers are not a whole and well formed graph.
+    """
+    try:
+        structure = _Structure.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"this file's graph is malformed: {_first(error)}", where=where, mend=_MEND) from error
     try:
         nodes = tuple(_from_wire(node, tensors) for node in structure.nodes)
         graph = Graph(structure.input, structure.input_shape, nodes, tuple(structure.classes))
@@ -108,7 +134,7 @@ def load_graph(path: Path) -> Graph:
             raise InputError("a tensor that no operation reads", where=min(tensors))
     except InputError as error:
         what = f"this file's graph does not fit together: {error.what} ({error.where})"
-        raise InputError(what, where=str(path), mend=_MEND) from error
+        raise InputError(what, where=where, mend=_MEND) from error
     return graph
 
 

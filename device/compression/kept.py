@@ -10,12 +10,16 @@ from pathlib import Path
 from skerry.device.compression.figures import Figures
 from skerry.device.compression.graph_file import load_graph, save_graph
 from skerry.device.compression.onnx_export import to_onnx
+from skerry.device.compression.packing import load_packed, save_packed
 from skerry.device.compression.quantization_file import load_quantization, save_quantization
 from skerry.device.compression.steps import State
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, write_atomic, write_json
 
-__all__ = ["Files", "Stage", "find", "keep"]
+__all__ = ["PACKED", "Files", "Stage", "find", "keep"]
+
+PACKED = "model.bits.safetensors"
+"""The file of weights of few bits."""
 
 _GRAPH, _QUANTIZATION, _ABOUT = "graph.safetensors", "quantization.safetensors", "stage.json"
 
@@ -67,11 +71,12 @@ def find(folder: Path, key: str, before: State | None) -> tuple[State, Stage] | 
         graph = load_graph(folder / _GRAPH)
         quantized = folder / _QUANTIZATION
         quantization = load_quantization(quantized) if quantized.is_file() else None
+        packed = load_packed(folder / PACKED) if (folder / PACKED).is_file() else None
         stage = about["stage"]
         figures = Figures(**stage.pop("figures"))
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None  # never taken, or damaged: take it again
-    state = State(graph, quantization, None if before is None else before.uncompressed)
+    state = State(graph, quantization, None if before is None else before.uncompressed, packed)
     return state, replace(Stage(**stage, figures=figures), reused=True)
 
 
@@ -110,4 +115,7 @@ def _write(folder: Path, state: State) -> Files:
         save_quantization(state.quantization, folder / _QUANTIZATION)
     runs = folder / ("model.fp32.onnx" if state.quantization is None else "model.int8.onnx")
     write_atomic(runs, to_onnx(state.graph, state.quantization).SerializeToString(), durable=False)
-    return Files(runs, runs)
+    if state.packed is None:
+        return Files(runs, runs)
+    save_packed(state.packed, folder / PACKED)
+    return Files(runs, folder / PACKED if state.quantization is None else runs)

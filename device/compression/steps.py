@@ -1,7 +1,8 @@
 """The steps of a compression: each takes a network and gives another.
 
-*train* and *distil* put norms back, train, and fold them in again; *prune* removes channels; *int8* quantizes. A
-network that was never trained is trained as it was built, with the norms it was built with.
+*train* and *distil* put norms back, train, and fold them in again; *prune* removes channels; *bits* rounds weights to
+two to eight bits; *int8* quantizes. A network that was never trained is trained as it was built, with the norms it was
+built with.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from skerry.config.recipe import DistilStep, PruneStep, Recipe, Step, TrainStep
+from skerry.config.recipe import BitsStep, DistilStep, PruneStep, Recipe, Step, TrainStep
 from skerry.device.calibration import spread
+from skerry.device.compression.bits import allocate_bits, apply_bits, uniform_bits
 from skerry.device.compression.graph import Graph
 from skerry.device.compression.graph_file import load_graph
 from skerry.device.compression.graph_module import GraphModule
 from skerry.device.compression.norms import fold_graph, with_norms
+from skerry.device.compression.packing import PackedGraph
 from skerry.device.compression.prune import prune
 from skerry.device.compression.quantize import Quantization, quantize
 from skerry.device.compression.trace import trace
@@ -43,11 +46,13 @@ class State:
         graph: in float, norms folded.
         quantization: its int8 form, once there is one.
         uncompressed: the graph before the first step that compresses: what others are compared with and learn from.
+        packed: how its weights of few bits are stored, once they are; the graph then has these weights.
     """
 
     graph: Graph
     quantization: Quantization | None = None
     uncompressed: Graph | None = None
+    packed: PackedGraph | None = None
 
     def before(self, step: Step) -> "State":
         """The same, with itself remembered as the uncompressed network when this step is the first to compress."""
@@ -102,8 +107,11 @@ class Steps:
             return replace(state, graph=prune(state.graph, keep_macs=step.keep_macs, round_to=step.round_to).graph)
         if isinstance(step, TrainStep | DistilStep):
             return replace(state, graph=self._train(step, state, number, progress))
-        calibration = self._public[0][spread(step.calibration, len(self._public[0]))]
-        return replace(state, quantization=quantize(state.graph, np.ascontiguousarray(calibration)))
+        chosen = spread(step.calibration, len(self._public[0]))
+        calibration = np.ascontiguousarray(self._public[0][chosen])
+        if isinstance(step, BitsStep):
+            return _with_bits(step, state, calibration)
+        return replace(state, quantization=quantize(state.graph, calibration))
 
     @cached_property
     def _public(self) -> tuple[Float32Array, npt.NDArray[np.int64]]:
@@ -163,6 +171,13 @@ class Steps:
             progress=progress,
             **soft,
         )
+
+
+def _with_bits(step: BitsStep, state: State, calibration: Float32Array) -> State:
+    whole = uniform_bits(state.graph, 8).bytes
+    budget = step.keep_bytes * whole if step.size_kb is None else 1000 * step.size_kb
+    packed = apply_bits(state.graph, allocate_bits(state.graph, calibration, int(budget)), calibration)
+    return replace(state, graph=packed.graph, packed=packed)
 
 
 def _fitting(path: Path, task: Task) -> Graph:

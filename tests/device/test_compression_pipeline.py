@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from skerry.config.recipe import BudgetConfig, Recipe
+from skerry.device.compression.bits import uniform_bits
 from skerry.device.compression.budget import broken_parts, excess
 from skerry.device.compression.figures import Figures
 from skerry.device.compression.graph_file import load_graph, save_graph
 from skerry.device.compression.graph_module import GraphModule
-from skerry.device.compression.kept import keep
+from skerry.device.compression.kept import PACKED, keep
+from skerry.device.compression.packing import load_packed
 from skerry.device.compression.pipeline import Compressed, compress, recipe_task
 from skerry.device.compression.steps import State
 from skerry.device.compression.trace import trace
@@ -237,3 +239,32 @@ def test_the_closest_stage_is_the_one_with_the_least_excess(done: Compressed):
     loose = Recipe.model_validate(done.recipe.model_dump() | {"budget": {"size_kb": 1000}})
     best = max(done.stages, key=lambda stage: stage.figures.accuracy)
     assert replace(done, recipe=loose).closest.figures.accuracy == best.figures.accuracy
+
+
+def test_weights_of_few_bits_are_what_a_device_stores(done: Compressed, tmp_path: Path):
+    file = tmp_path / "mine.safetensors"
+    shutil.copy(done.out / "steps/03-distil/graph.safetensors", file)
+    bits = {"kind": "bits", "keep_bytes": 0.75, "calibration": 64}
+    few = recipe(bits, INT8, model={"file": file})
+    made = compress(few, tmp_path / "out", Watching())
+    first, second = made.stages
+    packed = tmp_path / "out" / "steps" / first.folder / PACKED
+    graph = load_graph(file)
+    assert first.figures.bytes == packed.stat().st_size <= 0.75 * uniform_bits(graph, 8).bytes
+    assert first.figures.agreement > 0.85
+    assert second.figures.agreement > 0.85
+    assert second.figures.bytes == (tmp_path / "out/model/model.int8.onnx").stat().st_size
+    x = recipe_task(few).public_data().x
+    runs = OnnxModel(packed.with_name("model.fp32.onnx")).run(x)
+    assert np.allclose(runs, predict(GraphModule(load_packed(packed).graph), x), atol=1e-4)
+    assert [stage.reused for stage in compress(few, tmp_path / "out", Watching()).stages] == [True, True]
+    packed.write_bytes(packed.read_bytes()[:-1])
+    assert [stage.reused for stage in compress(few, tmp_path / "out", Watching()).stages] == [False, True]
+    with pytest.raises(InputError, match="is the least"):
+        compress(recipe({**bits, "size_kb": 1.0}, model={"file": file}), tmp_path / "other", Watching())
+
+
+def test_nothing_changes_weights_that_are_rounded():
+    for steps in ([TRAIN, {"kind": "bits"}, PRUNE], [TRAIN, INT8, {"kind": "bits"}], [TRAIN, {"kind": "bits"}, TRAIN]):
+        with pytest.raises(ValueError, match="has rounded; put it before"):
+            recipe(*steps)

@@ -34,7 +34,7 @@ def compress(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a network smaller, step by step: prune, distil, quantize; each step is measured on held-out examples.
+    """Make a network smaller, step by step: prune, distil, round, quantize; each step is measured on held-out examples.
 
     Whatever was stopped goes on where it was when the same recipe is given again; a step whose recipe has changed, and
     those behind it, are taken anew.
@@ -94,6 +94,7 @@ def _follow(chosen: "Recipe", folder: Path, *, as_json: bool) -> "Compressed":
 def _tell(made: "Compressed") -> None:
     from rich.text import Text
 
+    from skerry.device.compression.kept import PACKED
     from skerry.wording import percent, size
 
     figures = ["accuracy", "agreement", "stored", "MACs", "parameters", "latency", "took"]
@@ -110,6 +111,8 @@ def _tell(made: "Compressed") -> None:
         rows.append(("against uncompressed", _against(last, before)))
         rows.append(("accuracy", f"{percent(before.accuracy)} → {percent(last.accuracy)}"))
     rows.append(("stored", f"{size(last.bytes)} in {made.out / 'model'}"))
+    if (made.out / "model" / PACKED).is_file():
+        rows.append(("bits", _bits(made.out / "model" / PACKED)))
     rows.append(("plot", str(made.out / "tradeoff.svg")))
     console.print(facts(rows))
 
@@ -133,6 +136,21 @@ def _row(stage: "Stage") -> list[str]:
 def _against(last: "Figures", before: "Figures") -> str:
     ratios = {name: getattr(last, name) / getattr(before, name) for name in ("bytes", "macs", "latency_ms")}
     return f"{ratios['bytes']:.2f}× bytes, {ratios['macs']:.2f}× MACs, {ratios['latency_ms']:.2f}× latency"
+
+
+def _bits(file: Path) -> str:
+    """How many layers and weights have how many bits."""
+    from skerry.device.compression.packing import BITS, load_packed
+    from skerry.wording import percent
+
+    layers = load_packed(file).layers.values()
+    weights = sum(layer.values.size for layer in layers)
+    said = []
+    for bits in BITS:
+        sizes = [layer.values.size for layer in layers if layer.bits == bits]
+        if sizes:
+            said.append(f"{bits} in {len(sizes)} layers ({percent(sum(sizes) / weights)} of the weights)")
+    return ", ".join(said)
 
 
 def _draw(made: "Compressed") -> None:
