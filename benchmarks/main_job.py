@@ -88,6 +88,18 @@ def _quality(clean: list[dict[str, Any]], attacked: list[dict[str, Any]]) -> Ite
         bar=0.08,
         peer=public,
         spread=Samples(gains).spread,
+        detail={"largest_possible": 1 - statistics.mean(base)},
+    )
+    left = [(1 - a) / (1 - b) for a, b in zip(reached, base, strict=True)]
+    yield Claim(
+        id="errors_left",
+        text="clean run, mean over seeds: errors after training over errors of the head from public data only",
+        value=statistics.mean(left),
+        unit="ratio",
+        op="<=",
+        bar=0.5,
+        peer=public,
+        spread=Samples(left).spread,
     )
     defended = _each(attacked, "quality.final.accuracy")
     yield Claim(

@@ -85,7 +85,7 @@ def feature_graph(
     """The float graph of this configuration, ending in pooled features.
 
     Args:
-        model: architecture, width, and epochs of training where no weights are published.
+        model: architecture, width, blocks and grid, and epochs of training where no weights are published.
         task: gives the input's shape and transform, and the classes.
         public: its public data.
         progress: is told what is done.
@@ -93,9 +93,18 @@ def feature_graph(
 
     Raises:
         MissingDependencyError: torch or the weights package is not installed.
-        ScenarioError: the architecture is not declared.
+        ScenarioError: the architecture is not declared, or has no such features.
         InputError: the input is too small for it, or not of a kind that it takes.
     """
+    graph = _whole(model, task, public, progress, store)
+    if not model.blocks and model.grid == 1:
+        return graph
+    from skerry.device.compression.cuts import features_of
+
+    return features_of(graph, model.blocks, model.grid)
+
+
+def _whole(model: ModelConfig, task: Task, public: Examples, progress: Progress, store: Path | None) -> Graph:
     channels, height, width = task.input_shape
     if is_published(model):
         if height != width or channels not in {1, 3}:

@@ -102,7 +102,7 @@ class BaseModel:
 
     @property
     def projection(self) -> Float32Array:
-        """``(f, k)``: whitening by a PCA of public features, scaled so that a typical row has length one."""
+        """``(f, k)``: half whitening by a PCA of public features, scaled so that a typical row has length one."""
         return self._projection
 
     @property

@@ -101,6 +101,12 @@ class ModelConfig(_Section):
     )
     bits: Literal[8, 32] = Field(8, description="bits per weight of the frozen base")
     input_size: Annotated[int, Field(ge=8, le=512)] = Field(64, description="pixels, square")
+    blocks: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="how many of the network's blocks are kept; what follows them is cut off. 0 keeps all of it"
+    )
+    grid: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="features are the means over grid × grid fields of the last map"
+    )
     components: Annotated[int, Field(ge=2, le=1280)] = Field(
         128, description="dimensions kept by the whitening before the head, a PCA fitted on public data"
     )

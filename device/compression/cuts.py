@@ -11,7 +11,7 @@ from dataclasses import replace
 from skerry.device.compression.graph import Graph, Node
 from skerry.errors import InputError, ScenarioError
 
-__all__ = ["block_starts", "cuts", "split", "tail_start"]
+__all__ = ["block_starts", "cuts", "features_of", "split", "tail_start"]
 
 
 def cuts(graph: Graph) -> tuple[str, ...]:
@@ -47,6 +47,42 @@ def block_starts(graph: Graph) -> tuple[str, ...]:
         return ()
     first = _first_start(graph, possible, ends[0])
     return (first, *ends[:-1])
+
+
+def features_of(graph: Graph, blocks: int = 0, grid: int = 1) -> Graph:
+    """A network that ends in pooled features, shortened to its first blocks and pooled more finely.
+
+    Early maps tell shapes apart, late ones what is in a photograph; the means over the fields of a grid keep where
+    something is, which the mean over the whole map loses.
+
+    Args:
+        graph: ends in a pooled map.
+        blocks: how many to keep; 0 keeps all, and what follows them.
+        grid: fields each way; a map one pixel high (of a window of sensors) has one row of them.
+
+    Raises:
+        ScenarioError: the network has fewer blocks, or the map cannot be divided into that many equal fields.
+    """
+    nodes, source = graph.nodes[:-1], graph.nodes[-1].inputs[0]
+    if blocks:
+        starts = block_starts(graph)
+        if blocks >= len(starts):
+            raise ScenarioError(
+                f"this network has {len(starts)} blocks: its first {blocks} cannot be kept",
+                where="model.blocks",
+                mend=f"set model.blocks between 1 and {len(starts) - 1}, or to 0 for the whole network",
+            )
+        source = starts[blocks]
+        nodes, _ = split(graph, source)
+    _, height, width = graph.shapes[source]
+    fields = (1 if height == 1 else grid, grid)
+    if height % fields[0] or width % fields[1]:
+        raise ScenarioError(
+            f"a map of {height}x{width} cannot be divided into {fields[0]}x{fields[1]} equal fields",
+            where="model.grid",
+            mend="choose a divisor of the map's sides, or another model.input_size",
+        )
+    return replace(graph, nodes=(*nodes, Node("pool", "features", (source,), grid=fields)))
 
 
 def split(graph: Graph, tensor: str) -> tuple[tuple[Node, ...], Graph]:

@@ -31,7 +31,7 @@ class Node:
 
     Attributes:
         op: ``conv`` and ``linear`` (with bias), ``add`` (two tensors of one shape), ``mul`` (of two tensors, one of
-            which may be ``(channels, 1, 1)``), ``pool`` (mean over height and width), ``hard_sigmoid``
+            which may be ``(channels, 1, 1)``), ``pool`` (means over the fields of a grid), ``hard_sigmoid``
             (min(max(x + 3, 0), 6) / 6) and ``hard_swish`` (x times that).
         name: unique in the graph; a Python identifier.
         inputs: names of the tensors it reads.
@@ -40,7 +40,8 @@ class Node:
         stride: of a convolution: down, across.
         pads: zeros added at top, left, bottom, right.
         groups: of a convolution.
-        keepdims: of ``pool``: whether the mean stays ``(channels, 1, 1)`` instead of becoming ``(channels,)``.
+        grid: of ``pool``: fields down and across, all of one size; (1, 1) is the mean over height and width.
+        keepdims: of ``pool``: whether the means stay ``(channels, *grid)`` instead of becoming one vector.
         low: lower clamp of the output of ``conv``, ``linear``, ``add``; −∞ where there is none.
         high: upper clamp, ∞ where there is none.
     """
@@ -53,6 +54,7 @@ class Node:
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
+    grid: tuple[int, int] = (1, 1)
     keepdims: bool = False
     low: float = -math.inf
     high: float = math.inf
@@ -84,7 +86,7 @@ class Node:
         if len(first) != 3:
             raise InputError(f"{self.op} reads (channels, height, width), not {first}", where=self.name)
         if self.op == "pool":
-            return (first[0], 1, 1) if self.keepdims else (first[0],)
+            return self._pooled(first)
         return self._convolved(first)
 
     def _joined(self, first: Shape, second: Shape) -> Shape:
@@ -101,6 +103,12 @@ class Node:
         if first != (weight.shape[1],):
             raise InputError(f"a linear layer of {weight.shape[1]} inputs reads a tensor {first}", where=self.name)
         return (len(weight),)
+
+    def _pooled(self, first: Shape) -> Shape:
+        if min(self.grid) < 1 or any(side % fields for side, fields in zip(first[1:], self.grid, strict=True)):
+            down, across = self.grid
+            raise InputError(f"a map of {first[1]}x{first[2]} has no {down}x{across} equal fields", where=self.name)
+        return (first[0], *self.grid) if self.keepdims else (first[0] * math.prod(self.grid),)
 
     def _convolved(self, first: Shape) -> Shape:
         weight = self._constants(4)

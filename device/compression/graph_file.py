@@ -43,6 +43,7 @@ class _Node(_Wire):
     stride: tuple[_Positive, _Positive] = (1, 1)
     pads: tuple[_Pad, _Pad, _Pad, _Pad] = (0, 0, 0, 0)
     groups: _Positive = 1
+    grid: tuple[_Positive, _Positive] = (1, 1)
     keepdims: bool = False
     low: Annotated[float, Field(allow_inf_nan=False)] | None = None
     high: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -146,6 +147,7 @@ def _to_wire(node: Node) -> _Node:
         stride=node.stride,
         pads=node.pads,
         groups=node.groups,
+        grid=node.grid,
         keepdims=node.keepdims,
         low=node.low if node.low != -math.inf else None,
         high=node.high if node.high != math.inf else None,
@@ -166,6 +168,7 @@ def _from_wire(wire: _Node, tensors: dict[str, Any]) -> Node:
         stride=wire.stride,
         pads=wire.pads,
         groups=wire.groups,
+        grid=wire.grid,
         keepdims=wire.keepdims,
         low=-math.inf if wire.low is None else wire.low,
         high=math.inf if wire.high is None else wire.high,

@@ -99,11 +99,18 @@ _PLAIN: Mapping[str, Callable[[Node, list[Tensor]], Tensor]] = MappingProxyType(
     {
         "add": lambda _, x: x[0] + x[1],
         "mul": lambda _, x: x[0] * x[1],
-        "pool": lambda node, x: x[0].mean((2, 3), keepdim=node.keepdims),
+        "pool": lambda node, x: _pooled(node, x[0]),
         "hard_sigmoid": lambda _, x: functional.hardsigmoid(x[0]),
         "hard_swish": lambda _, x: functional.hardswish(x[0]),
     }
 )
+
+
+def _pooled(node: Node, x: Tensor) -> Tensor:
+    if node.grid == (1, 1):
+        return x.mean((2, 3), keepdim=node.keepdims)
+    means = functional.adaptive_avg_pool2d(x, node.grid)
+    return means if node.keepdims else means.flatten(1)
 
 
 def _padding(node: Node) -> tuple[int, int]:

@@ -53,8 +53,10 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self._input = graph.input
+        self._shapes = graph.shapes
         self._quantization = quantization
         self._dequantized: set[str] = set()
+        self._shared: set[str] = set()
 
     def node(self, node: Node) -> None:
         quantization = self._quantization
@@ -66,7 +68,11 @@ class _Writer:
             self._linear(node, inputs[0], raw)
         elif node.op == "pool":
             mean = raw if node.keepdims else f"{node.name}.mean"
-            self._emit("GlobalAveragePool", inputs, mean)
+            if node.grid == (1, 1):
+                self._emit("GlobalAveragePool", inputs, mean)
+            else:
+                field = [side // n for side, n in zip(self._shapes[node.inputs[0]][1:], node.grid, strict=True)]
+                self._emit("AveragePool", inputs, mean, kernel_shape=field, strides=field)
             if not node.keepdims:
                 self._emit("Flatten", [mean], raw, axis=1)
         elif node.op == "hard_sigmoid":
@@ -143,9 +149,17 @@ class _Writer:
         parts = [
             self._constant(f"{name}.int", values),
             self._constant(f"{name}.scale", scale),
-            self._constant(f"{name}.zero", np.zeros(len(scale), values.dtype)),
+            self._zeros(len(scale), values.dtype),
         ]
         self._emit("DequantizeLinear", parts, name, axis=axis)
+        return name
+
+    def _zeros(self, count: int, kind: np.dtype[Any]) -> str:
+        """Zero points of a constant: all of one length and kind are the same tensor, so that it is stored once."""
+        name = f"zeros.{kind.name}.{count}"
+        if name not in self._shared:
+            self._shared.add(name)
+            self._constant(name, np.zeros(count, kind))
         return name
 
     def _constant(self, name: str, value: npt.ArrayLike) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from skerry.device.compression.graph import Graph, Node
+from skerry.device.compression.graph import Graph, Node, Shape
 from skerry.device.compression.quantize import Quantization, QuantizedWeights, Scale
 from skerry.errors import InputError
 
@@ -84,6 +84,8 @@ class _Reader:
             self._conv(node, attributes)
         elif kind == "Gemm":
             self._linear(node, attributes)
+        elif kind == "AveragePool":
+            self._fields(node, attributes)
         elif kind == "GlobalAveragePool":
             self._add(node, Node("pool", _name(node), (self.tensor(node.input[0]),), keepdims=True))
         elif kind in _PLAIN and _plain(kind, attributes):
@@ -118,6 +120,20 @@ class _Reader:
             raise InputError("only pooled features are flattened", where=node.name)
         self.nodes[tensor] = replace(self.nodes[tensor], keepdims=False)
         self._tensors[node.output[0]] = tensor
+
+    def _fields(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        field = attributes["kernel_shape"]
+        plain = {"kernel_shape", "strides"} == set(attributes) and list(attributes["strides"]) == list(field)
+        if not plain or len(field) != 2 or min(field) < 1:
+            raise InputError("skerry writes no AveragePool of this form", where=node.name)
+        shapes: dict[str, Shape] = {self.input: self.input_shape}
+        for made in self.nodes.values():
+            shapes[made.name] = made.output_shape(*(shapes[name] for name in made.inputs))
+        source = self.tensor(node.input[0])
+        if len(shapes[source]) != 3 or any(s % f for s, f in zip(shapes[source][1:], field, strict=True)):
+            raise InputError("the fields of an AveragePool do not fill its input", where=node.name)
+        grid = (shapes[source][1] // field[0], shapes[source][2] // field[1])
+        self._add(node, Node("pool", _name(node), (source,), grid=grid, keepdims=True))
 
     def _conv(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         weight, bias = self._numbers(node)

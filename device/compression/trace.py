@@ -19,7 +19,7 @@ __all__ = ["trace"]
 
 _INPUT = "image"
 _MEND = (
-    "use Conv2d, Linear, ReLU, ReLU6, Hardtanh, Hardswish, Hardsigmoid, AdaptiveAvgPool2d(1), +, * and zero padding, "
+    "use Conv2d, Linear, ReLU, ReLU6, Hardtanh, Hardswish, Hardsigmoid, AdaptiveAvgPool2d, +, * and zero padding, "
     "or keep this layer out of what is exported"
 )
 _HINTS: dict[type[nn.Module], str] = {
@@ -29,7 +29,7 @@ _HINTS: dict[type[nn.Module], str] = {
     nn.Sigmoid: "use Hardsigmoid, its piecewise form, which int8 kernels have",
     nn.GELU: "use Hardswish, which int8 kernels have",
     nn.MaxPool2d: "use a convolution of stride 2",
-    nn.AvgPool2d: "use a convolution of stride 2, or AdaptiveAvgPool2d(1) at the end",
+    nn.AvgPool2d: "use a convolution of stride 2, or AdaptiveAvgPool2d at the end",
 }
 
 
@@ -108,8 +108,8 @@ class _Tracer:
             self.hard_swish(node)
         elif isinstance(module, nn.Hardsigmoid):
             self.hard_sigmoid(node)
-        elif isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in {1, (1, 1)}:
-            self._add(node, "pool", keepdims=True)
+        elif isinstance(module, nn.AdaptiveAvgPool2d):
+            self._fields(node, module.output_size)
         elif isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
             self._flatten(node)
         elif isinstance(module, nn.ZeroPad2d):
@@ -204,9 +204,15 @@ class _Tracer:
         self._add(node, "pool", keepdims=bool(values.get("keepdim", False)))
 
     def adaptive_pool(self, node: fx.Node) -> None:
-        if _arguments(node)[1:] not in {(1,), ((1, 1),)}:
-            raise InputError("only pooling to one value is exported", where=node.name, mend=_MEND)
-        self._add(node, "pool", keepdims=True)
+        if len(node.args) != 2:
+            raise InputError("pooling without a size", where=node.name, mend=_MEND)
+        self._fields(node, _arguments(node)[1])
+
+    def _fields(self, node: fx.Node, size: Any) -> None:
+        down, across = size if isinstance(size, tuple) else (size, size)
+        if down is None or across is None:
+            raise InputError("pooling to a size that depends on the input", where=node.name, mend=_MEND)
+        self._add(node, "pool", grid=(int(down), int(across)), keepdims=True)
 
     def add(self, node: fx.Node) -> None:
         self._add(node, "add")
@@ -224,7 +230,7 @@ class _Tracer:
         last = self._before(node)
         if last is None or last.op != "pool":
             raise InputError(
-                "only pooled features are flattened", where=node.name, mend="pool with AdaptiveAvgPool2d(1) before it"
+                "only pooled features are flattened", where=node.name, mend="pool with AdaptiveAvgPool2d before it"
             )
         self.nodes[-1] = replace(last, keepdims=False)
         self._tensor[node] = last.name

@@ -76,5 +76,5 @@ def _upright(bitmap: Bitmap) -> Bitmap:
     slope = (int(bitmap[top].argmax()) - int(bitmap[bottom].argmax())) / (bottom - top)
     shifts = (np.arange(SIZE) - SIZE // 2) * slope
     source = np.arange(SIZE)[None, :] - np.trunc(shifts + np.copysign(0.5, shifts)).astype(np.int64)[:, None]
-    moved = np.take_along_axis(bitmap, source.clip(0, SIZE - 1), axis=1)
-    return moved & (source >= 0) & (source < SIZE)
+    moved: Bitmap = np.take_along_axis(bitmap, source.clip(0, SIZE - 1), axis=1) & (source >= 0) & (source < SIZE)
+    return moved

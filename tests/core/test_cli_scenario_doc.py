@@ -81,7 +81,13 @@ def test_the_example_is_a_scenario() -> None:
     assert scenario.task.name == "image-folder"
 
 
-def test_an_empty_file_is_the_default_scenario() -> None:
+def test_the_demo_differs_from_an_empty_file_in_the_keys_that_the_page_names() -> None:
     from skerry.config import default_scenario
 
-    assert parse_scenario("").model_dump() == default_scenario().model_dump()
+    def flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for key, inner in value.items():
+            yield from flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else [(prefix + key, inner)]
+
+    empty, demo = (dict(flat(s.model_dump())) for s in (parse_scenario(""), default_scenario()))
+    named = re.search(r"it sets (.*?) to values that are\s+not the defaults", DOC.read_text(), re.DOTALL)[1]
+    assert {key for key in demo if demo[key] != empty[key]} == set(re.findall(r"`([a-z_.]+)`", named))

@@ -56,12 +56,17 @@ def test_several_workers_give_the_same_numbers(base: BaseModel, few):
     assert np.array_equal(OnnxModel(path).run(few), OnnxModel(path, workers=3).run(few))
 
 
-def test_features_are_white_on_public_data(base: BaseModel, digits):
-    public = digits.public_data()
-    rows = base.features(digits.transform(public.x[::10]))[:, :-1]
-    assert np.linalg.norm(rows, axis=1).mean() == pytest.approx(0.9, abs=0.2)
-    spread = rows.std(0) * np.sqrt(rows.shape[1])
-    assert spread == pytest.approx(np.ones(len(spread)), abs=0.35)
+def test_features_are_half_whitened_principal_components_of_public_data(base: BaseModel, digits):
+    """Uncorrelated, of length about one, and each spread as the root of what it spreads before whitening."""
+    chosen = digits.transform(digits.public_data().x[::10])
+    rows, pooled = base.features(chosen)[:, :-1], base.pooled(chosen)
+    assert np.linalg.norm(rows, axis=1).mean() == pytest.approx(0.95, abs=0.15)
+    correlation = np.corrcoef(rows.T) - np.eye(rows.shape[1])
+    assert np.sqrt((correlation**2).mean()) < 0.1  # not zero: a tenth of the examples that the base was made of
+    standard = (pooled - pooled.mean(0)) / (pooled.std(0) + 1e-3)
+    before = np.sqrt(np.linalg.eigvalsh(np.cov(standard.T))[::-1][: rows.shape[1]])
+    ratio = rows.std(0) / np.sqrt(before)
+    assert ratio[:40] / ratio[:40].mean() == pytest.approx(np.ones(40), abs=0.15)
 
 
 def test_a_second_build_finds_the_first_and_another_size_does_not(base: BaseModel, digits, monkeypatch):

@@ -48,7 +48,7 @@ class Function(nn.Module):
         (nn.PReLU(), "PReLU", "ReLU6"),
         (nn.ConvTranspose2d(4, 4, 3), "ConvTranspose2d", "Conv2d"),
         (nn.Upsample(scale_factor=2), "Upsample", "keep this layer out"),
-        (nn.AdaptiveAvgPool2d(2), "AdaptiveAvgPool2d", "AdaptiveAvgPool2d(1)"),
+        (nn.AdaptiveAvgPool2d((None, 2)), "depends on the input", "AdaptiveAvgPool2d"),
         (nn.Flatten(), "flattened", "pool"),
     ],
 )
