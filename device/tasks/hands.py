@@ -21,18 +21,17 @@ def other_hands(pictures: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.ui
     """
     random = np.random.default_rng(seed)
     count, height, width = pictures.shape
-    turn = random.uniform(-_TURN, _TURN, count).astype(np.float32)
-    slant = random.uniform(-_SLANT, _SLANT, count).astype(np.float32)
-    stretch = 1 + random.uniform(-_STRETCH, _STRETCH, count).astype(np.float32)
-    cut = 0.5 + random.uniform(-_STROKE, _STROKE, count).astype(np.float32)
+    turn, slant, stretch, cut = (
+        random.uniform(-most, most, (count, 1, 1)).astype(np.float32) for most in (_TURN, _SLANT, _STRETCH, _STROKE)
+    )
     down = np.arange(height, dtype=np.float32)[None, :, None] - (height - 1) / 2
     across = np.arange(width, dtype=np.float32)[None, None, :] - (width - 1) / 2
-    across = across * stretch[:, None, None] + down * slant[:, None, None]
-    sine, cosine = np.sin(turn)[:, None, None], np.cos(turn)[:, None, None]
+    across = across * (1 + stretch) + down * slant
+    sine, cosine = np.sin(turn), np.cos(turn)
     y = down * cosine - across * sine + np.float32((height - 1) / 2)
     x = down * sine + across * cosine + np.float32((width - 1) / 2)
     moved = _interpolated(pictures.astype(np.float32), y, x)
-    result: npt.NDArray[np.uint8] = np.rint(np.minimum(moved * (0.5 / cut)[:, None, None], 255)).astype(np.uint8)
+    result: npt.NDArray[np.uint8] = np.rint(np.minimum(moved * 0.5 / (0.5 + cut), 255)).astype(np.uint8)
     return result
 
 
