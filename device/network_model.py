@@ -1,7 +1,7 @@
 """A whole network whose trainable part is the tail, the biases, adapters, or everything: ``LocalModel`` in torch.
 
-What is trained is seen in float32 (``qat`` sees itself rounded); what is deployed is the trained network quantized
-anew, calibrated on public data: :meth:`NetworkModel.assemble`.
+What is trained is seen in float32; what is deployed is the trained network quantized anew, calibrated on public data:
+:meth:`NetworkModel.assemble`. ``qat`` sees itself in int8, and is deployed as it sees itself.
 """
 
 import hashlib
@@ -188,7 +188,12 @@ class NetworkModel:
 
     def _onnx(self, vector: Float32Array) -> bytes:
         graph = self.graph(vector)
-        model: bytes = to_onnx(graph, self._quantize(graph) if self.quantized else None).SerializeToString()
+        seen = self._mode.quantization
+        if seen is not None:
+            quantization: Quantization | None = seen(self._trainer.module(vector))
+        else:
+            quantization = self._quantize(graph) if self.quantized else None
+        model: bytes = to_onnx(graph, quantization).SerializeToString()
         return model
 
     def _quantize(self, graph: Graph) -> Quantization:

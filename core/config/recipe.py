@@ -21,6 +21,7 @@ __all__ = [
     "DistilStep",
     "Int8Step",
     "PruneStep",
+    "QatStep",
     "Recipe",
     "SourceConfig",
     "Step",
@@ -103,7 +104,20 @@ class BitsStep(_Section):
     calibration: Annotated[int, Field(ge=1)] = Field(256, description="public examples, spread over all of them")
 
 
-Step = Annotated[TrainStep | DistilStep | PruneStep | Int8Step | BitsStep, Field(discriminator="kind")]
+class QatStep(_Descent):
+    """Train the int8 network as it runs, on the labels and on the outputs of the uncompressed network."""
+
+    kind: Literal["qat"] = "qat"
+    learning_rate: Positive = Field(0.01, description="its highest value; small, for there are no norms any more")
+    temperature: Positive = 4.0
+    weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.7, description="of the teacher; the labels have the rest: 0 listens to labels alone, 1 needs none"
+    )
+    teacher: Path | None = Field(None, description="a graph file; without one, the uncompressed network")
+    precision: Literal["float32"] = Field("float32", description="the only one in which int8 can be simulated")
+
+
+Step = Annotated[TrainStep | DistilStep | PruneStep | Int8Step | BitsStep | QatStep, Field(discriminator="kind")]
 
 
 class BudgetConfig(_Section):
@@ -134,11 +148,13 @@ class Recipe(_Section):
                 f'steps: the network has random weights, so the first step must be "train", not "{kinds[0]}"; '
                 "or name a trained one by model.file"
             )
-        for last, allowed in (("int8", set[str]()), ("bits", {"int8"})):
+        for last, allowed in (("int8", {"qat"}), ("bits", {"int8"})):
             behind = kinds[kinds.index(last) + 1 :] if last in kinds else []
             late = [kind for kind in behind if kind not in allowed]
             if late:
                 raise ValueError(f'steps: "{late[0]}" changes the weights that "{last}" has rounded; put it before')
+        if "qat" in kinds and "int8" not in kinds[: kinds.index("qat")]:
+            raise ValueError('steps: "qat" trains on the scales of "int8"; put it behind')
         return self
 
 
@@ -188,7 +204,9 @@ def _with_paths(recipe: Recipe, base: Path) -> Recipe:
             "task": recipe.task.model_copy(update={"root": absolute(recipe.task.root)}),
             "model": recipe.model.model_copy(update={"file": absolute(recipe.model.file)}),
             "steps": tuple(
-                step.model_copy(update={"teacher": absolute(step.teacher)}) if isinstance(step, DistilStep) else step
+                step.model_copy(update={"teacher": absolute(step.teacher)})
+                if isinstance(step, DistilStep | QatStep)
+                else step
                 for step in recipe.steps
             ),
         }

@@ -84,11 +84,11 @@ class ModelConfig(_Section):
     """Which network, which part of it is trained, and how it is stored on devices."""
 
     architecture: str = Field("efficientnet_lite0", description="a registered architecture")
-    trainable: Literal["head", "tail", "bias", "lora", "full"] = Field(
+    trainable: Literal["head", "tail", "bias", "lora", "qat", "full"] = Field(
         "head",
         description="head: linear head over frozen int8 features; tail: the last blocks and the head over them; "
         "bias: all biases and the head; lora: low-rank adapters over int8 weights, and the head; "
-        "full: every weight in float32",
+        "qat: every weight, seeing itself in int8; full: every weight in float32",
     )
     width: Annotated[float, Field(ge=0.1, le=4)] = Field(1.0, description="factor on the network's channels")
     tail_blocks: Annotated[int, Field(ge=1, le=64)] = Field(1, description="tail: how many of the last blocks")
@@ -243,7 +243,7 @@ class Scenario(_Section):
         if self.model.personal_head and (self.model.trainable == "head" or self.model.architecture == "cnn"):
             raise ValueError(
                 f'model.personal_head leaves nothing to share of model.trainable = "{self.model.trainable}" here: '
-                'set model.trainable = "tail", "bias", "lora" or "full" of another architecture'
+                'set model.trainable = "tail", "bias", "lora", "qat" or "full" of another architecture'
             )
         if self.model.trainable == "head" and self.privacy.engine != "skerry":
             raise ValueError(
@@ -252,7 +252,7 @@ class Scenario(_Section):
         if self.training.augment != "none" and self.model.trainable in {"head", "tail"}:
             raise ValueError(
                 f'model.trainable = "{self.model.trainable}" computes features once: set training.augment = "none", '
-                'or model.trainable = "bias", "lora" or "full"'
+                'or model.trainable = "bias", "lora", "qat" or "full"'
             )
         if self.training.augment != "none" and self.model.architecture == "cnn":
             raise ValueError('model.architecture = "cnn" is trained without changes: set training.augment = "none"')
@@ -260,10 +260,9 @@ class Scenario(_Section):
             raise ValueError(
                 "under privacy each example's gradient is clipped (privacy.clip): set training.gradient_clip = 0"
             )
-        if self.model.trainable == "lora" and self.model.bits != 8:
-            raise ValueError(
-                f'model.trainable = "{self.model.trainable}" trains over int8 weights: set model.bits = 8'
-            )
+        if self.model.trainable in {"lora", "qat"} and self.model.bits != 8:
+            over = "over int8 weights" if self.model.trainable == "lora" else "a network that sees itself in int8"
+            raise ValueError(f'model.trainable = "{self.model.trainable}" trains {over}: set model.bits = 8')
         if private and self.training.batch_size:
             raise ValueError(
                 "under example-level privacy examples are sampled one by one: "

@@ -41,14 +41,14 @@ class GraphModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output."""
-        tensors = {self.graph.input: x}
+        tensors = {self.graph.input: self._tensor(self.graph.input, x)}
         for node in self.graph.nodes:
             inputs = [tensors[name] for name in node.inputs]
             if node.weight is None:
                 y = apply_node(node, inputs)
             else:
                 y = self.get_submodule(node.name)(_padded(node, inputs[0]) if node.op == "conv" else inputs[0])
-            tensors[node.name] = torch.clamp(y, node.low, node.high) if node.clamped else y
+            tensors[node.name] = self._tensor(node.name, torch.clamp(y, node.low, node.high) if node.clamped else y)
             for name in node.inputs:
                 if self._last_use[name] == node.name:
                     tensors.pop(name, None)  # a network without gradients holds no more than it needs
@@ -64,6 +64,10 @@ class GraphModule(nn.Module):
         graph = replace(self.graph, nodes=nodes)
         _ = graph.shapes
         return graph
+
+    def _tensor(self, _name: str, x: Tensor) -> Tensor:
+        """What readers of the tensor of that name get; a subclass may round it."""
+        return x
 
     def _present(self, node: Node) -> Node:
         if node.weight is None:

@@ -1,8 +1,8 @@
 """The steps of a compression: each takes a network and gives another.
 
 *train* and *distil* put norms back, train, and fold them in again; *prune* removes channels; *bits* rounds weights to
-two to eight bits; *int8* quantizes. A network that was never trained is trained as it was built, with the norms it was
-built with.
+two to eight bits; *int8* quantizes; *qat* trains the int8 network on the scales that it has. A network that was never
+trained is trained as it was built, with the norms it was built with.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from skerry.config.recipe import BitsStep, DistilStep, PruneStep, Recipe, Step, TrainStep
+from skerry.config.recipe import BitsStep, DistilStep, PruneStep, QatStep, Recipe, Step, TrainStep
 from skerry.device.calibration import spread
 from skerry.device.compression.bits import allocate_bits, apply_bits, uniform_bits
+from skerry.device.compression.fake_quant import FakeQuantGraphModule
 from skerry.device.compression.graph import Graph
 from skerry.device.compression.graph_file import load_graph
 from skerry.device.compression.graph_module import GraphModule
@@ -81,7 +82,7 @@ class Steps:
             InputError: a file holds no network for this task, or a step wants a precision that is not here.
         """
         for step in self._recipe.steps:
-            if isinstance(step, DistilStep) and step.teacher is not None:
+            if isinstance(step, DistilStep | QatStep) and step.teacher is not None:
                 _fitting(step.teacher, self._task)
             if isinstance(step, TrainStep | DistilStep):
                 chosen_precision(step.precision)
@@ -107,6 +108,8 @@ class Steps:
             return replace(state, graph=prune(state.graph, keep_macs=step.keep_macs, round_to=step.round_to).graph)
         if isinstance(step, TrainStep | DistilStep):
             return replace(state, graph=self._train(step, state, number, progress))
+        if isinstance(step, QatStep):
+            return self._train_rounded(step, state, number, progress)
         chosen = spread(step.calibration, len(self._public[0]))
         calibration = np.ascontiguousarray(self._public[0][chosen])
         if isinstance(step, BitsStep):
@@ -138,24 +141,32 @@ class Steps:
 
     def _train(self, step: TrainStep | DistilStep, state: State, number: int, progress: Progress) -> Graph:
         module = with_norms(state.graph, self._public[0][spread(256, len(self._public[0]))])
-        teacher = None
-        if isinstance(step, DistilStep):
-            told = state.uncompressed if step.teacher is None else _fitting(step.teacher, self._task)
-            assert told is not None
-            teacher = GraphModule(told)
+        teacher = self._teacher(step, state) if isinstance(step, DistilStep) else None
         self._descend(module, step, teacher, number, progress)
         return fold_graph(module)
+
+    def _train_rounded(self, step: QatStep, state: State, number: int, progress: Progress) -> State:
+        assert state.quantization is not None  # the recipe's own rule
+        module = FakeQuantGraphModule(state.graph, state.quantization)
+        self._descend(module, step, self._teacher(step, state) if step.weight else None, number, progress)
+        graph, quantization = module.to_quantized()
+        return replace(state, graph=graph, quantization=quantization)
+
+    def _teacher(self, step: DistilStep | QatStep, state: State) -> nn.Module:
+        told = state.uncompressed if step.teacher is None else _fitting(step.teacher, self._task)
+        assert told is not None
+        return GraphModule(told)
 
     def _descend(
         self,
         module: nn.Module,
-        step: TrainStep | DistilStep,
+        step: TrainStep | DistilStep | QatStep,
         teacher: nn.Module | None,
         number: int,
         progress: Progress,
     ) -> None:
         x, y = self._public
-        soft = {"temperature": step.temperature, "distillation": step.weight} if isinstance(step, DistilStep) else {}
+        soft = {} if isinstance(step, TrainStep) else {"temperature": step.temperature, "distillation": step.weight}
         train_centrally(
             module,
             x,

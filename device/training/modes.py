@@ -5,7 +5,7 @@
 ``bias``   all biases and the classifier (BiTFiT, Ben Zaken et al. 2022; private: Bu et al. 2022, arXiv:2210.00036),
            over weights that are already rounded to int8
 ``lora``   low-rank adapters over int8 weights, and the classifier
-``qat``    every convolution and linear layer, seeing itself rounded to int8
+``qat``    every convolution and linear layer, seeing itself in int8 on the base's scales, which stay
 
 The whitening before the classifier is frozen everywhere: it is fitted on public data and conditions the classifier.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
+from skerry.device.compression.fake_quant import FakeQuantGraphModule
 from skerry.device.compression.graph import Graph, Node
 from skerry.device.compression.graph_module import GraphModule
 from skerry.device.compression.quantize import Quantization
@@ -32,10 +33,12 @@ class Mode:
     Attributes:
         module: its parameters that require a gradient are the trainable vector.
         graph: the module, with whatever weights it then has, to the float graph of what was trained.
+        quantization: the module to the int8 form in which it saw itself; None where the graph is quantized anew.
     """
 
     module: nn.Module
     graph: Callable[[nn.Module], Graph]
+    quantization: Callable[[nn.Module], Quantization] | None = None
 
 
 def prepare_mode(trainable: str, graph: Graph, quantization: Quantization | None, *, rank: int) -> Mode:
@@ -51,7 +54,12 @@ def prepare_mode(trainable: str, graph: Graph, quantization: Quantization | None
         assert quantization is not None
         adapted = lora_module(graph, quantization, rank=rank, trained=frozenset({CLASSIFIER}))
         return Mode(adapted, _from_lora)
-    if trainable == "bias":
+    found = None
+    if trainable == "qat":
+        assert quantization is not None
+        module: GraphModule = FakeQuantGraphModule(graph, quantization)
+        found = _as_seen
+    elif trainable == "bias":
         module = GraphModule(graph if quantization is None else rounded(graph, quantization))
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name.endswith(".bias") or name.startswith(f"{CLASSIFIER}."))
@@ -60,7 +68,7 @@ def prepare_mode(trainable: str, graph: Graph, quantization: Quantization | None
     for name, parameter in module.named_parameters():
         if name.startswith(f"{WHITEN}."):
             parameter.requires_grad_(False)
-    return Mode(module, _from_plain)
+    return Mode(module, _from_plain, found)
 
 
 def rounded(graph: Graph, quantization: Quantization) -> Graph:
@@ -97,6 +105,11 @@ def merge_linear(graph: Graph) -> Graph:
 def _from_plain(module: nn.Module) -> Graph:
     assert isinstance(module, GraphModule)
     return module.to_graph()
+
+
+def _as_seen(module: nn.Module) -> Quantization:
+    assert isinstance(module, FakeQuantGraphModule)
+    return module.to_quantized()[1]
 
 
 def _from_lora(module: nn.Module) -> Graph:

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from skerry.config.recipe import BudgetConfig, Recipe
 from skerry.device.compression.bits import uniform_bits
 from skerry.device.compression.budget import broken_parts, excess
+from skerry.device.compression.fake_quant import FakeQuantGraphModule
 from skerry.device.compression.figures import Figures
 from skerry.device.compression.graph_file import load_graph, save_graph
 from skerry.device.compression.graph_module import GraphModule
 from skerry.device.compression.kept import PACKED, keep
 from skerry.device.compression.packing import load_packed
 from skerry.device.compression.pipeline import Compressed, compress, recipe_task
+from skerry.device.compression.quantization_file import load_quantization
 from skerry.device.compression.steps import State
 from skerry.device.compression.trace import trace
 from skerry.device.models import build_network
@@ -218,6 +221,44 @@ def test_bad_data_and_impossible_targets_are_told(copy: Path, tmp_path: Path):
         compress(recipe(TRAIN, task="UnlabelledTask"), tmp_path / "b", Watching())
     with pytest.raises(InputError, match="is the least"):
         compress(recipe(TRAIN, {**PRUNE, "keep_macs": 0.01}), copy, Watching())
+
+
+def test_training_in_int8_is_a_step_behind_int8_and_its_file_is_what_was_trained(done: Compressed, copy: Path):
+    qat = {"kind": "qat", "epochs": 2, "batch_size": 50}
+    made = compress(recipe(TRAIN, PRUNE, DISTIL, INT8, qat), copy, Watching())
+    assert [s.reused for s in made.stages] == [True, True, True, True, False]
+    int8, trained = (stage.figures for stage in made.stages[3:])
+    assert trained.bytes == pytest.approx(int8.bytes, rel=0.01)
+    assert trained.accuracy > int8.accuracy - 0.02
+    before, after = copy / "steps/04-int8", copy / "steps/05-qat"
+    assert not np.array_equal(weights(before), weights(after))
+    assert (
+        load_quantization(before / "quantization.safetensors").tensors
+        == load_quantization(after / "quantization.safetensors").tensors
+    )
+    seen = FakeQuantGraphModule(
+        load_graph(after / "graph.safetensors"), load_quantization(after / "quantization.safetensors")
+    )
+    x = recipe_task(made.recipe).evaluation()["one"].x
+    assert np.abs(predict(seen, x) - OnnxModel(after / "model.int8.onnx").run(x)).mean() < 0.01
+    assert compress(recipe(TRAIN, PRUNE, DISTIL, INT8, qat), copy, Watching()).stages[4].reused
+
+
+def test_training_in_int8_listens_to_its_teacher(done: Compressed, tmp_path: Path):
+    file, teacher = tmp_path / "mine.safetensors", tmp_path / "teacher.safetensors"
+    shutil.copy(done.out / "steps/01-train/graph.safetensors", file)
+    save_graph(trace(build_network("ds_cnn", inputs=(2, 1, 32), classes=4).eval(), (2, 1, 32)), teacher)
+    qat = {"kind": "qat", "epochs": 2, "batch_size": 50, "weight": 1.0}
+    own = compress(recipe(INT8, qat, model={"file": file}, task="UnlabelledTask"), tmp_path / "own", Watching())
+    assert own.stages[1].figures.accuracy > 0.8
+    astray = recipe(INT8, qat | {"teacher": teacher, "learning_rate": 0.05}, model={"file": file})
+    assert compress(astray, tmp_path / "astray", Watching()).stages[1].figures.accuracy < 0.8
+
+
+@pytest.mark.parametrize(("kinds", "said"), [("train qat", "put it behind"), ("train int8 qat prune", "put it before")])
+def test_training_in_int8_has_its_place(kinds: str, said: str):
+    with pytest.raises(ValidationError, match=said):
+        recipe(*({"kind": kind} for kind in kinds.split()))
 
 
 def test_a_budget_says_what_is_broken_and_how_far_it_is():
