@@ -97,7 +97,7 @@ def prepare(
         )
     files = {f"{a.precision} {a.runtime}": sha256_hex(a.file.read_bytes()) for a in artefacts}
     return Prepared(
-        tuple(artefacts), absent, Measured(source.name, source.kind, maker.input_shape(), files, maker.note)
+        tuple(artefacts), absent, Measured(Path(source.name).name, source.kind, maker.input_shape(), files, maker.note)
     )
 
 

@@ -23,7 +23,7 @@ class Measured:
     """The model that was measured.
 
     Attributes:
-        name: as the user named it.
+        name: as the user named it, without folders: they may name the user.
         kind: ``onnx``, ``graph``, ``network``, ``base`` or ``run``.
         input_shape: of one example, ``(channels, height, width)``.
         files: SHA-256 by precision and runtime, as ``int8 onnxruntime``.

@@ -117,6 +117,7 @@ def test_files_are_made_for_every_runtime_that_is_installed(files, tmp_path):
     ]
     assert "torch int8" in prepared.absent
     assert prepared.model.input_shape == (3, 16, 16)
+    assert prepared.model.name == "tiny.safetensors"
     assert "noise" in prepared.model.note
     assert all(
         m.latency.n >= 30 for m in measure(plan(prepared.artefacts, parse_conditions(["batch=2"]), SETTINGS), SETTINGS)
