@@ -21,10 +21,11 @@ FILE = "checkpoint/round.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The trainable vector after a round, and what the screen remembers."""
+    """The trainable vector after a round, the server's momentum, and what the screen remembers."""
 
     round: int
     vector: Float32Array
+    velocity: Float32Array
     screener: dict[str, Any]
 
 
@@ -36,7 +37,7 @@ def vector_digest(vector: Float32Array) -> str:
 def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Write atomically and durably; one file, so that vector and round cannot disagree."""
     metadata = {"round": str(checkpoint.round), "screener": json.dumps(checkpoint.screener)}
-    write_atomic(folder.path / FILE, save({"vector": checkpoint.vector}, metadata))
+    write_atomic(folder.path / FILE, save({"vector": checkpoint.vector, "velocity": checkpoint.velocity}, metadata))
 
 
 def store_round(folder: RunFolder, checkpoint: Checkpoint, verdicts: Iterable[Verdict], record: RoundRecord) -> None:
@@ -58,5 +59,5 @@ def load_checkpoint(folder: RunFolder) -> Checkpoint | None:
         return None
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    vector = load(data)["vector"].astype(np.float32, copy=False)
-    return Checkpoint(int(header["round"]), vector, json.loads(header["screener"]))
+    vector, velocity = (load(data)[name].astype(np.float32, copy=False) for name in ("vector", "velocity"))
+    return Checkpoint(int(header["round"]), vector, velocity, json.loads(header["screener"]))

@@ -20,6 +20,8 @@ A round in which too few updates are left is *skipped*: the vector stays, the sp
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from skerry.clock import Stopwatch
 from skerry.device.tasks.metrics import Quality
 from skerry.device.worker import process_worker
@@ -32,7 +34,7 @@ from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
 from skerry.server.judge import Judged, screen, validate
 from skerry.server.plan import draw_cohort, make_plan
-from skerry.strategies.optimizers import FedAvg
+from skerry.strategies.optimizers import FedAvgM
 from skerry.strategies.rule import parse_rule
 from skerry.syncer import Syncer
 
@@ -44,6 +46,7 @@ class Progress:
     """What changes from round to round."""
 
     vector: Float32Array
+    velocity: Float32Array
     spending: Spending
     base: Quality
     syncer: Syncer
@@ -58,7 +61,7 @@ def run_rounds(federation: Federation) -> Progress:
     federation.folder.mark("running", stage="round 0", extra={"base_accuracy": base.accuracy})
     before = dict(process_worker().watch.seconds)
     with Syncer() as syncer:
-        progress = Progress(vector, Spending(federation), base, syncer)
+        progress = Progress(vector, np.zeros_like(vector), Spending(federation), base, syncer)
         for number in range(1, federation.scenario.rounds + 1):
             progress.records.append(run_round(federation, progress, number))
     after = process_worker().watch.seconds
@@ -88,7 +91,9 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     with watch.stage("aggregate"):
         try:
             step = aggregate(federation, judged)
-            progress.vector = FedAvg(federation.scenario.training.server_learning_rate)(progress.vector, step)
+            training = federation.scenario.training
+            move = FedAvgM(training.server_learning_rate, training.server_momentum)
+            progress.vector, progress.velocity = move(progress.vector, step, progress.velocity)
         except AggregationError as error:
             skipped = error.what
     with watch.stage("account"):
@@ -118,7 +123,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
             "quarantined": sorted(federation.screener.quarantined),
         },
     )
-    checkpoint = Checkpoint(number, progress.vector, federation.screener.state())
+    checkpoint = Checkpoint(number, progress.vector, progress.velocity, federation.screener.state())
     progress.syncer.begin(store_round, federation.folder, checkpoint, judged.verdicts, record)
     return record
 

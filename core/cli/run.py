@@ -51,7 +51,7 @@ def demo(
 
 
 def run(
-    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file (TOML).")],
+    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file, or a shipped one by name.")],
     *,
     overrides: SetOption = None,
     engine: EngineOption = Engine.INPROCESS,

@@ -1,6 +1,6 @@
 """Scenarios: their schema, and how they are read and written."""
 
-from skerry.config.loading import default_scenario, load_scenario, parse_scenario, to_toml
+from skerry.config.loading import default_scenario, load_scenario, parse_scenario, shipped_scenarios, to_toml
 from skerry.config.scenario import (
     AttackConfig,
     CohortConfig,
@@ -28,5 +28,6 @@ __all__ = [
     "default_scenario",
     "load_scenario",
     "parse_scenario",
+    "shipped_scenarios",
     "to_toml",
 ]

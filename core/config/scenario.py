@@ -136,6 +136,9 @@ class TrainingConfig(_Section):
         "stretched and scaled, for windows of three-axis sensors",
     )
     server_learning_rate: Positive = Field(1.0, description="factor on the aggregated delta")
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the last round's step that the server keeps (FedAvgM)"
+    )
     adversarial: Literal["none"] = "none"
 
 

@@ -28,7 +28,7 @@ def _checkpoint(folder: RunFolder, *, deliver: bool) -> None:
     task = load_task(scenario.task, scenario.model)
     digest = json.loads((folder.path / "model" / "base.json").read_text())["digest"]
     model = load_local_model(scenario.model, digest, task)
-    save_checkpoint(folder, Checkpoint(1, model.initial(), {}))
+    save_checkpoint(folder, Checkpoint(1, model.initial(), np.zeros_like(model.initial()), {}))
     if deliver:
         model.assemble(model.initial(), folder.path / "model", {"run": folder.id})
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry.config import Scenario, default_scenario, load_scenario, parse_scenario, to_toml
+from skerry.config import Scenario, default_scenario, load_scenario, parse_scenario, shipped_scenarios, to_toml
 from skerry.errors import ScenarioError
 
 
@@ -76,6 +76,16 @@ def test_a_wrong_value_names_its_key(override, named):
 def test_a_malformed_override_is_explained(override):
     with pytest.raises(ScenarioError):
         default_scenario([override])
+
+
+def test_every_shipped_scenario_is_found_by_its_name_and_takes_overrides():
+    assert "digits" in shipped_scenarios()
+    for name in shipped_scenarios():
+        assert load_scenario(Path(name)).name == name
+        assert load_scenario(Path(name), ["seed=7"]).seed == 7
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(Path("digit"))
+    assert "digits" in caught.value.mend
 
 
 def test_missing_and_broken_files_name_the_file(tmp_path: Path):

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from skerry.errors import AggregationError, ScenarioError
-from skerry.strategies import RULES, FedAvg, Mean, Median, NearestNeighbourMixing, Rule, TrimmedMean, parse_rule
+from skerry.strategies import (
+    RULES,
+    FedAvg,
+    FedAvgM,
+    Mean,
+    Median,
+    NearestNeighbourMixing,
+    Rule,
+    TrimmedMean,
+    parse_rule,
+)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -110,6 +120,20 @@ def test_fedavg_refuses_a_step_that_does_not_fit_or_explodes() -> None:
         FedAvg()(np.zeros(3, np.float32), np.zeros(2, np.float32))
     with pytest.raises(AggregationError, match="infinite"):
         FedAvg()(np.full(2, 3e38, np.float32), np.full(2, 3e38, np.float32))
+
+
+def test_server_momentum_adds_up_what_it_carries_over_rounds() -> None:
+    vector, velocity, step = np.zeros(2, np.float32), np.zeros(2, np.float32), np.array([1.0, -2.0], np.float32)
+    expected, carried = vector.astype(float), velocity.astype(float)
+    for _ in range(4):
+        carried = 0.8 * carried + step
+        expected = expected + 0.5 * carried
+        vector, velocity = FedAvgM(0.5, 0.8)(vector, step, velocity)
+    assert vector == pytest.approx(expected)
+    np.testing.assert_array_equal(FedAvgM(0.5)(step, step, vector)[0], FedAvg(0.5)(step, step))
+    for momentum in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ScenarioError):
+            FedAvgM(1.0, momentum)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])

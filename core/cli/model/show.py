@@ -38,6 +38,7 @@ def show(
     Of a network every mode of fine-tuning is measured in a process of its own: numbers that are trained and travel,
     memory that one private step adds, and its time.
     """
+    from skerry.config import shipped_scenarios
     from skerry.device.basemodel import model_store
     from skerry.device.models import ARCHITECTURES
 
@@ -46,7 +47,7 @@ def show(
     if model is None:
         _list([stored_facts(digest, store) for digest in digests], store, as_json=as_json)
         return
-    if model in ARCHITECTURES or model.endswith(".toml"):
+    if model in ARCHITECTURES or model.endswith(".toml") or model in shipped_scenarios():
         show_costs(model, overrides or (), batch=batch, again=again, as_json=as_json)
         return
     found = [digest for digest in digests if len(model) >= 4 and digest.startswith(model)]
