@@ -2,8 +2,9 @@
 
 ``speed``: int8 and float of a network at 224 pixels in two processes that take turns, so that a busy minute of the
 machine strikes both. ``runner``: skerry's runner and onnxruntime itself, likewise. ``quality``: networks trained on
-public data (kept between calls, :mod:`_checkpoints`), each quantized by each recipe (:mod:`_recipes`). ``runtimes``:
-outputs of the same network on 1,000 pictures in onnxruntime, torch and, where it is installed, ExecuTorch.
+public data (kept between calls, :mod:`_checkpoints`), each quantized by each recipe (:mod:`_recipes`). ``bits``:
+adaptive bits against uniform ones (:mod:`_bits`). ``runtimes``: outputs of the same network on 1,000 pictures in
+onnxruntime, torch and, where it is installed, ExecuTorch.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _bits import bits
 from _checkpoints import NETWORKS, TASKS, Checkpoint, checkpoint
 from _harness import HERE, ROOT, Claim, Peer, Samples, main, progress, run, versions
 from _recipes import RECIPES
@@ -253,5 +255,5 @@ def _ratio(name: str, text: str, mine: Sequence[float], theirs: Sequence[float],
 
 
 if __name__ == "__main__":
-    groups = {"speed": speed, "runner": runner, "quality": quality, "runtimes": runtimes}
+    groups = {"speed": speed, "runner": runner, "quality": quality, "bits": bits, "runtimes": runtimes}
     main("models", groups, versions("skerry", "onnxruntime", "torch", "onnx", "numpy"))

@@ -33,6 +33,7 @@ _CHUNK = 32  # examples unfolded at once
 _DAMPING = 0.01  # share of the mean variance that is added to each one
 _SHRINK = tuple(np.linspace(1.0, 0.3, 29))
 _SWEEPS = 3
+_BLOCK = 32
 _LEAST = float(np.finfo(np.float16).smallest_subnormal)
 
 
@@ -157,10 +158,13 @@ def _first_scale(weight: Tensor, bits: int, importance: Tensor) -> Tensor:
 def _one_by_one(weight: Tensor, scale: Tensor, bits: int, h: Tensor) -> Tensor:
     upper = torch.linalg.cholesky(torch.linalg.inv(h), upper=True)
     open_, values = weight.clone(), torch.empty_like(weight)
-    for j in range(weight.shape[2]):
-        values[..., j] = _nearest(open_[..., j] / scale, bits)
-        error = (open_[..., j] - values[..., j] * scale) / upper[:, j, j, None]
-        open_[..., j:] -= error[..., None] * upper[:, None, j, j:]
+    for block in _blocks(weight):
+        here, errors = open_[..., block], torch.empty_like(open_[..., block])
+        for k, j in enumerate(range(block.start, block.stop)):
+            values[..., j] = _nearest(here[..., k] / scale, bits)
+            errors[..., k] = (here[..., k] - values[..., j] * scale) / upper[:, j, j, None]
+            here[..., k:] -= errors[..., k, None] * upper[:, None, j, j : block.stop]
+        open_[..., block.stop :] -= errors @ upper[:, block, block.stop :]
     return values
 
 
@@ -173,11 +177,21 @@ def _best_scale(weight: Tensor, values: Tensor, before: Tensor, h: Tensor) -> Te
 
 def _descend(weight: Tensor, values: Tensor, scale: Tensor, bits: int, h: Tensor) -> Tensor:
     slope = (values * scale[..., None] - weight) @ h
-    for j in range(weight.shape[2]):
-        best = _nearest(values[..., j] - slope[..., j] / (h[:, j, j, None] * scale), bits)
-        slope += ((best - values[..., j]) * scale)[..., None] * h[:, None, j, :]
-        values[..., j] = best
+    for block in _blocks(weight):
+        here, changes = slope[..., block].clone(), torch.empty_like(slope[..., block])
+        for k, j in enumerate(range(block.start, block.stop)):
+            best = _nearest(values[..., j] - here[..., k] / (h[:, j, j, None] * scale), bits)
+            changes[..., k] = (best - values[..., j]) * scale
+            here += changes[..., k, None] * h[:, None, j, block]
+            values[..., j] = best
+        slope += changes @ h[:, block]
     return values
+
+
+def _blocks(weight: Tensor) -> list[slice]:
+    """Inputs that are rounded before the others hear of it: the same result with far fewer passes over memory."""
+    inputs = weight.shape[2]
+    return [slice(start, min(start + _BLOCK, inputs)) for start in range(0, inputs, _BLOCK)]
 
 
 def _rounded(node: Node, values: Tensor, scale: Tensor) -> Rounded:

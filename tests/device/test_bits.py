@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
@@ -25,6 +26,7 @@ from skerry.device.compression.packing import (
     packed_bytes,
     save_packed,
 )
+from skerry.device.compression.rounding import _best_scale, _descend, _first_scale, _nearest, _one_by_one
 from skerry.device.training.central import predict
 from skerry.errors import InputError
 
@@ -219,6 +221,39 @@ def test_outputs_move_least_when_rounding_makes_up_for_itself(graph, examples):
         mine = moved(graph, apply_bits(graph, uniform, examples[40:]).graph, held_out)
         nearest = moved(graph, apply_bits(graph, uniform, examples[40:], compensate=False).graph, held_out)
         assert mine < part * nearest, bits
+
+
+def test_each_stage_of_rounding_lowers_the_error_that_it_is_there_for():
+    rng = np.random.default_rng(2)
+    mixed = torch.from_numpy(rng.normal(size=(2, 400, 40)) @ rng.normal(size=(40, 40)))
+    h = mixed.mT @ mixed / 400 + 0.1 * torch.eye(40)
+    weight = torch.from_numpy(rng.normal(size=(2, 24, 40)))
+    apart = h.diagonal(dim1=1, dim2=2)[:, None, :]
+
+    def error(values, scale):
+        change = values * scale[..., None] - weight
+        return float(((change @ h) * change).sum())
+
+    def alone(scale):
+        return float(((_nearest(weight / scale[..., None], bits) * scale[..., None] - weight).square() * apart).sum())
+
+    for bits in BITS:
+        whole, scale = weight.abs().amax(2) / largest(bits), _first_scale(weight, bits, apart)
+        assert alone(scale) < (0.6 if bits == 2 else 1.01) * alone(whole)
+        values = _one_by_one(weight, scale, bits, h)
+        assert error(values, scale) < 0.75 * error(_nearest(weight / scale[..., None], bits), scale)
+        better = _best_scale(weight, values, scale, h)
+        assert error(values, better) <= error(values, scale) * (1 + 1e-6 if bits < 6 else 1.05)  # float16
+        final = better
+        for _ in range(20):
+            values = _descend(weight, values, final, bits, h)
+        settled = error(values, final)
+        assert settled < error(_one_by_one(weight, better, bits, h), better)
+        for j in range(40):  # no single weight can be changed for the better
+            for step in (-2.0, 2.0) if bits == 2 else (-1.0, 1.0):
+                other = values.clone()
+                other[0, 0, j] += step
+                assert abs(other[0, 0, j]) > largest(bits) or error(other, final) >= settled
 
 
 def test_the_means_of_outputs_stay(graph, examples):
