@@ -50,8 +50,9 @@ def _chosen(name: str, overrides: Iterable[str]) -> "tuple[ModelConfig, TaskConf
         scenario = load_scenario(Path(name), overrides)
         return scenario.model, scenario.task, scenario.privacy.engine
     size = ARCHITECTURES[name].published_size
-    keys = (f"model.architecture={name}", f"model.input_size={max(8, size)}", "model.trainable=full", *overrides)
-    model = default_scenario(keys).model
+    # Blocks and grid of the default scenario are its own network's.
+    own = (f"model.architecture={name}", f"model.input_size={max(8, size)}", "model.blocks=0", "model.grid=1")
+    model = default_scenario((*own, "model.trainable=full", *overrides)).model
     return model, TaskConfig(name="skerry.device.step_cost:NoiseTask"), "skerry"
 
 
