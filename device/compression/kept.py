@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from skerry.device.compression.steps import State
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, write_atomic, write_json
 
-__all__ = ["PACKED", "Files", "Stage", "find", "keep"]
+__all__ = ["PACKED", "Files", "Stage", "deliver", "find", "keep"]
 
 PACKED = "model.bits.safetensors"
 """The file of weights of few bits."""
@@ -104,9 +104,19 @@ def keep(folder: Path, key: str, state: State, measure: Callable[[Files], Stage]
     return stage
 
 
-def stage_files(folder: Path) -> Mapping[str, Path]:
-    """Files that a stage left, by name, without what is said about them."""
-    return {path.name: path for path in sorted(folder.iterdir()) if path.name != _ABOUT}
+def deliver(stage: Path, model: Path) -> None:
+    """Copy a stage's files, without what is said about them; other files leave.
+
+    Args:
+        stage: the folder to copy from.
+        model: the folder to copy to; made when missing.
+    """
+    wanted = [path for path in sorted(stage.iterdir()) if path.name != _ABOUT]
+    for path in wanted:
+        write_atomic(model / path.name, path.read_bytes(), durable=False)
+    for path in model.iterdir():
+        if path.name not in {kept.name for kept in wanted}:
+            path.unlink()
 
 
 def _write(folder: Path, state: State) -> Files:

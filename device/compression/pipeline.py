@@ -5,7 +5,7 @@
     <out>/
         recipe.toml        resolved
         summary.json       every step's figures, the budget, and what of it is not kept
-        steps/00-uncompressed/   the network before the first step that compresses
+        steps/00-uncompressed/   the network as it was given, or before the first step that compresses
         steps/NN-kind/     what each step left: graph, quantization, ONNX, figures and the key of their making
         model/             the files of the last step
 
@@ -14,7 +14,6 @@ steps up to one: a recipe that was stopped, or whose later steps are changed, go
 same. A step's folder appears whole or not at all.
 """
 
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -27,7 +26,7 @@ from skerry.config.recipe import Recipe, recipe_to_toml
 from skerry.device.compression.budget import broken_parts, excess
 from skerry.device.compression.figures import HeldOut, measure_file
 from skerry.device.compression.graph_file import load_graph
-from skerry.device.compression.kept import Files, Stage, find, keep, stage_files
+from skerry.device.compression.kept import Files, Stage, deliver, find, keep
 from skerry.device.compression.steps import State, Steps
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
@@ -48,7 +47,8 @@ class Compressed:
     Attributes:
         out: its folder.
         recipe: as it was followed.
-        uncompressed: the network before the first step that compresses; None when no step does.
+        uncompressed: the network as it was given in a file, or before the first step that compresses; None when there
+            is neither.
         stages: one for each step.
         broken: parts of the budget that the result does not keep, in words; empty when it keeps all.
     """
@@ -165,7 +165,7 @@ def compress(recipe: Recipe, out: Path, watcher: Watcher, *, task: Task | None =
         watcher.end(stages[-1])
     before = None if uncompressed is None else uncompressed.stage
     broken = broken_parts(recipe.budget, stages[-1].figures, before.figures if before else None)
-    _deliver(out / "model", out / "steps" / stages[-1].folder)
+    deliver(out / "steps" / stages[-1].folder, out / "model")
     made = Compressed(out, recipe, before, tuple(stages), broken)
     write_json(out / "summary.json", made.to_json(), durable=False)
     return made
@@ -230,13 +230,3 @@ def _dumped(recipe: Recipe, until: int) -> list[dict[str, Any]]:
         file = None if teacher is None else sha256_hex(teacher.read_bytes())
         dumped.append({**step.model_dump(mode="json"), "teacher": file})
     return dumped
-
-
-def _deliver(model: Path, stage: Path) -> None:
-    """Copy the last step's files; others of an earlier recipe leave."""
-    wanted = stage_files(stage)
-    for name, path in wanted.items():
-        write_atomic(model / name, path.read_bytes(), durable=False)
-    for path in model.iterdir():
-        if path.name not in wanted:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -23,7 +23,7 @@ from skerry.errors import InputError
 __all__ = ["Pruned", "prune"]
 
 _STRONGEST = 0.98  # share of channels that may leave
-_TRIES = 12
+_TRIES = 9
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class State:
     Attributes:
         graph: in float, norms folded.
         quantization: its int8 form, once there is one.
-        uncompressed: the graph before the first step that compresses: what others are compared with and learn from.
+        uncompressed: the graph that was given in a file, or that before the first step that compresses: what others are
+            compared with and learn from.
         packed: how its weights of few bits are stored, once they are; the graph then has these weights.
     """
 
@@ -86,7 +87,10 @@ class Steps:
                 _fitting(step.teacher, self._task)
             if isinstance(step, TrainStep | DistilStep):
                 chosen_precision(step.precision)
-        return None if self._source.file is None else State(_fitting(self._source.file, self._task))
+        if self._source.file is None:
+            return None
+        given = _fitting(self._source.file, self._task)
+        return State(given, uncompressed=given)
 
     def take(self, step: Step, state: State | None, number: int, progress: Progress) -> State:
         """The network after a step.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 from xml.sax.saxutils import escape
 
-__all__ = ["Point", "draw_tradeoff"]
+__all__ = ["Kind", "Point", "draw_tradeoff"]
 
 WIDTH, HEIGHT = 900, 520
 LEFT, RIGHT, TOP, BOTTOM = 80, 40, 84, 60
@@ -25,6 +25,9 @@ circle { stroke: #fff; stroke-width: 1 } .chosen { fill: #c2410c } .front { fill
 """
 
 
+Kind = Literal["chosen", "front", "other"]
+
+
 @dataclass(frozen=True)
 class Point:
     """One network: what it costs, its accuracy between 0 and 1, and what is said of it.
@@ -36,7 +39,7 @@ class Point:
     accuracy: float
     label: str
     tip: str
-    kind: Literal["chosen", "front", "other"] = "front"
+    kind: Kind = "front"
 
 
 def draw_tradeoff(

@@ -1,0 +1,76 @@
+"""``skerry model fit``, as a user meets it."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from skerry.cli.model.tradeoff_plot import Point
+from skerry.cli.model.tradeoff_text import tradeoff_lines
+
+SEARCH = [
+    "model", "fit", "--task", "waves_task:WavesTask", "--architecture", "ds_cnn", "--epochs", "2", "--size-mb", "0.06",
+    "--set", "widths=[0.5,1.0]", "--set", "batch_size=50", "--set", "candidates=2",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "device"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_search_becomes_a_network_a_table_and_a_plot(skerry):
+    document = json.loads(skerry(*SEARCH, "--latency-ms", "1000", "--json").stdout)
+    out = Path("fitted/wavestask")
+    assert document["folder"] == str(out)
+    assert Path(document["file"]).stat().st_size == document["final"]["final"]["bytes"] <= 60_000
+    assert json.loads((out / "fit.json").read_text()).items() <= document.items()
+    assert len(ET.fromstring((out / "front.svg").read_text()).findall(".//{*}circle")) == len(document["networks"]) == 2
+
+    shown = skerry(*SEARCH, "--latency-ms", "1000")
+    assert shown.exit_code == 0
+    assert "of 1000 ms" in shown.stdout
+    assert "on held-out examples" in shown.stdout
+    assert "●" in shown.stdout
+
+
+def test_what_cannot_be_found_is_bad_input_with_the_closest(skerry):
+    nothing = skerry(*SEARCH, "--size-mb", "0.001", "--json")
+    assert nothing.exit_code == 2
+    error = json.loads(nothing.stdout)["error"]
+    assert "the closest, width 0.5" in error["what"]
+    assert "widths" in error["mend"]
+    assert skerry("model", "fit", "--task", "waves_task:WavesTask").exit_code == 2
+    near = skerry(*SEARCH, "--set", "width=[1.0]")
+    assert near.exit_code == 2
+    assert "'widths'" in near.stderr
+
+
+def test_ctrl_c_shows_what_is_known_so_far_and_says_how_to_go_on(skerry, monkeypatch: pytest.MonkeyPatch):
+    from skerry.cli.model.fit_progress import SearchView
+
+    def stop(view, number, of, epochs, alive):
+        if number == of:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SearchView, "rung", stop)
+    stopped = skerry(*SEARCH)
+    assert stopped.exit_code == 1
+    assert "after 2 networks" in stopped.stderr
+    assert "go on" in stopped.stderr
+    assert "Pareto front" in stopped.stdout
+    assert (Path("fitted/wavestask") / "front.svg").is_file()
+
+
+def test_the_plot_of_letters_puts_the_best_on_top_and_the_dearest_right():
+    points = [Point(1.0, 0.9, "", "", "chosen"), Point(2.0, 0.8, "", "", "other"), Point(0.5, 0.7, "", "", "front")]
+    lines = tradeoff_lines(points, tick=lambda x: f"{x:g}", limit=1.5)
+    rows = {mark: next(i for i, line in enumerate(lines) if mark in line) for mark in "●·○"}
+    columns = {mark: next(line.index(mark) for line in lines if mark in line) for mark in "●·○┊"}
+    assert rows["●"] < rows["·"] < rows["○"]
+    assert columns["○"] < columns["●"] < columns["┊"] < columns["·"]
+    assert lines[0].startswith(" 90.0 %")
+    assert all(len(line) <= 80 for line in lines)
+    assert tradeoff_lines([Point(1.0, 0.5, "", "")], tick=str)
