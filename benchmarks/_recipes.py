@@ -1,12 +1,16 @@
 """The ways in which a network is made int8 here, by name; every claim about int8 is measured for each of them."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from skerry.device.compression.graph import Graph
-from skerry.device.compression.quantize import Quantization, quantize
+from skerry.device.compression.quantize import Quantization, QuantizationRecipe, quantize
 from skerry.records import Float32Array
 
 Recipe = Callable[[Graph, Float32Array], Quantization]
 
-RECIPES: Mapping[str, Recipe] = {"default": quantize}
+RECIPES: Mapping[str, Recipe] = {
+    "default": quantize,
+    "nearest": partial(quantize, recipe=QuantizationRecipe(rounding="nearest", refit=False)),
+}
 """The first one is what users get."""

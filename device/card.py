@@ -146,7 +146,7 @@ def quantization_recipe(calibration: str) -> dict[str, Any]:
     return {
         "weights": "int8, symmetric, one step for each output channel, no sum of two that saturates 16 bits",
         "activations": "uint8, one step and zero point for each tensor",
-        "method": "static, after training, bias corrected (docs: ADR 7)",
+        "method": "static, after training, error-compensated rounding, bias corrected (docs: ADR 7, ADR 12)",
         "calibration": calibration,
     }
 

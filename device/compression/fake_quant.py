@@ -26,7 +26,7 @@ __all__ = ["FakeQuantConv2d", "FakeQuantGraphModule", "FakeQuantLinear", "Weight
 
 _LIMIT = 127
 _BIAS_LIMIT = 2**31 - 1
-_PAIR_LIMIT = 128  # of two neighbours' sum, so that no kernel saturates: see skerry.device.compression.quantize
+_PAIR_LIMIT = 128  # of two neighbours' sum, so that no kernel saturates: see skerry.device.compression.int8_rounding
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,21 +1,21 @@
 """Static int8 quantization of a graph: uint8 activations per tensor, int8 weights per output channel.
 
-Layer by layer, on calibration pictures that are public, two networks run side by side: the float one, and the one
+Layer by layer, on calibration examples that are public, two networks run side by side: the float one, and the one
 whose earlier layers are already quantized. For each convolution
 
-1. the weights are rounded to int8, per output channel, on a step that cannot saturate (below);
-2. the bias takes up the mean error per channel that this rounding and everything before it cause
+1. small layers' weights are refitted to the rounded inputs that they will read (:mod:`~.refit`);
+2. the weights are rounded on a step that cannot saturate, the error of each taken up by later ones
+   (:mod:`~.int8_rounding`);
+3. the bias takes up the mean error per channel that this and everything before it cause
    (Nagel et al., "Data-Free Quantization", arXiv:1906.04721, section 4.2; here measured, not estimated);
-3. the activation's range is the one with the least squared rounding error among shrunk min–max ranges.
+4. the activation's range is the one with the least squared rounding error (:mod:`~.scale`).
 
-**No saturation.** The AVX2 and AVX-512 kernels that onnxruntime uses where the CPU has no VNNI instructions add pairs
-of uint8 × int8 products in 16 bits (``vpmaddubsw``) and saturate without a word: measured here, cosine of features to
-float fell from 0.987 to 0.825. So in every pair of neighbouring inputs of a channel the weights sum to at most 128 in
-magnitude: 255 · 128 < 2¹⁵. Other kernels (VNNI, ARM, WebAssembly) then compute the same integers.
+What each step is worth, and what was tried and left out, is in ADR 12.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,40 +24,44 @@ from torch import Tensor
 
 from skerry.device.compression.graph import Graph, Node
 from skerry.device.compression.graph_module import apply_node
+from skerry.device.compression.int8_rounding import RoundedWeights, round_compensated, round_nearest
+from skerry.device.compression.moments import Moments, measure_moments, to_rows
+from skerry.device.compression.refit import LARGEST_REFIT, refit
+from skerry.device.compression.scale import Range, Scale, choose_scale
+from skerry.device.training.central import one_thread
+from skerry.errors import InputError
 from skerry.records import Float32Array
 
-__all__ = ["Quantization", "QuantizedWeights", "Scale", "quantize"]
+__all__ = ["Quantization", "QuantizationRecipe", "QuantizedWeights", "Scale", "quantize"]
 
-_LEVELS = 255
-_PAIR_LIMIT = 128
-_SHRINK = tuple(np.linspace(1.0, 0.5, 21))
-_SAMPLE = 60_000
+Rounding = Literal["nearest", "compensated"]
 
 
 @dataclass(frozen=True)
-class Scale:
-    """A tensor's map from uint8 to numbers: ``step · (q − zero)``."""
+class QuantizationRecipe:
+    """How a network is made int8; the defaults are the best found (ADR 12).
 
-    step: float
-    zero: int
+    Attributes:
+        rounding: of weights: ``nearest``, or ``compensated``, by second moments of what a layer reads.
+        refit: move small layers' weights towards what the rounded inputs ask for, before they are rounded.
+        bias_correction: measured mean errors go into the biases.
+        ranges: of activations: ``minmax``, ``mse`` or ``percentile``.
 
-    def clamps(self, low: float, high: float) -> bool:
-        """Whether saturating at 0 and 255 does all that clamping to ``low … high`` would."""
-        return self.low >= low and self.high <= high * (1 + 1e-6)
+    Raises:
+        InputError: a value is not one of these.
+    """
 
-    @property
-    def low(self) -> float:
-        """The number that 0 stands for."""
-        return -self.step * self.zero
+    rounding: Rounding = "compensated"
+    refit: bool = True
+    bias_correction: bool = True
+    ranges: Range = "mse"
 
-    @property
-    def high(self) -> float:
-        """The number that 255 stands for."""
-        return self.step * (_LEVELS - self.zero)
-
-    def round(self, x: Tensor) -> Tensor:
-        """The nearest representable numbers."""
-        return (torch.round(x / self.step) + self.zero).clamp_(0, _LEVELS).sub_(self.zero).mul_(self.step)
+    def __post_init__(self) -> None:
+        for key, known in (("rounding", get_args(Rounding)), ("ranges", get_args(Range))):
+            if getattr(self, key) not in known:
+                raise InputError(
+                    f"{getattr(self, key)!r} is not known", where=f"quantization {key}", mend=f"one of {known}"
+                )
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class QuantizedWeights:
     """A convolution's constants: ``values · scale`` per output channel, and the bias in accumulator units.
 
     Attributes:
-        values: ``(outputs, inputs/groups, k, k)`` int8.
+        values: ``(outputs, inputs/groups, height, width)`` int8.
         scale: ``(outputs,)`` float32.
         bias: ``(outputs,)`` int32.
         bias_scale: ``(outputs,)`` float32, the input's step times ``scale``.
@@ -86,16 +90,30 @@ class Quantization:
 
 
 @torch.no_grad()
-def quantize(graph: Graph, calibration: Float32Array) -> Quantization:
+def quantize(graph: Graph, calibration: Float32Array, *, recipe: QuantizationRecipe | None = None) -> Quantization:
     """Quantize everything before the features; their pooling and the linear layers after it stay float.
+
+    Guarantee: on one machine the same graph, examples and recipe give the same numbers, whatever number of threads
+    the caller uses.
 
     Args:
         graph: the float network.
         calibration: ``(n, channels, height, width)`` normalised public examples. Two copies of the widest activation
             of all of them are held at once: about 0.8 MB a picture at 64 pixels.
+        recipe: how; None for the default one.
+
+    Raises:
+        InputError: there are no examples, they do not fit the network's input, or a number in them or in the network
+            is not finite.
     """
+    _check(graph, calibration)
+    with one_thread():
+        return _quantize(graph, np.ascontiguousarray(calibration, np.float32), recipe or QuantizationRecipe())
+
+
+def _quantize(graph: Graph, calibration: Float32Array, recipe: QuantizationRecipe) -> Quantization:
     image = torch.from_numpy(calibration)
-    scales = {graph.input: _best_scale(image)}
+    scales = {graph.input: choose_scale(image, recipe.ranges)}
     weights: dict[str, QuantizedWeights] = {}
     exact, rounded = {graph.input: image}, {graph.input: scales[graph.input].round(image)}
     last_use = graph.last_use()
@@ -103,74 +121,78 @@ def quantize(graph: Graph, calibration: Float32Array) -> Quantization:
         if node.op == "linear" or (node.op == "pool" and not node.keepdims):
             break
         target = apply_node(node, [exact[t] for t in node.inputs])
+        if not bool(torch.isfinite(target).all()):
+            raise InputError("the network overflows on the calibration examples", where=node.name)
         inputs = [rounded[t] for t in node.inputs]
         if node.op == "conv":
-            values, scale = _round_weights(node, scales[node.inputs[0]].step)
-            weight = torch.from_numpy(values * scale[:, None, None, None])
-            reached = apply_node(node, inputs, weight=weight)
-            correction = (target.mean((0, 2, 3)) - reached.mean((0, 2, 3))).numpy()
-            weights[node.name] = found = _with_bias(node, values, scale, scales[node.inputs[0]].step, correction)
-            assert node.bias is not None
-            shift = torch.from_numpy(found.bias * found.bias_scale - node.bias)
-            reached += shift[:, None, None]
+            weights[node.name], reached = _convolution(node, inputs[0], target, scales[node.inputs[0]].step, recipe)
         else:
             reached = apply_node(node, inputs)
         if node.clamped:
             target.clamp_(node.low, node.high)
             reached.clamp_(node.low, node.high)
-        scales[node.name] = _best_scale(target)
+        scales[node.name] = choose_scale(target, recipe.ranges)
         exact[node.name], rounded[node.name] = target, scales[node.name].round(reached)
-        for tensor in node.inputs:
+        for tensor in set(node.inputs):
             if last_use[tensor] == node.name:
                 del exact[tensor], rounded[tensor]
     return Quantization(scales, weights)
 
 
-def _round_weights(node: Node, input_step: float) -> tuple[npt.NDArray[np.int8], Float32Array]:
+def _convolution(
+    node: Node, x: Tensor, target: Tensor, input_step: float, recipe: QuantizationRecipe
+) -> tuple[QuantizedWeights, Tensor]:
+    """A convolution's constants, and what it gives with them from the rounded input ``x``, before its clamp."""
     assert node.weight is not None
     assert node.bias is not None
-    outputs = len(node.weight)
-    # The order in which kernels read a channel's weights: position first, then input channel.
-    flat = node.weight.transpose(0, 2, 3, 1).reshape(outputs, -1)
-    # A channel whose weights vanish is its bias alone: its step must still let the bias fit into 32 bits.
-    step = np.maximum(np.abs(flat).max(1) / 127, np.maximum(np.abs(node.bias), 1e-6) / (input_step * 2**28))
-    pairs = _pair_sums(flat)
-    if node.groups == 1 and pairs.shape[1]:
-        step = np.maximum(step, np.abs(pairs).max(1) / _PAIR_LIMIT)
-        while True:  # rounding can add one to a pair: widen those channels' steps a little until none does
-            over = np.abs(_pair_sums(np.rint(flat / step[:, None]))).max(1) > _PAIR_LIMIT
-            if not over.any():
-                break
-            step[over] *= 1.002
-    step = step.astype(np.float32)
-    values = np.clip(np.rint(node.weight / step[:, None, None, None]), -127, 127).astype(np.int8)
-    return values, step
-
-
-def _pair_sums(flat: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    even = flat.shape[1] // 2 * 2
-    return flat[:, 0:even:2] + flat[:, 1:even:2]
-
-
-def _with_bias(
-    node: Node, values: npt.NDArray[np.int8], scale: Float32Array, input_step: float, correction: Float32Array
-) -> QuantizedWeights:
-    assert node.bias is not None
+    values, scale = _round(node, x, target, input_step, recipe)
+    weight = torch.from_numpy(values * scale[:, None, None, None])
+    reached = apply_node(node, [x], weight=weight)
+    correction = np.zeros(len(scale), np.float32)
+    if recipe.bias_correction:
+        correction = (target.mean((0, 2, 3)) - reached.mean((0, 2, 3))).numpy()
     bias_scale = (scale * np.float32(input_step)).astype(np.float32)
     bias = np.clip(np.rint((node.bias + correction) / bias_scale), -(2**31) + 1, 2**31 - 1).astype(np.int32)
-    return QuantizedWeights(values, scale, bias, bias_scale)
+    reached += torch.from_numpy((bias * bias_scale - node.bias).astype(np.float32))[:, None, None]
+    return QuantizedWeights(values, scale, bias, bias_scale), reached
 
 
-def _best_scale(x: Tensor) -> Scale:
-    """The range that contains 0 and rounds the tensor's numbers with the least squared error."""
-    flat = x.reshape(-1)
-    low, high = min(float(flat.min()), 0.0), max(float(flat.max()), 1e-6)
-    sample = flat[:: max(1, len(flat) // _SAMPLE)]
-    candidates = [_scale(low * shrink, high * shrink) for shrink in _SHRINK]
-    errors = [float((c.round(sample.clone()) - sample).square().sum()) for c in candidates]
-    return candidates[int(np.argmin(errors))]
+def _round(node: Node, x: Tensor, target: Tensor, input_step: float, recipe: QuantizationRecipe) -> RoundedWeights:
+    assert node.weight is not None
+    assert node.bias is not None
+    rows = to_rows(node.weight, node.groups)
+    refits = recipe.refit and len(x) > 1 and rows.shape[2] <= LARGEST_REFIT
+    if not refits and recipe.rounding == "nearest":
+        return round_nearest(node, rows, input_step)
+    wanted = target - torch.from_numpy(node.bias)[:, None, None]
+    halves = [_moments(node, x[half::2], wanted[half::2], recipe) for half in range(min(2, len(x)))]
+    if refits:
+        rows = refit(rows, *halves)
+    if recipe.rounding == "nearest":
+        return round_nearest(node, rows, input_step)
+    return round_compensated(node, rows, input_step, sum(halves[1:], halves[0]).covariance())
 
 
-def _scale(low: float, high: float) -> Scale:
-    step = float(np.float32((high - low) / _LEVELS))
-    return Scale(step, round(-low / step))
+def _moments(node: Node, x: Tensor, wanted: Tensor, recipe: QuantizationRecipe) -> Moments:
+    found = measure_moments(node, x, wanted)
+    return found if recipe.bias_correction else found.about_zero()
+
+
+def _check(graph: Graph, calibration: Float32Array) -> None:
+    if len(calibration) == 0:
+        raise InputError("there are no calibration examples", mend="give some public examples, 128 are plenty")
+    if calibration.shape[1:] != graph.input_shape:
+        raise InputError(
+            f"calibration examples of shape {calibration.shape[1:]} for a network of input {graph.input_shape}",
+            mend="transform them as the network's task does",
+        )
+    bad = ~np.isfinite(calibration).reshape(len(calibration), -1).all(1)
+    if bad.any():
+        raise InputError(
+            f"{int(bad.sum())} calibration examples hold NaN or infinity",
+            where=f"example {int(np.argmax(bad))}",
+            mend="clean or drop them",
+        )
+    for node in graph.nodes:
+        if node.weight is not None and not (np.isfinite(node.weight).all() and np.isfinite(node.bias).all()):  # type: ignore[arg-type]
+            raise InputError("a weight is NaN or infinite", where=node.name, mend="train the network again")
