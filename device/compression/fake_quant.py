@@ -12,7 +12,6 @@ alone, in training and inference alike, which is what per-example gradients and 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -197,8 +196,9 @@ def within_pair_limit(values: Tensor) -> Tensor:
 def _begin(layer: nn.Conv2d | nn.Linear, found: QuantizedWeights, grid: WeightGrid) -> None:
     """The float weights where they round to the int8 ones, else those; the corrected biases."""
     assert layer.bias is not None
-    ours: npt.NDArray[np.int8] = grid.integers(layer.weight, layer.bias).values
     scale = found.scale.reshape(-1, *[1] * (found.values.ndim - 1))
     rounded = torch.from_numpy((found.values * scale).astype(np.float32))
-    layer.weight.copy_(torch.where(torch.from_numpy(ours == found.values), layer.weight, rounded))
+    # Compared without the limit on pairs: a weight that only gives way beside its float partner is not the int8 one.
+    alone = torch.round(replace(grid, paired=False).round(layer.weight) / torch.from_numpy(scale))
+    layer.weight.copy_(torch.where(alone == torch.from_numpy(found.values), layer.weight, rounded))
     layer.bias.copy_(torch.from_numpy((found.bias * found.bias_scale).astype(np.float32)))

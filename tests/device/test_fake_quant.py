@@ -151,7 +151,8 @@ def test_no_pair_saturates_and_what_the_limit_changes_is_little(trained, monkeyp
     assert 0 < changed <= 2 * sum(int(o.sum()) for o in over.values())
     without = predict(module, x)
     assert (limited.argmax(1) == without.argmax(1)).mean() > 0.98
-    assert abs((limited.argmax(1) == y).mean() - (without.argmax(1) == y).mean()) < 0.01
+    # It costs no accuracy; the network was trained with it, and may well be worse without.
+    assert (without.argmax(1) == y).mean() - (limited.argmax(1) == y).mean() < 0.01
 
 
 @settings(max_examples=50, deadline=None)
