@@ -21,8 +21,8 @@ from skerry.server.launch import launch
 
 LOOP = "skerry.server.conduct:run_rounds"
 WORK = {
-    # Features of the device's data through the int8 base are computed when it first trains: part of training.
-    "training": ["skerry.device.worker:Worker.local_inputs", "skerry.device.local_model:HeadModel.train"],
+    # Features of the device's data through the int8 base, computed when it first trains, and the noise are part of it.
+    "training": ["skerry.device.participation:_train"],
     "evaluation": ["skerry.server.rounds:evaluate_held_out"],
     "aggregation": ["skerry.server.rounds:aggregate"],
     "screening": ["skerry.server.rounds:validate", "skerry.server.rounds:screen"],

@@ -6,6 +6,7 @@ home (``skerry-home``), or, in a simulation that Flower started by itself, the c
 Flower's run id to the run folder, and the node takes its share of the simulated fleet.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def _bytes(message: Message, field: str) -> bytes:
 def _homes(context: Context) -> list[Path]:
     named = context.node_config.get("skerry-home")
     if isinstance(named, str) and named:
-        return [Path(named)]
+        return [_path(named)]
     left = pointer(context.run_id)
     if not left.is_file():
         raise InputError(
@@ -84,3 +85,6 @@ def _homes(context: Context) -> list[Path]:
     homes = fleet_homes(Path(json.loads(left.read_text(encoding="utf-8"))["run"]))
     share, of = int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
     return homes[share::of]
+
+
+_path = functools.lru_cache(maxsize=1024)(Path)  # a path that was used before knows its parts and its hash

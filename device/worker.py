@@ -5,7 +5,7 @@ features live here in memory, keyed by device, and nowhere else.
 """
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Worker:
     """
 
     residents: dict[Path, Resident] = field(default_factory=dict)
+    configs: dict[Any, Any] = field(default_factory=dict)
     tasks: dict[tuple[TaskConfig, ModelConfig], Task] = field(default_factory=dict)
     models: dict[tuple[ModelConfig, str | None], LocalModel] = field(default_factory=dict)
     identities: dict[tuple[int, str], tuple[Task, str]] = field(default_factory=dict)
@@ -54,7 +55,13 @@ class Worker:
     def resident(self, path: Path) -> Resident:
         """The device whose home is at ``path``."""
         if path not in self.residents:
-            home = DeviceHome.load(path)
+            found = DeviceHome.load(path)
+            # One object for equal configurations: then looking one up compares nothing.
+            home = replace(
+                found,
+                task=self.configs.setdefault(found.task, found.task),
+                model=self.configs.setdefault(found.model, found.model),
+            )
             self.residents[path] = Resident(home, home.identity(), home.coordinator(), home.directory())
         return self.residents[path]
 
@@ -62,6 +69,7 @@ class Worker:
         """The task of this configuration."""
         key = (task, model)
         if key not in self.tasks:
+            self.configs |= {task: task, model: model}
             self.tasks[key] = load_task(task, model)
         return self.tasks[key]
 

@@ -7,6 +7,7 @@ tags call constructors of dates, regular expressions and big numbers. Our record
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import cbor2
@@ -88,16 +89,20 @@ def check_name(value: object, what: str) -> None:
     Names of devices, runs, models and delivered files become parts of paths, so a separator, a leading dot
     (``..`` and hidden files), control characters and blank ends are out, and the length is 1–128 UTF-8 bytes.
     """
-    good = (
-        type(value) is str
-        and value.isprintable()  # no control characters, no surrogates
+    if type(value) is not str or not _is_name(value):
+        raise InputError(
+            f"{what} is not a usable name: {value!r:.80}",
+            mend=f"1 to {_NAME_BYTES} printable bytes, no slash, no leading dot, no blank at either end",
+        )
+
+
+@lru_cache(maxsize=1024)
+def _is_name(value: str) -> bool:
+    """Remembered: the same few names stand in every message."""
+    return (
+        value.isprintable()  # no control characters, no surrogates
         and value == value.strip()
         and 1 <= len(value.encode()) <= _NAME_BYTES
         and not value.startswith(".")
         and not set(value) & {"/", "\\"}
     )
-    if not good:
-        raise InputError(
-            f"{what} is not a usable name: {value!r:.80}",
-            mend=f"1 to {_NAME_BYTES} printable bytes, no slash, no leading dot, no blank at either end",
-        )

@@ -20,7 +20,7 @@ from skerry.security.privacy.stream import RandomStream
 __all__ = ["HeadTrainer"]
 
 _Float64 = npt.NDArray[np.float64]
-_BLOCK = 1 << 19  # numbers of per-example gradients held at once: 4 MiB as float64, 4 as int64
+_BLOCK = 1 << 16  # numbers of per-example gradients held at once: 512 KiB as float64, as much as int64, in cache
 
 
 class HeadTrainer:

@@ -2,13 +2,11 @@
 
 import fcntl
 import os
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 
 from skerry.errors import InputError, RefusedError
 from skerry.fsio import append_durably, disk_errors
-from skerry.syncer import Syncer
+from skerry.syncer import Job, Syncer
 
 __all__ = ["Journal"]
 
@@ -28,7 +26,7 @@ class Journal:
         self._path = path
         self._process = os.getpid()
         self._writable = True
-        self._syncing: Future[None] | None = None
+        self._syncing: Job | None = None
         self._left: _State | None = None
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -65,8 +63,8 @@ class Journal:
         self._size = len(complete)
         self._note(self._size)
 
-    def append(self, data: bytes, syncer: Syncer | None) -> "Future[None]":
-        """Write, and begin to sync: the future tells when ``data`` is on stable storage, or why it is not.
+    def append(self, data: bytes, syncer: Syncer | None) -> Job:
+        """Write, and begin to sync: the job tells when ``data`` is on stable storage, or why it is not.
 
         Args:
             data: whole lines.
@@ -94,7 +92,7 @@ class Journal:
                 raise
         after = self._size + len(data)
         self._note(after)
-        self._syncing = syncer.begin(self._sync, after) if syncer is not None else _now(self._sync, after)
+        self._syncing = syncer.begin(self._sync, after) if syncer is not None else Job().do(self._sync, after)
         return self._syncing
 
     def untouched(self) -> bool:
@@ -110,7 +108,7 @@ class Journal:
     def close(self) -> None:
         """Let go of the file and its lock, once a sync that is under way is done; again is harmless."""
         if self._syncing is not None and self._process == os.getpid():
-            self._syncing.exception()
+            self._syncing.failure()
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._writable = -1, False
@@ -132,15 +130,3 @@ _State = tuple[int, int, int, int]
 
 def _state(found: os.stat_result) -> _State:
     return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
-
-
-def _now(job: Callable[[int], None], size: int) -> "Future[None]":
-    """The job done here, as a future."""
-    future: Future[None] = Future()
-    try:
-        job(size)
-    except Exception as error:  # noqa: BLE001 - for whoever asks the future, as if a thread had done it
-        future.set_exception(error)
-    else:
-        future.set_result(None)
-    return future

@@ -22,7 +22,6 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ from skerry.security.privacy.chain import GENESIS, Entry, entry, line, split, wa
 from skerry.security.privacy.journal import Journal
 from skerry.security.privacy.spending import Account, Policy, Scope, debit_body, policy_body, replay
 from skerry.security.privacy.verification import LedgerReport, verify_ledger
-from skerry.syncer import Syncer
+from skerry.syncer import Job, Syncer
 
 __all__ = ["Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"]
 
@@ -193,8 +192,10 @@ class Ledger:
             self._take_in()
             self._check(run, round, event)
             written = self._append("debit", debit_body(run, round, event, nonce), now, (run, round, event), syncer)
-        with self._settling(written) as made:
-            yield made
+        try:
+            yield written.entry
+        finally:
+            self._settle(written)
 
     def record(self, kind: str, body: Mapping[str, Any], now: int) -> Entry:
         """Append, durably, an entry that spends nothing: ``round_open``, ``release``, ``abort``, a receipt.
@@ -217,8 +218,10 @@ class Ledger:
         with self._mutex:
             self._take_in()
             written = self._append(kind, body, now, None, syncer)
-        with self._settling(written) as made:
-            yield made
+        try:
+            yield written.entry
+        finally:
+            self._settle(written)
 
     def untouched(self) -> bool:
         """Whether nobody else has changed the file since it was opened (see :meth:`Journal.untouched`)."""
@@ -264,19 +267,15 @@ class Ledger:
         self._under_way = _UnderWay(made, spends, self._journal.append(line(made), syncer))
         return self._under_way
 
-    @contextmanager
-    def _settling(self, written: "_UnderWay") -> Iterator[Entry]:
-        try:
-            yield written.entry
-        finally:
-            written.synced.result()
-            with self._mutex:
-                self._take_in()
+    def _settle(self, written: "_UnderWay") -> None:
+        written.synced.wait()
+        with self._mutex:
+            self._take_in()
 
     def _take_in(self) -> None:
         """Wait for what is under way; count it when it is on stable storage."""
         written = self._under_way
-        if written is not None and written.synced.exception() is None:
+        if written is not None and written.synced.failure() is None:
             self._under_way = None
             self._account.last = written.entry
             if written.spends is not None:
@@ -290,7 +289,7 @@ _Spends = tuple[str, int, GaussianEvent | None]
 class _UnderWay:
     entry: Entry
     spends: _Spends | None
-    synced: "Future[None]"
+    synced: Job
 
 
 def _recover(path: Path, journal: Journal, expected_head: str | None) -> Account:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -53,7 +54,7 @@ class Spending:
     """The sum of all debits."""
 
     def __init__(self) -> None:
-        self._curves: dict[tuple[float, float], tuple[Rdp, int]] = {}
+        self._steps: dict[tuple[float, float], int] = {}  # by (σ, rate)
         self._rounds: set[tuple[str, int]] = set()
         self.unprotected = 0
         """Debits of something that left without noise."""
@@ -65,8 +66,8 @@ class Spending:
         if event is None:
             self.unprotected += 1
         else:
-            curve, steps = self._curve(event)
-            self._curves[event.noise_multiplier, event.sampling_rate] = curve, steps + event.steps
+            kind = event.noise_multiplier, event.sampling_rate
+            self._steps[kind] = self._steps.get(kind, 0) + event.steps
         return new
 
     def has(self, run: str, round_: int) -> bool:
@@ -75,24 +76,42 @@ class Spending:
 
     def rdp(self, extra: GaussianEvent | None = None) -> Rdp:
         """RDP at :data:`~skerry.security.privacy.accounting.ORDERS`, with ``extra`` on top."""
-        total = np.zeros(len(ORDERS))
-        for curve, steps in self._curves.values():
-            total += steps * curve
-        if extra is not None:
-            total += extra.steps * self._curve(extra)[0]
-        return total
+        return _rdp(self._spent(extra))
 
     def epsilon(self, delta: float, extra: GaussianEvent | None = None) -> float:
         """ε at δ by RDP; infinite once something left without noise."""
-        return math.inf if self.unprotected else epsilon_from_rdp(self.rdp(extra), delta)[0]
+        return math.inf if self.unprotected else _epsilon(self._spent(extra), delta)
 
     def events(self) -> list[GaussianEvent]:
         """The releases, one event for each (σ, rate)."""
-        return [GaussianEvent(sigma, rate, steps) for (sigma, rate), (_, steps) in self._curves.items()]
+        return [GaussianEvent(sigma, rate, steps) for (sigma, rate), steps in self._steps.items()]
 
-    def _curve(self, event: GaussianEvent) -> tuple[Rdp, int]:
-        known = self._curves.get((event.noise_multiplier, event.sampling_rate))
-        return known or (rdp(GaussianEvent(event.noise_multiplier, event.sampling_rate)), 0)
+    def _spent(self, extra: GaussianEvent | None) -> "_Spent":
+        spent = tuple(self._steps.items())
+        return spent if extra is None else (*spent, ((extra.noise_multiplier, extra.sampling_rate), extra.steps))
+
+
+_Spent = tuple[tuple[tuple[float, float], int], ...]
+
+
+@lru_cache(maxsize=1024)
+def _epsilon(spent: _Spent, delta: float) -> float:
+    """Remembered: the devices of a fleet have mostly spent the same."""
+    return epsilon_from_rdp(_rdp(spent), delta)[0]
+
+
+def _rdp(spent: _Spent) -> Rdp:
+    total = np.zeros(len(ORDERS))
+    for kind, steps in spent:
+        total += steps * _once(*kind)
+    return total
+
+
+@lru_cache(maxsize=1024)
+def _once(sigma: float, rate: float) -> Rdp:
+    curve = rdp(GaussianEvent(sigma, rate))
+    curve.setflags(write=False)
+    return curve
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Writing behind: in order, no failure lost, nothing left undone by a block."""
 
 import os
+import signal
 import threading
 
 import pytest
@@ -15,7 +16,7 @@ def test_jobs_are_done_in_order_while_the_caller_goes_on():
         second = syncer.begin(done.append, "quick")
         assert done == []  # the caller is here although the first job has not ended
         gate.set()
-        second.result()
+        second.wait()
         assert done == ["slow", "quick"]
 
 
@@ -44,7 +45,7 @@ def test_a_failure_that_nobody_asked_for_is_raised_where_the_block_ends():
         with Syncer() as syncer:
             syncer.begin(fail)
             for _ in range(5):
-                syncer.begin(lambda: None)
+                syncer.begin(lambda: None).wait()
 
     with pytest.raises(OSError, match="no space"):
         block()
@@ -67,15 +68,16 @@ def test_a_block_that_fails_still_waits_for_its_jobs():
 
 def test_it_can_be_used_again_and_in_a_forked_child():
     syncer = Syncer()
-    syncer.begin(lambda: None).result()
+    syncer.begin(lambda: None).wait()
     child = os.fork()
     if child == 0:
+        signal.alarm(20)  # a child that waits for its parent's thread waits for ever
         try:
-            syncer.begin(lambda: None).result(10)
+            syncer.begin(lambda: None).wait()
             os._exit(7)
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     syncer.close()
-    syncer.begin(lambda: None).result(10)
+    syncer.begin(lambda: None).wait()
     syncer.close()
