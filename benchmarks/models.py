@@ -3,7 +3,8 @@
 ``speed``: int8 and float of a network at 224 pixels in two processes that take turns, so that a busy minute of the
 machine strikes both. ``runner``: skerry's runner and onnxruntime itself, likewise. ``quality``: networks trained on
 public data (kept between calls, :mod:`_checkpoints`), each quantized by each recipe (:mod:`_recipes`). ``bits``:
-adaptive bits against uniform ones (:mod:`_bits`). ``runtimes``: outputs of the same network on 1,000 pictures in
+adaptive bits against uniform ones (:mod:`_bits`). ``pruning``: half of the work pruned away (:mod:`_pruning`). ``fit``:
+`model fit` against hand-made settings (:mod:`_fitting`). ``runtimes``: outputs of the same network on 1,000 pictures in
 onnxruntime, torch and, where it is installed, ExecuTorch.
 """
 
@@ -19,7 +20,9 @@ import numpy as np
 import torch
 from _bits import bits
 from _checkpoints import NETWORKS, TASKS, Checkpoint, checkpoint
+from _fitting import fitting
 from _harness import HERE, ROOT, Claim, Peer, Samples, main, progress, run, versions
+from _pruning import pruning
 from _recipes import RECIPES
 
 from skerry.config import ModelConfig, TaskConfig
@@ -255,5 +258,13 @@ def _ratio(name: str, text: str, mine: Sequence[float], theirs: Sequence[float],
 
 
 if __name__ == "__main__":
-    groups = {"speed": speed, "runner": runner, "quality": quality, "bits": bits, "runtimes": runtimes}
+    groups = {
+        "speed": speed,
+        "runner": runner,
+        "quality": quality,
+        "bits": bits,
+        "pruning": pruning,
+        "fit": fitting,
+        "runtimes": runtimes,
+    }
     main("models", groups, versions("skerry", "onnxruntime", "torch", "onnx", "numpy"))
