@@ -46,7 +46,9 @@ class TaskConfig(_Section):
         "names, or the number of one of five folds",
     )
     public: str | None = Field(
-        None, description="image-folder, watch, windows: the device whose examples are public (calibration, first head)"
+        None,
+        description="image-folder, watch, windows: the device whose examples are public (calibration, first head); "
+        'digits: how public digits are made, "shrunk" (the default) or "prepared" as the private ones were',
     )
     channels: Literal[1, 3] = Field(3, description="pictures: 1 gives grey ones, 3 colour")
     devices: Annotated[int, Field(ge=1, le=1000)] = Field(20, description="fashion: devices that train")

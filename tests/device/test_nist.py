@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from skerry.config import ModelConfig, TaskConfig
 from skerry.device.tasks import nist
 from skerry.device.tasks.digits import DigitsTask
 from skerry.device.tasks.nist import normalised_bitmaps
@@ -64,8 +65,9 @@ def test_a_picture_is_prepared_alone_and_a_faint_one_too():
     assert together.any((1, 2)).all()
 
 
-def test_public_digits_are_near_the_writers_digits(digits: DigitsTask):
+def test_prepared_public_digits_are_near_the_writers_digits():
     """Five in six find their own digit as nearest neighbour; without the stretching and the strokes, four in five."""
+    digits = DigitsTask(TaskConfig(public="prepared"), ModelConfig())
     public = digits.public_data()
     writers = Examples.concatenate([digits.local_data(name) for name in digits.devices()])
     known, asked = (part.x.reshape(len(part), -1).astype(np.float32) for part in (public, writers))
