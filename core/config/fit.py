@@ -44,8 +44,10 @@ class FitConfig(_Section):
     keep: tuple[Share, ...] = Field(
         (0.7, 0.5, 0.35), description="shares of the work to which a network that does not fit is pruned"
     )
-    forms: tuple[Literal["fp32", "int8"], ...] = Field(
-        ("fp32", "int8"), min_length=1, description="how a network may be stored and run"
+    forms: tuple[Literal["fp32", "int8", "bits"], ...] = Field(
+        ("fp32", "int8", "bits"),
+        min_length=1,
+        description="how a network may be stored and run; bits: stored in 2 to 8 bits a weight, run in float32",
     )
     candidates: Annotated[int, Field(ge=1, le=64)] = Field(8, description="networks that begin to train")
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(8, description="passes over the public data in the end")

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from skerry.config.fit import FitConfig, LimitsConfig
+from skerry.device.compression.bits import uniform_bits
 from skerry.device.compression.graph import Graph
 from skerry.device.compression.onnx_export import to_onnx
 from skerry.device.compression.prune import prune
@@ -28,11 +29,12 @@ from skerry.wording import size as bytes_in_words
 
 __all__ = ["Candidate", "allowed_ms", "excess", "require_limits", "screen"]
 
-Form = Literal["fp32", "int8"]
+Form = Literal["fp32", "int8", "bits"]
 _PER_SIZE = 2
 _CALLS, _BURSTS = 20, 5
 _HOPELESS = 4.0  # a network that is so much too slow is not pruned to see whether it fits then
 _CALIBRATION = 8
+_FEWEST_BITS = 0.4  # of the bytes at eight bits: what adaptive bits bear without loss (docs/compression.md)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Candidate:
         form: how it is stored and run.
         macs: multiply-accumulates.
         latency_ms: of one call, in this process.
-        bytes: of its file.
+        bytes: of the file that devices store.
     """
 
     width: float
@@ -148,7 +150,9 @@ def _forms(config: FitConfig, task: Task, width: float, size: int) -> Iterator[C
             return  # so little is left that no channel can go
         best = np.inf
         for form in config.forms:
-            candidate = _measured(graph, width, size, keep, form)
+            if form == "bits" and config.limits.size_mb is None:
+                continue  # it is float32 where bytes do not count
+            candidate = _measured(graph, width, size, keep, form, config.limits)
             yield candidate
             over = excess(config.limits, candidate.latency_ms, candidate.bytes)
             if over <= 0:
@@ -158,7 +162,7 @@ def _forms(config: FitConfig, task: Task, width: float, size: int) -> Iterator[C
             return
 
 
-def _measured(graph: Graph, width: float, size: int, keep: float | None, form: Form) -> Candidate:
+def _measured(graph: Graph, width: float, size: int, keep: float | None, form: Form, limits: LimitsConfig) -> Candidate:
     noise = np.random.default_rng(0).standard_normal((_CALIBRATION, *graph.input_shape), np.float32)
     file = to_onnx(graph, quantize(graph, noise) if form == "int8" else None).SerializeToString()
     model = OnnxModel(file)
@@ -171,7 +175,15 @@ def _measured(graph: Graph, width: float, size: int, keep: float | None, form: F
             model.run(noise[:1])
             times.append(time.perf_counter() - begun)
         medians.append(statistics.median(times))
-    return Candidate(width, size, keep, form, graph.macs(), 1e3 * min(medians), len(file))
+    stored = _packed(graph, limits) if form == "bits" else len(file)
+    return Candidate(width, size, keep, form, graph.macs(), 1e3 * min(medians), stored)
+
+
+def _packed(graph: Graph, limits: LimitsConfig) -> int:
+    """Bytes to which its weights may be packed: the limit, if that leaves them bits enough."""
+    assert limits.size_mb is not None
+    whole = uniform_bits(graph, 8).bytes
+    return min(whole, max(round(_FEWEST_BITS * whole), int(1e6 * limits.size_mb)))
 
 
 def _nothing(limits: LimitsConfig, seen: list[Candidate]) -> InputError:

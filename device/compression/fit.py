@@ -23,7 +23,7 @@ once, by the networks of the third part.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,11 +31,11 @@ from typing import Any, Protocol
 from skerry.canonical import digest
 from skerry.config import ModelConfig
 from skerry.config.fit import FitConfig, LimitsConfig
-from skerry.config.recipe import Int8Step, PruneStep, Recipe, SourceConfig, Step, TrainStep
+from skerry.config.recipe import BitsStep, Int8Step, PruneStep, Recipe, SourceConfig, Step, TrainStep
 from skerry.device.compression.candidates import Candidate, excess, require_limits, screen
 from skerry.device.compression.figures import Figures
 from skerry.device.compression.front import pareto_front
-from skerry.device.compression.kept import deliver
+from skerry.device.compression.kept import PACKED, deliver
 from skerry.device.compression.pipeline import Compressed, Watcher, compress
 from skerry.device.compression.split_task import SplitTask
 from skerry.device.tasks.registry import load_task
@@ -54,7 +54,8 @@ class Tried:
     Attributes:
         candidate: what it is.
         epochs: that it was trained.
-        figures: accuracy on the public part to choose by; bytes and latency of its file.
+        figures: accuracy on the public part to choose by; latency, and bytes that are stored; with few bits for each
+            weight these are the bytes that the final file may have.
         fits: whether its file keeps the limits.
         graph: the file of its float form.
     """
@@ -95,8 +96,13 @@ class Fitted:
 
     @property
     def file(self) -> Path:
-        """The delivered file."""
-        return self.out / "model" / f"model.{self.winner.form}.onnx"
+        """What a device stores."""
+        return self.out / "model" / (PACKED if self.winner.form == "bits" else f"model.{self.winner.form}.onnx")
+
+    @property
+    def runs(self) -> Path:
+        """What onnxruntime runs: the stored file, or the float one that packed weights unfold to."""
+        return self.out / "model" / "model.fp32.onnx" if self.winner.form == "bits" else self.file
 
 
 class FitWatcher(Protocol):
@@ -144,6 +150,8 @@ def fit(config: FitConfig, out: Path, watcher: FitWatcher) -> Fitted:
             task = SplitTask(at(candidate.size), config.seed)
             made = compress(recipe, folder, watcher.network(candidate, turn), task=task)
             figures = made.stages[-1].figures
+            if candidate.form == "bits":
+                figures = replace(figures, bytes=candidate.bytes)  # what it will be packed to in the end
             fits = excess(config.limits, figures.latency_ms, figures.bytes) <= 0
             graph = (folder / "steps" / made.stages[-1].folder / "graph.safetensors").resolve()
             known[candidate.name] = Tried(candidate, sum(rungs[:number]), figures, fits, graph)
@@ -222,12 +230,12 @@ def _rung_recipe(config: FitConfig, candidate: Candidate, rungs: Sequence[int]) 
             steps += [PruneStep(keep_macs=candidate.keep), _train(config, half, rate / 2)]
         else:
             steps.append(_train(config, epochs, rate))
-    return _recipe(config, candidate, steps)
+    return _recipe(config, candidate, steps, final=False)
 
 
 def _final_recipe(config: FitConfig, tried: Tried) -> Recipe:
     """The network as the search left it, trained further on all public data with the full number of passes."""
-    recipe = _recipe(config, tried.candidate, [_train(config, config.epochs, config.learning_rate / 2)])
+    recipe = _recipe(config, tried.candidate, [_train(config, config.epochs, config.learning_rate / 2)], final=True)
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"file": tried.graph})})
 
 
@@ -235,9 +243,12 @@ def _train(config: FitConfig, epochs: int, rate: float) -> TrainStep:
     return TrainStep(epochs=epochs, batch_size=config.batch_size, learning_rate=rate)
 
 
-def _recipe(config: FitConfig, candidate: Candidate, steps: list[Step]) -> Recipe:
+def _recipe(config: FitConfig, candidate: Candidate, steps: list[Step], *, final: bool) -> Recipe:
+    """The steps, and those of the network's form; weights are given few bits at the end only: it takes a while."""
     source = SourceConfig(architecture=config.architecture, width=candidate.width, input_size=candidate.size)
     form: list[Step] = [Int8Step()] if candidate.form == "int8" else []
+    if candidate.form == "bits" and final:
+        form = [BitsStep(size_kb=candidate.bytes / 1000)]
     return Recipe(name="fit", seed=config.seed, task=config.task, model=source, steps=(*steps, *form))
 
 

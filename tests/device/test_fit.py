@@ -18,15 +18,18 @@ from skerry.device.compression import figures
 from skerry.device.compression.candidates import Candidate, screen
 from skerry.device.compression.fit import Fitted, fit, front, rung_epochs
 from skerry.device.compression.front import pareto_front
+from skerry.device.compression.graph_module import GraphModule
+from skerry.device.compression.packing import load_packed
 from skerry.device.compression.split_task import SplitTask
 from skerry.device.runtime import OnnxModel
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
+from skerry.device.training.central import predict
 from skerry.errors import InputError, RunFailedError, ScenarioError
 
 BASE = [
     'task.name="waves_task:WavesTask"', "architecture=ds_cnn", "widths=[0.25,0.5,1.0,1.5]", "sizes=[20,32]",
-    "epochs=4", "batch_size=50", "keep=[0.6]",
+    "epochs=4", "batch_size=50", "keep=[0.6]", 'forms=["fp32","int8"]',
 ]  # fmt: skip
 
 
@@ -126,6 +129,23 @@ def test_everything_that_is_screened_keeps_the_limits_and_is_as_large_as_it_may_
     assert [(c.width, c.keep, c.form) for c in screen(generous, tasks(generous))] == [
         (1.5, None, "fp32"), (1.0, None, "fp32"),
     ]  # fmt: skip
+
+
+def test_few_bits_let_a_wider_network_into_the_same_bytes_and_the_packed_file_keeps_them(tmp_path: Path):
+    asked = config("limits.size_mb=0.02", 'forms=["fp32","int8","bits"]', "epochs=2", "widths=[1.0,1.5]")
+    with pytest.raises(InputError, match="closest"):
+        screen(config("limits.size_mb=0.02", "widths=[1.0,1.5]"), tasks(asked))
+    watcher = Watching()
+    fitted = fit(asked, tmp_path, watcher)
+    assert watcher.candidates[0].bytes == 20_000  # fewer than eight bits, as many as the limit has room for
+    assert fitted.winner.form == "bits"
+    assert fitted.file.stat().st_size == fitted.figures.bytes <= 20_000
+    x = tasks(asked)(32).evaluation()["one"].x
+    unpacked = predict(GraphModule(load_packed(fitted.file).graph), x)
+    assert np.abs(unpacked - OnnxModel(fitted.runs).run(x)).max() < 1e-3
+    only = config("limits.latency_ms=1000", 'forms=["bits"]')
+    with pytest.raises(InputError):
+        screen(only, tasks(only))
 
 
 def test_when_nothing_fits_the_closest_is_told_and_allowing_it_is_enough():

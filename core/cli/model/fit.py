@@ -42,8 +42,8 @@ def fit(
 ) -> None:
     """Find the most accurate network within limits of latency and size, measured on this machine.
 
-    Width, resolution, pruning and int8 are searched: networks are measured untrained, those within the limits train a
-    little, the better half more, and the winner in full. Given again after Ctrl-C, it goes on where it was.
+    Width, resolution, pruning, int8 and bits are searched: networks are measured untrained, those within the limits
+    train a little, the better half more, and the winner in full. Given again after Ctrl-C, it goes on where it was.
     """
     from skerry.config.fit import fit_config
 
