@@ -135,8 +135,8 @@ class _Writer:
             scale = self._quantization.tensors[name]
             raw = name if name == self._input else f"{name}.raw"
             pair = self._scale(name, scale)
-            self._emit("QuantizeLinear", [raw, *pair], f"{name}.quantized")
-            self._emit("DequantizeLinear", [f"{name}.quantized", *pair], result)
+            self._convert("QuantizeLinear", [raw, *pair], f"{name}.quantized")
+            self._convert("DequantizeLinear", [f"{name}.quantized", *pair], result)
         return result
 
     def _scale(self, name: str, scale: Scale) -> list[str]:
@@ -151,7 +151,7 @@ class _Writer:
             self._constant(f"{name}.scale", scale),
             self._zeros(len(scale), values.dtype),
         ]
-        self._emit("DequantizeLinear", parts, name, axis=axis)
+        self._convert("DequantizeLinear", parts, name, axis=axis)
         return name
 
     def _zeros(self, count: int, kind: np.dtype[Any]) -> str:
@@ -165,6 +165,10 @@ class _Writer:
     def _constant(self, name: str, value: npt.ArrayLike) -> str:
         self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
+
+    def _convert(self, op: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        """A node between integers and numbers; without a name, which a small file has no room for a hundred of."""
+        self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
 
     def _emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))

@@ -18,7 +18,7 @@ __all__ = ["SIZE", "normalised_bitmaps"]
 SIZE = 32
 """Rows and columns of a prepared bitmap."""
 
-Bitmap = npt.NDArray[np.bool_]
+Bitmaps = npt.NDArray[np.bool_]
 
 _WIDTH = 20
 _FINER = 8  # a grey picture is cut at half ink on a grid this much finer, about that of a scan
@@ -28,53 +28,71 @@ _EDGE = 2  # rows skipped at top and bottom before the shear is measured
 _CHUNK = 250
 
 
-def normalised_bitmaps(pictures: npt.NDArray[np.uint8]) -> Bitmap:
+def normalised_bitmaps(pictures: npt.NDArray[np.uint8]) -> Bitmaps:
     """``(n, h, w)`` grey pictures, ink bright, each with some ink, to ``(n, 32, 32)`` bitmaps."""
     rows, columns = (resize_matrix(side, side * _FINER) for side in pictures.shape[1:])
     prepared = np.zeros((len(pictures), SIZE, SIZE), np.bool_)
     for first in range(0, len(pictures), _CHUNK):
-        ink = pictures[first : first + _CHUNK].astype(np.float32)
-        fine = rows @ ink @ columns.T
+        chunk = slice(first, first + _CHUNK)
+        fine = rows @ pictures[chunk].astype(np.float32) @ columns.T
         cut = fine > np.minimum(127.5, fine.max((1, 2), keepdims=True) / 2)
-        for i, bitmap in enumerate(cut):
-            prepared[first + i] = _upright(_even_strokes(_stretched(bitmap)))
+        prepared[chunk] = _upright(_even_strokes(_stretched(cut)))
     return prepared
 
 
-def _stretched(bitmap: Bitmap) -> Bitmap:
+def _stretched(bitmaps: Bitmaps) -> Bitmaps:
     """The box of the ink at full height and twenty wide, each pixel the one of the box that lies under its centre."""
-    rows, columns = (np.flatnonzero(bitmap.any(axis)) for axis in (1, 0))
-    height, width = (side[-1] - side[0] + 1 for side in (rows, columns))
-    y = rows[0] + ((np.arange(SIZE) + 0.5) * height / SIZE).astype(np.int64)
-    x = columns[0] + ((np.arange(_WIDTH) + 0.5) * width / _WIDTH).astype(np.int64)
-    result = np.zeros((SIZE, SIZE), np.bool_)
+    y, x = _under(bitmaps.any(2), SIZE), _under(bitmaps.any(1), _WIDTH)
+    result = np.zeros((len(bitmaps), SIZE, SIZE), np.bool_)
     left = (SIZE - _WIDTH) // 2
-    result[:, left : left + _WIDTH] = bitmap[y[:, None], x[None, :]]
+    picture = np.arange(len(bitmaps))[:, None, None]
+    result[:, :, left : left + _WIDTH] = bitmaps[picture, y[:, :, None], x[:, None, :]]
     return result
 
 
-def _even_strokes(bitmap: Bitmap) -> Bitmap:
-    ink = int(bitmap.sum())
-    for _ in range((ink > _MUCH) + (ink > _VERY_MUCH)):
-        bitmap = bitmap & np.logical_and.reduce(_neighbours(bitmap))
-    for _ in range((ink < _LITTLE) + (ink < _VERY_LITTLE)):
-        bitmap = bitmap | np.logical_or.reduce(_neighbours(bitmap))
-    return bitmap
+def _under(inked: Bitmaps, count: int) -> npt.NDArray[np.int64]:
+    """``(n, count)`` places, evenly from the first to the last that is inked in ``(n, length)``."""
+    first, last = _ends(inked)
+    places: npt.NDArray[np.int64] = first + ((np.arange(count) + 0.5) * (last - first + 1) / count).astype(np.int64)
+    return places
 
 
-def _neighbours(bitmap: Bitmap) -> list[Bitmap]:
+def _ends(inked: Bitmaps) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """``(n, 1)`` first and last place that is inked in ``(n, length)``."""
+    return inked.argmax(1)[:, None], inked.shape[1] - 1 - inked[:, ::-1].argmax(1)[:, None]
+
+
+def _even_strokes(bitmaps: Bitmaps) -> Bitmaps:
+    ink = bitmaps.sum((1, 2))
+    result = bitmaps.copy()
+    for limit in (_MUCH, _VERY_MUCH):
+        chosen = ink > limit
+        result[chosen] &= np.logical_and.reduce(_neighbours(result[chosen]))
+    for limit in (_LITTLE, _VERY_LITTLE):
+        chosen = ink < limit
+        result[chosen] |= np.logical_or.reduce(_neighbours(result[chosen]))
+    return result
+
+
+def _neighbours(bitmaps: Bitmaps) -> list[Bitmaps]:
     """The pixels above, below, left and right of each; empty beyond the edge."""
-    around = np.pad(bitmap, 1)
-    return [around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]]
+    around = np.pad(bitmaps, ((0, 0), (1, 1), (1, 1)))
+    return [around[:, :-2, 1:-1], around[:, 2:, 1:-1], around[:, 1:-1, :-2], around[:, 1:-1, 2:]]
 
 
-def _upright(bitmap: Bitmap) -> Bitmap:
-    rows = np.flatnonzero(bitmap.any(1))
-    top, bottom = rows[0] + _EDGE, rows[-1] - _EDGE
-    if bottom <= top or not (bitmap[top].any() and bitmap[bottom].any()):
-        return bitmap
-    slope = (int(bitmap[top].argmax()) - int(bitmap[bottom].argmax())) / (bottom - top)
-    shifts = (np.arange(SIZE) - SIZE // 2) * slope
-    source = np.arange(SIZE)[None, :] - np.trunc(shifts + np.copysign(0.5, shifts)).astype(np.int64)[:, None]
-    moved: Bitmap = np.take_along_axis(bitmap, source.clip(0, SIZE - 1), axis=1) & (source >= 0) & (source < SIZE)
+def _upright(bitmaps: Bitmaps) -> Bitmaps:
+    """Rows shifted by the slope between the leftmost pixels near top and bottom; left alone where there are none."""
+    first, last = _ends(bitmaps.any(2))
+    top, bottom = first + _EDGE, last - _EDGE
+    near_top, near_bottom = (
+        np.take_along_axis(bitmaps, row.clip(0, SIZE - 1)[:, :, None], axis=1)[:, 0] for row in (top, bottom)
+    )
+    height = (bottom - top)[:, 0]
+    measured = (height > 0) & near_top.any(1) & near_bottom.any(1)
+    slope = np.where(measured, (near_top.argmax(1) - near_bottom.argmax(1)) / np.maximum(height, 1), 0.0)
+    shifts = (np.arange(SIZE) - SIZE // 2) * slope[:, None]
+    steps = np.trunc(shifts + np.copysign(0.5, shifts)).astype(np.int64)
+    source = np.arange(SIZE) - steps[:, :, None]
+    moved = np.take_along_axis(bitmaps, source.clip(0, SIZE - 1), axis=2)
+    moved &= (source >= 0) & (source < SIZE)
     return moved

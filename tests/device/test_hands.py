@@ -34,7 +34,9 @@ def test_an_altered_stroke_is_turned_slanted_and_thicker_or_thinner_but_stays_in
     assert np.abs(centre_x).max() < 0.8
     lean = np.einsum("nyx,y,x->n", altered, rows, columns) / (altered.sum(2) @ rows**2)
     assert lean.mean() == pytest.approx(0, abs=0.03)
-    assert 0.1 < lean.std() < 0.25
+    assert 0.14 < lean.std() < 0.2  # turning alone gives 0.12
     assert np.abs(lean).max() < 0.5
-    assert ink.std() / ink.mean() > 0.08
+    middle = other_hands(pictures, 0)[:, 13, 13]  # of the stroke: less ink where the cut finds it thinner
+    assert middle.min() < 200
+    assert (middle == 255).mean() == pytest.approx(0.5, abs=0.1)
     assert ink.mean() == pytest.approx((pictures > 127).sum((1, 2)).mean(), rel=0.25)
