@@ -42,7 +42,7 @@ def normalised_bitmaps(pictures: npt.NDArray[np.uint8]) -> Bitmaps:
 
 def _stretched(bitmaps: Bitmaps) -> Bitmaps:
     """The box of the ink at full height and twenty wide, each pixel the one of the box that lies under its centre."""
-    y, x = _under(bitmaps.any(2), SIZE), _under(bitmaps.any(1), _WIDTH)
+    y, x = (_under(np.logical_or.reduce(bitmaps, axis=a), n) for a, n in ((2, SIZE), (1, _WIDTH)))
     result = np.zeros((len(bitmaps), SIZE, SIZE), np.bool_)
     left = (SIZE - _WIDTH) // 2
     picture = np.arange(len(bitmaps))[:, None, None]
@@ -82,7 +82,7 @@ def _neighbours(bitmaps: Bitmaps) -> list[Bitmaps]:
 
 def _upright(bitmaps: Bitmaps) -> Bitmaps:
     """Rows shifted by the slope between the leftmost pixels near top and bottom; left alone where there are none."""
-    first, last = _ends(bitmaps.any(2))
+    first, last = _ends(np.logical_or.reduce(bitmaps, axis=2))
     top, bottom = first + _EDGE, last - _EDGE
     near_top, near_bottom = (
         np.take_along_axis(bitmaps, row.clip(0, SIZE - 1)[:, :, None], axis=1)[:, 0] for row in (top, bottom)
