@@ -1,6 +1,6 @@
 """What ``skerry model show`` says of a network: what each mode of fine-tuning costs on this machine."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["show_costs"]
 
 
-def show_costs(name: str, overrides: Iterable[str], *, batch: int, again: bool, as_json: bool) -> None:
+def show_costs(
+    name: str, overrides: Iterable[str], *, modes: Sequence[str], batch: int, again: bool, as_json: bool
+) -> None:
     """Measure every mode of a network, or find what was measured, and tell.
 
     Args:
         name: an architecture, measured on noise of its published input shape; or a scenario file, measured on the
             first examples of a device of its task.
         overrides: keys of the scenario to override.
+        modes: which; all when empty.
         batch: examples of a step.
         again: measure anew.
         as_json: as one JSON document.
@@ -29,13 +32,16 @@ def show_costs(name: str, overrides: Iterable[str], *, batch: int, again: bool, 
     from rich.text import Text
 
     from skerry.device.step_cost import MODES, measure_modes
+    from skerry.errors import ScenarioError
 
     def progress(stage: str) -> None:
         if not as_json:
             note().print(Text(stage, style="dim"))
 
+    if wrong := [mode for mode in modes if mode not in MODES]:
+        raise ScenarioError(f"there is no mode {wrong[0]!r}", where="--mode", mend=f"there are: {', '.join(MODES)}")
     model, task, engine = _chosen(name, overrides)
-    costs = measure_modes(model, task, MODES, batch=batch, engine=engine, again=again, progress=progress)
+    costs = measure_modes(model, task, modes or MODES, batch=batch, engine=engine, again=again, progress=progress)
     if as_json:
         emit({"network": name, "architecture": model.architecture, "modes": [asdict(cost) for cost in costs]})
         return

@@ -28,6 +28,9 @@ def show(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key. May be repeated.")
     ] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option("--mode", help="Measure this mode only. May be repeated.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Examples of the step that is measured.")] = 16,
     again: Annotated[bool, typer.Option("--again", help="Measure though it was measured before.")] = False,
     runs_dir: RunsDir = None,
@@ -48,7 +51,7 @@ def show(
         _list([stored_facts(digest, store) for digest in digests], store, as_json=as_json)
         return
     if model in ARCHITECTURES or model.endswith(".toml") or model in shipped_scenarios():
-        show_costs(model, overrides or (), batch=batch, again=again, as_json=as_json)
+        show_costs(model, overrides or (), modes=mode or (), batch=batch, again=again, as_json=as_json)
         return
     found = [digest for digest in digests if len(model) >= 4 and digest.startswith(model)]
     if len(found) == 1:
