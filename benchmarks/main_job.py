@@ -55,14 +55,17 @@ def prepared(scratch: Path) -> Iterator[Claim]:
     public = Peer("head from prepared public data only", statistics.mean(base))
     yield Claim(
         id="prepared_accuracy",
-        text="public digits prepared as the private ones were, clean run, mean over seeds: accuracy on held-out writers",
+        text="public digits prepared as the private ones were, clean, mean over seeds: accuracy on held-out writers",
         value=statistics.mean(reached),
         unit="of examples",
         op=">=",
         bar=0.80,
         peer=public,
         spread=Samples(reached).spread,
-        detail={"gain": statistics.mean(reached) - statistics.mean(base), "largest_possible": 1 - statistics.mean(base)},
+        detail={
+            "gain": statistics.mean(reached) - statistics.mean(base),
+            "largest_possible": 1 - statistics.mean(base),
+        },
     )
     left = [(1 - a) / (1 - b) for a, b in zip(reached, base, strict=True)]
     yield Claim(

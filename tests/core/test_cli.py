@@ -33,7 +33,7 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare"}
     assert set(root.commands["privacy"].commands) == {"show", "verify"}
     assert set(root.commands["release"].commands) == {"list", "verify", "fetch"}
-    assert set(root.commands["model"].commands) == {"build", "show", "evaluate", "bench"}
+    assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 
 
 def test_help_loads_nothing_heavy() -> None:
