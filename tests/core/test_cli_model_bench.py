@@ -96,7 +96,9 @@ def test_bad_input_is_one_clear_message(skerry, model: Path, tmp_path: Path, arg
 
 
 def test_ctrl_c_leaves_nothing_behind(model: Path) -> None:
-    command = [sys.executable, "-m", "skerry.cli", "model", "bench", str(model), "--conditions", "sustained,burn"]
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job's is deaf
+    listening += "from skerry.cli import main; main()"
+    command = [sys.executable, "-c", listening, "model", "bench", str(model), "--conditions", "sustained,burn"]
     process = subprocess.Popen(
         [*command, "--seconds", "600", "--runtime", "onnxruntime"],
         stdout=subprocess.PIPE,
@@ -111,7 +113,13 @@ def test_ctrl_c_leaves_nothing_behind(model: Path) -> None:
         time.sleep(0.05)
     time.sleep(1.0)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        for left in started:
+            left.kill()
+        process.kill()
+        raise
     assert process.returncode == 1
     assert b"stopped by Ctrl-C" in said
     assert started
