@@ -96,7 +96,7 @@ def test_bad_input_is_one_clear_message(skerry, model: Path, tmp_path: Path, arg
 
 
 def test_ctrl_c_leaves_nothing_behind(model: Path) -> None:
-    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job's is deaf
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # one may be deaf
     listening += "from skerry.cli import main; main()"
     command = [sys.executable, "-c", listening, "model", "bench", str(model), "--conditions", "sustained,burn"]
     process = subprocess.Popen(
