@@ -17,7 +17,7 @@ from skerry.records import Examples
 
 @pytest.fixture(scope="module")
 def small() -> DigitsTask:
-    return DigitsTask(TaskConfig(channels=1), ModelConfig(input_size=8))
+    return DigitsTask(TaskConfig(channels=1, public="prepared"), ModelConfig(input_size=8))
 
 
 @pytest.fixture(scope="module")
