@@ -22,6 +22,7 @@ __all__ = [
     "child_environment",
     "coordinator_failed",
     "fleet_homes",
+    "is_complete",
     "logging_to",
     "logs",
     "remove_folder",
@@ -131,6 +132,15 @@ def child_environment(values: Mapping[str, str]) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **values,
     }
+
+
+def is_complete(folder: RunFolder) -> bool:
+    """Whether the coordinator has written down, as its last act, that the run is complete.
+
+    It knows best: what happens to its process afterwards, while Flower reports its end over a busy network, costs the
+    run nothing.
+    """
+    return bool(folder.status["state"] == "complete")
 
 
 def coordinator_failed(folder: RunFolder, details: str, log: Path) -> RunFailedError:

@@ -21,6 +21,7 @@ from skerry.server.engines.engine import (
     child_environment,
     coordinator_failed,
     fleet_homes,
+    is_complete,
     logs,
     remove_folder,
 )
@@ -67,7 +68,7 @@ class RayEngine:
         finally:
             _keep_logs(temporary, logs(folder) / "ray")
             remove_folder(temporary)
-        if driver.exit_code != 0:
+        if driver.exit_code != 0 and not is_complete(folder):
             raise coordinator_failed(folder, last_lines(log, 1), log)
 
 

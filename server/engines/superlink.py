@@ -16,13 +16,21 @@ from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.deployment import Deployment
-from skerry.server.engines.engine import Components, coordinator_failed, fleet_homes, logs, remove_folder
+from skerry.server.engines.engine import (
+    Components,
+    coordinator_failed,
+    fleet_homes,
+    is_complete,
+    logs,
+    remove_folder,
+)
 from skerry.server.engines.processes import Children, last_lines
 
 __all__ = ["SuperlinkEngine"]
 
 _WATCH_S = 0.5
 _PATIENCE = 20  # a busy SuperLink may miss that many looks in a row
+_FAREWELL_S = 20.0  # for a coordinator that is done, to say so to its SuperLink: Flower tries once
 
 
 class SuperlinkEngine:
@@ -56,20 +64,23 @@ class SuperlinkEngine:
                 app = write_bundle(private / "app", self.components)
                 with deployment.control() as control:
                     run_id = control.start(app, {"run": str(folder.path)})
-                    status = _follow(control, run_id, children)
+                    status = _follow(control, run_id, children, folder)
         except ConnectionError as error:
             log = logs(folder) / "superlink.log"
             raise RunFailedError(str(error), where=str(log), mend="see the log") from error
         finally:
             remove_folder(private)
-        if not status.completed:
+        if not status.completed and not is_complete(folder):
             log = logs(folder) / "superlink.log"
             raise coordinator_failed(folder, status.details or last_lines(log), log)
 
 
-def _follow(control: flwr_adapter.Control, run_id: int, children: Children) -> flwr_adapter.RunStatus:
+def _follow(
+    control: flwr_adapter.Control, run_id: int, children: Children, folder: RunFolder
+) -> flwr_adapter.RunStatus:
     """Wait for the run's end, while every program is alive."""
     missed = 0
+    complete_since: float | None = None
     while True:
         children.check()
         try:
@@ -80,6 +91,8 @@ def _follow(control: flwr_adapter.Control, run_id: int, children: Children) -> f
             if missed > _PATIENCE:
                 raise
         else:
-            if status.finished:
+            if is_complete(folder):
+                complete_since = complete_since or time.monotonic()
+            if status.finished or (complete_since and time.monotonic() - complete_since > _FAREWELL_S):
                 return status
         time.sleep(_WATCH_S)

@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from skerry.device.app import pointer
+from skerry.runfolder import RunFolder
 
 SECRET = "a private label of a private example"
 
@@ -118,5 +119,8 @@ def main(grid: Grid, context: Context) -> None:
     (folder / "echo.json").write_text(json.dumps({"rounds": rounds, "pid": os.getpid(), "begun": begun}))
     if plan.get("then") == "fail":
         raise RuntimeError("the coordinator was told to fail")
+    if plan.get("then") == "vanish":
+        RunFolder(folder).mark("complete")
+        os._exit(9)  # and Flower never hears of it
     if plan.get("then") == "exit":
         raise SystemExit(4)

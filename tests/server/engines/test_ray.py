@@ -79,6 +79,17 @@ def test_a_failing_coordinator_is_heard(
 
 
 @pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_run_that_is_complete_stays_so_whatever_its_simulation_does_at_the_end(
+    echo: Components, make_run: Any, seen: Any, no_process_left: None
+) -> None:
+    folder = make_run(1, rounds=1, then="vanish")
+    RayEngine(echo).run(folder)
+    assert len(seen(folder)["rounds"]) == 1
+
+
+@pytest.mark.engine
 @pytest.mark.timeout(150)
 def test_a_ray_that_does_not_start_is_named(
     echo: Components, make_run: Any, no_process_left: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

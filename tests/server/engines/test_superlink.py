@@ -64,6 +64,15 @@ def test_a_failing_coordinator_is_heard_although_flower_exits_with_0(
 
 
 @pytest.mark.slow
+def test_a_run_that_is_complete_stays_so_although_its_end_is_never_reported(
+    echo: Components, make_run: Any, seen: Any, no_process_left: None
+) -> None:
+    folder = make_run(1, rounds=1, then="vanish")
+    SuperlinkEngine(echo).run(folder)
+    assert len(seen(folder)["rounds"]) == 1
+
+
+@pytest.mark.slow
 def test_a_node_that_dies_ends_the_run_with_its_name(
     echo: Components, make_run: Any, no_process_left: None
 ) -> None:
