@@ -19,6 +19,11 @@ from skerry.runfolder import RunFolder, list_runs
 from skerry.server.checkpoint import load_checkpoint
 from skerry.server.launch import launch
 
+LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from skerry.cli import main; main()"
+)
+"""The command line, although a background job inherits a deaf signal handler."""
+
 
 def run(parent: Path, *overrides: str) -> RunFolder:
     return launch(default_scenario(overrides), engine="inprocess", parent=parent)
@@ -122,8 +127,8 @@ def test_ctrl_c_keeps_what_was_finished_and_says_so(tmp_path: Path, signal_numbe
     process = subprocess.Popen(
         [
             sys.executable,
-            "-m",
-            "skerry.cli",
+            "-c",
+            LISTENING,
             "run",
             str(scenario_file(tmp_path, rounds=5000)),
             "--runs-dir",

@@ -67,7 +67,8 @@ def test_distances_between_honest_rows_keep_their_digits_beside_a_huge_hostile_o
     rows[7] = 1e30
     alone = squared_distances(gram(np.delete(rows, 7, axis=0)))
     beside = squared_distances(gram(rows))
-    np.testing.assert_array_equal(np.delete(np.delete(beside, 7, 0), 7, 1), alone)
+    # BLAS may sum rows of another count in another order: the last digit or two are its own.
+    np.testing.assert_allclose(np.delete(np.delete(beside, 7, 0), 7, 1), alone, rtol=1e-13, atol=0)
     assert (beside >= 0).all()
 
 
