@@ -148,7 +148,12 @@ class BaseModel:
         return rows
 
     def _read(self, name: str) -> bytes:
-        data = (self.path / name).read_bytes()
+        try:
+            data = (self.path / name).read_bytes()
+        except FileNotFoundError as error:
+            raise RefusedError(
+                "wrong_model", "a file of this base model is missing", where=str(self.path / name), mend=_REBUILD
+            ) from error
         if sha256_hex(data) != self.facts["files"][name]:
             raise RefusedError("wrong_model", "the base model was altered", where=str(self.path / name), mend=_REBUILD)
         return data

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,3 +121,12 @@ def test_a_file_that_is_not_onnx_is_refused(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"no")
     with pytest.raises(InputError, match="cannot read"):
         OnnxModel(tmp_path / "x.onnx")
+
+
+def test_a_base_that_lacks_a_file_is_the_wrong_model(base: BaseModel, tmp_path: Path):
+    copy = tmp_path / base.digest
+    shutil.copytree(base.path, copy)
+    (copy / "head.safetensors").unlink()
+    with pytest.raises(RefusedError) as caught:
+        BaseModel.load(base.digest, tmp_path)
+    assert caught.value.reason == "wrong_model"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -43,7 +44,8 @@ class Bench:
         self.resident = self.worker.resident(home)
         self.device = self.resident.home.device
         self.task = self.worker.task(self.scenario.task, self.scenario.model)
-        self.model = next(iter(shared.models.values()))
+        base = json.loads((folder.path / "model" / "base.json").read_text())
+        self.model = self.worker.model(self.scenario.model, base["digest"], self.task)
         privacy = self.scenario.privacy
         self.plan = TrainPlan(
             epochs=1,
