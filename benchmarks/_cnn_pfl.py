@@ -31,7 +31,7 @@ class Network(Net):
         self.train()
         return functional.cross_entropy(self(x), y.long())  # pfl hands labels over as float32
 
-    def metrics(self, x: Tensor, y: Tensor, eval: bool = False) -> dict[str, Weighted]:  # noqa: A002, ARG002
+    def metrics(self, x: Tensor, y: Tensor, eval: bool = False) -> dict[str, Weighted]:  # noqa: A002, ARG002 (pfl's)
         with torch.no_grad():
             loss = functional.cross_entropy(self(x), y.long(), reduction="sum").item()
         return {"loss": Weighted(loss, len(x))}
@@ -47,7 +47,7 @@ class Clock(TrainingProcessCallback):
         return Metrics()
 
     def after_central_iteration(
-        self, aggregate_metrics: Metrics, model: PyTorchModel, *, central_iteration: int  # noqa: ARG002
+        self, aggregate_metrics: Metrics, model: PyTorchModel, *, central_iteration: int  # noqa: ARG002 (pfl's)
     ) -> tuple[bool, Metrics]:
         now = time.perf_counter()
         self.rounds.append(1e3 * (now - self.before))
