@@ -14,7 +14,14 @@ from skerry.security.privacy.accounting import (
 )
 from skerry.security.privacy.chain import Entry
 from skerry.security.privacy.ledger import Ledger, LedgerReport, Policy, Scope, verify_ledger
-from skerry.security.privacy.mechanisms import MAX_SCALE, DiscreteGaussian, sampling_delta
+from skerry.security.privacy.mechanisms import (
+    MAX_SCALE,
+    DiscreteGaussian,
+    IntegerNoise,
+    Skellam,
+    sampling_delta,
+    skellam_rdp,
+)
 from skerry.security.privacy.stream import ChaChaStream, RandomStream, derive_generator, os_stream, seeded_stream
 
 __all__ = [
@@ -25,12 +32,14 @@ __all__ = [
     "DiscreteGaussian",
     "Entry",
     "GaussianEvent",
+    "IntegerNoise",
     "Ledger",
     "LedgerReport",
     "Policy",
     "RandomStream",
     "Rdp",
     "Scope",
+    "Skellam",
     "calibrate",
     "compose",
     "derive_generator",
@@ -41,5 +50,6 @@ __all__ = [
     "rdp",
     "sampling_delta",
     "seeded_stream",
+    "skellam_rdp",
     "verify_ledger",
 ]

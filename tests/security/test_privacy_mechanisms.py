@@ -52,7 +52,7 @@ def exact_weights(scale: Fraction, last: int) -> list[Decimal]:
 @pytest.mark.parametrize("scale", [Fraction(1, 16), Fraction(2, 3), Fraction(5), Fraction(314159, 1000)])
 def test_sampled_probabilities_are_within_the_stated_distance_of_the_exact_ones(scale):
     noise = DiscreteGaussian(scale)
-    last = len(noise._table.low)
+    last = len(noise.table.low)
     with localcontext() as context:
         context.prec = 60
         weights = exact_weights(scale, 2 * last)  # beyond lies less than 2^-400
@@ -75,7 +75,7 @@ def test_the_bound_holds_at_the_scale_of_a_round():
         for x in [*range(10), *range(100, 120_000, 797)]:
             exact = (-(x * x) / (2 * s * s)).exp() / total
             assert abs(as_decimal(noise.pmf(-x)) - exact) <= Decimal(2) ** -99
-    cumulative = [noise._table.cumulative(k) for k in range(-1, len(noise._table.low) + 2)]
+    cumulative = [noise.table.cumulative(k) for k in range(-1, len(noise.table.low) + 2)]
     assert cumulative[0] == 0
     assert cumulative[-1] == 2**127
     assert all(a <= b for a, b in itertools.pairwise(cumulative))
@@ -101,7 +101,7 @@ def test_wide_samples_follow_the_probabilities():
     found = noise.sample(n, seeded_stream(12))
     assert found.dtype == np.int64
     edges = np.arange(-4 * scale, 4 * scale + 1, scale // 8)
-    at = np.array([noise._table.cumulative(int(abs(e))) / 2**127 for e in edges])  # P(|X| ≤ |e|)
+    at = np.array([noise.table.cumulative(int(abs(e))) / 2**127 for e in edges])  # P(|X| ≤ |e|)
     below = np.where(edges < 0, (1 - at) / 2 + [float(noise.pmf(int(e))) for e in edges], (1 + at) / 2)
     expected = n * np.diff(below)
     observed = np.histogram(found, bins=edges + 0.5)[0]
@@ -114,7 +114,7 @@ def test_wide_samples_follow_the_probabilities():
 @pytest.mark.parametrize("scale", [Fraction(1, 2), Fraction(3), Fraction(40)])
 def test_every_uniform_number_is_looked_up_exactly_also_where_upper_words_tie(scale):
     noise = DiscreteGaussian(scale)
-    entries = [noise._table.cumulative(k) for k in range(len(noise._table.low))]
+    entries = [noise.table.cumulative(k) for k in range(len(noise.table.low))]
     numbers = {0, 2**127 - 1}
     for value in entries:  # the number at, just below and just above each entry: all tie in their upper word
         numbers |= {min(max(value + step, 0), 2**127 - 1) for step in (-1, 0, 1)}
@@ -127,8 +127,8 @@ def test_every_uniform_number_is_looked_up_exactly_also_where_upper_words_tie(sc
 
 def test_ties_are_resolved_without_disturbing_their_neighbours():
     noise = DiscreteGaussian(3)
-    tie = noise._table.cumulative(2) >> 64
-    low = noise._table.cumulative(2) & (2**64 - 1)
+    tie = noise.table.cumulative(2) >> 64
+    low = noise.table.cumulative(2) & (2**64 - 1)
     middle = noise.sample(1, FixedWords([1 << 63]))[0]
     words = [0, tie << 1, 1 << 63, tie << 1 | 1]
     assert noise.sample(4, FixedWords(words, [low, low - 1])).tolist() == [0, 3, middle, -2]
@@ -166,7 +166,7 @@ def test_the_sampled_mechanism_keeps_the_epsilon_that_is_claimed(sigma, bound, s
     for delta in (1e-2, 1e-5, 1e-9):
         epsilon, _ = epsilon_from_rdp(rdp(GaussianEvent(sigma)), delta)
         factor = Fraction(math.exp(epsilon))
-        reach = len(noise._table.low) + shift
+        reach = len(noise.table.low) + shift
         for direction in (shift, -shift):
             excess = (noise.pmf(x) - factor * noise.pmf(x - direction) for x in range(-reach, reach + 1))
             assert sum(e for e in excess if e > 0) <= delta
