@@ -5,7 +5,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from skerry.cli.model.label_places import Box, place_labels
 from skerry.cli.model.tradeoff_plot import Point, draw_tradeoff
 
 RECIPE = """
@@ -91,3 +94,35 @@ def test_a_plot_shows_every_point_once_the_limit_and_no_markup_from_names():
     texts = [t.text for t in root.findall(".//{*}text")]
     assert "a <b>" in texts
     assert "limit 80" in texts
+
+
+def test_only_kinds_that_there_are_stand_in_a_legend():
+    points = [Point(1.0, 0.8, "a", ""), Point(2.0, 0.9, "b", "", "chosen")]
+    said = {"chosen": "the one", "front": "good", "other": "worse"}
+    root = ET.fromstring(draw_tradeoff("t", "n", points, x_name="x", tick=str, legend=said))
+    texts = [t.text for t in root.findall(".//{*}text")]
+    assert ("the one" in texts, "good" in texts, "worse" in texts) == (True, True, False)
+
+
+def test_costs_that_differ_little_are_spread_over_the_plot():
+    drawn = draw_tradeoff("t", "n", [Point(x, x, "", "") for x in (0.90, 0.91, 0.92)], x_name="x", tick=str)
+    xs = [float(c.get("cx", "0")) for c in ET.fromstring(drawn).findall(".//{*}circle")]
+    assert xs[-1] - xs[0] > 300
+
+
+@given(st.lists(st.tuples(st.floats(100, 700), st.floats(120, 440)), min_size=1, max_size=6))
+def test_labels_stay_in_the_plot_and_off_each_other(dots):
+    plot = Box(80, 104, 892, 460)
+    labels = place_labels(["w0.5-28px-keep70-int8"] * len(dots), dots, [], [(dots[0], dots[-1])], plot)
+    for i, label in enumerate(labels):
+        assert plot.holds(label.box)
+        assert not any(label.box.meets(other.box) for other in labels[:i])
+
+
+def test_a_label_far_from_its_dot_is_joined_to_it():
+    crowd = [(400.0, 300.0)] * 6
+    labels = place_labels(["a name"] * 6, crowd, [], [], Box(80, 104, 892, 460))
+    assert any(label.far for label in labels)
+    drawn = draw_tradeoff("t", "n", [Point(1.0, 0.5, f"n{i}", "") for i in range(6)], x_name="x", tick=str)
+    leaders = [p for p in ET.fromstring(drawn).findall(".//{*}path") if p.get("class") == "leader"]
+    assert leaders

@@ -162,7 +162,7 @@ def _draw(made: "Compressed") -> None:
         Point(
             stage.figures.bytes,
             stage.figures.accuracy,
-            f"{stage.number or ''} {stage.kind}".strip(),
+            f"{stage.number or ''} {stage.kind}, {percent(stage.figures.accuracy)}".strip(),
             f"{stage.kind}: {percent(stage.figures.accuracy)}, {size(stage.figures.bytes)}, "
             f"{stage.figures.latency_ms:.2f} ms",
             "chosen" if stage is made.stages[-1] else "front",
@@ -174,10 +174,11 @@ def _draw(made: "Compressed") -> None:
         f"{made.recipe.name}: accuracy against bytes",
         f"{made.recipe.task.name}, held-out examples; one dot for each step",
         points,
-        x_name="stored",
+        x_name="bytes that a device stores",
         tick=lambda count: size(round(count)).replace(".0 ", " "),
         way=range(len(points)),
         limit=None if budget is None else 1000 * budget,
+        legend={"chosen": "the result"},
     )
     write_atomic(made.out / "tradeoff.svg", drawn.encode(), durable=False)
 

@@ -114,18 +114,24 @@ def _points(tried: "Sequence[Tried]", fitted: "Fitted | None") -> "list[Point]":
 
 def _draw(folder: Path, config: "FitConfig", tried: "Sequence[Tried]", fitted: "Fitted | None") -> None:
     from skerry.cli.model.tradeoff_plot import draw_tradeoff
-    from skerry.device.compression.fit import front
+    from skerry.device.compression.front import pareto_front
     from skerry.fsio import write_atomic
 
-    way = sorted(front(tried), key=lambda i: tried[i].figures.latency_ms)
+    quickest = pareto_front([[-t.figures.accuracy, t.figures.latency_ms] for t in tried])
     drawn = draw_tradeoff(
         f"{config.task.name}: accuracy against latency",
-        "networks of the search, on public examples that none of them trained on; line: Pareto front",
+        "networks of the search, on public examples that none of them trained on; line: the most accurate within "
+        "each latency",
         _points(tried, fitted),
-        x_name="median latency of one call, one thread, ms",
-        tick=lambda value: f"{value:g}",
-        way=way,
+        x_name="median latency of one call, one thread",
+        tick=lambda value: f"{value:g} ms",
+        way=sorted(quickest, key=lambda i: tried[i].figures.latency_ms),
         limit=config.limits.latency_ms,
+        legend={
+            "chosen": "chosen",
+            "front": "Pareto front of accuracy, latency and bytes",
+            "other": "outdone by another",
+        },
     )
     write_atomic(folder / "front.svg", drawn.encode(), durable=False)
 
