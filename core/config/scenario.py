@@ -64,6 +64,9 @@ class TaskConfig(_Section):
     stride: Annotated[int, Field(ge=1, le=4096)] = Field(
         64, description="watch, windows: readings from the beginning of a window to that of the next"
     )
+    downsample: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="watch, windows: how many readings in a row are averaged into one that the network sees"
+    )
     device_column: str = Field("device", description="windows: column that names the device")
     label_column: str = Field("label", description="windows: column that names the class")
     series_column: str | None = Field(None, description="windows: column that tells a device's recordings apart")
@@ -80,6 +83,15 @@ class TaskConfig(_Section):
     classes: tuple[str, ...] | None = Field(
         None, description="windows: names of the classes; none for the labels that occur"
     )
+
+    @model_validator(mode="after")
+    def _whole_means(self) -> "TaskConfig":
+        if self.window % self.downsample:
+            raise ValueError(
+                f"task.window = {self.window} is not a multiple of task.downsample = {self.downsample}: "
+                f"set task.window = {self.window // self.downsample * self.downsample}"
+            )
+        return self
 
 
 class ModelConfig(_Section):

@@ -5,7 +5,8 @@ shipped in the package ``seglearn`` (BSD licence). Each person did about twenty 
 side: 140 series of 19 to 52 seconds. Accelerations are in g with gravity, rotation rates in rad/s.
 
 * *devices*: one for each person, without the held-out ones; ``task.holdout = 0`` to ``4`` are the five pairs in order.
-* *windows*: ``task.window`` readings, a new one every ``task.stride``, each inside one series.
+* *windows*: ``task.window`` readings, a new one every ``task.stride``, each inside one series; the network sees
+  means of ``task.downsample`` readings in a row.
 * *scale*: by constants of the sensors (:data:`SCALE`), not by statistics of anybody's data.
 * *public*: nobody, unless ``task.public`` names a person who gives all data away. Without one, calibration uses
   :func:`~skerry.device.tasks.windowing.synthetic_windows`, with label -1: there is no first head.
@@ -27,7 +28,7 @@ from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.tasks.holdout import held_out
 from skerry.device.tasks.inert_pickle import read_pickled_npy
-from skerry.device.tasks.windowing import cut, standardise, synthetic_windows
+from skerry.device.tasks.windowing import cut, downsample, standardise, synthetic_windows
 from skerry.errors import MissingDependencyError, TaskError
 from skerry.records import Examples, Float32Array
 
@@ -63,7 +64,8 @@ class WatchTask:
 
     def __init__(self, task: TaskConfig, model: ModelConfig) -> None:
         del model  # the network's input follows from the windows
-        self.input_shape = (len(SCALE), 1, task.window)
+        self.input_shape = (len(SCALE), 1, task.window // task.downsample)
+        self._length, self._downsample = task.window, task.downsample
         self._windows = _windows(_file(), task.window, task.stride)
         self._public = task.public
         if task.public is not None and task.public not in self._windows:
@@ -86,7 +88,7 @@ class WatchTask:
         """The volunteer's windows, or synthetic ones with label -1 (for calibration only)."""
         if self._public is not None:
             return self._windows[self._public]
-        x = synthetic_windows(_CALIBRATION, self.input_shape[2], np.zeros_like(SCALE), SCALE)
+        x = synthetic_windows(_CALIBRATION, self._length, np.zeros_like(SCALE), SCALE)
         return Examples(x, np.full(len(x), -1, np.int64))
 
     def evaluation(self) -> Mapping[str, Examples]:
@@ -94,8 +96,8 @@ class WatchTask:
         return MappingProxyType({name: self._windows[name] for name in self._held_out})
 
     def transform(self, x: npt.NDArray[Any]) -> Float32Array:
-        """``(n, length, 6)`` to ``(n, 6, 1, length)`` float32 in units of :data:`SCALE`."""
-        return standardise(x, np.zeros_like(SCALE), SCALE)
+        """``(n, length, 6)`` to ``(n, 6, 1, length / downsample)`` float32 in units of :data:`SCALE`."""
+        return standardise(downsample(x, self._downsample), np.zeros_like(SCALE), SCALE)
 
     def identity(self, device: str | None = None) -> str:
         """Digest of one person's windows and labels, or of everybody's."""

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array
 
-__all__ = ["cut", "standardise", "synthetic_windows"]
+__all__ = ["cut", "downsample", "standardise", "synthetic_windows"]
 
 
 def cut(series: npt.NDArray[np.floating], length: int, stride: int) -> Float32Array:
@@ -17,6 +17,17 @@ def cut(series: npt.NDArray[np.floating], length: int, stride: int) -> Float32Ar
         return np.empty((0, length, series.shape[1]), np.float32)
     views = np.lib.stride_tricks.sliding_window_view(series, length, axis=0)[::stride]  # (n, channels, length)
     return np.ascontiguousarray(views.transpose(0, 2, 1), dtype=np.float32)
+
+
+def downsample(x: npt.NDArray[np.floating], factor: int) -> Float32Array:
+    """``(n, length, channels)`` to ``(n, length / factor, channels)``: means of so many readings in a row.
+
+    Movements of a body are slow beside a sensor's clock; a network over fewer readings sees as far with smaller kernels
+    and costs that much less. ``length`` is a multiple of ``factor`` (the configuration sees to it).
+    """
+    n, length, channels = x.shape
+    means: Float32Array = x.reshape(n, length // factor, factor, channels).mean(2, dtype=np.float32)
+    return means
 
 
 def standardise(x: npt.NDArray[np.floating], mean: Float32Array, scale: Float32Array) -> Float32Array:

@@ -4,6 +4,7 @@
 2. *series*: rows of one device, one file and one value of ``task.series_column`` (if named), in the file's order or by
    ``task.time_column``; a series is cut where its label changes;
 3. *windows*: ``task.window`` rows, a new one every ``task.stride``, each inside one such piece, so it has one label;
+   the network sees the means of ``task.downsample`` rows in a row;
 4. *standardise*: ``(value - mean) / scale`` for each channel, by ``task.mean`` and ``task.scale`` as you declare them,
    or by the mean and standard deviation of the public device's readings.
 
@@ -29,7 +30,7 @@ from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.tasks.holdout import held_out
 from skerry.device.tasks.series_file import find_files, header, read_columns
-from skerry.device.tasks.windowing import cut, standardise, synthetic_windows
+from skerry.device.tasks.windowing import cut, downsample, standardise, synthetic_windows
 from skerry.errors import TaskError
 from skerry.records import Examples, Float32Array
 
@@ -59,7 +60,8 @@ class WindowsTask:
         self._root = str(task.root)
         columns, pieces = _read(task.root, task)
         self.columns = columns
-        self.input_shape = (len(columns), 1, task.window)
+        self.input_shape = (len(columns), 1, task.window // task.downsample)
+        self._length, self._downsample = task.window, task.downsample
         self.classes = _classes({label for _, label, _ in pieces}, task.classes, self._root)
         self._windows = _windows(pieces, self.classes, task.window, task.stride, self._root)
         self._public = task.public
@@ -86,7 +88,7 @@ class WindowsTask:
         """The public device's windows, or synthetic ones with label -1 (for calibration only)."""
         if self._public is not None:
             return self._windows[self._public]
-        x = synthetic_windows(_CALIBRATION, self.input_shape[2], self._mean, self._scale)
+        x = synthetic_windows(_CALIBRATION, self._length, self._mean, self._scale)
         return Examples(x, np.full(len(x), -1, np.int64))
 
     def evaluation(self) -> Mapping[str, Examples]:
@@ -94,8 +96,8 @@ class WindowsTask:
         return MappingProxyType({name: self._windows[name] for name in self._held_out})
 
     def transform(self, x: npt.NDArray[Any]) -> Float32Array:
-        """``(n, length, channels)`` to ``(n, channels, 1, length)`` float32, standardised."""
-        return standardise(x, self._mean, self._scale)
+        """``(n, length, channels)`` to ``(n, channels, 1, length / downsample)`` float32, standardised."""
+        return standardise(downsample(x, self._downsample), self._mean, self._scale)
 
     def identity(self, device: str | None = None) -> str:
         """Digest of one device's windows and labels, or of everybody's."""

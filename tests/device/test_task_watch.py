@@ -135,6 +135,23 @@ def test_windows_lie_inside_their_series(readings, length, stride):
         assert np.array_equal(window, series[start : start + length])
 
 
+def test_the_network_sees_means_of_readings_in_a_row(task):
+    """The same windows, each four times shorter for the network; synthetic ones too."""
+    shorter = watch(holdout=0, downsample=4)
+    assert shorter.input_shape == (6, 1, 32)
+    x = task.local_data("subject-03").x
+    assert np.array_equal(x, shorter.local_data("subject-03").x)
+    seen = task.transform(x)
+    means = sum(seen[..., start::4] for start in range(4)) / 4
+    assert np.allclose(shorter.transform(x), means, atol=1e-5)
+    assert shorter.transform(shorter.public_data().x).shape == (512, 6, 1, 32)
+
+
+def test_a_window_holds_whole_means():
+    with pytest.raises(ValueError, match=r"set task.window = 126"):
+        TaskConfig(name="watch", window=128, downsample=3)
+
+
 def test_standardising_and_synthetic_windows_use_the_declared_constants():
     mean, scale = np.array([5.0, 0.0], np.float32), np.array([2.0, 100.0], np.float32)
     x = standardise(synthetic_windows(256, 64, mean, scale), mean, scale)

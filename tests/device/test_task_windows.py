@@ -68,6 +68,15 @@ def test_declared_constants_standardise(table):
     assert np.allclose(one.transform(x)[:, :, 0, :].transpose(0, 2, 1), x / 5)
 
 
+def test_the_network_sees_means_of_rows_in_a_row(table):
+    task = windows(table, downsample=4)
+    assert task.input_shape == (2, 1, 4)
+    x = task.local_data("b").x
+    means = (x.reshape(len(x), 4, 4, 2).mean(2) / [100, 20]).transpose(0, 2, 1)
+    assert np.allclose(task.transform(x)[:, :, 0], means)
+    assert task.transform(task.public_data().x).shape == (512, *task.input_shape)
+
+
 def test_a_public_device_standardises_and_no_private_reading_has_a_say(tmp_path):
     content = rows()
     one = windows(write(tmp_path / "one.csv", content), public="b", holdout="e", scale=None)
