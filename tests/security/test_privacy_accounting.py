@@ -3,12 +3,29 @@
 import math
 import subprocess
 import sys
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
 
-from skerry.errors import InputError, MissingDependencyError
-from skerry.security.privacy import ORDERS, GaussianEvent, calibrate, compose, epsilon_from_rdp, epsilon_pld, merge, rdp
+from skerry.errors import InputError, MissingDependencyError, RefusedError
+from skerry.security.privacy import (
+    ORDERS,
+    FixedSizeEvent,
+    GaussianEvent,
+    Guarantee,
+    calibrate,
+    check_delta,
+    compose,
+    epsilon_from_rdp,
+    epsilon_from_zcdp,
+    epsilon_pld,
+    merge,
+    rdp,
+    rdp_fixed_size,
+    zcdp,
+    zcdp_for,
+)
 
 DELTA = 1e-5
 INTEGERS = np.array([order.is_integer() for order in ORDERS])
@@ -20,6 +37,16 @@ ROWS = [
     ((0.8, 0.004, 15000), 4.818, 4.380),
     ((0.5, 0.01, 1000), 15.46, 13.36),
     ((1.0, 1.0, 30), 39.83, 37.62),
+]
+
+
+# (σ, share of the population, steps): ε at δ = 1e-5 of a cohort of fixed size, replace-one, by dp-accounting 0.6.0, and
+# ε of taking part in every step, add/remove
+FIXED = [
+    ((1.0, 0.01, 1000), 3.576, 655),
+    ((1.0, 0.1, 100), 14.05, 96),
+    ((0.8, 0.004, 15000), 7.97, 13002),
+    ((0.5, 0.01, 1000), 20.99, 2312),
 ]
 
 
@@ -172,6 +199,133 @@ def test_an_impossible_target_is_refused():
             calibrate(target, delta, steps)
     with pytest.raises(InputError, match="no noise gives"):
         calibrate(1e-12, 1e-12, 10**6)
+
+
+@pytest.mark.parametrize(("parameters", "expected", "unsampled"), FIXED)
+def test_a_cohort_of_fixed_size_costs_what_is_published(parameters, expected, unsampled):
+    sigma, share, steps = parameters
+    fixed = rdp_fixed_size(FixedSizeEvent(sigma, 10_000, round(share * 10_000), steps))
+    assert epsilon_from_rdp(fixed, DELTA)[0] == pytest.approx(expected, rel=1e-3)
+    assert epsilon_from_rdp(rdp(GaussianEvent(sigma, 1.0, steps)), DELTA)[0] == pytest.approx(unsampled, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "cohort", "last"),
+    [(1.0, 100, 64), (0.5, 1000, 64), (6.0, 200, 64), (0.25, 100, 64), (40.0, 5000, 30)],  # then its differences cancel
+)
+def test_the_fixed_size_divergence_agrees_order_by_order(sigma, cohort, last):
+    from dp_accounting.rdp.rdp_privacy_accountant import _compute_rdp_sample_wor_gaussian
+
+    ours = rdp_fixed_size(FixedSizeEvent(sigma, 10_000, cohort))
+    chosen = [i for i, order in enumerate(ORDERS) if order.is_integer() and order <= last]
+    reference = _compute_rdp_sample_wor_gaussian(cohort / 10_000, sigma, [ORDERS[i] for i in chosen])
+    certain = np.array([ORDERS[i] / (2 * sigma**2) for i in chosen])
+    assert ours[chosen] == pytest.approx(np.minimum(reference, certain), rel=1e-9)
+    assert np.isinf(ours[~INTEGERS]).all()
+
+
+@pytest.mark.parametrize("sigma", [3.0, 40.0])
+def test_moments_about_one_keep_their_digits_through_cancellation(sigma):
+    from skerry.security.privacy.accounting.fixed_size import _log_central_moments
+
+    found = _log_central_moments(sigma, 256)
+    with localcontext() as context:
+        context.prec = 1500
+        ratio = (1 / Decimal(sigma) ** 2).exp()
+        for even in (2, 60, 256):
+            raw = [ratio ** (i * (i - 1) // 2) for i in range(even + 1)]
+            exact = sum((-1) ** i * math.comb(even, i) * moment for i, moment in enumerate(raw))
+            context.prec = 30
+            assert found[even // 2] == pytest.approx(float(exact.ln()), rel=1e-12)
+            context.prec = 1500
+
+
+def test_a_fixed_cohort_is_never_credited_with_less_than_it_can_cost():
+    """Exchange of one unit, by quadrature: the release sees the old unit or the new one with probability γ."""
+    sigma, share = 1.0, 0.1
+    x = np.arange(-12, 14, 1e-3)
+    density = [np.exp(-((x - mean) ** 2) / (2 * sigma**2)) for mean in (-0.5, 0.5)]  # at distance 1, the sensitivity
+    rest = np.exp(-((x + 0.0) ** 2) / (2 * sigma**2))
+    p, q = ((1 - share) * rest + share * d for d in density)
+    bound = rdp_fixed_size(FixedSizeEvent(sigma, 10, 1))
+    for order in (2, 3, 8):
+        divergence = math.log(float((p**order * q ** (1 - order)).sum() / q.sum())) / (order - 1)
+        assert divergence <= bound[ORDERS.index(float(order))]
+
+
+def test_everybody_and_nobody_as_a_fixed_cohort():
+    assert np.array_equal(rdp_fixed_size(FixedSizeEvent(2.0, 7, 7, 3)), rdp(GaussianEvent(2.0, 1.0, 3)))
+    assert not rdp_fixed_size(FixedSizeEvent(2.0, 7, 0, 3)).any()
+
+
+def test_zcdp_is_what_gaussian_noise_costs_and_its_epsilon_is_at_most_that_of_listed_orders():
+    events = [GaussianEvent(2.0, 1.0, 3), GaussianEvent(5.0), GaussianEvent(1.0, 0.0, 9)]
+    rho = zcdp(events)
+    assert rho == pytest.approx(3 / 8 + 1 / 50)
+    for delta in (1e-3, 1e-5, 1e-10):
+        listed, found = epsilon_from_rdp(compose(events), delta)[0], epsilon_from_zcdp(rho, delta)
+        assert found <= listed <= found * 1.002
+    assert epsilon_from_zcdp(0.0, DELTA) == 0
+
+
+@pytest.mark.parametrize("rho", [1e-4, 0.2, 2.0, 400.0])
+def test_the_epsilon_of_zcdp_is_near_the_exact_one_and_never_below(rho):
+    """Against Balle and Wang's exact curve of the Gaussian mechanism with μ = √2ρ."""
+    from scipy.stats import norm
+
+    figure, mu = epsilon_from_zcdp(rho, DELTA), math.sqrt(2 * rho)
+    exact = norm.cdf(mu / 2 - figure / mu) - math.exp(figure + norm.logcdf(-mu / 2 - figure / mu))
+    assert exact <= DELTA
+    nearer = figure * 0.8
+    assert norm.cdf(mu / 2 - nearer / mu) - math.exp(nearer + norm.logcdf(-mu / 2 - nearer / mu)) > DELTA
+
+
+def test_the_rho_of_a_budget_just_fits():
+    for target in (0.1, 1.0, 8.0, 60.0):
+        rho = zcdp_for(target, DELTA)
+        assert epsilon_from_zcdp(rho, DELTA) <= target < epsilon_from_zcdp(rho * 1.0001, DELTA)
+
+
+def test_sampling_is_not_accounted_by_zcdp():
+    with pytest.raises(InputError, match="does not account for sampling"):
+        zcdp([GaussianEvent(1.0, 0.5)])
+
+
+@pytest.mark.parametrize("arguments", [(0.0, 10, 1), (1.0, 10, 11), (1.0, 10, -1), (1.0, 0, 0), (1.0, 10, 1, -1)])
+def test_an_impossible_cohort_is_refused(arguments):
+    with pytest.raises(InputError):
+        FixedSizeEvent(*arguments)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0.0, math.nan, math.inf])
+def test_an_impossible_budget_is_refused(bad):
+    with pytest.raises(InputError):
+        zcdp_for(bad, DELTA)
+    with pytest.raises(InputError):
+        calibrate(bad, DELTA, 10)
+
+
+def test_a_delta_that_lets_one_unit_be_published_is_refused_unless_forced():
+    check_delta(1e-5, 10_000)
+    for delta in (1 / 100, 0.5):
+        with pytest.raises(RefusedError, match="publishing one of 100 units whole") as refused:
+            check_delta(delta, 100)
+        assert "below 0.01" in refused.value.mend
+        check_delta(delta, 100, force=True)
+    with pytest.raises(InputError):
+        check_delta(1.5, 100, force=True)
+
+
+def test_a_figure_says_everything_that_it_depends_on():
+    figure = Guarantee(
+        epsilon=1.234567,
+        delta=1e-5,
+        unit="device",
+        relation="add/remove",
+        sampling="Poisson, q = 0.1",
+        accountant="RDP",
+    )
+    assert str(figure) == "ε = 1.235 (RDP) at δ = 1e-05, per device, add/remove; Poisson, q = 0.1"
 
 
 def test_without_dp_accounting_the_error_says_what_to_install(monkeypatch):

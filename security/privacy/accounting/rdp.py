@@ -1,39 +1,30 @@
-"""What a sequence of Gaussian releases costs: Rényi DP to refuse by, privacy loss distributions to report.
+"""Rényi differential privacy: additive over releases, the ledger's currency.
 
-All figures hold under adding or removing one unit (an example, a device: the caller says which).
+All figures here hold under adding or removing one unit (an example, a device: the caller says which).
 
 Steps may be stopped, and their parameters chosen, in the light of earlier releases as long as a budget fixed in
 advance is kept (Feldman and Zrnic, "Individual privacy accounting via a Rényi filter", 2021). The theorem is for one
 order α fixed in advance: without sampling every curve is a multiple of α, so a budget (ε, δ) does fix the order; with
 sampling rates below 1, choose the parameters in advance. Privacy loss distributions always need that.
-
-Every conversion to (ε, δ) keeps :data:`SAMPLER_SHARE` of δ back for the samplers' distance from the exact discrete
-Gaussian (:func:`skerry.security.privacy.mechanisms.sampling_delta`).
-
-Gaussian DP (a central limit approximation) is not offered: it reports less than was spent.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from skerry.errors import InputError, MissingDependencyError
+from skerry.errors import InputError
+from skerry.security.privacy.accounting.events import GaussianEvent, merge
+from skerry.security.privacy.accounting.guarantee import usable
 
 __all__ = [
     "ORDERS",
-    "SAMPLER_SHARE",
-    "GaussianEvent",
     "Rdp",
     "calibrate",
     "compose",
     "epsilon_from_rdp",
-    "epsilon_pld",
-    "merge",
     "rdp",
 ]
 
@@ -49,36 +40,6 @@ ORDERS: tuple[float, ...] = (
 _ORDERS_LESS_1 = np.array(ORDERS) - 1
 _LOG_ORDERS = np.log(ORDERS)
 _SHIFT = np.log1p(-1 / np.array(ORDERS))
-
-SAMPLER_SHARE = 2.0**-20
-"""Share of δ kept for inexact sampling. At δ = 1e-5 and ε = 8 it covers 10^15 samples within 2^-99 of exact."""
-
-
-@dataclass(frozen=True)
-class GaussianEvent:
-    """``steps`` releases of a sum of L2 sensitivity Δ with Gaussian noise of standard deviation σ·Δ.
-
-    Attributes:
-        noise_multiplier: σ.
-        sampling_rate: probability with which each unit takes part in a step, independently (Poisson). 1 is
-            everybody. A cohort of fixed size, a shuffle or a check-in is *not* Poisson sampling: use 1.
-        steps: number of releases.
-
-    Raises:
-        InputError: σ is not positive and finite, the rate not in [0, 1], or steps negative.
-    """
-
-    noise_multiplier: float
-    sampling_rate: float = 1.0
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        if not (self.noise_multiplier > 0 and math.isfinite(self.noise_multiplier)):
-            raise InputError(f"a noise multiplier must be positive and finite, got {self.noise_multiplier}")
-        if not 0 <= self.sampling_rate <= 1:
-            raise InputError(f"a sampling rate lies between 0 and 1, got {self.sampling_rate}")
-        if self.steps < 0:
-            raise InputError(f"a number of steps cannot be negative, got {self.steps}")
 
 
 def rdp(event: GaussianEvent, *, discrete: bool = True) -> Rdp:
@@ -110,14 +71,6 @@ def compose(events: Iterable[GaussianEvent], *, discrete: bool = True) -> Rdp:
     return sum((rdp(event, discrete=discrete) for event in merge(events)), np.zeros(len(ORDERS)))
 
 
-def merge(events: Iterable[GaussianEvent]) -> list[GaussianEvent]:
-    """The same spending with one event for each (σ, rate), in order of first appearance."""
-    steps: Counter[tuple[float, float]] = Counter()
-    for event in events:
-        steps[event.noise_multiplier, event.sampling_rate] += event.steps
-    return [GaussianEvent(sigma, rate, count) for (sigma, rate), count in steps.items()]
-
-
 def epsilon_from_rdp(values: Rdp, delta: float) -> tuple[float, float]:
     """The smallest ε at this δ that an RDP vector proves, and the order that proves it.
 
@@ -126,7 +79,7 @@ def epsilon_from_rdp(values: Rdp, delta: float) -> tuple[float, float]:
     Raises:
         InputError: δ is not between 0 and 1.
     """
-    delta = _usable(delta)
+    delta = usable(delta)
     epsilons = values + _SHIFT - (math.log(delta) + _LOG_ORDERS) / _ORDERS_LESS_1
     best = int(epsilons.argmin())
     nothing = -math.expm1(-values.min()) <= delta**2
@@ -157,43 +110,6 @@ def calibrate(epsilon: float, delta: float, steps: int, sampling_rate: float = 1
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high / 10_000
-
-
-def epsilon_pld(events: Iterable[GaussianEvent], delta: float) -> float:
-    """ε at this δ by privacy loss distributions (``dp-accounting``, pessimistic discretisation), add/remove.
-
-    The figure is that of the *continuous* Gaussian with the same σ, a very close stand-in for the discrete one
-    at the scales used here; the figure proved for the discrete mechanism is :func:`epsilon_from_rdp`.
-
-    Raises:
-        MissingDependencyError: ``dp-accounting`` is not installed.
-        InputError: δ is not between 0 and 1.
-    """
-    spent = tuple(e for e in merge(events) if e.steps and e.sampling_rate)
-    return _pld(spent, _usable(delta)) if spent else 0.0
-
-
-@lru_cache(maxsize=64)  # half a second each, and the devices of one run have the same history
-def _pld(events: tuple[GaussianEvent, ...], delta: float) -> float:
-    try:
-        from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
-        from dp_accounting.pld import PLDAccountant
-    except ImportError as error:
-        raise MissingDependencyError(
-            "ε by privacy loss distributions needs dp-accounting", mend="pip install 'skerry[server]'"
-        ) from error
-    accountant = PLDAccountant()
-    for event in events:
-        gaussian = GaussianDpEvent(event.noise_multiplier)
-        sampled = gaussian if event.sampling_rate == 1 else PoissonSampledDpEvent(event.sampling_rate, gaussian)
-        accountant.compose(sampled, event.steps)
-    return float(accountant.get_epsilon(delta))
-
-
-def _usable(delta: float) -> float:
-    if not 0 < delta < 1:
-        raise InputError(f"δ lies between 0 and 1, got {delta}")
-    return delta * (1 - SAMPLER_SHARE)
 
 
 @lru_cache(maxsize=64)
