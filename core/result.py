@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from skerry.errors import InputError
 from skerry.fsio import write_json
+from skerry.result_audit import Audit
 
 __all__ = [
     "CLAIMS",
@@ -55,7 +56,7 @@ CLAIMS = (
     Claim("quality.references.undefended.accuracy", "Accuracy without defence", "quality.references"),
     Claim("privacy.epsilon_rdp", "Privacy spent, by RDP", "privacy.devices"),
     Claim("privacy.epsilon_pld", "Privacy spent, by PLD", "privacy.devices"),
-    Claim("privacy.audit", "Empirical privacy audit", "privacy.audit"),
+    Claim("privacy.audit.epsilon_lower_bound", "Privacy spent, at least (audit)", "privacy.audit"),
     Claim("defence.flagged", "Devices flagged", "defence.verdicts"),
     Claim("defence.recall", "Attackers that were flagged", "defence.verdicts"),
     Claim("defence.precision", "Flagged devices that attacked", "defence.verdicts"),
@@ -181,7 +182,7 @@ class Privacy(_Part):
     mechanism: str | None = None
     sampling: str | None = None
     devices: DevicesEpsilon = DevicesEpsilon()
-    audit: None = None
+    audit: Audit | None = None
     assumptions: tuple[str, ...] = ()
     simulated: bool
 

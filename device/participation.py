@@ -140,7 +140,7 @@ def _train(
     """What is sent, and the device's own head, which is not (empty where the head is everybody's)."""
     home, instruction = resident.home, work.instruction
     with worker.watch.stage("features"):
-        inputs, labels = worker.local_inputs(home.device, task, model)
+        inputs, labels = worker.training_inputs(home, task, model)
     with worker.watch.stage("train"):
         stream = _stream(instruction.seed, home.device, work.opened.header.round)
         given = (instruction.vector, inputs, labels, instruction.plan, stream)

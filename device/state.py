@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.config import AttackConfig, ModelConfig, TaskConfig
+from skerry.device.canaries import CanaryPlan
 from skerry.errors import InputError
 from skerry.fsio import write_json
 from skerry.security.identity import Directory, Identity, PublicIdentity
@@ -36,6 +37,7 @@ class DeviceHome:
         policy: the most it will ever spend on this data.
         ledger: the ledger file.
         hostile: simulation only: how this device misbehaves.
+        canaries: simulation only: examples planted among its data for an audit.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class DeviceHome:
     policy: Policy
     ledger: Path
     hostile: AttackConfig | None
+    canaries: CanaryPlan | None = None
 
     def save(self) -> None:
         """Write ``device.json``."""
@@ -60,6 +63,7 @@ class DeviceHome:
                 "policy": asdict(self.policy),
                 "ledger": str(self.ledger),
                 "hostile": self.hostile.model_dump(mode="json") if self.hostile else None,
+                "canaries": asdict(self.canaries) if self.canaries else None,
             },
         )
 
@@ -81,6 +85,7 @@ class DeviceHome:
                 policy=Policy(**value["policy"]),
                 ledger=Path(value["ledger"]),
                 hostile=AttackConfig.model_validate(value["hostile"]) if value["hostile"] else None,
+                canaries=CanaryPlan(**value["canaries"]) if value.get("canaries") else None,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(

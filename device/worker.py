@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from skerry.clock import Stopwatch
 from skerry.config import ModelConfig, TaskConfig
+from skerry.device.canaries import CanaryPlan, canaries_of, planted
 from skerry.device.ledgers import Ledgers
 from skerry.device.local_model import LocalModel, load_local_model
 from skerry.device.state import DeviceHome
@@ -48,6 +49,7 @@ class Worker:
     models: dict[tuple[ModelConfig, str | None], LocalModel] = field(default_factory=dict)
     identities: dict[tuple[int, str], tuple[Task, str]] = field(default_factory=dict)
     inputs: dict[tuple[str, str], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
+    with_canaries: dict[tuple[str, str, CanaryPlan], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
     ledgers: Ledgers = field(default_factory=Ledgers)
     syncer: Syncer = field(default_factory=Syncer)
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -87,6 +89,17 @@ class Worker:
             data = task.local_data(device)
             self.inputs[key] = (model.prepare(data.x), data.y)
         return self.inputs[key]
+
+    def training_inputs(self, home: DeviceHome, task: Task, model: LocalModel) -> tuple[Any, npt.NDArray[np.int64]]:
+        """What the device trains on: its own examples, and in an audit those canaries whose coins put them in."""
+        own = self.local_inputs(home.device, task, model)
+        if home.canaries is None:
+            return own
+        key = (self._identity(home.device, task), model.digest, home.canaries)
+        if key not in self.with_canaries:
+            canaries = canaries_of(home.canaries, task, model)
+            self.with_canaries[key] = planted(*own, home.canaries, canaries)
+        return self.with_canaries[key]
 
     def _identity(self, device: str, task: Task) -> str:
         """The digest of the device's data; a task may have to read all of its files for it."""

@@ -18,6 +18,7 @@ from skerry.runfolder import RunFolder
 from skerry.security.anomaly.screening import ScreenContext, Screener
 from skerry.security.identity import Directory, Identity
 from skerry.security.privacy.ledger import Ledger, Policy
+from skerry.server.audit import Auditor
 from skerry.server.prepare import Prepared, noise_for
 from skerry.server.provision import coordinator_identity, device_directory
 
@@ -41,6 +42,7 @@ class Federation:
     screener: Screener
     plan: TrainPlan
     held_out: Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
+    auditor: Auditor | None = None
 
     @property
     def run(self) -> str:
@@ -87,6 +89,9 @@ class Federation:
             policy=policy,
             now=clock(),
         )
+        auditor = Auditor.of(folder, prepared.task, prepared.model)
+        if auditor is not None:
+            auditor.commit(ledger, clock())
         return Federation(
             folder=folder,
             scenario=scenario,
@@ -117,4 +122,5 @@ class Federation:
             held_out={
                 device: (prepared.model.prepare(data.x), data.y) for device, data in prepared.task.evaluation().items()
             },
+            auditor=auditor,
         )

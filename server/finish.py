@@ -1,5 +1,6 @@
 """After the last round: measure, assemble the deliverable, seal it for each device, compare, and write it all down."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from skerry.records import Float32Array
 from skerry.result import Result, write_result
 from skerry.runfolder import RunFolder
 from skerry.security.delivery import publish
+from skerry.server.audit import Auditor
 from skerry.server.federation import Federation
 from skerry.server.measure import (
     Measured,
@@ -20,7 +22,7 @@ from skerry.server.measure import (
     privacy,
     versions,
 )
-from skerry.server.references import run_references
+from skerry.server.references import accuracy_without_canaries, run_references
 from skerry.server.rounds import Progress
 
 __all__ = ["finish"]
@@ -43,6 +45,9 @@ def finish(federation: Federation, progress: Progress) -> None:
         folder.mark("finishing", stage="running the references")
         references = run_references(federation.scenario, federation.clock)
         write_json(folder.path / "references.json", references)
+    if federation.auditor is not None:
+        folder.mark("finishing", stage="auditing the privacy claim")
+        spent["audit"] = _audit(federation, federation.auditor, progress, spent)
     folder.mark("finishing", stage="writing the report")
     started = datetime.fromisoformat(folder.status["started"])
     finished = datetime.now(UTC)
@@ -83,6 +88,17 @@ def finish(federation: Federation, progress: Progress) -> None:
     from skerry.server.report import write_report
 
     write_report(folder)
+
+
+def _audit(federation: Federation, auditor: Auditor, progress: Progress, spent: Mapping[str, Any]) -> dict[str, Any]:
+    """Guess the coins, open the commitment, and keep what was guessed from in ``audit.json``."""
+    scenario, folder = federation.scenario, federation.folder
+    found = auditor.conclude(federation.model.initial(), progress.vector, scenario, epsilon=spent["epsilon_pld"])
+    final = progress.records[-1].accuracy
+    without = accuracy_without_canaries(scenario, federation.clock) if scenario.report.references else None
+    found["canary_cost"] = None if without is None else {"with_canaries": final, "without": without}
+    write_json(folder.path / "audit.json", {"schema": 1, "found": found, **auditor.opened()})
+    return found
 
 
 def _assemble(federation: Federation, vector: Float32Array, final: Measured, spent: dict[str, Any]) -> dict[str, Path]:
@@ -153,6 +169,7 @@ def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> 
         "quality.by_round": row(None, "rounds.jsonl"),
         "quality.agreement": row(release_leaf, "model/card.json"),
         "privacy.population": row(release_leaf, "ledger/population.jsonl"),
+        "privacy.audit": row(entries.get("audit"), "audit.json"),
         "privacy.devices": row(entries.get("release"), "ledger/devices"),
         "defence.verdicts": row(None, "verdicts.jsonl"),
         "delivery": row(entries.get("delivery"), "release"),

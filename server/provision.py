@@ -5,18 +5,31 @@ so that the delivered release can be opened as any simulated device; they protec
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from skerry.config import Scenario
+from skerry.device.canaries import CanaryPlan
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.fsio import write_json
 from skerry.runfolder import RunFolder
 from skerry.security.attacks import compromised
 from skerry.security.identity import Directory, Identity, PublicIdentity
+from skerry.security.privacy.audit import Coins, toss
 from skerry.security.privacy.ledger import Ledger, Policy
+from skerry.security.privacy.stream import seeded_stream
 
-__all__ = ["COORDINATOR", "coordinator_identity", "coordinator_public", "device_directory", "provision_fleet"]
+__all__ = [
+    "COORDINATOR",
+    "coins_of",
+    "coordinator_identity",
+    "coordinator_public",
+    "device_directory",
+    "provision_fleet",
+]
+
+_REACH = 8.0  # a crafted canary's row is so many clips long: its gradient is at the clip until it is nearly learned
 
 COORDINATOR = "coordinator"
 
@@ -37,8 +50,9 @@ def provision_fleet(folder: RunFolder, scenario: Scenario, task: Task, *, now: i
         delta=scenario.privacy.delta,
         simulated=True,
     )
+    coins = _toss(scenario, devices)
     publics: dict[str, PublicIdentity] = {}
-    for device in devices:
+    for number, device in enumerate(devices):
         path = fleet / device
         identity = Identity.generate(device)
         identity.save(path / "identity.json")
@@ -52,13 +66,25 @@ def provision_fleet(folder: RunFolder, scenario: Scenario, task: Task, *, now: i
             policy=policy,
             ledger=folder.path / "ledger" / "devices" / f"{device}.jsonl",
             hostile=scenario.attack if device in hostile else None,
+            canaries=_canaries(scenario, coins, device, number) if coins else None,
         )
         Ledger.create(home.ledger, scope="device", subject=device, policy=policy, now=now).close()
         home.save()
         publics[device] = identity.public
+    if coins is not None:
+        write_json(fleet / "coins.json", {"salt": coins.salt.hex(), "tosses": dict(coins.tosses)})
     write_json(fleet / "devices.public.json", {name: public.to_json() for name, public in publics.items()})
     write_json(fleet / "coordinator.public.json", coordinator.public.to_json())
     coordinator.save(fleet / "coordinator.json")  # last: its presence says that the fleet is whole
+
+
+def coins_of(folder: RunFolder) -> Coins | None:
+    """The coins that decided which canaries are in; None where nothing is audited."""
+    path = folder.path / "fleet" / "coins.json"
+    if not path.exists():
+        return None
+    value = _read(path)
+    return Coins(bytes.fromhex(value["salt"]), value["tosses"])
 
 
 def coordinator_identity(folder: RunFolder) -> Identity:
@@ -75,6 +101,21 @@ def device_directory(folder: RunFolder) -> Directory:
     """The enrolled devices' public identities."""
     value = _read(folder.path / "fleet" / "devices.public.json")
     return Directory({name: PublicIdentity.from_json(public) for name, public in value.items()})
+
+
+def _toss(scenario: Scenario, devices: Sequence[str]) -> Coins | None:
+    if not scenario.audit.canaries:
+        return None
+    return toss(dict.fromkeys(devices, scenario.audit.canaries), seeded_stream(scenario.seed, "audit coins"))
+
+
+def _canaries(scenario: Scenario, coins: Coins, device: str, number: int) -> CanaryPlan:
+    return CanaryPlan(
+        kind=scenario.audit.kind,
+        seed=scenario.seed + number,
+        length=_REACH * scenario.privacy.clip,
+        coins=coins.tosses[device],
+    )
 
 
 def _read(path: Path) -> dict:  # type: ignore[type-arg]

@@ -18,12 +18,13 @@ from skerry.server.federation import Federation
 from skerry.server.prepare import prepare
 from skerry.server.rounds import run_rounds
 
-__all__ = ["reference_scenarios", "run_references"]
+__all__ = ["accuracy_without_canaries", "reference_scenarios", "run_references"]
 
 
 def reference_scenarios(scenario: Scenario) -> dict[str, Scenario]:
     """``non_private``: no clipping, no noise, nobody hostile; ``undefended``: the same attack met by the plain mean."""
     found: dict[str, Scenario] = {}
+    scenario = _unplanted(scenario)
     honest = scenario.attack.model_copy(update={"devices": 0})
     open_privacy = scenario.privacy.model_copy(update={"unit": "none"})
     mean = scenario.defence.model_copy(update={"aggregator": "mean", "tolerate": 0, "screen": ()})
@@ -37,6 +38,15 @@ def reference_scenarios(scenario: Scenario) -> dict[str, Scenario]:
 def run_references(scenario: Scenario, clock: Clock) -> dict[str, list[float]]:
     """Held-out accuracy by round of each reference (the last entry is the final one)."""
     return {name: _accuracies(variant, clock) for name, variant in reference_scenarios(scenario).items()}
+
+
+def accuracy_without_canaries(scenario: Scenario, clock: Clock) -> float:
+    """Held-out accuracy of the same scenario when nothing is planted."""
+    return _accuracies(_unplanted(scenario), clock)[-1]
+
+
+def _unplanted(scenario: Scenario) -> Scenario:
+    return scenario.model_copy(update={"audit": scenario.audit.model_copy(update={"canaries": 0})})
 
 
 def _accuracies(scenario: Scenario, clock: Clock) -> list[float]:

@@ -83,6 +83,8 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         replies = collect(federation, plan)
     with watch.stage("open"):
         opened = open_replies(federation, plan, replies)
+    if federation.auditor is not None:
+        federation.auditor.observe(progress.vector, federation.plan_for(number), opened.updates)
     with watch.stage("validate"):
         valid = validate(federation, opened)
     with watch.stage("screen"):
@@ -93,7 +95,10 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
             step = aggregate(federation, judged)
             training = federation.scenario.training
             move = FedAvgM(training.server_learning_rate, training.server_momentum)
+            before = progress.vector
             progress.vector, progress.velocity = move(progress.vector, step, progress.velocity)
+            if federation.auditor is not None:
+                federation.auditor.follow(before, progress.vector, federation.plan_for(number))
         except AggregationError as error:
             skipped = error.what
     with watch.stage("account"):

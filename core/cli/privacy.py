@@ -1,4 +1,4 @@
-"""``skerry privacy``: what each device spent, and whether the ledgers hold."""
+"""``skerry privacy``: what each device spent, whether the ledgers hold, and whether the claim can be refuted."""
 
 import math
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from skerry.cli.audit import audit, audit_faults
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, note, out, table
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Show and verify what was spent of each device's privacy budget.")
+app = typer.Typer(no_args_is_help=True, help="Show, verify and audit what was spent of each device's privacy budget.")
+app.command()(audit)
 
 
 @app.command()
@@ -65,7 +67,7 @@ def verify(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -
     folder = _open(run, runs_dir)
     found = _reports(folder, pld=True)
     rows = [_row(path, report) for path, report in found]
-    faults = _faults(folder, found)
+    faults = [*_faults(folder, found), *audit_faults(folder)]
     broken = [row["subject"] for row in rows if row["problems"]]
     document = {"run": folder.id, "ok": not broken and not faults, "ledgers": rows, "problems": faults}
     if not as_json:

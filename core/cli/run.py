@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from skerry.config import Scenario
     from skerry.runfolder import RunFolder
 
-__all__ = ["demo", "run"]
+__all__ = ["Engine", "SetOption", "conducted", "demo", "run"]
 
 
 class Engine(StrEnum):
@@ -65,16 +65,21 @@ def run(
     _follow(load_scenario(scenario, overrides or ()), engine, runs_dir, open_=open_, as_json=as_json)
 
 
-def _follow(scenario: "Scenario", engine: Engine, parent: Path | None, *, open_: bool, as_json: bool) -> None:
+def conducted(scenario: "Scenario", engine: Engine, parent: Path | None, *, as_json: bool) -> "RunFolder":
+    """Run a scenario to its end under a live display; its folder, with a report in it.
+
+    Raises:
+        InterruptedRunError: Ctrl-C; what was finished is kept.
+    """
     from rich.text import Text
 
     from skerry.cli.follow import Follower
     from skerry.cli.progress import view_for
     from skerry.clock import system_clock
     from skerry.errors import InterruptedRunError
-    from skerry.result import load_result
     from skerry.runfolder import runs_dir
     from skerry.server.launch import launch
+    from skerry.server.report import write_report
 
     follower = Follower(view_for(note(), as_json=as_json), system_clock)
     try:
@@ -84,7 +89,21 @@ def _follow(scenario: "Scenario", engine: Engine, parent: Path | None, *, open_:
         raise _interrupted(follower.folder) from error
     if follower.fault is not None:
         note().print(Text(f"the progress display stopped early: {follower.fault!r}", style="dim"))
-    _finish(folder, open_=open_, as_json=as_json)
+    if not (folder.path / "report.html").is_file():
+        write_report(folder)
+    return folder
+
+
+def _follow(scenario: "Scenario", engine: Engine, parent: Path | None, *, open_: bool, as_json: bool) -> None:
+    from rich.text import Text
+
+    from skerry.result import load_result
+
+    folder = conducted(scenario, engine, parent, as_json=as_json)
+    if open_:
+        from skerry.cli.runs import open_report
+
+        open_report(folder, note() if as_json else None)
     result = load_result(folder.path)
     if as_json:
         emit(result.to_json())
@@ -98,16 +117,6 @@ def _follow(scenario: "Scenario", engine: Engine, parent: Path | None, *, open_:
     console.print(Text.assemble(("next    ", "dim"), f"skerry runs open {folder.id}"), soft_wrap=True)
     console.print(Text(f"        skerry privacy verify {folder.id}"), soft_wrap=True)
     console.print(Text(f"        skerry release verify {folder.id}"), soft_wrap=True)
-
-
-def _finish(folder: "RunFolder", *, open_: bool, as_json: bool) -> None:
-    from skerry.cli.runs import open_report
-    from skerry.server.report import write_report
-
-    if not (folder.path / "report.html").is_file():
-        write_report(folder)
-    if open_:
-        open_report(folder, note() if as_json else None)
 
 
 def _interrupted(folder: "RunFolder | None") -> Exception:

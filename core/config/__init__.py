@@ -3,6 +3,7 @@
 from skerry.config.loading import default_scenario, load_scenario, parse_scenario, shipped_scenarios, to_toml
 from skerry.config.scenario import (
     AttackConfig,
+    AuditConfig,
     CohortConfig,
     DefenceConfig,
     DeliveryConfig,
@@ -16,6 +17,7 @@ from skerry.config.scenario import (
 
 __all__ = [
     "AttackConfig",
+    "AuditConfig",
     "CohortConfig",
     "DefenceConfig",
     "DeliveryConfig",

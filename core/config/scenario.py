@@ -220,6 +220,20 @@ class DeliveryConfig(_Section):
     suite: Literal["x25519"] = "x25519"
 
 
+class AuditConfig(_Section):
+    """Simulation only: planted examples by which an audit tries to refute the privacy claim."""
+
+    canaries: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        0, description="examples planted on each device, each put in by a fair coin; 0: no audit"
+    )
+    kind: Literal["crafted", "mislabelled", "natural"] = Field(
+        "crafted",
+        description="crafted: rows of features that show best, head only; "
+        "mislabelled, natural: public examples under a wrong label, or their own",
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="of all lower bounds together")
+
+
 class ReportConfig(_Section):
     """What is measured beside the run itself."""
 
@@ -245,6 +259,7 @@ class Scenario(_Section):
     attack: AttackConfig = AttackConfig()
     cohort: CohortConfig = CohortConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+    audit: AuditConfig = AuditConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
@@ -295,4 +310,19 @@ class Scenario(_Section):
                 "training.proximal changes nothing in a round of one step: "
                 "set training.epochs to 2 or more, training.batch_size, or privacy.sampling_rate"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _auditable(self) -> "Scenario":
+        if not self.audit.canaries:
+            return self
+        if self.privacy.unit != "example":
+            raise ValueError('an audit needs a claim to test: set privacy.unit = "example", or audit.canaries = 0')
+        if self.audit.kind == "crafted" and self.model.trainable != "head":
+            raise ValueError(
+                'crafted canaries are rows of a head\'s features: set audit.kind = "mislabelled" or "natural", '
+                'or model.trainable = "head"'
+            )
+        if self.model.personal_head:
+            raise ValueError("an audit knows no personal heads: set model.personal_head = false")
         return self

@@ -12,6 +12,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from skerry.fsio import write_atomic
 from skerry.runfolder import RunFolder
 from skerry.server.report import figures, prose
+from skerry.server.report.audit import audit_context
 from skerry.server.report.facts import Facts, gather
 from skerry.server.report.verdict_map import verdict_map
 from skerry.wording import amount, delta, duration, epsilon, percent, size
@@ -85,6 +86,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         ),
         "stages": figures.stage_rows(facts),
         "evidence": figures.evidence_rows(result) if result else [],
+        **audit_context(result),
         "guarantee": prose.guarantee_says(result.privacy) if result else [],
         "defence_sentence": prose.defence_sentence(result) if result else "",
         "simulated": prose.simulated(facts),

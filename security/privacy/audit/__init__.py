@@ -7,11 +7,13 @@ from skerry.security.privacy.audit.bounds import (
     one_run_epsilon,
     one_run_p_value,
 )
+from skerry.security.privacy.audit.coins import Coins, toss
 from skerry.security.privacy.audit.scores import CanaryScores, ScoreAudit, audit_scores, ceiling, gaussian_scores
 
 __all__ = [
     "AttackStrength",
     "CanaryScores",
+    "Coins",
     "ScoreAudit",
     "attack_strength",
     "audit_scores",
@@ -21,4 +23,5 @@ __all__ = [
     "gaussian_scores",
     "one_run_epsilon",
     "one_run_p_value",
+    "toss",
 ]
