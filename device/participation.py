@@ -9,7 +9,8 @@
 4. *Train*, while the disk takes the debit: per-example clipping and integer noise happen here; the exact gradient
    exists nowhere else.
 5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer.
-6. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers.
+6. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers, with a
+   receipt of the debit that the coordinator can show to others.
 
 So no byte leaves, not even a refusal of what went wrong in training, before the debit is on stable storage. A refusal
 is answered too, signed and sealed, with its reason code; a message that is not authentic gets no answer
@@ -106,7 +107,9 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
     except InputError:
         return _reply(Kind.REFUSAL, b"malformed", opened, resident, clock())
     with worker.watch.stage("answer"):
-        return _reply(Kind.UPDATE, update.to_bytes(), opened, resident, clock())
+        header = opened.header
+        receipt = update.receipt(header.run, header.round, resident.home.device)
+        return _reply(Kind.UPDATE, update.to_bytes(), opened, resident, clock(), receipt.digest)
 
 
 def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Update:
@@ -129,9 +132,11 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
         )
         with debit as entry:
             delta, head = _train(work, resident, worker, task, model)
+        state = ledger.checkpoint(entry.seq + 1)  # of what is on stable storage now
     if isinstance(model, PersonalModel):  # what is kept and used again is spent too: not before the debit is settled
         model.keep_head(home.path, head, instruction.plan)
-    return Update(_misbehave(resident, delta, header.round, instruction.seed), model.layout.digest, entry.hash)
+    sent = _misbehave(resident, delta, header.round, instruction.seed)
+    return Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex())
 
 
 def _train(
@@ -174,7 +179,9 @@ def _misbehave(resident: Resident, delta: Float32Array, number: int, seed: int |
     return delta if attack is None else attack(delta, seeded_stream(seed or 0, "attack", resident.home.device, number))
 
 
-def _reply(kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: int) -> bytes:
+def _reply(
+    kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: int, receipt: bytes = b""
+) -> bytes:
     asked = opened.header
     header = Header(
         kind=kind,
@@ -185,6 +192,7 @@ def _reply(kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: 
         model=asked.model,
         nonce=secrets.token_bytes(16),
         in_reply_to=opened.digest,
+        receipt=receipt,
         issued=now,
         expires=now + REPLY_LIFETIME_MS,
     )

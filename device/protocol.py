@@ -5,6 +5,7 @@ with a fixed set of keys; vectors are little-endian float32 bytes. Everything a 
 whether it may take part is inside the signed bytes; nothing about its data leaves except the update itself.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from skerry.canonical import decode, encode
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import InputError
 from skerry.records import Float32Array
+from skerry.security.privacy.receipt import Receipt
 
 __all__ = ["CHALLENGE_DOMAIN", "Challenge", "Instruction", "Update", "from_bytes", "to_bytes"]
 
@@ -38,7 +40,7 @@ def from_bytes(data: bytes) -> Float32Array:
     return np.frombuffer(data, _LITTLE).astype(np.float32, copy=False)
 
 
-def _fields(data: bytes, kinds: dict[str, type | tuple[type, ...]]) -> dict[str, Any]:
+def _fields(data: bytes, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
     value = decode(data)
     if not isinstance(value, dict) or value.keys() != kinds.keys():
         raise InputError(f"expected a record with the keys {sorted(kinds)}")
@@ -111,19 +113,38 @@ class Instruction:
 class Update:
     """A device's answer: the change of the trainable part, and where its ledger stands.
 
+    The three ledger fields, with run, round and device, are the :class:`~skerry.security.privacy.receipt.Receipt` whose
+    digest stands in the envelope's header.
+
     Attributes:
         delta: ``(d,)`` float32, already clipped and noised when the plan's unit is ``example``.
         layout: digest of the layout.
-        ledger_head: hash of the device's ledger entry that debited this round; a receipt for the population ledger.
+        ledger_head: hash of the device's ledger entry that debited this round.
+        ledger_size: number of entries of the ledger up to that one.
+        ledger_root: root of the Merkle tree over them, in hex.
     """
 
     delta: Float32Array
     layout: str
     ledger_head: str
+    ledger_size: int
+    ledger_root: str
 
     def to_bytes(self) -> bytes:
         """Canonical bytes, which are sealed to the coordinator."""
-        return encode({"delta": to_bytes(self.delta), "layout": self.layout, "ledger_head": self.ledger_head})
+        return encode(
+            {
+                "delta": to_bytes(self.delta),
+                "layout": self.layout,
+                "ledger_head": self.ledger_head,
+                "ledger_size": self.ledger_size,
+                "ledger_root": self.ledger_root,
+            }
+        )
+
+    def receipt(self, run: str, round: int, device: str) -> Receipt:  # noqa: A002 - the field's word
+        """What the device states of its ledger with this update."""
+        return Receipt(run, round, device, self.ledger_head, self.ledger_size, self.ledger_root)
 
     @staticmethod
     def from_bytes(data: bytes) -> "Update":
@@ -132,5 +153,6 @@ class Update:
         Raises:
             InputError: the bytes are not an update.
         """
-        value = _fields(data, {"delta": bytes, "layout": str, "ledger_head": str})
-        return Update(from_bytes(value["delta"]), value["layout"], value["ledger_head"])
+        kinds = {"delta": bytes, "layout": str, "ledger_head": str, "ledger_size": int, "ledger_root": str}
+        value = _fields(data, kinds)
+        return Update(**value | {"delta": from_bytes(value["delta"])})

@@ -4,11 +4,15 @@ The bytes of an envelope, big-endian::
 
     magic "SKEV" (4) ‖ version (2) ‖ H (2) ‖ header (H, canonical CBOR) ‖ sealed (n) ‖ signature (64)
     sealed    = HPKE(payload; receiver's key, info = domain ‖ all bytes before it)      RFC 9180, base mode
-    signature = Ed25519(sender's key; domain ‖ SHA-256(all bytes before it))            RFC 8032
+    signature = Ed25519(sender's key; domain ‖ SHA-256(all bytes before it) ‖ receipt)  RFC 8032
 
 HPKE's base mode is anonymous, so the sender signs; a signature alone could be cut off and replaced by a thief's
 own, so the header, which names the sender, is bound into the sealing as well. Payloads are hashed once and
 copied once on each side; only the small header is parsed.
+
+The *receipt* is a header's field of 32 bytes, or empty: the digest of something that the sender states. It is signed a
+second time, outside of the hash, so that third parties can check who stated it without the message that it came with
+(:func:`verify_statement`).
 
 Opening goes through these states in this order; each either holds or ends in an
 :class:`~skerry.errors.EnvelopeRefusedError` whose ``reason`` is a :class:`~skerry.security.refusal.Refusal`:
@@ -53,6 +57,7 @@ __all__ = [
     "envelope_digest",
     "open_envelope",
     "seal",
+    "verify_statement",
 ]
 
 MAX_ENVELOPE_BYTES = 64 << 20
@@ -70,7 +75,8 @@ _SIGNATURE = 64
 _SEALING = b"skerry/envelope/1/seal:"
 _SIGNING = b"skerry/envelope/1/sign"
 _FIELDS = (
-    "suite", "kind", "run", "round", "sender", "receiver", "model", "nonce", "in_reply_to", "issued", "expires",
+    "suite", "kind", "run", "round", "sender", "receiver", "model", "nonce", "in_reply_to", "receipt", "issued",
+    "expires",
 )  # fmt: skip
 
 
@@ -97,6 +103,7 @@ class Header:
         model: SHA-256 in hexadecimal of the model meant, or empty.
         nonce: 16 bytes, random, new for each envelope.
         in_reply_to: :func:`envelope_digest` of the envelope that this one answers, or empty.
+        receipt: digest of a statement of the sender's that others may check, or empty.
         issued: ms since the epoch.
         expires: ms since the epoch, later than ``issued`` by at most :data:`MAX_LIFETIME_MS`.
 
@@ -114,6 +121,7 @@ class Header:
     model: str
     nonce: bytes
     in_reply_to: bytes
+    receipt: bytes = b""
     issued: int
     expires: int
 
@@ -128,6 +136,7 @@ class Header:
             check_hex(self.model, "the model")
         check_bytes(self.nonce, "the nonce", 16)
         check_bytes(self.in_reply_to, "the digest replied to", 0, 32)
+        check_bytes(self.receipt, "the receipt", 0, 32)
         check_integer(self.issued, "the time of issue")
         check_integer(self.expires, "the expiry", low=self.issued + 1, high=self.issued + MAX_LIFETIME_MS)
 
@@ -147,11 +156,16 @@ class Expected:
 
 @dataclass(frozen=True)
 class Opened:
-    """An envelope that went through every state: ``digest`` (32 bytes) is what a reply names."""
+    """An envelope that went through every state: ``digest`` (32 bytes) is what a reply names.
+
+    ``body`` (32 bytes) and ``signature`` (64 bytes) prove the header's receipt to others.
+    """
 
     header: Header
     payload: bytes
     digest: bytes
+    body: bytes
+    signature: bytes
 
 
 def envelope_digest(envelope: bytes) -> bytes:
@@ -173,7 +187,18 @@ def seal(header: Header, payload: bytes, *, sender: Identity, receiver: PublicId
     sealed = hpke_seal(payload, receiver.encapsulation_key, _SEALING + head)
     body = hashlib.sha256(head)
     body.update(sealed)
-    return b"".join((head, sealed, sender.sign(_SIGNING, body.digest())))
+    return b"".join((head, sealed, sender.sign(_SIGNING, body.digest() + header.receipt)))
+
+
+def verify_statement(sender: PublicIdentity, body: bytes, receipt: bytes, signature: bytes) -> None:
+    """Check that ``sender`` signed an envelope with this receipt, by what :class:`Opened` kept of the envelope.
+
+    Raises:
+        EnvelopeRefusedError: it did not (``not_authentic``).
+    """
+    if len(body) != hashlib.sha256().digest_size or len(receipt) != hashlib.sha256().digest_size:
+        raise EnvelopeRefusedError(Refusal.NOT_AUTHENTIC, "this proves no receipt", where=sender.name)
+    verify_signature(sender, _SIGNING, body + receipt, signature)
 
 
 def open_envelope(
@@ -202,7 +227,7 @@ def open_envelope(
     head, sealed, signature = _frame(data)
     header = _parse(head)
     sender = directory.get(header.sender)
-    digest = _authenticate(data, signature, sender)
+    body, digest = _authenticate(data, signature, sender, header.receipt)
     _expect(header, expected)
     _check_time(header, now)
     payload = hpke_open(sealed, me.kem, _SEALING + head)
@@ -212,7 +237,7 @@ def open_envelope(
         )
     if replay is not None:
         replay.claim(header.sender, header.nonce, until=header.expires + SKEW_MS, now=now)
-    return Opened(header, payload, digest)
+    return Opened(header, payload, digest, body, signature)
 
 
 def _head(header: Header) -> bytes:
@@ -253,12 +278,13 @@ def _parse(head: bytes) -> Header:
         raise EnvelopeRefusedError(Refusal.MALFORMED, f"the header cannot be used: {error}") from error
 
 
-def _authenticate(data: bytes, signature: bytes, sender: PublicIdentity) -> bytes:
-    """Check the signature and give the whole envelope's digest, in one pass over its bytes."""
+def _authenticate(data: bytes, signature: bytes, sender: PublicIdentity, receipt: bytes) -> tuple[bytes, bytes]:
+    """Check the signature; the digests of what was signed and of the whole envelope, in one pass over its bytes."""
     body = hashlib.sha256(memoryview(data)[:-_SIGNATURE])
-    verify_signature(sender, _SIGNING, body.digest(), signature)
+    signed = body.digest()
+    verify_signature(sender, _SIGNING, signed + receipt, signature)
     body.update(signature)
-    return body.digest()
+    return signed, body.digest()
 
 
 def _expect(header: Header, expected: Expected) -> None:

@@ -3,15 +3,22 @@
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from skerry.fsio import write_atomic
+from skerry.security.identity import Identity
 from skerry.security.privacy.accounting import epsilon_from_rdp, rdp
 from skerry.security.privacy.chain import Entry
+from skerry.security.transparency.checkpoint import Checkpoint
+from skerry.security.transparency.note import NoteSigner
 from skerry.server.federation import Federation
 from skerry.server.judge import Judged, Valid
 from skerry.server.plan import RoundPlan
 from skerry.syncer import Syncer
 
-__all__ = ["Spending", "open_round", "release_round"]
+__all__ = ["Spending", "open_round", "publish_checkpoint", "release_round"]
+
+_RECEIPTS = 512  # of them in one entry, which holds a mebibyte
 
 
 class Spending:
@@ -61,7 +68,8 @@ def open_round(federation: Federation, number: int, cohort: Sequence[str], synce
         "steps": federation.plan.steps,
         "sampling_rate": federation.plan.sampling_rate,
     }
-    body = {"round": number, "mechanism": mechanism, "cohort": list(cohort), "weights": "uniform"}
+    members = [federation.members[device] for device in cohort]
+    body = {"round": number, "mechanism": mechanism, "cohort": members, "weights": "uniform"}
     with federation.ledger.recording("round_open", body, federation.clock(), syncer=syncer):
         yield
 
@@ -72,18 +80,19 @@ def release_round(
 ) -> Iterator[Entry]:
     """Record the devices' receipts and the vector that the round releases, while the block looks at it.
 
+    Devices are told by the number of the ``member`` entry that names them: erasing that entry makes them nameless.
     Durable when the block is left: nothing of the vector may be published in it.
     """
-    recording = federation.ledger.recording(
-        "release",
-        {
-            "round": number,
-            "accepted": list(judged.devices),
-            "receipts": dict(sorted(valid.heads.items())),
-            "vector": vector_digest,
-        },
-        federation.clock(),
-        syncer=syncer,
-    )
-    with recording as entry:
-        yield entry
+    kept = [(federation.members[device], receipt.to_json()) for device, receipt in sorted(valid.receipts.items())]
+    chunks = [kept[i : i + _RECEIPTS] for i in range(0, len(kept), _RECEIPTS)]
+    events = [("receipts", {"round": number, "receipts": {str(m): r for m, r in chunk}}) for chunk in chunks]
+    accepted = [federation.members[device] for device in judged.devices]
+    release = ("release", {"round": number, "accepted": accepted, "vector": vector_digest})
+    with federation.ledger.recording_all([*events, release], federation.clock(), syncer=syncer) as entries:
+        yield entries[-1]
+
+
+def publish_checkpoint(checkpoint: Checkpoint, signer: Identity, path: Path) -> None:
+    """Sign a state of the ledger and leave the note where witnesses look for it; waits for no disk."""
+    note = checkpoint.sign(NoteSigner(checkpoint.origin, signer.signing))
+    write_atomic(path, note.encode(), durable=False)

@@ -9,6 +9,7 @@ from skerry.device.protocol import Update
 from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.records import Reason
 from skerry.security.envelope import Expected, Kind, Refusal, open_envelope
+from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.federation import Federation
 from skerry.server.mailbox import exchange
 from skerry.server.plan import RoundPlan
@@ -41,12 +42,13 @@ class Replies:
 
 @dataclass(frozen=True)
 class Opened:
-    """Authentic updates by device, sorted; and why the others were dropped.
+    """Authentic updates by device, sorted, with the receipt signed beside each; and why the others were dropped.
 
     ``refusals`` holds the reason code that a device itself gave for not taking part.
     """
 
     updates: dict[str, Update]
+    receipts: dict[str, SignedReceipt]
     dropped: dict[str, Reason]
     refusals: dict[str, str]
 
@@ -74,6 +76,7 @@ def collect(federation: Federation, plan: RoundPlan) -> Replies:
 def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> Opened:
     """Verify, unseal and parse each answer; it must come from the device asked and answer this very instruction."""
     updates: dict[str, Update] = {}
+    receipts: dict[str, SignedReceipt] = {}
     dropped = dict(replies.dropped)
     refusals: dict[str, str] = {}
     for device in sorted(replies.envelopes):
@@ -98,9 +101,11 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
                 dropped[device] = Reason.REFUSED
                 refusals[device] = opened.payload[:64].decode("ascii", "replace")
                 continue
-            updates[device] = Update.from_bytes(opened.payload)
+            update = Update.from_bytes(opened.payload)
+            receipts[device] = SignedReceipt.take(update.receipt(federation.run, plan.number, device), opened)
+            updates[device] = update
         except EnvelopeRefusedError as error:
             dropped[device] = _REASONS.get(Refusal(error.reason), Reason.NOT_AUTHENTIC)
         except InputError:
             dropped[device] = Reason.SHAPE
-    return Opened(updates, dropped, refusals)
+    return Opened(updates, receipts, dropped, refusals)

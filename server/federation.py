@@ -27,7 +27,10 @@ __all__ = ["Federation"]
 
 @dataclass(frozen=True)
 class Federation:
-    """A run's fixed parts; what changes from round to round is in :class:`skerry.server.rounds.Progress`."""
+    """A run's fixed parts; what changes from round to round is in :class:`skerry.server.rounds.Progress`.
+
+    ``members`` are the numbers of the ledger entries that name the devices; elsewhere in it they have no names.
+    """
 
     folder: RunFolder
     scenario: Scenario
@@ -39,6 +42,7 @@ class Federation:
     directory: Directory
     nodes: Mapping[str, int]
     ledger: Ledger
+    members: Mapping[str, int]
     screener: Screener
     plan: TrainPlan
     held_out: Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
@@ -89,6 +93,12 @@ class Federation:
             policy=policy,
             now=clock(),
         )
+        directory = device_directory(folder)
+        named = [
+            ("member", {"device": device, "signing_key": directory.get(device).signing_key.hex()})
+            for device in sorted(nodes)
+        ]
+        members = {entry.body["device"]: entry.seq for entry in ledger.record_all(named, clock())}
         auditor = Auditor.of(folder, prepared.task, prepared.model)
         if auditor is not None:
             auditor.commit(ledger, clock())
@@ -100,9 +110,10 @@ class Federation:
             task=prepared.task,
             model=prepared.model,
             coordinator=coordinator_identity(folder),
-            directory=device_directory(folder),
+            directory=directory,
             nodes=nodes,
             ledger=ledger,
+            members=members,
             screener=Screener(scenario.defence.screen, tolerate=scenario.defence.tolerate),
             plan=TrainPlan(
                 epochs=training.epochs,

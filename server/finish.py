@@ -11,6 +11,7 @@ from skerry.records import Float32Array
 from skerry.result import Result, write_result
 from skerry.runfolder import RunFolder
 from skerry.security.delivery import publish
+from skerry.server.account import publish_checkpoint
 from skerry.server.audit import Auditor
 from skerry.server.federation import Federation
 from skerry.server.measure import (
@@ -150,7 +151,12 @@ def _release(federation: Federation, files: dict[str, Path], quarantined: list[s
 
 
 def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> dict[str, dict[str, str | None]]:
-    """Where each claim can be checked: a ledger entry, the ledger's head, a file of the run."""
+    """Where each claim can be checked: a ledger entry, the ledger's head, a file of the run.
+
+    The last checkpoint is published here: it covers every entry named.
+    """
+    path = folder.path / "ledger" / "population.checkpoint"
+    publish_checkpoint(federation.ledger.checkpoint(), federation.coordinator, path)
     head = federation.ledger.head
     entries = {entry.kind: entry.hash for entry in federation.ledger.entries()}
     last = progress.records[-1] if progress.records else None

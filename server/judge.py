@@ -6,6 +6,7 @@ import numpy as np
 
 from skerry.records import Action, Float32Array, Reason, Score, Verdict
 from skerry.security.anomaly.validate import check_update
+from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.collect import Opened
 from skerry.server.federation import Federation
 
@@ -18,7 +19,7 @@ class Valid:
 
     devices: tuple[str, ...]
     deltas: Float32Array
-    heads: dict[str, str]
+    receipts: dict[str, SignedReceipt]
     dropped: dict[str, Reason]
 
 
@@ -53,8 +54,7 @@ def validate(federation: Federation, opened: Opened) -> Valid:
         else:
             dropped[device] = reason
     deltas = np.stack(list(rows.values())) if rows else np.empty((0, layout.size), np.float32)
-    heads = {device: opened.updates[device].ledger_head for device in opened.updates}
-    return Valid(tuple(rows), deltas, heads, dropped)
+    return Valid(tuple(rows), deltas, opened.receipts, dropped)
 
 
 def screen(federation: Federation, number: int, valid: Valid) -> Judged:

@@ -27,7 +27,7 @@ from skerry.device.tasks.metrics import Quality
 from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
 from skerry.records import Float32Array, RoundRecord
-from skerry.server.account import Spending, open_round, release_round
+from skerry.server.account import Spending, open_round, publish_checkpoint, release_round
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.collect import collect, open_replies
 from skerry.server.evaluate import evaluate_held_out
@@ -106,6 +106,12 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         release = release_round(federation, number, valid, judged, released, progress.syncer)
         with release as entry, watch.stage("evaluate"):
             quality = evaluate_held_out(federation, progress.vector)
+    progress.syncer.begin(
+        publish_checkpoint,
+        federation.ledger.checkpoint(),
+        federation.coordinator,
+        federation.folder.path / "ledger" / "population.checkpoint",
+    )
     record = RoundRecord(
         round=number,
         accuracy=quality.accuracy,

@@ -10,7 +10,7 @@ import numpy as np
 
 from skerry.canonical import sha256_hex
 from skerry.config import Scenario, default_scenario
-from skerry.fsio import append_durably, write_atomic
+from skerry.fsio import append_durably, write_atomic, write_json
 from skerry.records import Action, Reason, RoundRecord, Score, Verdict
 from skerry.result import (
     Cost,
@@ -36,7 +36,9 @@ from skerry.security.delivery import publish
 from skerry.security.identity import Identity
 from skerry.security.privacy.accounting import GaussianEvent, calibrate
 from skerry.security.privacy.ledger import Ledger, Policy
+from skerry.security.privacy.receipt import Receipt, SignedReceipt
 from skerry.security.privacy.verification import verify_ledger
+from skerry.server.account import publish_checkpoint
 
 HELD_OUT = ("writer-03", "writer-09", "writer-12")
 BASE = 0.6526
@@ -66,7 +68,8 @@ def build(
         unit=scenario.privacy.unit, epsilon=scenario.privacy.epsilon, delta=scenario.privacy.delta, simulated=True
     )
     sigma = calibrate(policy.epsilon, policy.delta, scenario.rounds) if private else 0.0
-    records = _rounds(folder, scenario, devices, attackers, done, policy, sigma)
+    coordinator, fleet = _fleet(folder, devices)
+    records = _rounds(folder, scenario, devices, attackers, done, policy, sigma, coordinator, fleet)
     if state != "complete":
         error = {"what": "the disk is full", "where": str(folder.path), "mend": "free some space"}
         folder.mark(state, stage=f"round {done}", error=error if state == "failed" else None)
@@ -77,7 +80,7 @@ def build(
         for d, r in reports.items()
         if r.epsilon_rdp is not None
     }
-    delivery = _release(folder, devices, attackers) if release else None
+    delivery = _release(folder, coordinator, fleet, attackers) if release else None
     population = verify_ledger(folder.path / "ledger" / "population.jsonl", pld=False)
     write_result(
         folder.path / "result.json",
@@ -173,6 +176,8 @@ def _rounds(
     done: int,
     policy: Policy,
     sigma: float,
+    coordinator: Identity,
+    fleet: dict[str, Identity],
 ) -> list[RoundRecord]:
     rng = np.random.default_rng(scenario.seed)
     ledgers = {
@@ -184,6 +189,8 @@ def _rounds(
     population = Ledger.create(
         folder.path / "ledger" / "population.jsonl", scope="population", subject=folder.id, policy=policy, now=NOW
     )
+    named = [("member", {"device": d, "signing_key": fleet[d].public.signing_key.hex()}) for d in sorted(devices)]
+    members = {entry.body["device"]: entry.seq for entry in population.record_all(named, NOW)}
     records: list[RoundRecord] = []
     for number in range(1, done + 1):
         late = devices[1] if number == 4 else None
@@ -192,9 +199,14 @@ def _rounds(
             ledger.debit(folder.id, number, event, nonce=f"{number:032x}", now=NOW + number)
         verdicts = [_verdict(rng, number, d, attackers, late) for d in sorted(devices)]
         accepted = tuple(v.device for v in verdicts if v.action is Action.ACCEPT)
-        receipts = {device: ledger.head for device, ledger in ledgers.items()}
-        body = {"round": number, "accepted": list(accepted), "receipts": receipts}
-        leaf = population.record("release", body, now=NOW + number)
+        receipts = {str(members[d]): _receipt(folder.id, number, d, ledgers[d], fleet[d]) for d in devices}
+        leaf = population.record_all(
+            [
+                ("receipts", {"round": number, "receipts": receipts}),
+                ("release", {"round": number, "accepted": [members[d] for d in accepted], "vector": "00" * 32}),
+            ],
+            now=NOW + number,
+        )[-1]
         spent = [ledger.epsilon() for ledger in ledgers.values()] if sigma else []
         record = RoundRecord(
             round=number,
@@ -230,6 +242,7 @@ def _rounds(
         append_durably(folder.path / "verdicts.jsonl", _lines([v.to_json() for v in verdicts]))
         append_durably(folder.path / "rounds.jsonl", _lines([record.to_json()]))
         records.append(record)
+    publish_checkpoint(population.checkpoint(), coordinator, folder.path / "ledger" / "population.checkpoint")
     for ledger in (*ledgers.values(), population):
         ledger.close()
     return records
@@ -288,17 +301,29 @@ def _quality(records: list[RoundRecord], devices: list[str], attackers: list[str
     )
 
 
-def _release(folder: RunFolder, devices: list[str], attackers: list[str]) -> Delivery:
-    fleet = folder.path / "fleet"
+def _fleet(folder: RunFolder, devices: list[str]) -> tuple[Identity, dict[str, Identity]]:
+    path = folder.path / "fleet"
     coordinator = Identity.generate("coordinator")
-    coordinator.save(fleet / "coordinator.json")
-    write_atomic(fleet / "coordinator.public.json", json.dumps(coordinator.public.to_json()).encode())
-    recipients = []
-    for device in devices:
-        identity = Identity.generate(device)
-        identity.save(fleet / device / "identity.json")
-        if device not in attackers:
-            recipients.append(identity.public)
+    coordinator.save(path / "coordinator.json")
+    fleet = {device: Identity.generate(device) for device in devices}
+    for device, identity in fleet.items():
+        identity.save(path / device / "identity.json")
+    write_json(path / "coordinator.public.json", coordinator.public.to_json())
+    write_json(path / "devices.public.json", {d: identity.public.to_json() for d, identity in fleet.items()})
+    return coordinator, fleet
+
+
+def _receipt(run: str, number: int, device: str, ledger: Ledger, identity: Identity) -> dict[str, object]:
+    """As the envelope of an update that was sealed by this device would prove it."""
+    state = ledger.checkpoint()
+    receipt = Receipt(run, number, device, ledger.head, state.size, state.root.hex())
+    body = sha256_hex(f"{device} {number}".encode())
+    signature = identity.sign(b"skerry/envelope/1/sign", bytes.fromhex(body) + receipt.digest)
+    return SignedReceipt(receipt, body, signature.hex()).to_json()
+
+
+def _release(folder: RunFolder, coordinator: Identity, fleet: dict[str, Identity], attackers: list[str]) -> Delivery:
+    recipients = [identity.public for device, identity in fleet.items() if device not in attackers]
     files = {"model.onnx": folder.path / "model" / "model.onnx", "card.json": folder.path / "model" / "card.json"}
     write_atomic(files["model.onnx"], np.random.default_rng(3).bytes(300_000))
     write_atomic(files["card.json"], b"{}")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from skerry.cli.audit import audit, audit_faults
-from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, note, out, table
+from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, out, table
 
 if TYPE_CHECKING:
     from skerry.runfolder import RunFolder
-    from skerry.security.privacy.chain import Entry
     from skerry.security.privacy.verification import LedgerReport
+    from skerry.server.proof import Failure
 
 __all__ = ["app"]
 
@@ -25,10 +25,17 @@ def show(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> 
     """Show what each device spent, as its own ledger tells it."""
     from rich.text import Text
 
+    from skerry.security.privacy.verification import verify_ledger
+    from skerry.server.proof import POPULATION, Failure, Ledgers
     from skerry.wording import UNKNOWN, delta, epsilon
 
     folder = _open(run, runs_dir)
-    rows = [_row(path, report) for path, report in _reports(folder, pld=False) if report.scope != "population"]
+    reports = {name: verify_ledger(path, pld=False) for name, path in Ledgers.of(folder).paths.items()}
+    rows = [
+        _row(name, report, tuple(Failure(name, None, problem) for problem in report.problems))
+        for name, report in reports.items()
+        if name != POPULATION
+    ]
     if as_json:
         emit({"run": folder.id, "devices": rows})
         return
@@ -54,47 +61,56 @@ def show(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> 
 
 @app.command()
 def verify(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
-    """Replay every ledger of a run with two accountants, and compare with what the run claims.
+    """Replay every ledger of a run with two accountants, and prove what the run claims.
 
-    Each hash chain is recomputed from its bytes; each device's ledger must contain the receipts that the population's
-    ledger holds for it; the figures and ledger entries named in result.json must be those found.
+    Each hash chain and tree is recomputed from its bytes; the population's ledger must extend the checkpoint that the
+    coordinator signed; each device's ledger must contain, with proof, every debit that the device signed a receipt
+    for; the figures and ledger entries named in result.json must be those found.
     """
     from rich.text import Text
 
     from skerry.errors import LedgerCorruptError
-    from skerry.wording import UNKNOWN, delta, epsilon
+    from skerry.server.proof import POPULATION, verify_run
+    from skerry.wording import UNKNOWN, amount, delta, epsilon
 
     folder = _open(run, runs_dir)
-    found = _reports(folder, pld=True)
-    rows = [_row(path, report) for path, report in found]
-    faults = [*_faults(folder, found), *audit_faults(folder)]
-    broken = [row["subject"] for row in rows if row["problems"]]
-    document = {"run": folder.id, "ok": not broken and not faults, "ledgers": rows, "problems": faults}
+    proof = verify_run(folder, remembered={})
+    rows = [_row(name, report, proof.failures) for name, report in proof.reports.items()]
+    failures = [vars(failure) for failure in proof.failures]
+    loose = [_said(failure) for failure in proof.failures if failure.ledger not in proof.reports]
+    faults = audit_faults(folder)
+    holds = proof.holds and not faults
+    document = {"run": folder.id, "ok": holds, "ledgers": rows, "problems": loose + faults, "failures": failures}
+    verdict = f"{amount(len(rows), 'ledger')}: " + ("all of it holds" if holds else "NOT proved")
     if not as_json:
         figures = ["entries", "ε (RDP)", "ε (PLD)"]
         shown = table(f"ledgers of {folder.id}", ["", "ledger", *figures, "head", "finding"], right=figures)
         for row in rows:
             good = not row["problems"]
-            said = "; ".join(row["problems"]) or ("a torn last line was set aside" if row["torn_tail"] else "holds")
+            said = amount(len(row["problems"]), "failure") if not good else ""
             shown.add_row(
                 Text("✓", "green") if good else Text("✗", "red"),
                 Text(row["subject"]),
                 str(row["entries"]),
-                UNKNOWN if row["scope"] == "population" else epsilon(row["epsilon_rdp"]),
-                UNKNOWN if row["scope"] == "population" else epsilon(row["epsilon_pld"]),
+                UNKNOWN if row["scope"] == POPULATION else epsilon(row["epsilon_rdp"]),
+                UNKNOWN if row["scope"] == POPULATION else epsilon(row["epsilon_pld"]),
                 row["head"][:12],
-                Text(said),
+                Text(said or ("a torn last line was set aside" if row["torn_tail"] else "holds")),
             )
         console = out()
         console.print(shown)
-        policy = next((report.policy for _, report in found if report.policy is not None), None)
+        policy = next((report.policy for report in proof.reports.values() if report.policy is not None), None)
         if policy is not None and policy.unit != "none":
             qualified = f"ε at δ = {delta(policy.delta)}, {policy.unit} level, {policy.relation}"
             console.print(Text(qualified + ("; simulated noise" if policy.simulated else ""), style="dim"))
+        for failure in proof.failures:
+            console.print(Text(f"✗ {_said(failure)}", style="red"))
         for fault in faults:
-            note().print(Text(f"✗ {fault}", style="red"))
-    if broken or faults:
-        what = f"{len(broken)} of {len(rows)} ledgers do not hold" if broken else faults[0]
+            console.print(Text(f"✗ {fault}", style="red"))
+        console.print(Text(verdict, "bold green" if holds else "bold red"))
+    if not holds:
+        broken = sum(bool(row["problems"]) for row in rows)
+        what = f"{broken} of {len(rows)} ledgers do not hold" if broken else (loose + faults)[0]
         mend = "restore the ledgers from a copy; until then count the whole budget of these devices as spent"
         error = LedgerCorruptError("ledgers_do_not_hold", what, where=str(folder.path / "ledger"), mend=mend)
         fail(error, document, as_json=as_json)
@@ -108,55 +124,21 @@ def _open(run: str, parent: Path | None) -> "RunFolder":
     return RunFolder.open(run, runs_dir(parent))
 
 
-def _reports(folder: "RunFolder", *, pld: bool) -> list[tuple[Path, "LedgerReport"]]:
-    """Every ledger of the run, the population's first; a device's must contain the newest receipt it gave."""
-    from skerry.errors import InputError
-    from skerry.security.privacy.verification import verify_ledger
-
-    root = folder.path / "ledger"
-    population = [path for path in (root / "population.jsonl",) if path.is_file()]
-    devices = sorted((root / "devices").glob("*.jsonl"))
-    if not population and not devices:
-        raise InputError(
-            "this run has no ledgers", where=str(root), mend=f"`skerry runs show {folder.id}` says how far it came"
-        )
-    receipts = _receipts(population[0]) if population else {}
-    found = [(path, verify_ledger(path, pld=False)) for path in population]
-    return found + [(path, verify_ledger(path, expected_head=receipts.get(path.stem), pld=pld)) for path in devices]
+def _said(failure: "Failure") -> str:
+    leaf = f", leaf {failure.leaf[:12]}" if failure.leaf else ""
+    return f"{failure.ledger or 'result.json'}{leaf}: {failure.what}"
 
 
-def _receipts(population: Path) -> dict[str, str]:
-    """The newest ledger head that each device gave to the coordinator."""
-    return {
-        device: head
-        for entry in _entries(population)
-        if entry.kind == "release"
-        for device, head in entry.body.get("receipts", {}).items()
-    }
-
-
-def _entries(path: Path) -> "list[Entry]":
-    """The entries as far as the chain holds; what is wrong with the rest is the verifier's to say."""
-    from skerry.errors import LedgerCorruptError
-    from skerry.security.privacy.chain import split, walk
-
-    found: list[Entry] = []
-    try:
-        found.extend(walk(split(path.read_bytes())[0]))
-    except LedgerCorruptError:
-        return found
-    return found
-
-
-def _row(path: Path, report: "LedgerReport") -> dict[str, Any]:
+def _row(name: str, report: "LedgerReport", failures: "tuple[Failure, ...]") -> dict[str, Any]:
     policy = report.policy
     private = policy is not None and policy.unit != "none"
     return {
-        "subject": path.stem,
+        "subject": name,
         "scope": report.scope,
         "entries": report.entries,
-        "rounds": sum(entry.kind == "debit" for entry in _entries(path)),
+        "rounds": report.debits,
         "head": report.head,
+        "root": report.checkpoint.root.hex() if report.checkpoint else None,
         "unit": policy.unit if policy else None,
         "relation": policy.relation if policy and private else None,
         "delta": policy.delta if policy and private else None,
@@ -165,31 +147,5 @@ def _row(path: Path, report: "LedgerReport") -> dict[str, Any]:
         "epsilon_pld": report.epsilon_pld,
         "simulated": policy.simulated if policy else None,
         "torn_tail": report.torn_tail,
-        "problems": list(report.problems),
+        "problems": [failure.what for failure in failures if failure.ledger == name],
     }
-
-
-def _faults(folder: "RunFolder", found: list[tuple[Path, "LedgerReport"]]) -> list[str]:
-    """Where result.json claims something else than the ledgers say."""
-    from skerry.result import load_result
-
-    if not (folder.path / "result.json").is_file():
-        return []
-    result = load_result(folder.path)
-    faults: list[str] = []
-    ledgers = {path.stem: report for path, report in found if path.parent.name == "devices"}
-    claimed = result.privacy.devices.per_device if result.privacy.unit != "none" else {}
-    for device, claim in claimed.items():
-        report = ledgers.get(device)
-        if report is None:
-            faults.append(f"result.json speaks of {device}, which has no ledger")
-            continue
-        said, spent = claim.epsilon_rdp, report.epsilon_rdp
-        if said is not None and spent is not None and not math.isclose(said, spent, rel_tol=1e-9):
-            faults.append(f"result.json says that {device} spent ε = {said:.6g}, its ledger {spent:.6g}")
-    hashes = {entry.hash for path, _ in found for entry in _entries(path)}
-    for claim_name, evidence in result.evidence.items():
-        missing = [h for h in (evidence.leaf, evidence.checkpoint) if h and h not in hashes]
-        if missing:
-            faults.append(f"the evidence of {claim_name} names ledger entry {missing[0][:12]}…, which is in no ledger")
-    return faults

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from skerry.errors import InputError, RefusedError
-from skerry.fsio import append_durably, disk_errors
+from skerry.fsio import append_durably, disk_errors, write_atomic
 from skerry.syncer import Job, Syncer
 
 __all__ = ["Journal"]
@@ -44,6 +44,11 @@ class Journal:
             ) from error
         self._size = os.fstat(self._fd).st_size
         self._note(self._size)
+        if not self.untouched():  # it was replaced (an erasure) between opening and locking: ours has no name any more
+            self.close()
+            raise RefusedError(
+                "ledger_in_use", "somebody else has just rewritten this ledger", where=str(path), mend="try again"
+            )
 
     def read(self) -> bytes:
         """Everything that is known to be on stable storage, or was there when the file was opened."""
@@ -94,6 +99,15 @@ class Journal:
         self._note(after)
         self._syncing = syncer.begin(self._sync, after) if syncer is not None else Job().do(self._sync, after)
         return self._syncing
+
+    def replace(self, data: bytes) -> None:
+        """Put ``data`` in the file's place, whole or not at all; on return it is on stable storage. Then only close.
+
+        Raises:
+            DiskFullError: no room; the file is as it was.
+        """
+        self._writable = False
+        write_atomic(self._path.resolve(), data)  # where the path is a link, the file is replaced and not the link
 
     def untouched(self) -> bool:
         """Whether the file at the path is the one that is open, as this journal left it: nobody else has written.

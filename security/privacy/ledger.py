@@ -12,8 +12,11 @@ A crash after 2 may count as spent though nothing left; no crash leaves a releas
 
 What the chain proves (:mod:`skerry.security.privacy.chain`): no entry was changed, dropped from the middle, moved or
 inserted, unless everything after it was written anew. What the file alone cannot show: entries cut off cleanly at its
-end, or a whole chain written anew by somebody who may write the file. Whoever remembers a head (a server that received
-it, a backup) finds out both through ``expected_head``.
+end, or a whole chain written anew by somebody who may write the file. Whoever remembers a head, a receipt or a
+checkpoint (a server that received it, a witness, a backup) finds out both.
+
+The entries are the leaves of a Merkle tree (RFC 9162), held in memory: :meth:`Ledger.checkpoint` is its root, which
+costs no disk.
 
 One writer: a second one is refused as long as the first holds the file.
 """
@@ -21,25 +24,24 @@ One writer: a second one is refused as long as the first holds the file.
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from skerry.errors import (
-    BudgetExceededError,
-    EnvelopeRefusedError,
-    InputError,
-    LedgerCorruptError,
-)
+from skerry.errors import InputError, LedgerCorruptError
 from skerry.fsio import sync_folder, write_atomic
 from skerry.security.privacy.accounting import GaussianEvent, Rdp
-from skerry.security.privacy.chain import GENESIS, Entry, entry, line, split, walk
+from skerry.security.privacy.chain import GENESIS, KEPT, Entry, entry, line, split, walk
+from skerry.security.privacy.erasure import erase_entries
+from skerry.security.privacy.filter import check_clock, check_debit
 from skerry.security.privacy.journal import Journal
 from skerry.security.privacy.spending import Account, Policy, Scope, debit_body, policy_body, replay
-from skerry.security.privacy.verification import LedgerReport, verify_ledger
+from skerry.security.privacy.verification import LedgerReport, origin, verify_ledger
+from skerry.security.transparency.checkpoint import Checkpoint
+from skerry.security.transparency.merkle import MerkleTree
 from skerry.syncer import Job, Syncer
 
 __all__ = ["Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"]
@@ -52,8 +54,8 @@ class Ledger:
     on) rests on entries that are on stable storage.
     """
 
-    def __init__(self, path: Path, journal: Journal, account: Account) -> None:
-        self._path, self._journal, self._account = path, journal, account
+    def __init__(self, path: Path, journal: Journal, account: Account, tree: MerkleTree) -> None:
+        self._path, self._journal, self._account, self._tree = path, journal, account, tree
         self._under_way: _UnderWay | None = None
         self._mutex = threading.Lock()
 
@@ -94,7 +96,7 @@ class Ledger:
         """
         journal = Journal(path)
         try:
-            return Ledger(path, journal, _recover(path, journal, expected_head))
+            return Ledger(path, journal, *_recover(path, journal, expected_head))
         except BaseException:
             journal.close()
             raise
@@ -121,6 +123,12 @@ class Ledger:
 
     def __len__(self) -> int:
         return self._account.last.seq + 1
+
+    def checkpoint(self, size: int | None = None) -> Checkpoint:
+        """The tree's root over all entries, or the first ``size``: to be signed, or remembered by somebody else."""
+        with self._mutex:
+            size = len(self) if size is None else size
+            return Checkpoint(origin(self.scope, self.subject), size, self._tree.root(size))
 
     def entries(self) -> Iterator[Entry]:
         """All entries from the first, read from the file and checked again."""
@@ -162,8 +170,7 @@ class Ledger:
 
         Raises:
             EnvelopeRefusedError: the round was debited before (``replayed``). Nothing is written.
-            BudgetExceededError: ε would exceed the policy's (``budget_exceeded``), or the policy protects and there
-                is no noise (``unprotected``). Nothing is written.
+            BudgetExceededError: see :func:`~skerry.security.privacy.filter.check_debit`. Nothing is written.
             RefusedError: as in :meth:`record`.
             DiskFullError: no room; nothing is spent.
         """
@@ -190,38 +197,70 @@ class Ledger:
         """
         with self._mutex:
             self._take_in()
-            self._check(run, round, event)
-            written = self._append("debit", debit_body(run, round, event, nonce), now, (run, round, event), syncer)
+            check_debit(self._account, run, round, event)
+            body = debit_body(run, round, event, nonce)
+            written = self._append([("debit", body)], now, (run, round, event), syncer)
         try:
-            yield written.entry
+            yield written.entries[0]
         finally:
             self._settle(written)
 
     def record(self, kind: str, body: Mapping[str, Any], now: int) -> Entry:
-        """Append, durably, an entry that spends nothing: ``round_open``, ``release``, ``abort``, a receipt.
+        """Append, durably, an entry that spends nothing: ``round_open``, ``release``, ``abort``.
 
         Raises:
-            InputError: ``kind`` is ``policy`` or ``debit``, or ``body`` is not plain JSON.
-            RefusedError: the ledger was closed, crossed a fork, or an earlier write failed (``ledger_closed``).
+            InputError: ``kind`` is ``policy``, ``debit`` or ``erasure``, or ``body`` is not plain JSON.
+            RefusedError: the ledger was closed, crossed a fork, or an earlier write failed (``ledger_closed``); the
+                clock was set back (``clock_set_back``).
             DiskFullError: no room; nothing is written.
         """
-        if kind in {"policy", "debit"}:
-            raise InputError(f"a {kind!r} entry is not recorded by hand")
-        with self.recording(kind, body, now, syncer=None) as made:
+        return self.record_all([(kind, body)], now)[0]
+
+    def record_all(self, events: Sequence[tuple[str, Mapping[str, Any]]], now: int) -> tuple[Entry, ...]:
+        """:meth:`record` for many (kind, body) at once: one write, one wait for the disk."""
+        with self.recording_all(events, now, syncer=None) as made:
             return made
 
     @contextmanager
     def recording(self, kind: str, body: Mapping[str, Any], now: int, *, syncer: Syncer | None) -> Iterator[Entry]:
         """:meth:`record`, as :meth:`debiting` is :meth:`debit`."""
-        if kind in {"policy", "debit"}:
-            raise InputError(f"a {kind!r} entry is not recorded by hand")
+        with self.recording_all([(kind, body)], now, syncer=syncer) as made:
+            yield made[0]
+
+    @contextmanager
+    def recording_all(
+        self, events: Sequence[tuple[str, Mapping[str, Any]]], now: int, *, syncer: Syncer | None
+    ) -> Iterator[tuple[Entry, ...]]:
+        """:meth:`record_all`, as :meth:`debiting` is :meth:`debit`."""
+        for kind, _ in events:
+            if kind in KEPT:
+                raise InputError(f"a {kind!r} entry is not recorded by hand")
         with self._mutex:
             self._take_in()
-            written = self._append(kind, body, now, None, syncer)
+            written = self._append(events, now, None, syncer)
         try:
-            yield written.entry
+            yield written.entries
         finally:
             self._settle(written)
+
+    def erase(self, seqs: Sequence[int], now: int) -> Entry:
+        """Forget what these entries said; their leaves stay, and with them the chain and every proof.
+
+        An ``erasure`` entry that names them comes first, durably; a crash before the rest is done shows in a
+        verification, and erasing them again finishes it. Closes the ledger.
+
+        Raises:
+            InputError: there is no such entry, or one is of a kind that is kept.
+            RefusedError, DiskFullError: as in :meth:`record`.
+        """
+        with self._mutex:
+            self._take_in()
+            rest = erase_entries(self._journal.read(), seqs)
+            written = self._append([("erasure", {"entries": sorted(set(seqs))})], now, None, None)
+        self._settle(written)
+        self._journal.replace(rest + line(written.entries[0]))
+        self.close()
+        return written.entries[0]
 
     def untouched(self) -> bool:
         """Whether nobody else has changed the file since it was opened (see :meth:`Journal.untouched`)."""
@@ -239,32 +278,21 @@ class Ledger:
     ) -> None:
         self.close()
 
-    def _check(self, run: str, round_: int, event: GaussianEvent | None) -> None:
-        where = f"{self.subject}, run {run}, round {round_}"
-        policy = self.policy
-        if self.has(run, round_):
-            raise EnvelopeRefusedError("replayed", "this round was debited before", where=where)
-        if policy.unit == "none":
-            return
-        if event is None:
-            raise BudgetExceededError(
-                "unprotected", f"the policy protects every {policy.unit}, and this round has no noise", where=where
-            )
-        after = self._account.spending.epsilon(policy.delta, event)
-        if not after <= policy.epsilon:
-            raise BudgetExceededError(
-                "budget_exceeded",
-                f"this round would bring ε to {after:.4g} (at δ = {policy.delta:g}, per {policy.unit},"
-                f" {policy.relation}); the policy allows {policy.epsilon:g}",
-                where=where,
-                mend="plan fewer rounds or more noise: what is spent does not come back",
-            )
-
     def _append(
-        self, kind: str, body: Mapping[str, Any], now: int, spends: "_Spends | None", syncer: Syncer | None
+        self,
+        events: Sequence[tuple[str, Mapping[str, Any]]],
+        now: int,
+        spends: "_Spends | None",
+        syncer: Syncer | None,
     ) -> "_UnderWay":
-        made = entry(len(self), self.head, kind, now, body)
-        self._under_way = _UnderWay(made, spends, self._journal.append(line(made), syncer))
+        check_clock(self._account, now)
+        made: list[Entry] = []
+        seq, prev = len(self), self.head
+        for kind, body in events:
+            made.append(entry(seq, prev, kind, now, body))
+            seq, prev = seq + 1, made[-1].hash
+        job = self._journal.append(b"".join(map(line, made)), syncer)
+        self._under_way = _UnderWay(tuple(made), spends, job)
         return self._under_way
 
     def _settle(self, written: "_UnderWay") -> None:
@@ -277,7 +305,9 @@ class Ledger:
         written = self._under_way
         if written is not None and written.synced.failure() is None:
             self._under_way = None
-            self._account.last = written.entry
+            for made in written.entries:
+                self._account.last = made
+                self._tree.append(bytes.fromhex(made.hash))
             if written.spends is not None:
                 self._account.spending.add(*written.spends)
 
@@ -287,18 +317,22 @@ _Spends = tuple[str, int, GaussianEvent | None]
 
 @dataclass(frozen=True)
 class _UnderWay:
-    entry: Entry
+    entries: tuple[Entry, ...]
     spends: _Spends | None
     synced: Job
 
 
-def _recover(path: Path, journal: Journal, expected_head: str | None) -> Account:
+def _recover(path: Path, journal: Journal, expected_head: str | None) -> tuple[Account, MerkleTree]:
     """Verify the whole chain and bring the file's end in order."""
+    tree = MerkleTree()
     try:
         complete, torn = split(journal.read())
-        account = replay(walk(complete), expected_head=expected_head)
+        entries = list(walk(complete))
+        for found in entries:
+            tree.append(bytes.fromhex(found.hash))
+        account = replay(entries, expected_head=expected_head)
     except LedgerCorruptError as error:
         error.where = str(path)
         raise
     journal.mend(complete, torn)
-    return account
+    return account, tree

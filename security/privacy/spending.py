@@ -12,9 +12,12 @@ from skerry.errors import InputError, LedgerCorruptError
 from skerry.security.privacy.accounting import ORDERS, GaussianEvent, Rdp, epsilon_from_rdp, rdp
 from skerry.security.privacy.chain import Entry
 
-__all__ = ["Account", "Policy", "Scope", "Spending", "debit_body", "policy_body", "replay"]
+__all__ = ["CLOCK_SLACK_MS", "Account", "Policy", "Scope", "Spending", "debit_body", "policy_body", "replay"]
 
 Scope = Literal["device", "population"]
+
+CLOCK_SLACK_MS = 5 * 60 * 1000
+"""By how much time may seem to run backwards from one entry to the next: clocks are put right by small steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +32,13 @@ class Policy:
         accountant: the figure that is held against the budget.
         simulated: the noise comes from a seed that others know: the entries are those of a real run, the
             protection is not.
+        min_separation: b; of any b rounds of a run that follow one another, the data take part in at most one.
+            Mechanisms with correlated noise (DP-FTRL) count on it; 1 asks for nothing.
+        max_participations: rounds of all runs together in which the data take part; 0 is any number.
+        data: identity of the data set, which this ledger speaks of whoever trains on it; empty where nobody said.
 
     Raises:
-        InputError: another relation or accountant, or ε or δ out of range.
+        InputError: another relation or accountant, or a number out of range.
     """
 
     unit: str
@@ -40,6 +47,9 @@ class Policy:
     delta: float
     accountant: str = "rdp"
     simulated: bool
+    min_separation: int = 1
+    max_participations: int = 0
+    data: str = ""
 
     def __post_init__(self) -> None:
         if (self.relation, self.accountant) != ("add/remove", "rdp"):
@@ -48,6 +58,9 @@ class Policy:
             )
         if not (0 < self.epsilon < math.inf and 0 < self.delta < 1):
             raise InputError(f"a policy needs 0 < ε < ∞ and 0 < δ < 1, got ε = {self.epsilon}, δ = {self.delta}")
+        counts = self.min_separation, self.max_participations
+        if not all(type(count) is int for count in counts) or not (counts[0] >= 1 and counts[1] >= 0):
+            raise InputError(f"a policy needs min_separation ≥ 1 and max_participations ≥ 0, got {counts}")
 
 
 class Spending:
@@ -73,6 +86,15 @@ class Spending:
     def has(self, run: str, round_: int) -> bool:
         """Whether that round was counted."""
         return (run, round_) in self._rounds
+
+    @property
+    def participations(self) -> int:
+        """Rounds counted, over all runs."""
+        return len(self._rounds)
+
+    def nearest(self, run: str, round_: int, separation: int) -> int | None:
+        """A counted round of that run fewer than ``separation`` rounds away, before or after."""
+        return next((r for r in range(round_ - separation + 1, round_ + separation) if (run, r) in self._rounds), None)
 
     def rdp(self, extra: GaussianEvent | None = None) -> Rdp:
         """RDP at :data:`~skerry.security.privacy.accounting.ORDERS`, with ``extra`` on top."""
@@ -143,6 +165,12 @@ def replay(entries: Iterable[Entry], *, expected_head: str | None = None) -> Acc
                 account = _opening(entry)
             elif entry.kind == "debit":
                 _count(account, entry)
+            elif entry.kind == "policy":
+                raise ValueError("a policy stands at the start only")
+            elif entry.kind == "erasure":
+                _check_erasure(entry)
+            if account.last.at - entry.at > CLOCK_SLACK_MS:
+                account.problems.append(f"entry {entry.seq}: dated before the one it follows: a clock was set back")
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise LedgerCorruptError(
                 "unknown_entry", f"ledger entry {entry.seq} is not one that this program writes: {error}"
@@ -178,9 +206,20 @@ def _opening(entry: Entry) -> Account:
     return Account(body.pop("scope"), body.pop("subject"), Policy(**body), Spending(), entry, [])
 
 
+def _check_erasure(entry: Entry) -> None:
+    seqs = entry.body["entries"]
+    if not isinstance(seqs, list) or not all(type(seq) is int and 0 <= seq < entry.seq for seq in seqs):
+        raise ValueError("an erasure names entries before it")
+
+
 def _count(account: Account, entry: Entry) -> None:
     account.debits += 1
     run, round_, event = entry.body["run"], entry.body["round"], entry.body["event"]
+    near = account.spending.nearest(run, round_, account.policy.min_separation)
+    if near not in {None, round_}:
+        account.problems.append(f"entry {entry.seq}: run {run}, round {round_} is too close to round {near}")
+    if account.policy.max_participations and account.debits > account.policy.max_participations:
+        account.problems.append(f"entry {entry.seq}: more participations than the policy allows")
     if not account.spending.add(run, round_, None if event is None else GaussianEvent(**event)):
         account.problems.append(f"entry {entry.seq}: run {run}, round {round_} was debited before")
     if event is None and account.policy.unit != "none":

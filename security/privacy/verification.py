@@ -1,14 +1,21 @@
 """A ledger read by somebody who does not trust its writer."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from skerry.errors import InputError, LedgerCorruptError, MissingDependencyError
+from skerry.errors import InputError, LedgerCorruptError, MissingDependencyError, RefusedError
 from skerry.security.privacy.accounting import epsilon_pld
 from skerry.security.privacy.chain import GENESIS, Entry, split, walk
+from skerry.security.privacy.erasure import check_erasures
 from skerry.security.privacy.spending import Account, Policy, Scope, replay
+from skerry.security.transparency.checkpoint import Checkpoint
+from skerry.security.transparency.merkle import MerkleTree, verify_consistency
 
-__all__ = ["LedgerReport", "read_ledger", "verify_ledger"]
+__all__ = ["LedgerReport", "origin", "read_entries", "read_ledger", "tree_of", "verify_ledger"]
+
+_AGREEMENT = 1e-3  # the grid on which privacy losses are held is that fine, and pessimistic
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,9 @@ class LedgerReport:
     policy: Policy | None = None
     scope: Scope | None = None
     subject: str | None = None
+    debits: int = 0
+    checkpoint: Checkpoint | None = None
+    """Size and root of the tree over the entries, when the chain holds."""
 
     def describe(self) -> str:
         """One sentence with every qualification that the figures need."""
@@ -42,6 +52,30 @@ class LedgerReport:
             f"ε ≤ {self.epsilon_rdp:.4g} (RDP){pld} at δ = {self.policy.delta:g},"
             f" per {self.policy.unit}, {self.policy.relation}{simulated}"
         )
+
+
+def origin(scope: Scope, subject: str) -> str:
+    """The name of a ledger in its checkpoints."""
+    return f"skerry/ledger/{scope}/{quote(subject)}"
+
+
+def tree_of(entries: Iterable[Entry]) -> MerkleTree:
+    """The tree whose leaves these entries are."""
+    return MerkleTree(bytes.fromhex(entry.hash) for entry in entries)
+
+
+def read_entries(path: Path) -> tuple[list[Entry], str | None]:
+    """The entries as far as the chain holds, and what is wrong with the rest; a torn tail is left out.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    found: list[Entry] = []
+    try:
+        found.extend(walk(split(_bytes(path))[0]))
+    except LedgerCorruptError as error:
+        return found, error.what
+    return found, None
 
 
 def read_ledger(path: Path) -> Account:
@@ -58,12 +92,15 @@ def read_ledger(path: Path) -> Account:
         raise
 
 
-def verify_ledger(path: Path, *, expected_head: str | None = None, pld: bool = True) -> LedgerReport:
+def verify_ledger(
+    path: Path, *, expected_head: str | None = None, remembered: Iterable[Checkpoint] = (), pld: bool = True
+) -> LedgerReport:
     """Recompute everything that a ledger claims, from its bytes; takes no lock, changes nothing.
 
     Args:
         path: the file.
         expected_head: a head that somebody remembers; its absence is a problem.
+        remembered: checkpoints that somebody remembers; each must be proved to be an earlier state of this ledger.
         pld: also account by privacy loss distributions, when ``dp-accounting`` is installed (about a second).
 
     Raises:
@@ -79,18 +116,41 @@ def verify_ledger(path: Path, *, expected_head: str | None = None, pld: bool = T
     except LedgerCorruptError as error:
         head = intact[-1].hash if intact else GENESIS
         return LedgerReport(len(intact), head, None, None, bool(torn), (error.what,))
+    tree = tree_of(intact)
+    now = Checkpoint(origin(account.scope, account.subject), len(tree), tree.root())
+    problems = [*account.problems, *check_erasures(intact), *_check_extends(tree, now, remembered)]
     claims = account.policy.unit != "none" and not account.spending.unprotected
+    rdp = account.spending.epsilon(account.policy.delta) if claims else None
+    pld_ = _epsilon_pld(account) if claims and pld else None
+    if rdp is not None and pld_ is not None and pld_ > rdp * (1 + _AGREEMENT):
+        problems.append(f"the accountants disagree: ε = {rdp:.6g} by RDP, which is an upper bound, {pld_:.6g} by PLD")
     return LedgerReport(
         entries=len(intact),
         head=account.last.hash,
-        epsilon_rdp=account.spending.epsilon(account.policy.delta) if claims else None,
-        epsilon_pld=_epsilon_pld(account) if claims and pld else None,
+        epsilon_rdp=rdp,
+        epsilon_pld=pld_,
         torn_tail=bool(torn),
-        problems=tuple(account.problems),
+        problems=tuple(problems),
         policy=account.policy,
         scope=account.scope,
         subject=account.subject,
+        debits=account.debits,
+        checkpoint=now,
     )
+
+
+def _check_extends(tree: MerkleTree, now: Checkpoint, remembered: Iterable[Checkpoint]) -> list[str]:
+    """Where this ledger is not what somebody saw, grown."""
+    problems: list[str] = []
+    for old in remembered:
+        try:
+            if old.size > now.size:
+                raise RefusedError("consistency", f"the ledger has {now.size} entries, and had {old.size}")
+            proof = tree.consistency_proof(old.size)
+            verify_consistency(old.size, old.root, now.size, now.root, proof)
+        except RefusedError as error:
+            problems.append(f"it does not extend the checkpoint of {old.size} entries: {error.what}")
+    return problems
 
 
 def _bytes(path: Path) -> bytes:

@@ -98,3 +98,102 @@ def test_a_run_without_ledgers_is_bad_input(skerry, sample, tmp_path: Path) -> N
         result = skerry("privacy", command, folder.path)
         assert result.exit_code == 2
         assert "no ledgers" in result.stderr
+
+
+def _rewrite(path: Path, change) -> None:
+    """A chain whose hashes fit, written by somebody who knows the format."""
+    from skerry.security.privacy.chain import GENESIS, entry, line, walk
+
+    prev, lines = GENESIS, []
+    for old in walk(path.read_bytes()):
+        made = entry(old.seq, prev, old.kind, old.at, change(old.kind, json.loads(json.dumps(old.body))))
+        prev = made.hash
+        lines.append(line(made))
+    path.write_bytes(b"".join(lines))
+
+
+def test_a_device_ledger_written_anew_contradicts_its_receipts_leaf_by_leaf(skerry, run: Path) -> None:
+    path = run / "ledger" / "devices" / "writer-05.jsonl"
+    (run / "result.json").unlink()
+    _rewrite(path, lambda kind, body: body)  # the very same events, under other salts
+    code, document = _verify(skerry)
+    assert code == 3
+    assert {failure["ledger"] for failure in document["failures"]} == {"writer-05"}
+    assert len(document["failures"]) == 20
+    assert all(failure["leaf"] for failure in document["failures"])
+    assert document["failures"][0]["leaf"][:12] in skerry("privacy", "verify", "latest").stdout
+
+
+def test_a_population_ledger_written_anew_is_not_under_the_signed_checkpoint(skerry, run: Path) -> None:
+    (run / "result.json").unlink()
+    _rewrite(run / "ledger" / "population.jsonl", lambda kind, body: body)
+    code, document = _verify(skerry)
+    assert code == 3
+    assert "does not extend the checkpoint" in document["failures"][0]["what"]
+
+
+def _resign(run: Path) -> None:
+    """What a coordinator does who lies: it has the key."""
+    from skerry.security.identity import Identity
+    from skerry.security.privacy.verification import verify_ledger
+    from skerry.server.account import publish_checkpoint
+
+    population = run / "ledger" / "population.jsonl"
+    state = verify_ledger(population, pld=False).checkpoint
+    publish_checkpoint(state, Identity.load(run / "fleet" / "coordinator.json"), population.with_suffix(".checkpoint"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("receipts", lambda body: body["receipts"]["3"].update(leaf="ab" * 32), "signature"),
+        ("receipts", lambda body: body["receipts"]["3"].update(root=body["receipts"]["4"]["root"]), "signature"),
+        ("receipts", lambda body: body["receipts"].pop("3"), "without a receipt (members [3])"),
+        ("receipts", lambda body: body.update(receipts=7), "does not write"),
+        ("member", lambda body: body.update(signing_key="00" * 32), "another key"),
+    ],
+)
+def test_a_coordinator_cannot_make_up_or_lose_what_devices_gave_it(skerry, run: Path, kind, change, said) -> None:
+    def lie(of: str, body: dict) -> dict:
+        if of == kind:
+            change(body)
+        return body
+
+    (run / "result.json").unlink()
+    _rewrite(run / "ledger" / "population.jsonl", lie)
+    _resign(run)
+    code, document = _verify(skerry)
+    assert code == 3
+    assert any(said in failure["what"] for failure in document["failures"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda note: note.replace("\n52\n", "\n51\n"),
+        lambda note: note.replace("population", "popularity"),
+        lambda note: "",
+        lambda note: None,
+    ],
+)
+def test_a_checkpoint_that_is_forged_or_gone_is_a_failure(skerry, run: Path, change) -> None:
+    path = run / "ledger" / "population.checkpoint"
+    assert _verify(skerry)[0] == 0
+    note = path.read_text()
+    changed = change(note)
+    assert changed != note
+    path.unlink() if changed is None else path.write_text(changed)
+    code, document = _verify(skerry)
+    assert code == 3
+    assert document["failures"][0]["ledger"] == "population"
+
+
+def test_a_device_that_was_forgotten_leaves_proofs_that_hold(skerry, run: Path) -> None:
+    from skerry.security.privacy import Ledger
+
+    population = run / "ledger" / "population.jsonl"
+    with Ledger.open(population) as ledger:
+        entry = next(e for e in ledger.entries() if e.kind == "member" and e.body["device"] == "writer-05")
+        ledger.erase([entry.seq], entry.at + 3_600_000)
+    assert b"writer-05" not in population.read_bytes()
+    assert _verify(skerry) == (0, _verify(skerry)[1])

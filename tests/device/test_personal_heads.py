@@ -194,4 +194,4 @@ def _opened(folder):
         nonce=bytes(16), in_reply_to=b"", issued=system_clock(), expires=system_clock() + 60_000,
     )  # fmt: skip
     payload = Instruction(model.initial(), model.layout.digest, PRIVATE, 0).to_bytes()
-    return Opened(header=header, payload=payload, digest=bytes(32))
+    return Opened(header=header, payload=payload, digest=bytes(32), body=bytes(32), signature=bytes(64))

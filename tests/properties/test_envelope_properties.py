@@ -54,6 +54,7 @@ def headers(draw):
         model=draw(st.sampled_from(["", "0" * 64, "9f" * 32])),
         nonce=draw(st.binary(min_size=16, max_size=16)),
         in_reply_to=draw(st.one_of(st.just(b""), st.binary(min_size=32, max_size=32))),
+        receipt=draw(st.one_of(st.just(b""), st.binary(min_size=32, max_size=32))),
         issued=issued,
         expires=issued + draw(LIFETIMES),
     )
@@ -107,7 +108,7 @@ OTHER = hostile(
     encode(
         {
             "suite": "x25519", "kind": "update", "run": "run", "round": 2, "sender": "ann", "receiver": "coordinator",
-            "model": "", "nonce": b"m" * 16, "in_reply_to": b"", "issued": NOW, "expires": NOW + 1000,
+            "model": "", "nonce": b"m" * 16, "in_reply_to": b"", "receipt": b"", "issued": NOW, "expires": NOW + 1000,
         }
     )
 )  # fmt: skip
@@ -166,7 +167,8 @@ def test_any_header_by_a_known_sender_is_refused_before_its_signature_counts(fie
 def test_one_field_of_any_value_is_accepted_only_in_its_own_form(field, value):
     record = {
         "suite": "x25519", "kind": "update", "run": "run", "round": 2, "sender": "ann", "receiver": "coordinator",
-        "model": "", "nonce": b"m" * 16, "in_reply_to": b"", "issued": NOW, "expires": NOW + 1000, field: value,
+        "model": "", "nonce": b"m" * 16, "in_reply_to": b"", "receipt": b"", "issued": NOW, "expires": NOW + 1000,
+        field: value,
     }  # fmt: skip
     got, refused = outcome(lambda: opened(hostile(encode(record))))
     assert refused in set(Refusal) if got is None else getattr(got.header, field) == value

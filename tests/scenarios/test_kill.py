@@ -75,14 +75,17 @@ def check(folder: RunFolder) -> int:
     released = 0
     reached = arrived(folder)
     receipts: dict[str, set[str]] = {}
+    members: dict[str, str] = {}
     population = folder.path / "ledger" / "population.jsonl"
     if population.exists():
         assert not verify_ledger(population).problems
         with Ledger.open(population) as ledger:
             for entry in ledger.entries():
-                if entry.kind == "release":
-                    for device, head in entry.body["receipts"].items():
-                        receipts.setdefault(device, set()).add(head)
+                if entry.kind == "member":
+                    members[str(entry.seq)] = entry.body["device"]
+                if entry.kind == "receipts":
+                    for member, receipt in entry.body["receipts"].items():
+                        receipts.setdefault(members[member], set()).add(receipt["leaf"])
     for path in sorted((folder.path / "ledger" / "devices").glob("*.jsonl")):
         report = verify_ledger(path)
         assert not report.problems

@@ -1,0 +1,224 @@
+"""Whether a run's ledgers prove what the run claims, read by somebody who trusts none of its writers.
+
+1. each ledger's chain, tree, policy and spending, by two accountants (``security/privacy/verification.py``);
+2. the coordinator's signed checkpoint, and every checkpoint that a witness remembers: the ledger extends them;
+3. each receipt in the population's ledger: signed by the device, and included in that device's ledger;
+4. each released average: made of updates for which there are receipts;
+5. ``result.json``: the ε it claims are those of the ledgers, its evidence is in them.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skerry.errors import InputError, RefusedError
+from skerry.result import Result, load_result
+from skerry.runfolder import RunFolder
+from skerry.security.identity import Directory, PublicIdentity
+from skerry.security.privacy.chain import Entry
+from skerry.security.privacy.receipt import SignedReceipt
+from skerry.security.privacy.spending import replay
+from skerry.security.privacy.verification import LedgerReport, origin, read_entries, tree_of, verify_ledger
+from skerry.security.transparency.checkpoint import Checkpoint
+from skerry.security.transparency.merkle import MerkleTree, verify_inclusion
+from skerry.security.transparency.note import NoteKey
+from skerry.server.provision import coordinator_public, device_directory
+
+__all__ = ["POPULATION", "Failure", "Ledgers", "Proof", "published_checkpoint", "verify_run"]
+
+POPULATION = "population"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One thing that does not hold: in which ledger (empty: in result.json), at which leaf (hex), and what."""
+
+    ledger: str
+    leaf: str | None
+    what: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found: a report for each ledger by name, the population's first, and everything that does not hold."""
+
+    reports: Mapping[str, LedgerReport]
+    failures: tuple[Failure, ...]
+
+    @property
+    def holds(self) -> bool:
+        """The verdict."""
+        return not self.failures
+
+
+@dataclass(frozen=True)
+class Ledgers:
+    """The ledgers of a run, as far as their chains hold, by name: ``population``, and each device's."""
+
+    paths: Mapping[str, Path]
+    entries: dict[str, list[Entry]] = field(default_factory=dict)
+    trees: dict[str, MerkleTree] = field(default_factory=dict)
+
+    @staticmethod
+    def of(folder: RunFolder) -> "Ledgers":
+        """Read them.
+
+        Raises:
+            InputError: the run has none.
+        """
+        root = folder.path / "ledger"
+        population = root / f"{POPULATION}.jsonl"
+        paths = {POPULATION: population} if population.is_file() else {}
+        paths |= {path.stem: path for path in sorted((root / "devices").glob("*.jsonl"))}
+        if not paths:
+            raise InputError(
+                "this run has no ledgers", where=str(root), mend=f"`skerry runs show {folder.id}` says how far it came"
+            )
+        found = Ledgers(paths)
+        for name, path in paths.items():
+            found.entries[name] = read_entries(path)[0]
+            found.trees[name] = tree_of(found.entries[name])
+        return found
+
+    def of_kind(self, kind: str) -> Iterator[Entry]:
+        """The population's entries of that kind which were not erased."""
+        return (entry for entry in self.entries.get(POPULATION, []) if entry.kind == kind and not entry.erased)
+
+
+def published_checkpoint(folder: RunFolder) -> Checkpoint | None:
+    """What the coordinator signed last, if anything.
+
+    Raises:
+        RefusedError: it is not the coordinator's, not of this run, or malformed.
+    """
+    path = folder.path / "ledger" / f"{POPULATION}.checkpoint"
+    if not path.is_file():
+        return None
+    name = origin("population", folder.id)
+    try:
+        key = NoteKey(name, coordinator_public(folder).signing_key)
+        return Checkpoint.open(path.read_text(encoding="utf-8"), [key], origin=name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError("signature", f"the checkpoint cannot be read: {error}", where=str(path)) from error
+
+
+def verify_run(folder: RunFolder, *, remembered: Mapping[str, Checkpoint], pld: bool = True) -> Proof:
+    """Everything above, in that order.
+
+    Args:
+        folder: the run.
+        remembered: for a ledger's name, the state in which a witness saw it last.
+        pld: account by privacy loss distributions too.
+
+    Raises:
+        InputError: the run has no ledgers.
+    """
+    ledgers = Ledgers.of(folder)
+    failures: list[Failure] = []
+    reports: dict[str, LedgerReport] = {}
+    seen = {name: [checkpoint] for name, checkpoint in remembered.items()}
+    signed: Checkpoint | None = None
+    try:
+        signed = published_checkpoint(folder)
+    except RefusedError as error:
+        failures.append(Failure(POPULATION, None, f"its checkpoint: {error.what}"))
+    if signed is not None:
+        seen.setdefault(POPULATION, []).append(signed)
+    for name, path in ledgers.paths.items():
+        report = verify_ledger(path, remembered=seen.get(name, ()), pld=pld and name != POPULATION)
+        reports[name] = report
+        failures += [Failure(name, report.head, problem) for problem in report.problems]
+    failures += [Failure(name, None, "a witness saw it, and it is gone") for name in sorted(seen.keys() - reports)]
+    failures += _receipts(folder, ledgers)
+    if (folder.path / "result.json").is_file():
+        if signed is None and not any(failure.ledger == POPULATION for failure in failures):
+            failures.append(Failure(POPULATION, None, "it has no signed checkpoint, though the run is complete"))
+        failures += _claims(load_result(folder.path), ledgers, reports, signed)
+    return Proof(reports, tuple(failures))
+
+
+def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
+    known = device_directory(folder)
+    members = {str(entry.seq): entry for entry in ledgers.of_kind("member")}
+    given: set[tuple[int, str]] = set()
+    for entry in [*ledgers.of_kind("receipts"), *ledgers.of_kind("release")]:
+        try:
+            if entry.kind == "receipts":
+                given.update((entry.body["round"], member) for member in entry.body["receipts"])
+                yield from _check_receipts(folder.id, entry, members, known, ledgers)
+                continue
+            number, accepted = entry.body["round"], entry.body["accepted"]
+            lacking = [member for member in accepted if (number, str(member)) not in given]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            yield Failure(POPULATION, entry.hash, f"a {entry.kind} that this program does not write: {error}")
+            continue
+        if lacking:
+            what = f"the average of round {number} holds updates without a receipt (members {lacking})"
+            yield Failure(POPULATION, entry.hash, what)
+
+
+def _check_receipts(
+    run: str, entry: Entry, members: Mapping[str, Entry], known: Directory, ledgers: Ledgers
+) -> Iterator[Failure]:
+    number = entry.body["round"]
+    for member, kept in entry.body["receipts"].items():
+        if member not in members:
+            continue  # its name was erased, and with it the key
+        device = members[member].body["device"]
+        if device not in ledgers.paths:
+            yield Failure(device, entry.hash, f"it gave a receipt of round {number}, and its ledger is gone")
+            continue
+        try:
+            signer = _signer(known, members[member])
+            receipt = SignedReceipt.from_json(kept, run=run, round=number, device=device)
+            receipt.check_signed(signer)
+            receipt.check_against(ledgers.entries[device], ledgers.trees[device])
+        except (RefusedError, InputError) as error:
+            leaf = kept.get("leaf") if isinstance(kept, dict) else None
+            yield Failure(device, leaf or entry.hash, f"receipt of round {number}: {error.what}")
+
+
+def _signer(known: Directory, member: Entry) -> PublicIdentity:
+    """The device as it was enrolled: the ledger's word for its key is not taken."""
+    signer = known.get(member.body["device"])
+    if signer.signing_key.hex() != member.body["signing_key"]:
+        raise RefusedError("receipt", "the ledger names another key for this device than it was enrolled with")
+    return signer
+
+
+def _claims(
+    result: Result, ledgers: Ledgers, reports: Mapping[str, LedgerReport], signed: Checkpoint | None
+) -> Iterator[Failure]:
+    """Where result.json says something else than the ledgers did when it was written."""
+    claimed = result.privacy.devices.per_device if result.privacy.unit != "none" else {}
+    for device, claim in claimed.items():
+        if device not in reports:
+            yield Failure("", claim.head, f"it speaks of {device}, which has no ledger")
+            continue
+        if reports[device].problems:
+            continue
+        entries = ledgers.entries[device]
+        until = next((entry.seq + 1 for entry in entries if entry.hash == claim.head), None)
+        if until is None:
+            yield Failure("", claim.head, f"it names a head that the ledger of {device} does not contain")
+            continue
+        account = replay(entries[:until])
+        said, spent = claim.epsilon_rdp, account.spending.epsilon(account.policy.delta)
+        if said is not None and not math.isclose(said, spent, rel_tol=1e-9):
+            yield Failure("", claim.head, f"it says that {device} spent ε = {said:.6g}, its ledger {spent:.6g}")
+    entries = ledgers.entries.get(POPULATION, [])
+    by_hash = {entry.hash: entry for entry in entries}
+    for name, evidence in result.evidence.items():
+        for leaf in (evidence.leaf, evidence.checkpoint):
+            if leaf and leaf not in by_hash:
+                yield Failure("", leaf, f"its evidence of {name} is a ledger entry that does not exist")
+                break
+            if leaf and signed is not None and signed.size <= len(entries):
+                try:
+                    index = by_hash[leaf].seq
+                    proof = ledgers.trees[POPULATION].inclusion_proof(index, signed.size)
+                    verify_inclusion(bytes.fromhex(leaf), index, signed.size, proof, signed.root)
+                except (InputError, RefusedError) as error:
+                    yield Failure(POPULATION, leaf, f"the evidence of {name} is not under the checkpoint: {error.what}")
+                    break
