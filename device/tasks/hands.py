@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from skerry.records import Float32Array
+from skerry.device.tasks.interpolation import bilinear
 
 __all__ = ["other_hands"]
 
@@ -30,21 +30,6 @@ def other_hands(pictures: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.ui
     sine, cosine = np.sin(turn), np.cos(turn)
     y = down * cosine - across * sine + np.float32((height - 1) / 2)
     x = down * sine + across * cosine + np.float32((width - 1) / 2)
-    moved = _interpolated(pictures.astype(np.float32), y, x)
+    moved = bilinear(pictures.astype(np.float32)[:, None], y, x)[:, 0]
     result: npt.NDArray[np.uint8] = np.rint(np.minimum(moved * 0.5 / (0.5 + cut), 255)).astype(np.uint8)
-    return result
-
-
-def _interpolated(pictures: Float32Array, y: Float32Array, x: Float32Array) -> Float32Array:
-    """``(n, h, w)`` at positions ``(n, h, w)`` in rows and columns, bilinear; nothing beyond the edges."""
-    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)))
-    limits = [side - 1 for side in padded.shape[1:]]
-    top, left = np.floor(y), np.floor(x)
-    lower, right = y - top, x - left
-    picture = np.arange(len(pictures))[:, None, None]
-    result = np.zeros_like(y)
-    for row, row_share in ((top, 1 - lower), (top + 1, lower)):
-        for column, column_share in ((left, 1 - right), (left + 1, right)):
-            at_y, at_x = ((p + 1).clip(0, last).astype(np.int64) for p, last in zip((row, column), limits, strict=True))
-            result += row_share * column_share * padded[picture, at_y, at_x]
     return result
