@@ -16,12 +16,13 @@ from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
 from skerry.device.personal import PersonalModel
 from skerry.device.tasks.task import Task
+from skerry.device.tasks.views import Viewed
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import MissingDependencyError
 from skerry.records import Float32Array, ParameterLayout
 from skerry.security.privacy.stream import ChaChaStream
 
-__all__ = ["FullModel", "HeadModel", "LocalModel", "build_local_model", "load_local_model"]
+__all__ = ["FullModel", "HeadModel", "LocalModel", "build_local_model", "has_views", "load_local_model"]
 
 
 class LocalModel(Protocol):
@@ -108,10 +109,15 @@ class HeadModel:
         """``(n, width)`` whitened features through the int8 base."""
         return self._base.features(self._task.transform(x))
 
+    def prepare_view(self, x: npt.NDArray[Any], number: int) -> Float32Array:
+        """:meth:`prepare` of one view of each example (from 1); the task must have views."""
+        assert isinstance(self._task, Viewed)
+        return self._base.features(self._task.view(x, number))
+
     def train(
         self, vector: Float32Array, inputs: Any, y: npt.NDArray[np.int64], plan: TrainPlan, stream: ChaChaStream
     ) -> Float32Array:
-        """One round of (private) full-batch steps."""
+        """One round of (private) full-batch steps; inputs as of :meth:`prepare`, or ``(n, views, width)``."""
         return self._trainer.train(vector, inputs, y, plan, stream)
 
     def logits(self, vector: Float32Array, inputs: Any) -> Float32Array:
@@ -260,6 +266,11 @@ def load_local_model(
         ) from error
     whole = NetworkModel(config, model_digest, task, store)
     return PersonalModel(whole) if config.personal_head else whole
+
+
+def has_views(model: LocalModel, task: Task) -> bool:
+    """Whether examples of this task may come to this model in several views (``training.views``)."""
+    return isinstance(model, HeadModel) and isinstance(task, Viewed)
 
 
 def _by_hand(config: ModelConfig) -> bool:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skerry.clock import Clock
-from skerry.device.local_model import LocalModel
+from skerry.device.local_model import LocalModel, has_views
 from skerry.device.personal import PersonalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
 from skerry.device.tasks.task import Task
@@ -121,6 +121,8 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
         raise RefusedError("wrong_model", "this device has another model", where=header.model)
     if model.layout.digest != instruction.layout or instruction.vector.shape != (model.layout.size,):
         raise RefusedError("wrong_layout", "the vector does not have this model's layout", where=header.model)
+    if instruction.plan.views > 1 and not has_views(model, task):
+        raise RefusedError("views_refused", "this device's examples have one view each", where=home.device)
     with worker.watch.stage("debit"), worker.ledgers.at(home.ledger) as ledger:
         debit = ledger.debiting(
             header.run,
@@ -145,7 +147,7 @@ def _train(
     """What is sent, and the device's own head, which is not (empty where the head is everybody's)."""
     home, instruction = resident.home, work.instruction
     with worker.watch.stage("features"):
-        inputs, labels = worker.training_inputs(home, task, model)
+        inputs, labels = worker.training_inputs(home, task, model, instruction.plan.views)
     with worker.watch.stage("train"):
         stream = _stream(instruction.seed, home.device, work.opened.header.round)
         given = (instruction.vector, inputs, labels, instruction.plan, stream)

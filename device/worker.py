@@ -16,7 +16,7 @@ from skerry.clock import Stopwatch
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.canaries import CanaryPlan, canaries_of, planted
 from skerry.device.ledgers import Ledgers
-from skerry.device.local_model import LocalModel, load_local_model
+from skerry.device.local_model import HeadModel, LocalModel, load_local_model
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
@@ -49,7 +49,10 @@ class Worker:
     models: dict[tuple[ModelConfig, str | None], LocalModel] = field(default_factory=dict)
     identities: dict[tuple[int, str], tuple[Task, str]] = field(default_factory=dict)
     inputs: dict[tuple[str, str], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
-    with_canaries: dict[tuple[str, str, CanaryPlan], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
+    views: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    with_canaries: dict[tuple[str, str, CanaryPlan, int], tuple[Any, npt.NDArray[np.int64]]] = field(
+        default_factory=dict
+    )
     ledgers: Ledgers = field(default_factory=Ledgers)
     syncer: Syncer = field(default_factory=Syncer)
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -90,16 +93,37 @@ class Worker:
             self.inputs[key] = (model.prepare(data.x), data.y)
         return self.inputs[key]
 
-    def training_inputs(self, home: DeviceHome, task: Task, model: LocalModel) -> tuple[Any, npt.NDArray[np.int64]]:
-        """What the device trains on: its own examples, and in an audit those canaries whose coins put them in."""
-        own = self.local_inputs(home.device, task, model)
+    def training_inputs(
+        self, home: DeviceHome, task: Task, model: LocalModel, views: int = 1
+    ) -> tuple[Any, npt.NDArray[np.int64]]:
+        """What the device trains on: its own examples, and in an audit those canaries whose coins put them in.
+
+        ``(n, views, width)`` when there is more than one view, the example itself first; the views of a canary are all
+        itself. More than one only where :func:`~skerry.device.local_model.has_views` says so.
+        """
+        own = self._own_views(home.device, task, model, views)
         if home.canaries is None:
             return own
-        key = (self._identity(home.device, task), model.digest, home.canaries)
+        key = (self._identity(home.device, task), model.digest, home.canaries, views)
         if key not in self.with_canaries:
             canaries = canaries_of(home.canaries, task, model)
+            if views > 1:
+                canaries = replace(canaries, inputs=np.repeat(canaries.inputs[:, None], views, axis=1))
             self.with_canaries[key] = planted(*own, home.canaries, canaries)
         return self.with_canaries[key]
+
+    def _own_views(
+        self, device: str, task: Task, model: LocalModel, views: int
+    ) -> tuple[Any, npt.NDArray[np.int64]]:
+        """The device's own inputs; each view goes through the frozen base once."""
+        inputs, y = self.local_inputs(device, task, model)
+        if views == 1:
+            return inputs, y
+        assert isinstance(model, HeadModel)
+        known = self.views.setdefault((self._identity(device, task), model.digest), [])
+        x = task.local_data(device).x
+        known.extend(model.prepare_view(x, number) for number in range(len(known) + 1, views))
+        return np.stack([inputs, *known[: views - 1]], axis=1), y
 
     def _identity(self, device: str, task: Task) -> str:
         """The digest of the device's data; a task may have to read all of its files for it."""

@@ -123,6 +123,7 @@ class Federation:
                 proximal=training.proximal,
                 gradient_clip=training.gradient_clip,
                 augment=training.augment,
+                views=training.views,
                 unit=privacy.unit,
                 clip=privacy.clip,
                 noise_multiplier=noise_for(scenario),

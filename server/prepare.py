@@ -9,6 +9,7 @@ from skerry.config import Scenario
 from skerry.device.local_model import LocalModel, build_local_model
 from skerry.device.protocol import to_bytes
 from skerry.device.tasks.task import Task
+from skerry.device.tasks.views import Viewed
 from skerry.device.worker import Worker
 from skerry.errors import ScenarioError
 from skerry.fsio import require_space, write_json
@@ -47,7 +48,7 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     """Build or find the base model and make the fleet, unless an earlier call for this folder did.
 
     Raises:
-        ScenarioError: the task has fewer devices than the scenario needs.
+        ScenarioError: the task has fewer devices than the scenario needs, or no views where it asks for some.
         TaskError: the task's data cannot be used.
         MissingDependencyError: a package that this scenario needs is absent.
     """
@@ -56,6 +57,7 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     folder.mark("preparing", stage="reading the data")
     task = worker.task(scenario.task, scenario.model)
     _check_counts(scenario, task)
+    _check_views(scenario, task)
     new = not (folder.path / "fleet" / "coordinator.json").exists()
     if new:
         _read_all(task)
@@ -93,6 +95,15 @@ def _model(folder: RunFolder, scenario: Scenario, task: Task, worker: Worker) ->
         durable=False,
     )
     return model
+
+
+def _check_views(scenario: Scenario, task: Task) -> None:
+    if scenario.training.views > 1 and not isinstance(task, Viewed):
+        raise ScenarioError(
+            f"the examples of task {task.name} have no views but themselves",
+            where="training.views",
+            mend="set training.views = 1, or give the task a method view(x, number)",
+        )
 
 
 def _check_counts(scenario: Scenario, task: Task) -> None:

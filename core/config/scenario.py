@@ -149,6 +149,9 @@ class TrainingConfig(_Section):
         description="small changes of each example each time it is seen: shift in place or time; motion: turned, "
         "stretched and scaled, for windows of three-axis sensors",
     )
+    views: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="head: how many views of each example its gradient is the mean of, before it is clipped"
+    )
     server_learning_rate: Positive = Field(1.0, description="factor on the aggregated delta")
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of the last round's step that the server keeps (FedAvgM)"
@@ -288,6 +291,11 @@ class Scenario(_Section):
             )
         if self.training.augment != "none" and self.model.architecture == "cnn":
             raise ValueError('model.architecture = "cnn" is trained without changes: set training.augment = "none"')
+        if self.training.views != 1 and self.model.trainable != "head":
+            raise ValueError(
+                f'model.trainable = "{self.model.trainable}" sees each example once: set training.views = 1, '
+                'or model.trainable = "head"'
+            )
         if self.training.gradient_clip and private:
             raise ValueError(
                 "under privacy each example's gradient is clipped (privacy.clip): set training.gradient_clip = 0"

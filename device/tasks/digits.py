@@ -91,7 +91,12 @@ class DigitsTask:
 
     def transform(self, x: npt.NDArray[Any]) -> Float32Array:
         """``(n, 8, 8, 1)`` uint8 to ``(n, channels, size, size)`` float32."""
-        return to_network_input(x, self._size, mean=self._mean, scale=self._scale, channels=self.input_shape[0])
+        return self.view(x, 0)
+
+    def view(self, x: npt.NDArray[Any], number: int) -> Float32Array:
+        """The same, of view ``number``: moved as :data:`~skerry.device.tasks.pictures.MOVES` says."""
+        channels = self.input_shape[0]
+        return to_network_input(x, self._size, mean=self._mean, scale=self._scale, channels=channels, view=number)
 
     def identity(self, device: str | None = None) -> str:
         """Digest of one writer's pixels and labels, or of all of them."""

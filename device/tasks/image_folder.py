@@ -80,7 +80,12 @@ class ImageFolderTask:
 
     def transform(self, x: npt.NDArray[Any]) -> Float32Array:
         """``(n, size, size, 3)`` uint8 to ``(n, channels, size, size)`` float32."""
-        return to_network_input(x, self._size, mean=self._mean, scale=self._scale, channels=self.input_shape[0])
+        return self.view(x, 0)
+
+    def view(self, x: npt.NDArray[Any], number: int) -> Float32Array:
+        """The same, of view ``number``: moved as :data:`~skerry.device.tasks.pictures.MOVES` says."""
+        channels = self.input_shape[0]
+        return to_network_input(x, self._size, mean=self._mean, scale=self._scale, channels=channels, view=number)
 
     def identity(self, device: str | None = None) -> str:
         """Digest of the files' content, by path."""

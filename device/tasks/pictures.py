@@ -7,9 +7,13 @@ import numpy.typing as npt
 
 from skerry.config import ModelConfig
 from skerry.device.models.architecture import ARCHITECTURES
+from skerry.device.tasks.views import Moves, own_numbers
 from skerry.records import Float32Array
 
-__all__ = ["normalisation", "resize_matrix", "to_network_input"]
+__all__ = ["MOVES", "normalisation", "resize_matrix", "to_network_input"]
+
+MOVES = Moves(shift=1 / 16, turn=3.0, scale=0.03)
+"""How far the views of a picture are from it at most."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
 
@@ -38,17 +42,26 @@ def normalisation(model: ModelConfig) -> tuple[float, float]:
 
 
 def to_network_input(
-    x: npt.NDArray[np.uint8], size: int, *, mean: float, scale: float, channels: int = 3
+    x: npt.NDArray[np.uint8],
+    size: int,
+    *,
+    mean: float,
+    scale: float,
+    channels: int = 3,
+    view: int = 0,
 ) -> Float32Array:
     """``(n, h, w, 1 or 3)`` uint8 to ``(n, channels, size, size)`` float32, normalised as ``(value - mean) / scale``.
 
-    A grey picture fills three channels alike; three channels become one by the luma of ITU-R BT.601.
+    A grey picture fills three channels alike; three channels become one by the luma of ITU-R BT.601. Views from 1
+    on are moved by :data:`MOVES`: at the network's size, where a fraction of a raw pixel can be told.
     """
     rows, columns = resize_matrix(x.shape[1], size), resize_matrix(x.shape[2], size)
     planes = x.astype(np.float32).transpose(0, 3, 1, 2)
     if channels == 1 and planes.shape[1] == 3:
         planes = (planes * _LUMA).sum(axis=1, keepdims=True)
-    resized = rows @ planes @ columns.T
+    resized = np.asarray(rows @ planes @ columns.T, np.float32)
+    if view:
+        resized = MOVES.apply(resized, own_numbers(x, view))
     normalised = (resized - np.float32(mean)) / np.float32(scale)
     if normalised.shape[1] < channels:
         normalised = np.repeat(normalised, channels, axis=1)

@@ -3,6 +3,10 @@
 With features a (the last one is the constant of the bias) and predicted probabilities p, one example's gradient is
 the outer product (p - onehot(y)) ⊗ a, whose norm is ‖p - onehot(y)‖·‖a‖: clipping needs no per-example gradients, and
 autograd is not needed at all (Goodfellow 2015, "Efficient per-example gradient computations").
+
+An example may come as v views of it. Its gradient is then the mean over them, 1/v·Σ (pⱼ - onehot(y)) ⊗ aⱼ, and only
+this mean is clipped (*augmentation multiplicity*, De et al. 2022, arXiv:2204.13650): the sensitivity, and so the price,
+is that of one view. It is no outer product any more; it is formed, and its norm is taken from it.
 """
 
 import math
@@ -58,7 +62,8 @@ class HeadTrainer:
 
         Args:
             vector: ``(d,)`` float32, the head to start from.
-            features: ``(n, k)`` float32; n may be 0.
+            features: ``(n, k)`` float32; n may be 0. ``(n, v, k)``: v views of each example. All views of an example
+                must be functions of that example alone.
             y: ``(n,)`` int64 classes.
             plan: what to do; debit its event *before* this is called.
             stream: noise (unit ``example``) or the order of mini-batches (unit ``none``).
@@ -70,23 +75,25 @@ class HeadTrainer:
             InputError: shapes do not fit the head. Values never raise: under unit ``example`` an error would tell
                 something about them. An example with a value that cannot be used is left out.
         """
-        if features.shape != (len(y), self.features) or y.dtype.kind != "i":
+        fits = features.ndim in {2, 3} and (len(features), features.shape[-1]) == (len(y), self.features)
+        if not fits or 0 in features.shape[1:] or y.dtype.kind != "i":
             raise InputError(
-                f"expected features of shape {(len(y), self.features)} and integer classes,"
-                f" got {features.shape} and {y.dtype}"
+                f"expected features of shape {(len(y), self.features)}, or views of each example between the two, and"
+                f" integer classes, got {features.shape} and {y.dtype}"
             )
         shape = self.layout.split(vector)["head.weight"].shape
         start = vector.astype(np.float64)
         inputs = np.ascontiguousarray(features, dtype=np.float64)
+        views = 1 if inputs.ndim == 2 else inputs.shape[1]
 
         def integer_sum(weight: _Float64, chosen: npt.NDArray[np.int64], grid: Grid) -> npt.NDArray[np.int64]:
             return self.integer_sum(weight.reshape(shape), inputs[chosen], y[chosen], grid)
 
         def gradient(weight: _Float64, chosen: npt.NDArray[np.int64], out: _Float64) -> None:
-            a = inputs[chosen]
+            a = inputs[chosen].reshape(-1, self.features)
             e = _softmax(a @ weight.reshape(shape).T)
-            e[np.arange(len(chosen)), y[chosen]] -= 1
-            np.divide(e.T @ a, len(chosen), out=out.reshape(shape))
+            e[np.arange(len(a)), np.repeat(y[chosen], views)] -= 1
+            np.divide(e.T @ a, len(a), out=out.reshape(shape))
 
         def order(count: int) -> npt.NDArray[np.int64]:
             return stream.permutation(count) if 0 < plan.batch_size < count else np.arange(count)
@@ -108,11 +115,24 @@ class HeadTrainer:
         """Σ z over the examples, ``(d,)`` int64: not private before :meth:`Grid.release`.
 
         Each example's z depends on that example and on ``weight`` alone, to the last bit: see :func:`_errors`.
+
+        Args:
+            weight: ``(c, k)``.
+            inputs: ``(n, k)``, or ``(n, v, k)`` views of each example.
+            y: ``(n,)``.
+            grid: of :attr:`layout`'s size.
         """
         total = np.zeros(self.layout.size, np.int64)
+        block = max(1, _BLOCK // self.layout.size)
+        if inputs.ndim == 3:
+            for first in range(0, len(y), block):
+                part = slice(first, first + block)
+                gradients, norms = _mean_gradients(weight, inputs[part], y[part])
+                gradients *= grid.factors(norms)[:, None]
+                self.left_out += grid.add(gradients, total)
+            return total
         errors, norms = _errors(weight, inputs, y)
         errors *= grid.factors(norms)[:, None]
-        block = max(1, _BLOCK // self.layout.size)
         for first in range(0, len(y), block):
             part = slice(first, first + block)
             rows = errors[part, :, None] * inputs[part, None, :]
@@ -141,6 +161,31 @@ def _errors(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tup
         errors[i] = e
         norms[i] = math.sqrt(np.dot(a, a) * np.dot(e, e))
     return errors, norms
+
+
+def _mean_gradients(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tuple[_Float64, _Float64]:
+    """Each example's mean gradient over its views, ``(n, c·k)``, and its norm; NaN where the class does not exist.
+
+    One example at a time, always with the same shapes and the same alignment: see :func:`_errors`.
+    """
+    classes, length = weight.shape
+    views = inputs.shape[1]
+    gradients, norms = np.empty((len(y), classes * length)), np.empty(len(y))
+    w, a, e, g = (_aligned(*shape) for shape in ((classes, length), (views, length), (views, classes), weight.shape))
+    w[:] = weight
+    for i, label in enumerate(y.tolist()):
+        a[:] = inputs[i]
+        np.dot(a, w.T, out=e)
+        e -= e.max(axis=1, keepdims=True)
+        np.exp(e, out=e)
+        e /= e.sum(axis=1, keepdims=True)
+        e[:, label if 0 <= label < classes else slice(None)] -= 1 if 0 <= label < classes else math.nan
+        e /= views
+        np.dot(e.T, a, out=g)
+        flat = g.reshape(-1)
+        gradients[i] = flat
+        norms[i] = math.sqrt(np.dot(flat, flat))
+    return gradients, norms
 
 
 def _aligned(*shape: int) -> _Float64:

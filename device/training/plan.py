@@ -7,8 +7,10 @@ from typing import Literal
 from skerry.errors import InputError
 from skerry.security.privacy.accounting import GaussianEvent
 
-__all__ = ["TrainPlan"]
+__all__ = ["MOST_VIEWS", "TrainPlan"]
 
+MOST_VIEWS = 16
+"""Of one example: a server must not make a device compute without end."""
 _LEAST_RATE = 1e-4
 
 
@@ -24,6 +26,7 @@ class TrainPlan:
         proximal: μ of FedProx: pulls towards the vector that the round started from.
         gradient_clip: L2 bound on a step's mean gradient, against the odd bad batch; 0 for none. Unit ``none`` only.
         augment: small changes of each example each time it is seen.
+        views: how many views of each example its gradient is the mean of, before it is clipped; 1 is itself alone.
         unit: ``example``: each example's gradient is clipped and noise is added; ``none``: neither.
         clip: L2 bound C on one example's gradient, in gradient units.
         noise_multiplier: σ; the gradient sum gets noise of standard deviation σ·C in each coordinate.
@@ -45,6 +48,7 @@ class TrainPlan:
     proximal: float = 0.0
     gradient_clip: float = 0.0
     augment: Literal["none", "shift", "motion"] = "none"
+    views: int = 1
     unit: Literal["example", "none"]
     clip: float = 1.0
     noise_multiplier: float = 0.0
@@ -53,7 +57,7 @@ class TrainPlan:
     engine: Literal["skerry", "opacus"] = "skerry"
 
     def __post_init__(self) -> None:
-        counts = (self.epochs, self.batch_size, self.denominator)
+        counts = (self.epochs, self.batch_size, self.denominator, self.views)
         numbers = (
             self.learning_rate,
             self.momentum,
@@ -81,6 +85,8 @@ class TrainPlan:
             raise InputError("gradient_clip is at least 0, and 0 under privacy, which clips each example's gradient")
         if self.augment not in {"none", "shift", "motion"}:
             raise InputError(f"{self.augment!r} changes no examples", mend='use "shift", "motion" or "none"')
+        if not 1 <= self.views <= MOST_VIEWS:
+            raise InputError(f"a training plan asks for 1 to {MOST_VIEWS} views of each example, got {self.views}")
         if self.engine not in {"skerry", "opacus"}:
             raise InputError(f"{self.engine!r} is not a clipping engine", mend='use "skerry" or "opacus"')
 

@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from skerry.runfolder import RunFolder
 from skerry.security.envelope import Expected, Header, Kind, envelope_digest, open_envelope, seal
 from skerry.security.identity import Identity
 from skerry.security.privacy.ledger import Ledger
+from skerry.security.privacy.stream import seeded_stream
 from skerry.server.prepare import noise_for
 from skerry.server.provision import coordinator_identity, device_directory
 
@@ -264,6 +266,27 @@ def test_a_real_device_draws_noise_that_nobody_can_repeat(bench: Bench):
 def test_a_plan_without_privacy_is_refused_by_a_private_device(bench: Bench):
     assert bench.refusal(bench.instruct(unit="none", noise_multiplier=0.0)) == "unit_refused"
     assert bench.debits() == 0
+
+
+def test_a_device_trains_on_as_many_views_as_it_is_asked_to_at_the_same_price(bench: Bench):
+    for number, views in ((1, 1), (2, 3)):
+        delta = Update.from_bytes(bench.ask(bench.instruct(number, views=views)).payload).delta
+        inputs, y = bench.worker.training_inputs(bench.resident.home, bench.task, bench.model, views)
+        stream = seeded_stream(0, "train", bench.device, number)
+        assert np.array_equal(delta, bench.model.train(bench.model.initial(), inputs, y, bench.plan, stream))
+    with bench.ledger() as ledger:
+        prices = [entry.body["event"] for entry in ledger.entries() if entry.kind == "debit"]
+    assert len(prices) == 2
+    assert prices[0] == prices[1]
+
+
+def test_views_are_refused_before_the_debit_where_examples_have_none(bench: Bench):
+    methods = ("local_data", "transform", "identity")
+    plain = SimpleNamespace(name="plain", **{name: getattr(bench.task, name) for name in methods})
+    bench.worker.tasks = {(bench.scenario.task, bench.scenario.model): plain}
+    assert bench.refusal(bench.instruct(views=2)) == "views_refused"
+    assert bench.debits() == 0
+    assert bench.ask(bench.instruct(views=1)).header.kind is Kind.UPDATE
 
 
 def test_an_unknown_layout_is_refused_before_the_debit(bench: Bench):

@@ -135,6 +135,12 @@ def test_a_device_that_refuses_says_why_and_is_named(tmp_path, monkeypatch):
     assert records[0].extra["skipped"]
 
 
+def test_every_device_is_asked_for_as_many_views_as_the_scenario_says(tmp_path):
+    federation, records = federate(tmp_path, honest_app, "rounds=1", "training.views=2")
+    assert federation.plan_for(1).views == 2
+    assert len(records[0].accepted) == 11
+
+
 def test_missing_devices_are_named_and_nothing_is_trained(tmp_path):
     scenario = default_scenario(["rounds=1"])
     folder = RunFolder.create(tmp_path, scenario, engine="inprocess")
