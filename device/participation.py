@@ -124,6 +124,8 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
     if instruction.plan.views > 1 and not has_views(model, task):
         raise RefusedError("views_refused", "this device's examples have one view each", where=home.device)
     with worker.watch.stage("debit"), worker.ledgers.at(home.ledger) as ledger:
+        if ledger.policy.data != home.policy.data:
+            raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))
         debit = ledger.debiting(
             header.run,
             header.round,

@@ -87,7 +87,7 @@ class Worker:
 
     def local_inputs(self, device: str, task: Task, model: LocalModel) -> tuple[Any, npt.NDArray[np.int64]]:
         """The device's prepared inputs and labels; through the frozen base once, then from memory."""
-        key = (self._identity(device, task), model.digest)
+        key = (self.identity_of(device, task), model.digest)
         if key not in self.inputs:
             data = task.local_data(device)
             self.inputs[key] = (model.prepare(data.x), data.y)
@@ -104,7 +104,7 @@ class Worker:
         own = self._own_views(home.device, task, model, views)
         if home.canaries is None:
             return own
-        key = (self._identity(home.device, task), model.digest, home.canaries, views)
+        key = (self.identity_of(home.device, task), model.digest, home.canaries, views)
         if key not in self.with_canaries:
             canaries = canaries_of(home.canaries, task, model)
             if views > 1:
@@ -120,12 +120,12 @@ class Worker:
         if views == 1:
             return inputs, y
         assert isinstance(model, HeadModel)
-        known = self.views.setdefault((self._identity(device, task), model.digest), [])
+        known = self.views.setdefault((self.identity_of(device, task), model.digest), [])
         x = task.local_data(device).x
         known.extend(model.prepare_view(x, number) for number in range(len(known) + 1, views))
         return np.stack([inputs, *known[: views - 1]], axis=1), y
 
-    def _identity(self, device: str, task: Task) -> str:
+    def identity_of(self, device: str, task: Task) -> str:
         """The digest of the device's data; a task may have to read all of its files for it."""
         key = (id(task), device)
         if key not in self.identities:

@@ -31,6 +31,8 @@ class Spending:
         plan = federation.plan
         self._delta = federation.scenario.privacy.delta
         self._asked = dict.fromkeys(federation.nodes, 0)
+        self.last_asked: dict[str, int] = {}
+        """The round in which each device was asked last."""
         self._once = None if plan.event is None else rdp(plan.event)
         self._known: dict[int, float] = {0: 0.0}
 
@@ -38,6 +40,7 @@ class Spending:
         """Count a round's instructions."""
         for device in plan.asked:
             self._asked[device] += 1
+            self.last_asked[device] = plan.number
 
     def epsilon(self, rounds: int) -> float | None:
         """ε(δ) of a device that was asked ``rounds`` times; None without privacy, where no finite ε holds."""

@@ -1,7 +1,7 @@
 """Stage *plan*: who is asked this round, and the signed instruction each of them gets."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skerry.device.protocol import Instruction
@@ -36,13 +36,21 @@ class RoundPlan:
         return sum(len(asked.envelope) for asked in self.asked.values())
 
 
-def draw_cohort(federation: Federation, number: int) -> tuple[str, ...]:
+def draw_cohort(federation: Federation, number: int, last_asked: Mapping[str, int]) -> tuple[str, ...]:
     """The devices of this round: all, or a fixed number drawn uniformly; quarantined devices are never asked.
+
+    Under a minimum separation b, "all" are asked in turns, each in one of b rounds; a fixed number is drawn from those
+    who were not asked in the last b - 1. A device would refuse anyway.
 
     The draw is reproducible in simulation. It gives no privacy amplification and none is claimed.
     """
-    cohort = federation.scenario.cohort
-    eligible = [name for name in sorted(federation.nodes) if name not in federation.screener.quarantined]
+    cohort, apart = federation.scenario.cohort, federation.scenario.privacy.min_separation
+    rested = [
+        name
+        for i, name in enumerate(sorted(federation.nodes))
+        if (i % apart == number % apart if cohort.sampling == "all" else number - last_asked.get(name, -apart) >= apart)
+    ]
+    eligible = [name for name in rested if name not in federation.screener.quarantined]
     if cohort.sampling == "all" or cohort.size is None or cohort.size >= len(eligible):
         return tuple(eligible)
     generator = derive_generator(federation.scenario.seed, "cohort", number)

@@ -1,6 +1,7 @@
 """What must exist before the first round: the frozen base, the fleet, and the noise that the budget allows."""
 
 import json
+import math
 from dataclasses import dataclass
 
 from skerry.canonical import sha256_hex
@@ -14,8 +15,8 @@ from skerry.device.worker import Worker
 from skerry.errors import ScenarioError
 from skerry.fsio import require_space, write_json
 from skerry.runfolder import RunFolder
-from skerry.security.privacy.accounting import calibrate
-from skerry.server.provision import provision_fleet
+from skerry.security.privacy.accounting import calibrate, check_delta
+from skerry.server.provision import check_budgets, provision_fleet
 from skerry.strategies.rule import parse_rule
 
 __all__ = ["Prepared", "noise_for", "prepare"]
@@ -35,12 +36,15 @@ def noise_for(scenario: Scenario) -> float:
     """Noise multiplier σ with which all rounds together stay within the device's ε at δ; 0 without privacy.
 
     Example level, add/remove, Gaussian steps (Poisson-sampled where the rate is below 1), composed by RDP over
-    ``rounds × epochs × round(1 / rate)`` steps.
+    ``participations × epochs × round(1 / rate)`` steps. A device takes part in every round, or in as many as its
+    minimum separation and its number of participations allow; its ledger refuses more.
     """
     if scenario.privacy.unit == "none":
         return 0.0
     privacy = scenario.privacy
-    steps = scenario.rounds * scenario.training.epochs * round(1 / privacy.sampling_rate)
+    rounds = math.ceil(scenario.rounds / privacy.min_separation)
+    participations = min(rounds, privacy.max_participations or rounds)
+    steps = participations * scenario.training.epochs * round(1 / privacy.sampling_rate)
     return calibrate(privacy.epsilon, privacy.delta, steps, privacy.sampling_rate)
 
 
@@ -51,6 +55,8 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
         ScenarioError: the task has fewer devices than the scenario needs, or no views where it asks for some.
         TaskError: the task's data cannot be used.
         MissingDependencyError: a package that this scenario needs is absent.
+        RefusedError: δ is too large for a device's data (``delta_too_large``), or a ledger that goes on from other runs
+            cannot be used for this one (see :func:`~skerry.server.provision.provision_fleet`).
     """
     scenario = folder.scenario
     require_space(folder.path, SPACE_NEEDED)
@@ -60,19 +66,31 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     _check_views(scenario, task)
     new = not (folder.path / "fleet" / "coordinator.json").exists()
     if new:
-        _read_all(task)
+        _check_delta(scenario, _read_all(task))
     model = _model(folder, scenario, task, worker)
     if new:
         folder.mark("preparing", stage="enrolling the simulated fleet")
-        provision_fleet(folder, scenario, task, now=clock())
+        identities = {device: worker.identity_of(device, task) for device in task.devices()}
+        provision_fleet(folder, scenario, task, identities, now=clock())
+        check_budgets(folder, scenario, noise_for(scenario))
     return Prepared(task, model)
 
 
-def _read_all(task: Task) -> None:
-    """In a simulation every device's data are here: what cannot be read is said before anything runs."""
-    for device in task.devices():
-        task.local_data(device)
+def _read_all(task: Task) -> int:
+    """In a simulation every device's data are here: what cannot be read is said before anything runs.
+
+    Returns:
+        The number of examples on the device that has most.
+    """
+    most = max((len(task.local_data(device).y) for device in task.devices()), default=0)
     task.evaluation()
+    return most
+
+
+def _check_delta(scenario: Scenario, examples: int) -> None:
+    privacy = scenario.privacy
+    if privacy.unit == "example" and examples:
+        check_delta(privacy.delta, examples, force=privacy.allow_large_delta)
 
 
 def _model(folder: RunFolder, scenario: Scenario, task: Task, worker: Worker) -> LocalModel:
@@ -108,9 +126,11 @@ def _check_views(scenario: Scenario, task: Task) -> None:
 
 def _check_counts(scenario: Scenario, task: Task) -> None:
     devices = len(task.devices())
-    asked = scenario.cohort.size or devices
-    if asked > devices:
-        raise ScenarioError(f"cohort.size is {asked}, but the task has {devices} devices", where="cohort.size")
+    able = devices // scenario.privacy.min_separation
+    asked = scenario.cohort.size or able
+    if asked > able:
+        apart = f", of which {able} may be asked in a round" if able < devices else ""
+        raise ScenarioError(f"cohort.size is {asked}, but the task has {devices} devices{apart}", where="cohort.size")
     if scenario.attack.kind != "none" and scenario.attack.devices > devices:
         raise ScenarioError(
             f"attack.devices is {scenario.attack.devices}, but the task has {devices} devices", where="attack.devices"

@@ -5,23 +5,28 @@ so that the delivered release can be opened as any simulated device; they protec
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from skerry.config import Scenario
 from skerry.device.canaries import CanaryPlan
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
-from skerry.fsio import write_json
+from skerry.errors import BudgetExceededError, RefusedError
+from skerry.fsio import disk_errors, write_json
 from skerry.runfolder import RunFolder
 from skerry.security.attacks import compromised
 from skerry.security.identity import Directory, Identity, PublicIdentity
+from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.audit import Coins, toss
 from skerry.security.privacy.ledger import Ledger, Policy
 from skerry.security.privacy.stream import seeded_stream
+from skerry.security.privacy.verification import read_ledger
 
 __all__ = [
     "COORDINATOR",
+    "check_budgets",
     "coins_of",
     "coordinator_identity",
     "coordinator_public",
@@ -34,11 +39,27 @@ _REACH = 8.0  # a crafted canary's row is so many clips long: its gradient is at
 COORDINATOR = "coordinator"
 
 
-def provision_fleet(folder: RunFolder, scenario: Scenario, task: Task, *, now: int) -> None:
+def provision_fleet(
+    folder: RunFolder, scenario: Scenario, task: Task, identities: Mapping[str, str], *, now: int
+) -> None:
     """Make the coordinator's keys and a home for each training device of the task.
 
     Compromised devices are drawn from the scenario's seed; which they are is written into their own homes only, and
     the coordinator never reads it before the run is over.
+
+    Each device gets a ledger in the run's folder; or, under ``privacy.ledgers``, the one that its data set has there,
+    of which the run's folder then holds a link: what other runs have spent of these data counts.
+
+    Args:
+        folder: the run.
+        scenario: of the run.
+        task: whose devices are enrolled.
+        identities: each device's data set, as a digest.
+        now: milliseconds since the epoch.
+
+    Raises:
+        RefusedError: a ledger is in use, or promises something else than the scenario (``other_promise``).
+        LedgerCorruptError: a ledger's chain does not hold.
     """
     fleet = folder.path / "fleet"
     coordinator = Identity.generate(COORDINATOR)
@@ -46,9 +67,11 @@ def provision_fleet(folder: RunFolder, scenario: Scenario, task: Task, *, now: i
     hostile = compromised(devices, scenario.attack, scenario.seed)
     policy = Policy(
         unit=scenario.privacy.unit,
-        epsilon=scenario.privacy.epsilon,
+        epsilon=scenario.privacy.budget or scenario.privacy.epsilon,
         delta=scenario.privacy.delta,
         simulated=True,
+        min_separation=scenario.privacy.min_separation,
+        max_participations=scenario.privacy.max_participations,
     )
     coins = _toss(scenario, devices)
     publics: dict[str, PublicIdentity] = {}
@@ -57,18 +80,18 @@ def provision_fleet(folder: RunFolder, scenario: Scenario, task: Task, *, now: i
         identity = Identity.generate(device)
         identity.save(path / "identity.json")
         write_json(path / "trust.json", coordinator.public.to_json(), durable=False)
+        ledger, agreed = _ledger(folder, scenario, device, replace(policy, data=identities[device]), now)
         home = DeviceHome(
             path=path,
             device=device,
             simulated=True,
             task=scenario.task,
             model=scenario.model,
-            policy=policy,
-            ledger=folder.path / "ledger" / "devices" / f"{device}.jsonl",
+            policy=agreed,
+            ledger=ledger,
             hostile=scenario.attack if device in hostile else None,
             canaries=_canaries(scenario, coins, device, number) if coins else None,
         )
-        Ledger.create(home.ledger, scope="device", subject=device, policy=policy, now=now).close()
         home.save()
         publics[device] = identity.public
     if coins is not None:
@@ -76,6 +99,28 @@ def provision_fleet(folder: RunFolder, scenario: Scenario, task: Task, *, now: i
     write_json(fleet / "devices.public.json", {name: public.to_json() for name, public in publics.items()})
     write_json(fleet / "coordinator.public.json", coordinator.public.to_json())
     coordinator.save(fleet / "coordinator.json")  # last: its presence says that the fleet is whole
+
+
+def check_budgets(folder: RunFolder, scenario: Scenario, noise_multiplier: float) -> None:
+    """Say before anything runs that nobody can take part: ledgers that go on from other runs may be used up.
+
+    Raises:
+        BudgetExceededError: no device has budget for a single round (``budget_exceeded``).
+    """
+    privacy = scenario.privacy
+    if privacy.ledgers is None or privacy.unit == "none":
+        return
+    steps = scenario.training.epochs * round(1 / privacy.sampling_rate)
+    event = GaussianEvent(noise_multiplier, privacy.sampling_rate, steps)
+    accounts = [read_ledger(path) for path in sorted((folder.path / "ledger" / "devices").glob("*.jsonl"))]
+    after = [account.spending.epsilon(account.policy.delta, event) / account.policy.epsilon for account in accounts]
+    if after and min(after) > 1:
+        raise BudgetExceededError(
+            "budget_exceeded",
+            "no device has budget left for a round: earlier runs over the same data have spent it",
+            where=privacy.ledgers,
+            mend="use other data, or more noise (a smaller privacy.epsilon): what is spent does not come back",
+        )
 
 
 def coins_of(folder: RunFolder) -> Coins | None:
@@ -101,6 +146,33 @@ def device_directory(folder: RunFolder) -> Directory:
     """The enrolled devices' public identities."""
     value = _read(folder.path / "fleet" / "devices.public.json")
     return Directory({name: PublicIdentity.from_json(public) for name, public in value.items()})
+
+
+def _ledger(folder: RunFolder, scenario: Scenario, device: str, policy: Policy, now: int) -> tuple[Path, Policy]:
+    """The device's ledger and the policy in force."""
+    path = folder.path / "ledger" / "devices" / f"{device}.jsonl"
+    if scenario.privacy.ledgers is None:
+        Ledger.create(path, scope="device", subject=device, policy=policy, now=now).close()
+        return path, policy
+    store = Path(scenario.privacy.ledgers).expanduser().resolve() / f"{policy.data}.jsonl"
+    if store.exists():
+        with Ledger.open(store) as ledger:
+            found = ledger.policy
+    else:
+        Ledger.create(store, scope="device", subject=device, policy=policy, now=now).close()
+        found = policy
+    if (found.unit, found.delta, found.data) != (policy.unit, policy.delta, policy.data):
+        raise RefusedError(
+            "other_promise",
+            f"the ledger of these data promises {found.unit} level at δ = {found.delta:g}; the scenario asks for"
+            f" {policy.unit} at δ = {policy.delta:g}",
+            where=str(store),
+            mend="use the same privacy.unit and privacy.delta; a promise once made is kept",
+        )
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(store)
+    return store, found
 
 
 def _toss(scenario: Scenario, devices: Sequence[str]) -> Coins | None:

@@ -26,6 +26,7 @@ def reference_scenarios(scenario: Scenario) -> dict[str, Scenario]:
     found: dict[str, Scenario] = {}
     scenario = _unplanted(scenario)
     honest = scenario.attack.model_copy(update={"devices": 0})
+    scenario = scenario.model_copy(update={"privacy": scenario.privacy.model_copy(update={"ledgers": None})})
     open_privacy = scenario.privacy.model_copy(update={"unit": "none"})
     mean = scenario.defence.model_copy(update={"aggregator": "mean", "tolerate": 0, "screen": ()})
     if scenario.privacy.unit != "none":

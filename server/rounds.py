@@ -73,7 +73,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     """One round, stage by stage."""
     watch = Stopwatch()
     with watch.stage("plan"):
-        cohort = draw_cohort(federation, number)
+        cohort = draw_cohort(federation, number, progress.spending.last_asked)
         with open_round(federation, number, cohort, progress.syncer):
             plan = make_plan(federation, number, cohort, progress.vector)
         progress.spending.add(plan)

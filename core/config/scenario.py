@@ -179,6 +179,21 @@ class PrivacyConfig(_Section):
         1.0,
         description="probability with which each example takes part in a step (Poisson); an epoch has 1/rate steps",
     )
+    budget: Positive | None = Field(None, description="ε of each data set over all runs; none for that of this run")
+    ledgers: str | None = Field(
+        None, description="folder of ledgers by data set, which go on from run to run; none for new ones in the run"
+    )
+    min_separation: Count = Field(1, description="rounds from one participation of a device to its next, at least")
+    max_participations: Annotated[int, Field(ge=0)] = Field(
+        0, description="rounds of all runs in which a data set takes part, at most; 0 for any number"
+    )
+    allow_large_delta: bool = Field(False, description="let δ be 1/n or more, n being the examples of a device")
+
+    @model_validator(mode="after")
+    def _budget_holds_the_run(self) -> "PrivacyConfig":
+        if self.budget is not None and self.budget < self.epsilon:
+            raise ValueError(f"the budget, {self.budget:g}, must be at least epsilon, {self.epsilon:g}")
+        return self
 
 
 class DefenceConfig(_Section):

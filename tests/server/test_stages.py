@@ -227,10 +227,10 @@ def test_an_interrupted_run_keeps_the_round_that_was_being_stored(tmp_path, monk
 
     draw = rounds_module.draw_cohort
 
-    def interrupt(federation: Federation, number: int) -> tuple[str, ...]:
+    def interrupt(federation: Federation, number: int, last_asked: dict[str, int]) -> tuple[str, ...]:
         if number == 2:
             raise KeyboardInterrupt
-        return draw(federation, number)
+        return draw(federation, number, last_asked)
 
     monkeypatch.setattr(checkpoint_module, "save_checkpoint", slow)
     monkeypatch.setattr(rounds_module, "draw_cohort", interrupt)
