@@ -24,9 +24,11 @@ from skerry.security.privacy.chain import Entry
 from skerry.security.privacy.ledger import Ledger, LedgerReport, Policy, Scope, verify_ledger
 from skerry.security.privacy.mechanisms import (
     MAX_SCALE,
+    MAX_WIDE_SCALE,
     DiscreteGaussian,
     IntegerNoise,
     Skellam,
+    WideGaussian,
     sampling_delta,
     skellam_rdp,
 )
@@ -34,6 +36,7 @@ from skerry.security.privacy.stream import ChaChaStream, RandomStream, derive_ge
 
 __all__ = [
     "MAX_SCALE",
+    "MAX_WIDE_SCALE",
     "ORDERS",
     "SAMPLER_SHARE",
     "ChaChaStream",
@@ -51,6 +54,7 @@ __all__ = [
     "Relation",
     "Scope",
     "Skellam",
+    "WideGaussian",
     "calibrate",
     "check_delta",
     "compose",

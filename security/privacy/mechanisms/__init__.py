@@ -3,5 +3,15 @@
 from skerry.security.privacy.mechanisms.discrete_gaussian import DiscreteGaussian
 from skerry.security.privacy.mechanisms.inversion import MAX_SCALE, IntegerNoise, sampling_delta
 from skerry.security.privacy.mechanisms.skellam import Skellam, skellam_rdp
+from skerry.security.privacy.mechanisms.wide_gaussian import MAX_WIDE_SCALE, WideGaussian
 
-__all__ = ["MAX_SCALE", "DiscreteGaussian", "IntegerNoise", "Skellam", "sampling_delta", "skellam_rdp"]
+__all__ = [
+    "MAX_SCALE",
+    "MAX_WIDE_SCALE",
+    "DiscreteGaussian",
+    "IntegerNoise",
+    "Skellam",
+    "WideGaussian",
+    "sampling_delta",
+    "skellam_rdp",
+]

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from skerry.security.privacy.mechanisms.inversion import TAIL, IntegerNoise, Table, build_table
 
-__all__ = ["DiscreteGaussian"]
+__all__ = ["DiscreteGaussian", "gaussian_table"]
 
 _WORK = 256  # bits after the binary point while the table is built
 _SUM = (_WORK + 32) // 8 + 4  # bytes of a running sum: 2^256 times less than 2^32
@@ -36,19 +36,20 @@ class DiscreteGaussian(IntegerNoise):
     """
 
     def _build(self) -> Table:
-        return _table(self.scale)
+        return gaussian_table(self.scale**2)
 
 
 @lru_cache(maxsize=8)
-def _table(scale: Fraction) -> Table:
-    last = math.isqrt(math.ceil(Fraction(14, 10) * TAIL * scale**2)) + 1
+def gaussian_table(variance: Fraction) -> Table:
+    """The table of the discrete Gaussian with s² = ``variance``: the class's proof, step by step."""
+    last = math.isqrt(math.ceil(Fraction(14, 10) * TAIL * variance)) + 1
     error = Fraction(1, 1 << TAIL) + last * Fraction(2 * (last + 2) ** 3, 1 << _WORK)
-    return build_table(_running_sums(scale, last), _SUM, error)
+    return build_table(_running_sums(variance, last), _SUM, error)
 
 
-def _running_sums(scale: Fraction, last: int) -> Iterator[int]:
+def _running_sums(variance: Fraction, last: int) -> Iterator[int]:
     """``P(abs X ≤ k)·Z`` for k = 0 … last, in units of 2^-256: step 2 of the class's proof, line by line."""
-    power = -1 / (2 * scale**2)
+    power = -1 / (2 * variance)
     step = _exp(2 * power)
     ratio = _exp(power)
     weight = total = 1 << _WORK

@@ -53,6 +53,20 @@ class Table:
             return 0
         return 1 << _MAGNITUDE if k >= len(self.low) else int(self.high[k]) << 64 | int(self.low[k])
 
+    def sample(self, n: int, stream: RandomStream) -> npt.NDArray[np.int64]:
+        """``(n,)`` independent samples.
+
+        Each takes 1 bit for the sign and 127 bits that are looked up in the table: 63 of them by search, and only where
+        those are equal to an entry's (probability about K·2^-63 for K entries) the other 64 are drawn and compared.
+        """
+        words = stream.uint64(n)
+        key = words >> np.uint64(1)
+        magnitude = self.find(key)
+        for i in np.flatnonzero(self.high[magnitude] == key):
+            magnitude[i] = self.resolve(int(key[i]), int(stream.uint64(1)[0]))
+        magnitude *= np.int64(1) - ((words & np.uint64(1)) << np.uint64(1)).view(np.int64)
+        return magnitude
+
     def find(self, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """``(n,)`` numbers of entries whose upper word is less than each 63-bit ``key``.
 
@@ -73,9 +87,6 @@ class Table:
 
 class IntegerNoise(ABC):
     """Symmetric integer noise of standard deviation ``scale``, whose samples come from a table.
-
-    A sample takes 1 bit for the sign and 127 bits that are looked up in the table: 63 of them by search, and only
-    where those are equal to an entry's (probability about K·2^-63 for K entries) the other 64 are drawn and compared.
 
     Args:
         scale: s, exact; between 1/16 and :data:`MAX_SCALE`.
@@ -108,13 +119,7 @@ class IntegerNoise(ABC):
 
     def sample(self, n: int, stream: RandomStream) -> npt.NDArray[np.int64]:
         """``(n,)`` independent samples; the same stream state gives the same samples."""
-        words = stream.uint64(n)
-        key = words >> np.uint64(1)
-        magnitude = self.table.find(key)
-        for i in np.flatnonzero(self.table.high[magnitude] == key):
-            magnitude[i] = self.table.resolve(int(key[i]), int(stream.uint64(1)[0]))
-        magnitude *= np.int64(1) - ((words & np.uint64(1)) << np.uint64(1)).view(np.int64)
-        return magnitude
+        return self.table.sample(n, stream)
 
     def pmf(self, x: int) -> Fraction:
         """The exact probability with which :meth:`sample` gives ``x``."""
