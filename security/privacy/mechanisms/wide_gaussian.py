@@ -27,7 +27,7 @@ class WideGaussian:
     X₁ and X₂ are independent discrete Gaussians of variances v₁ = 2^28 and v₂ = (s² - v₁)/m², m = 2^12. Its price is
     that of :class:`~skerry.security.privacy.mechanisms.DiscreteGaussian` of the same scale, from which it is within
     :attr:`tv_bound` (< 2^-98) in total variation. Proof (as Micciancio and Walter, "Gaussian sampling over the
-    integers", 2017, theorem 3, for this one lattice):
+    integers", 2017, for this one lattice):
 
     1. Completing the square, ``P(X = x) ∝ Σ_y exp(-(x-my)²/2v₁ - y²/2v₂) = exp(-x²/2s²)·Σ_y exp(-(y-cx)²/2t)`` with
        1/t = m²/v₁ + 1/v₂ and some c.
