@@ -147,7 +147,7 @@ def digits(folder: Path) -> Iterator[Claim]:
             value=auroc.median,
             unit="AUROC",
             op=">=",
-            bar=0.5,
+            bar=0.8,
             spread=auroc.spread,
             detail={"fpr95": each(lambda m, score=score: m["strangers"][score]["fpr95"]).values},
         )

@@ -4,7 +4,7 @@
    (:mod:`skerry.device.basegraph`), written as float32 ONNX;
 2. *quantize*: int8, calibrated on public examples;
 3. *features*: of the public examples, through the network that devices will run;
-4. *whiten*: a PCA of those features, half whitened;
+4. *whiten*: a PCA of those features, half whitened, and the longest row (:mod:`skerry.device.whitening`);
 5. *head*: logistic regression on these public features, its weight decay chosen on a public validation part.
 
 No private example takes part in any step, so none of them spends privacy.
@@ -19,25 +19,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save
 
 from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
 from skerry.device.basegraph import feature_graph, published_graph, source_facts
-from skerry.device.basemodel import HEAD, MANIFEST, BaseModel, model_store
+from skerry.device.basemodel import HEAD, MANIFEST, SCHEMA, BaseModel, model_store
 from skerry.device.calibration import calibration_examples
 from skerry.device.compression.graph import Graph
 from skerry.device.models import architecture
 from skerry.device.runtime import OnnxModel
 from skerry.device.tasks.task import Task
 from skerry.device.training.public_head import fit_public_head
+from skerry.device.whitening import fit_whitening
 from skerry.errors import MissingDependencyError, RefusedError
 from skerry.fsio import write_atomic
 from skerry.records import Examples, Float32Array
 
 __all__ = ["BUILD", "build_base", "export_networks"]
 
-BUILD = 3
+BUILD = 4
 """Raised whenever a change of this code changes what is built."""
 BIAS = 0.3
 
@@ -64,7 +66,7 @@ def build_base(
     progress("reading public data")
     public = task.public_data()
     facts: dict[str, Any] = {
-        "schema": 1,
+        "schema": SCHEMA,
         "build": BUILD,
         "architecture": declared.name,
         **source_facts(model, labelled=bool((public.y >= 0).any())),
@@ -143,31 +145,12 @@ def _build(
     network = OnnxModel(out / ("base.int8.onnx" if model.bits == 8 else "base.fp32.onnx"), workers=os.cpu_count() or 1)
     pooled = np.concatenate([network.run(task.transform(public.x[i : i + 256])) for i in range(0, len(public), 256)])
     progress("whitening and first head")
-    mean, projection = _pca(pooled, model.components)
-    inputs = np.c_[(pooled - mean) @ projection, np.full(len(pooled), BIAS, np.float32)]
-    initial = fit_public_head(inputs, public.y, len(task.classes))
-    tensors = {"mean": mean, "projection": projection, "initial": initial}
+    whitening = fit_whitening(pooled, model.components)
+    initial = fit_public_head(whitening.rows(pooled, BIAS), public.y, len(task.classes))
+    parts: dict[str, npt.NDArray[Any]] = {"values": whitening.values, "scale": whitening.scale}
+    tensors = {"mean": whitening.mean, **parts, "initial": initial}
     write_atomic(out / HEAD, save(tensors), durable=False)
     files = {path.name: sha256_hex(path.read_bytes()) for path in sorted(out.iterdir())}
-    manifest = json.dumps({**facts, "files": files}, sort_keys=True, indent=1).encode()
+    manifest = json.dumps({**facts, "longest_row": whitening.bound, "files": files}, sort_keys=True, indent=1).encode()
     write_atomic(out / MANIFEST, manifest, durable=False)
     return sha256_hex(manifest)
-
-
-def _pca(pooled: Float32Array, components: int) -> tuple[Float32Array, Float32Array]:
-    """Mean ``(f,)`` and projection ``(f, k)`` on the principal components of standardised features.
-
-    Each component is divided by the root of its deviation: *half* whitened. Under clipping and noise a gradient counts
-    by direction, so components that hardly vary must not drown in noise, as without whitening, nor be blown up to the
-    size of the others, as with all of it; half was better than either on every layer that was tried. Rows come out
-    with length about 1.
-    """
-    mean = pooled.mean(0, dtype=np.float64)
-    spread_ = pooled.std(0, dtype=np.float64) + 1e-3
-    standard = (pooled - mean) / spread_
-    values, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
-    k = min(components, int((values > 1e-6 * values[-1]).sum()))
-    values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
-    vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(k)])  # the sign of an eigenvector is free: fix it
-    projection = vectors / values**0.25 / np.sqrt(np.sqrt(values).sum()) / spread_[:, None]
-    return mean.astype(np.float32), projection.astype(np.float32)

@@ -6,7 +6,7 @@
         base.json           what it is, and the SHA-256 of every file below; its own SHA-256 is the digest
         base.int8.onnx      example (n, channels, height, width) float32 -> pooled features
         base.fp32.onnx      the same in float32; a device does not need it
-        head.safetensors    mean (f,), projection (f, k), initial (classes, k + 1)
+        head.safetensors    of the whitening: mean (f,), values (f, k) int8, scale (f,); initial (classes, k + 1)
 
 A device loads a base by the digest that its signed instruction names, and every file is checked against it.
 """
@@ -17,11 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load
 
 from skerry.canonical import sha256_hex
 from skerry.device.runtime import OnnxModel
+from skerry.device.whitening import Whitening
 from skerry.errors import InputError, RefusedError
 from skerry.fsio import home
 from skerry.records import Float32Array
@@ -30,6 +30,7 @@ __all__ = ["BaseModel", "model_store"]
 
 MANIFEST = "base.json"
 HEAD = "head.safetensors"
+SCHEMA = 2
 
 
 def model_store() -> Path:
@@ -44,6 +45,8 @@ class BaseModel:
         path: its folder.
         digest: SHA-256 of ``base.json``, hexadecimal.
         facts: the content of ``base.json``.
+        whitening: what makes rows of pooled features.
+        initial: ``(d,)`` float32, the head that public data gave.
     """
 
     def __init__(self, path: Path, digest: str, facts: Mapping[str, Any]) -> None:
@@ -51,8 +54,7 @@ class BaseModel:
         self.digest = digest
         self.facts = facts
         tensors = load(self._read(HEAD))
-        self._mean: Float32Array = tensors["mean"]
-        self._projection: Float32Array = tensors["projection"]
+        self.whitening = Whitening(tensors["mean"], tensors["values"], tensors["scale"], float(facts["longest_row"]))
         self.initial: Float32Array = tensors["initial"].ravel()
 
     @staticmethod
@@ -60,7 +62,7 @@ class BaseModel:
         """The base of that digest from the store.
 
         Raises:
-            InputError: it is not on this machine.
+            InputError: it is not on this machine, or of another form than this version reads.
             RefusedError: a file does not have the digest that ``base.json`` or the caller names (``wrong_model``).
         """
         path = (store or model_store()) / digest
@@ -72,7 +74,14 @@ class BaseModel:
             ) from error
         if sha256_hex(manifest) != digest:
             raise RefusedError("wrong_model", "the base model was altered", where=str(path / MANIFEST), mend=_REBUILD)
-        return BaseModel(path, digest, json.loads(manifest))
+        facts = json.loads(manifest)
+        if facts["schema"] != SCHEMA:
+            raise InputError(
+                "this is no base of a head that this version of skerry reads",
+                where=str(path),
+                mend="a new run builds its own",
+            )
+        return BaseModel(path, digest, facts)
 
     @property
     def bits(self) -> int:
@@ -93,17 +102,7 @@ class BaseModel:
     @property
     def width(self) -> int:
         """Numbers per example that the head sees: PCA components and the constant."""
-        return len(self._projection[0]) + 1
-
-    @property
-    def mean(self) -> Float32Array:
-        """``(f,)``: subtracted from pooled features."""
-        return self._mean
-
-    @property
-    def projection(self) -> Float32Array:
-        """``(f, k)``: half whitening by a PCA of public features, scaled so that a typical row has length one."""
-        return self._projection
+        return self.whitening.components + 1
 
     @property
     def bias(self) -> float:
@@ -121,7 +120,7 @@ class BaseModel:
 
         Each row depends on its own picture alone, to the last bit.
         """
-        return self._whiten(self._deployed.run(x))
+        return self.whitening.rows(self._deployed.run(x), self.bias)
 
     def pooled(self, x: Float32Array) -> Float32Array:
         """``(n, f)`` features as the deployed network gives them, without whitening."""
@@ -129,7 +128,7 @@ class BaseModel:
 
     def float_features(self, x: Float32Array) -> Float32Array:
         """The same through the float32 network: what quantization is compared with."""
-        return self._whiten(self._floating.run(x))
+        return self.whitening.rows(self._floating.run(x), self.bias)
 
     @cached_property
     def _deployed(self) -> OnnxModel:
@@ -138,14 +137,6 @@ class BaseModel:
     @cached_property
     def _floating(self) -> OnnxModel:
         return OnnxModel(self.file(32))
-
-    def _whiten(self, pooled: Float32Array) -> Float32Array:
-        rows = np.full((len(pooled), self.width), self.bias, np.float32)
-        centred = np.empty_like(self._mean)
-        for row, values in zip(rows, pooled, strict=True):  # one by one: a product of all would mix their last bits
-            np.subtract(values, self._mean, out=centred)
-            row[:-1] = centred @ self._projection
-        return rows
 
     def _read(self, name: str) -> bytes:
         try:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save
 
 from skerry.canonical import sha256_hex
@@ -20,13 +21,19 @@ from skerry.device.card import (
 from skerry.fsio import write_atomic
 from skerry.records import Float32Array
 
+if TYPE_CHECKING:
+    from onnx import NodeProto, TensorProto
+
 _UNKNOWN = "as the task transforms it"
 
-__all__ = ["assemble_model", "head_layer", "write_deliverable"]
+__all__ = ["ROWS", "assemble_model", "head_layer", "write_deliverable"]
+
+ROWS = ("whiten", "rows")
+"""Tensors between pooled features and scores: whitened, and cut to the longest row."""
 
 
 def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping[str, Any]) -> dict[str, Path]:
-    """Append whitening and head, multiplied into one matrix, to the deployed network.
+    """Append whitening, the cut to the longest row, and the head to the deployed network.
 
     Args:
         base: the frozen base.
@@ -39,17 +46,13 @@ def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping
         ``card.md``.
     """
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
-    matrix, offset = head_layer(base, head)
     model = onnx.load(str(base.file(base.bits)))
     graph = model.graph
-    constants = [
-        numpy_helper.from_array(matrix, "head.matrix"),
-        numpy_helper.from_array(offset, "head.offset"),
-    ]
+    nodes, constants = _head_nodes(base, head, graph.output[0].name)
+    graph.node.extend(nodes)
     graph.initializer.extend(constants)
-    graph.node.append(helper.make_node("Gemm", [graph.output[0].name, "head.matrix", "head.offset"], ["scores"]))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", len(base.classes)]))
     onnx.checker.check_model(model, full_check=True)
@@ -66,17 +69,41 @@ def assemble_model(base: BaseModel, head: Float32Array, out: Path, card: Mapping
     )
 
 
+def _head_nodes(base: BaseModel, head: Float32Array, features: str) -> "tuple[list[NodeProto], list[TensorProto]]":
+    """From pooled features to scores; the whitening's weight stays int8 in the file."""
+    from onnx import helper, numpy_helper
+
+    from skerry.device.compression.onnx_parts import clip_norm_nodes, stored_weight_nodes
+
+    whitened, rows = ROWS
+    weight, bias = head_layer(base, head)
+    constants: dict[str, npt.NDArray[Any]] = {
+        f"{whitened}.values": np.ascontiguousarray(base.whitening.values.T),
+        f"{whitened}.scale": base.whitening.scale,
+        f"{whitened}.bias": base.whitening.layer[1],
+        f"{rows}.bound": np.asarray(base.whitening.bound, np.float32),
+        "scores.weight": weight,
+        "scores.bias": bias,
+    }
+    linear = [features, f"{whitened}.weight", f"{whitened}.bias"]
+    nodes = [
+        *stored_weight_nodes(whitened),
+        helper.make_node("Gemm", linear, [whitened], name=whitened, transB=1),
+        *clip_norm_nodes(whitened, rows),
+        helper.make_node("Gemm", [rows, "scores.weight", "scores.bias"], ["scores"], name="scores", transB=1),
+    ]
+    return nodes, [numpy_helper.from_array(value, name) for name, value in constants.items()]
+
+
 def head_layer(base: BaseModel, head: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Whitening and head as one layer over pooled features: matrix ``(features, classes)`` and offset ``(classes,)``.
+    """The head as a layer over rows without their constant: weight ``(classes, k)`` and bias ``(classes,)``.
 
     Args:
         base: the frozen base.
         head: ``(d,)`` float32, laid out as ``(classes, width)``.
     """
-    weight = head.reshape(len(base.classes), base.width).astype(np.float64)
-    matrix = base.projection.astype(np.float64) @ weight[:, :-1].T
-    offset = weight[:, -1] * base.bias - base.mean.astype(np.float64) @ matrix
-    return matrix.astype(np.float32), offset.astype(np.float32)
+    weight = head.reshape(len(base.classes), base.width)
+    return np.ascontiguousarray(weight[:, :-1]), weight[:, -1] * np.float32(base.bias)
 
 
 def write_deliverable(

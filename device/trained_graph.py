@@ -3,13 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import load
 
 from skerry.config import Scenario
 from skerry.device.basemodel import BaseModel
 from skerry.device.compression.graph import Graph, Node
-from skerry.device.deliverable import head_layer
+from skerry.device.deliverable import ROWS, head_layer
 from skerry.device.model_source import read_onnx
 from skerry.device.tasks.registry import load_task
 
@@ -33,9 +32,13 @@ def trained_graph(scenario: Scenario, digest: str, folder: Path, store: Path | N
         base = BaseModel.load(digest, store)
         features, _ = read_onnx(base.file(32))
         weight = load((folder / "head.safetensors").read_bytes())["head.weight"]
-        matrix, offset = head_layer(base, weight.ravel())
-        last = Node("linear", "scores", (features.output,), np.ascontiguousarray(matrix.T), offset)
-        return replace(features, nodes=(*features.nodes, last), classes=base.classes)
+        rows, cut = ROWS
+        last = (
+            Node("linear", rows, (features.output,), *base.whitening.layer),
+            Node("clip_norm", cut, (rows,), bound=base.whitening.bound),
+            Node("linear", "scores", (cut,), *head_layer(base, weight.ravel())),
+        )
+        return replace(features, nodes=(*features.nodes, *last), classes=base.classes)
     from skerry.device.network_model import NetworkModel
 
     model = NetworkModel(scenario.model, digest, load_task(scenario.task, scenario.model), store)

@@ -16,7 +16,7 @@ from skerry.records import Float32Array, ParameterLayout
 
 __all__ = ["CLAMPABLE", "OPS", "Graph", "Node", "Op", "Shape"]
 
-Op = Literal["conv", "linear", "add", "mul", "pool", "hard_sigmoid", "hard_swish"]
+Op = Literal["conv", "linear", "add", "mul", "pool", "hard_sigmoid", "hard_swish", "clip_norm"]
 OPS: tuple[Op, ...] = get_args(Op)
 CLAMPABLE: frozenset[Op] = frozenset({"conv", "linear", "add"})
 Shape = tuple[int, ...]
@@ -32,7 +32,8 @@ class Node:
     Attributes:
         op: ``conv`` and ``linear`` (with bias), ``add`` (two tensors of one shape), ``mul`` (of two tensors, one of
             which may be ``(channels, 1, 1)``), ``pool`` (means over the fields of a grid), ``hard_sigmoid``
-            (min(max(x + 3, 0), 6) / 6) and ``hard_swish`` (x times that).
+            (min(max(x + 3, 0), 6) / 6), ``hard_swish`` (x times that) and ``clip_norm`` (of a vector:
+            x · min(1, bound / ‖x‖), with the L2 norm).
         name: unique in the graph; a Python identifier.
         inputs: names of the tensors it reads.
         weight: ``(outputs, inputs/groups, height, width)`` for ``conv``, ``(outputs, inputs)`` for ``linear``.
@@ -44,6 +45,7 @@ class Node:
         keepdims: of ``pool``: whether the means stay ``(channels, *grid)`` instead of becoming one vector.
         low: lower clamp of the output of ``conv``, ``linear``, ``add``; −∞ where there is none.
         high: upper clamp, ∞ where there is none.
+        bound: of ``clip_norm``: the largest norm that comes out.
     """
 
     op: Op
@@ -58,6 +60,7 @@ class Node:
     keepdims: bool = False
     low: float = -math.inf
     high: float = math.inf
+    bound: float = math.inf
 
     @property
     def clamped(self) -> bool:
@@ -83,6 +86,8 @@ class Node:
             return self._joined(first, inputs[1])
         if self.op == "linear":
             return self._linear(first)
+        if self.op == "clip_norm":
+            return self._shortened(first)
         if len(first) != 3:
             raise InputError(f"{self.op} reads (channels, height, width), not {first}", where=self.name)
         if self.op == "pool":
@@ -103,6 +108,11 @@ class Node:
         if first != (weight.shape[1],):
             raise InputError(f"a linear layer of {weight.shape[1]} inputs reads a tensor {first}", where=self.name)
         return (len(weight),)
+
+    def _shortened(self, first: Shape) -> Shape:
+        if len(first) != 1 or not 0 < self.bound < math.inf:
+            raise InputError(f"a tensor {first} cannot be cut to the norm {self.bound}", where=self.name)
+        return first
 
     def _pooled(self, first: Shape) -> Shape:
         if min(self.grid) < 1 or any(side % fields for side, fields in zip(first[1:], self.grid, strict=True)):

@@ -47,6 +47,7 @@ class _Node(_Wire):
     keepdims: bool = False
     low: Annotated[float, Field(allow_inf_nan=False)] | None = None
     high: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    bound: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class _Structure(_Wire):
@@ -151,6 +152,7 @@ def _to_wire(node: Node) -> _Node:
         keepdims=node.keepdims,
         low=node.low if node.low != -math.inf else None,
         high=node.high if node.high != math.inf else None,
+        bound=node.bound if node.bound != math.inf else None,
     )
 
 
@@ -172,6 +174,7 @@ def _from_wire(wire: _Node, tensors: dict[str, Any]) -> Node:
         keepdims=wire.keepdims,
         low=-math.inf if wire.low is None else wire.low,
         high=math.inf if wire.high is None else wire.high,
+        bound=math.inf if wire.bound is None else wire.bound,
     )
 
 

@@ -106,6 +106,7 @@ _PLAIN: Mapping[str, Callable[[Node, list[Tensor]], Tensor]] = MappingProxyType(
         "pool": lambda node, x: _pooled(node, x[0]),
         "hard_sigmoid": lambda _, x: functional.hardsigmoid(x[0]),
         "hard_swish": lambda _, x: functional.hardswish(x[0]),
+        "clip_norm": lambda node, x: _shortened(node, x[0]),
     }
 )
 
@@ -115,6 +116,11 @@ def _pooled(node: Node, x: Tensor) -> Tensor:
         return x.mean((2, 3), keepdim=node.keepdims)
     means = functional.adaptive_avg_pool2d(x, node.grid)
     return means if node.keepdims else means.flatten(1)
+
+
+def _shortened(node: Node, x: Tensor) -> Tensor:
+    square = (x * x).sum(1, keepdim=True).clamp(min=node.bound**2)  # before the root, which has no gradient at zero
+    return x * (node.bound * torch.rsqrt(square))
 
 
 def _padding(node: Node) -> tuple[int, int]:

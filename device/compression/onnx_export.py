@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from skerry.device.compression.graph import Graph, Node
+from skerry.device.compression.onnx_parts import clip_norm_nodes, stored_weight_nodes
 from skerry.device.compression.quantize import Quantization, Scale
 
 __all__ = ["OPSET", "to_onnx"]
@@ -77,6 +78,9 @@ class _Writer:
                 self._emit("Flatten", [mean], raw, axis=1)
         elif node.op == "hard_sigmoid":
             self._emit("HardSigmoid", inputs, raw, alpha=1 / 6, beta=0.5)
+        elif node.op == "clip_norm":
+            self.nodes += clip_norm_nodes(inputs[0], raw)
+            self._constant(f"{raw}.bound", np.float32(node.bound))
         else:
             self._emit(_OPERATORS[node.op], inputs, self._unclamped(node, raw))
             self._clamp(node, raw)
@@ -104,10 +108,14 @@ class _Writer:
     def _linear(self, node: Node, source: str, raw: str) -> None:
         assert node.weight is not None
         assert node.bias is not None
-        constants = [
-            self._constant(f"{node.name}.weight", node.weight),
-            self._constant(f"{node.name}.bias", node.bias),
-        ]
+        stored = None if self._quantization is None else self._quantization.stored.get(node.name)
+        if stored is not None and stored.are(node.weight):
+            self._constant(f"{node.name}.values", stored.values)
+            self._constant(f"{node.name}.scale", stored.scale)
+            self.nodes += stored_weight_nodes(node.name)
+        else:
+            self._constant(f"{node.name}.weight", node.weight)
+        constants = [f"{node.name}.weight", self._constant(f"{node.name}.bias", node.bias)]
         self._emit("Gemm", [source, *constants], self._unclamped(node, raw), transB=1)
         self._clamp(node, raw)
 

@@ -6,8 +6,10 @@ node like any other. An int8 model keeps the clamps that its uint8 ranges imply.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from skerry.device.compression.graph import Graph, Node, Shape
-from skerry.device.compression.quantize import Quantization, QuantizedWeights, Scale
+from skerry.device.compression.quantize import Quantization, QuantizedWeights, Scale, StoredWeights
 from skerry.errors import InputError
 
 __all__ = ["from_onnx"]
@@ -43,7 +45,7 @@ def from_onnx(model: onnx.ModelProto, classes: tuple[str, ...] = ()) -> tuple[Gr
         raise InputError("the model's output is not its last operation", where=model.graph.output[0].name)
     graph = Graph(reader.input, reader.input_shape, tuple(nodes), classes)
     _ = graph.shapes
-    return graph, Quantization(reader.scales, reader.weights) if reader.scales else None
+    return graph, Quantization(reader.scales, reader.weights, reader.stored) if reader.scales else None
 
 
 class _Reader:
@@ -51,7 +53,11 @@ class _Reader:
         self.nodes: dict[str, Node] = {}
         self.scales: dict[str, Scale] = {}
         self.weights: dict[str, QuantizedWeights] = {}
+        self.stored: dict[str, StoredWeights] = {}
+        self._casts: dict[str, npt.NDArray[np.int8]] = {}
+        self._stored: dict[str, StoredWeights] = {}  # the same by ONNX tensor
         self._constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+        self._norms: dict[str, tuple[str, str, float]] = {}  # a step of clip_norm -> which, of what tensor, the bound
         self._integers: dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.float32]]] = {}
         inputs = [one for one in graph.input if one.name not in self._constants]
         if len(inputs) != 1 or len(graph.output) != 1:
@@ -74,26 +80,18 @@ class _Reader:
         kind = node.op_type
         if kind == "DequantizeLinear" and node.input[0] in self._constants:
             self._integers[node.output[0]] = (self._constants[node.input[0]], self._constants[node.input[1]])
-        elif kind in {"QuantizeLinear", "DequantizeLinear"}:
-            self._pair(node)
-        elif kind == "Clip":
-            self._clip(node)
-        elif kind == "Flatten":
-            self._flatten(node, attributes)
-        elif kind == "Conv":
-            self._conv(node, attributes)
-        elif kind == "Gemm":
-            self._linear(node, attributes)
-        elif kind == "AveragePool":
-            self._fields(node, attributes)
-        elif kind == "GlobalAveragePool":
-            self._add(node, Node("pool", _name(node), (self.tensor(node.input[0]),), keepdims=True))
+        elif kind in {"Cast", "Mul"} and all(name in self._constants for name in node.input):
+            self._fold(node, attributes)
+        elif kind == "Mul" and node.input[1] in self._norms:
+            self._shorten(node, attributes)
+        elif kind in self._rules:
+            self._rules[kind](self, node, attributes)
         elif kind in _PLAIN and _plain(kind, attributes):
             self._add(node, Node(_PLAIN[kind], _name(node), tuple(self.tensor(name) for name in node.input)))
         else:
             raise InputError(f"skerry writes no {kind} of this form", where=node.name or node.output[0])
 
-    def _pair(self, node: onnx.NodeProto) -> None:
+    def _pair(self, node: onnx.NodeProto, _attributes: dict[str, Any]) -> None:
         tensor = self.tensor(node.input[0])
         step, zero = (self._constants[name] for name in node.input[1:3])
         if step.size != 1 or zero.dtype != np.uint8:
@@ -104,7 +102,7 @@ class _Reader:
             self.nodes[tensor] = replace(made, low=scale.low, high=scale.high)
         self._tensors[node.output[0]] = tensor
 
-    def _clip(self, node: onnx.NodeProto) -> None:
+    def _clip(self, node: onnx.NodeProto, _attributes: dict[str, Any]) -> None:
         tensor = self.tensor(node.input[0])
         limits = [*node.input[1:], "", ""][:2]
         low, high = (float(self._constants[name]) if name else math.nan for name in limits)
@@ -121,6 +119,9 @@ class _Reader:
         self.nodes[tensor] = replace(self.nodes[tensor], keepdims=False)
         self._tensors[node.output[0]] = tensor
 
+    def _mean(self, node: onnx.NodeProto, _attributes: dict[str, Any]) -> None:
+        self._add(node, Node("pool", _name(node), (self.tensor(node.input[0]),), keepdims=True))
+
     def _fields(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         field = attributes["kernel_shape"]
         plain = {"kernel_shape", "strides"} == set(attributes) and list(attributes["strides"]) == list(field)
@@ -134,6 +135,39 @@ class _Reader:
             raise InputError("the fields of an AveragePool do not fill its input", where=node.name)
         grid = (shapes[source][1] // field[0], shapes[source][2] // field[1])
         self._add(node, Node("pool", _name(node), (source,), grid=grid, keepdims=True))
+
+    def _fold(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        """Cast, then Mul: float weights that are stored as integers, with a scale for each input."""
+        first = self._constants[node.input[0]]
+        if node.op_type == "Cast" and first.dtype == np.int8 and attributes["to"] == onnx.TensorProto.FLOAT:
+            self._constants[node.output[0]] = first.astype(np.float32)
+            self._casts[node.output[0]] = first
+            return
+        scale = self._constants[node.input[-1]]
+        if node.op_type == "Cast" or node.input[0] not in self._casts or first.shape[1:] != scale.shape:
+            raise InputError(f"skerry writes no {node.op_type} of this form", where=node.name or node.output[0])
+        self._stored[node.output[0]] = StoredWeights(self._casts[node.input[0]], scale)
+        self._constants[node.output[0]] = first * scale
+
+    def _norm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        if list(attributes.get("axes", [])) != [1] or attributes.get("keepdims", 1) != 1:
+            raise InputError("skerry writes no ReduceL2 of this form", where=node.name)
+        self._norms[node.output[0]] = ("ReduceL2", self.tensor(node.input[0]), math.inf)
+
+    def _shorten(self, node: onnx.NodeProto, _attributes: dict[str, Any]) -> None:
+        """A step from a norm to ``clip_norm``: Max, then Div, then Mul (:mod:`.onnx_parts`)."""
+        kind, (first, second) = node.op_type, node.input
+        before, tensor, bound = self._norms.get(first if kind == "Max" else second, ("", "", math.nan))
+        constant = self._constants.get(second if kind == "Max" else first)
+        number = float(constant) if constant is not None and constant.shape == () else math.nan
+        if kind == "Max" and before == "ReduceL2" and not math.isnan(number):
+            self._norms[node.output[0]] = ("Max", tensor, number)
+        elif kind == "Div" and before == "Max" and number == bound:
+            self._norms[node.output[0]] = ("Div", tensor, bound)
+        elif kind == "Mul" and before == "Div" and self._tensors.get(first) == tensor:
+            self._add(node, Node("clip_norm", _name(node), (tensor,), bound=bound))
+        else:
+            raise InputError(f"skerry writes no {kind} of this form", where=node.name or node.output[0])
 
     def _conv(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         weight, bias = self._numbers(node)
@@ -161,6 +195,8 @@ class _Reader:
         weight, bias = self._numbers(node)
         if not attributes.get("transB", 0):
             weight = np.ascontiguousarray(weight.T)
+        elif node.input[1] in self._stored:
+            self.stored[_name(node)] = self._stored[node.input[1]]
         self._add(node, Node("linear", _name(node), (self.tensor(node.input[0]),), weight, bias))
 
     def _numbers(self, node: onnx.NodeProto) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -181,6 +217,22 @@ class _Reader:
     def _add(self, node: onnx.NodeProto, made: Node) -> None:
         self.nodes[made.name] = made
         self._tensors[node.output[0]] = made.name
+
+    _rules: ClassVar[Mapping[str, Callable[["_Reader", onnx.NodeProto, dict[str, Any]], None]]] = MappingProxyType(
+        {
+            "QuantizeLinear": _pair,
+            "DequantizeLinear": _pair,
+            "Clip": _clip,
+            "Flatten": _flatten,
+            "Conv": _conv,
+            "Gemm": _linear,
+            "AveragePool": _fields,
+            "GlobalAveragePool": _mean,
+            "ReduceL2": _norm,
+            "Max": _shorten,
+            "Div": _shorten,
+        }
+    )
 
 
 def _name(node: onnx.NodeProto) -> str:

@@ -14,7 +14,7 @@ What each step is worth, and what was tried and left out, is in ADR 12.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -32,7 +32,7 @@ from skerry.device.training.central import one_thread
 from skerry.errors import InputError
 from skerry.records import Float32Array
 
-__all__ = ["Quantization", "QuantizationRecipe", "QuantizedWeights", "Scale", "quantize"]
+__all__ = ["Quantization", "QuantizationRecipe", "QuantizedWeights", "Scale", "StoredWeights", "quantize"]
 
 Rounding = Literal["nearest", "compensated"]
 
@@ -82,11 +82,32 @@ class QuantizedWeights:
 
 
 @dataclass(frozen=True)
+class StoredWeights:
+    """A float linear layer's weight as it is stored: ``values · scale``, a scale for each input.
+
+    Attributes:
+        values: ``(outputs, inputs)`` int8.
+        scale: ``(inputs,)`` float32.
+    """
+
+    values: npt.NDArray[np.int8]
+    scale: Float32Array
+
+    def are(self, weight: Float32Array) -> bool:
+        """Whether they are that weight, to the last bit."""
+        return np.array_equal(self.values * self.scale, weight)
+
+
+@dataclass(frozen=True)
 class Quantization:
-    """Scales of activations by tensor name, and constants of convolutions by node name."""
+    """Scales of activations by tensor name, and constants of convolutions by node name.
+
+    ``stored`` has, by node name, float weights that a file may hold as integers, where they are still the graph's.
+    """
 
     tensors: Mapping[str, Scale]
     weights: Mapping[str, QuantizedWeights]
+    stored: Mapping[str, StoredWeights] = field(default_factory=dict)
 
 
 @torch.no_grad()

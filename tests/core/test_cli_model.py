@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skerry.canonical import sha256_hex
+from skerry.device.basemodel import model_store
 from skerry.runfolder import RunFolder
 
 
@@ -43,6 +45,22 @@ def test_build_finds_what_was_built_and_show_tells_it(skerry, started: RunFolder
     assert built["digest"][:12] in skerry("model", "show").stdout
 
 
+def test_a_base_of_another_version_does_not_hide_the_others(skerry, started: RunFolder, tmp_path, monkeypatch) -> None:
+    digest = json.loads((started.path / "model" / "base.json").read_text())["digest"]
+    store = tmp_path / "home" / "models"
+    shutil.copytree(model_store() / digest, store / digest)
+    old = json.loads((store / digest / "base.json").read_bytes())
+    text = json.dumps({**old, "schema": 1}).encode()
+    shutil.copytree(store / digest, store / sha256_hex(text))
+    (store / sha256_hex(text) / "base.json").write_bytes(text)
+    monkeypatch.setenv("SKERRY_HOME", str(store.parent))
+    listed = json.loads(skerry("model", "show", "--json").stdout)
+    assert [base["digest"] for base in listed["bases"]] == [digest]
+    assert "this version" in listed["unreadable"][sha256_hex(text)]
+    one = skerry("model", "show", sha256_hex(text)[:12])
+    assert (one.exit_code, "this version" in one.stderr) == (2, True)
+
+
 def test_there_is_no_base_of_a_network_that_needs_none(skerry) -> None:
     whole = ("model.architecture=cnn", "model.trainable=full", 'privacy.unit="none"')
     result = skerry("model", "build", *(word for key in whole for word in ("--set", key)))
@@ -76,7 +94,7 @@ def test_what_is_measured_is_the_delivered_file(skerry, started: RunFolder) -> N
 
     path = started.path / "model" / "model.int8.onnx"
     model = onnx.load(str(path))
-    matrix = next(t for t in model.graph.initializer if t.name == "head.matrix")
+    matrix = next(t for t in model.graph.initializer if t.name == "scores.weight")
     matrix.raw_data = np.zeros(matrix.dims, np.float32).tobytes()
     path.write_bytes(model.SerializeToString())
     spoilt = json.loads(skerry("model", "evaluate", started.id, "--no-corruptions", "--json").stdout)

@@ -107,8 +107,8 @@ def test_a_run_is_exported_with_what_its_card_promised(skerry, delivered, tmp_pa
     assert document["run"] == delivered.id
     assert "minus 127" in document["input"]["normalisation"]
     same = (out / f"{delivered.id}.int8.onnx").read_bytes()
-    # eleven of sixteen blocks: 33 convolutions, six additions, the pool and the head
-    assert document["files"][f"{delivered.id}.int8.onnx"]["check"]["operations"] == 41
+    # eleven of sixteen blocks: 33 convolutions, six additions, the pool, whitening, cut and head
+    assert document["files"][f"{delivered.id}.int8.onnx"]["check"]["operations"] == 43
 
     from skerry.device.model_source import read_onnx
 

@@ -48,7 +48,7 @@ def show(
     store = model_store()
     digests = sorted(path.parent.name for path in store.glob("*/base.json") if not path.parent.name.startswith("."))
     if model is None:
-        _list([stored_facts(digest, store) for digest in digests], store, as_json=as_json)
+        _list(digests, store, as_json=as_json)
         return
     if model in ARCHITECTURES or model.endswith(".toml") or model in shipped_scenarios():
         show_costs(model, overrides or (), modes=mode or (), batch=batch, again=again, as_json=as_json)
@@ -72,12 +72,22 @@ def _card(folder: "RunFolder") -> dict[str, Any]:
     return {"kind": "delivered", "path": str(folder.path / "model"), **card}
 
 
-def _list(bases: list[dict[str, Any]], store: Path, *, as_json: bool) -> None:
+def _list(digests: list[str], store: Path, *, as_json: bool) -> None:
+    from skerry.errors import SkerryError
     from skerry.wording import size
 
+    bases: list[dict[str, Any]] = []
+    unreadable: dict[str, str] = {}
+    for digest in digests:  # one that was altered, or that another version built, does not hide the others
+        try:
+            bases.append(stored_facts(digest, store))
+        except SkerryError as error:
+            unreadable[digest] = error.what
     if as_json:
-        emit({"store": str(store), "bases": bases})
+        emit({"store": str(store), "bases": bases, "unreadable": unreadable})
         return
+    for digest, what in unreadable.items():
+        note().print(f"{digest[:12]} is left out: {what}; its folder can be deleted", markup=False, soft_wrap=True)
     if not bases:
         note().print(f"there are no bases in {store}; `skerry model build` makes one", markup=False, soft_wrap=True)
         return
