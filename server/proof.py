@@ -86,8 +86,8 @@ class Ledgers:
         return (entry for entry in self.entries.get(POPULATION, []) if entry.kind == kind and not entry.erased)
 
 
-def published_checkpoint(folder: RunFolder) -> Checkpoint | None:
-    """What the coordinator signed last, if anything.
+def published_checkpoint(folder: RunFolder) -> tuple[Checkpoint, str] | None:
+    """What the coordinator signed last, if anything: the checkpoint and its note.
 
     Raises:
         RefusedError: it is not the coordinator's, not of this run, or malformed.
@@ -98,7 +98,8 @@ def published_checkpoint(folder: RunFolder) -> Checkpoint | None:
     name = origin("population", folder.id)
     try:
         key = NoteKey(name, coordinator_public(folder).signing_key)
-        return Checkpoint.open(path.read_text(encoding="utf-8"), [key], origin=name)
+        note = path.read_text(encoding="utf-8")
+        return Checkpoint.open(note, [key], origin=name), note
     except (OSError, UnicodeDecodeError) as error:
         raise RefusedError("signature", f"the checkpoint cannot be read: {error}", where=str(path)) from error
 
@@ -120,7 +121,8 @@ def verify_run(folder: RunFolder, *, remembered: Mapping[str, Checkpoint], pld: 
     seen = {name: [checkpoint] for name, checkpoint in remembered.items()}
     signed: Checkpoint | None = None
     try:
-        signed = published_checkpoint(folder)
+        published = published_checkpoint(folder)
+        signed = published[0] if published else None
     except RefusedError as error:
         failures.append(Failure(POPULATION, None, f"its checkpoint: {error.what}"))
     if signed is not None:

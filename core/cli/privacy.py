@@ -1,6 +1,5 @@
 """``skerry privacy``: what each device spent, whether the ledgers hold, and whether the claim can be refuted."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,8 @@ import typer
 
 from skerry.cli.audit import audit, audit_faults
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, out, table
+from skerry.cli.spent import show
+from skerry.cli.witness import Memory, remembered, witness
 
 if TYPE_CHECKING:
     from skerry.runfolder import RunFolder
@@ -17,55 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Show, verify and audit what was spent of each device's privacy budget.")
+app.command()(show)
 app.command()(audit)
+app.command()(witness)
 
 
 @app.command()
-def show(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
-    """Show what each device spent, as its own ledger tells it."""
-    from rich.text import Text
-
-    from skerry.security.privacy.verification import verify_ledger
-    from skerry.server.proof import POPULATION, Failure, Ledgers
-    from skerry.wording import UNKNOWN, delta, epsilon
-
-    folder = _open(run, runs_dir)
-    reports = {name: verify_ledger(path, pld=False) for name, path in Ledgers.of(folder).paths.items()}
-    rows = [
-        _row(name, report, tuple(Failure(name, None, problem) for problem in report.problems))
-        for name, report in reports.items()
-        if name != POPULATION
-    ]
-    if as_json:
-        emit({"run": folder.id, "devices": rows})
-        return
-    figures = ["rounds", "ε spent (RDP)", "budget", "left"]
-    columns = ["device", *figures, "δ", "unit", "relation", ""]
-    shown = table(f"privacy spent in {folder.id}", columns, right=figures)
-    for row in rows:
-        spent, budget = row["epsilon_rdp"], row["epsilon_budget"]
-        known = spent is not None and math.isfinite(spent) and budget is not None
-        shown.add_row(
-            Text(row["subject"]),
-            str(row["rounds"]),
-            epsilon(spent),
-            UNKNOWN if budget is None else f"{budget:g}",
-            f"{max(0.0, budget - spent):.2f}" if known else UNKNOWN,
-            delta(row["delta"]),
-            row["unit"] or UNKNOWN,
-            row["relation"] or UNKNOWN,
-            Text("; ".join(row["problems"]) or ("simulated noise" if row["simulated"] else "")),
-        )
-    out().print(shown)
-
-
-@app.command()
-def verify(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
+def verify(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     """Replay every ledger of a run with two accountants, and prove what the run claims.
 
     Each hash chain and tree is recomputed from its bytes; the population's ledger must extend the checkpoint that the
-    coordinator signed; each device's ledger must contain, with proof, every debit that the device signed a receipt
-    for; the figures and ledger entries named in result.json must be those found.
+    coordinator signed, and every ledger what `skerry privacy witness` remembers of it; each device's ledger must
+    contain, with proof, every debit that the device signed a receipt for; the figures and ledger entries named in
+    result.json must be those found.
     """
     from rich.text import Text
 
@@ -74,13 +39,21 @@ def verify(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -
     from skerry.wording import UNKNOWN, amount, delta, epsilon
 
     folder = _open(run, runs_dir)
-    proof = verify_run(folder, remembered={})
+    seen = remembered(folder, memory)
+    proof = verify_run(folder, remembered=seen)
     rows = [_row(name, report, proof.failures) for name, report in proof.reports.items()]
     failures = [vars(failure) for failure in proof.failures]
     loose = [_said(failure) for failure in proof.failures if failure.ledger not in proof.reports]
     faults = audit_faults(folder)
     holds = proof.holds and not faults
-    document = {"run": folder.id, "ok": holds, "ledgers": rows, "problems": loose + faults, "failures": failures}
+    document = {
+        "run": folder.id,
+        "ok": holds,
+        "witnessed": sorted(seen),
+        "ledgers": rows,
+        "problems": loose + faults,
+        "failures": failures,
+    }
     verdict = f"{amount(len(rows), 'ledger')}: " + ("all of it holds" if holds else "NOT proved")
     if not as_json:
         figures = ["entries", "ε (RDP)", "ε (PLD)"]
@@ -103,6 +76,9 @@ def verify(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -
         if policy is not None and policy.unit != "none":
             qualified = f"ε at δ = {delta(policy.delta)}, {policy.unit} level, {policy.relation}"
             console.print(Text(qualified + ("; simulated noise" if policy.simulated else ""), style="dim"))
+        if not seen:
+            unseen = "no witness has seen these ledgers: that they were not rolled back together is not proved"
+            console.print(Text(unseen, style="dim"))
         for failure in proof.failures:
             console.print(Text(f"✗ {_said(failure)}", style="red"))
         for fault in faults:

@@ -36,9 +36,10 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 @pytest.fixture
-def skerry(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def skerry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
     """The command line, called in this process."""
     from skerry.cli import app
 
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("SKERRY_WITNESS_DIR", str(tmp_path / "witness"))
     return lambda *args: CliRunner().invoke(app, [str(arg) for arg in args])

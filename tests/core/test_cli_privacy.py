@@ -197,3 +197,78 @@ def test_a_device_that_was_forgotten_leaves_proofs_that_hold(skerry, run: Path) 
         ledger.erase([entry.seq], entry.at + 3_600_000)
     assert b"writer-05" not in population.read_bytes()
     assert _verify(skerry) == (0, _verify(skerry)[1])
+
+
+def test_show_foretells_when_a_budget_is_used_up(skerry, sample, tmp_path: Path) -> None:
+    folder = sample.build(tmp_path, state="interrupted", rounds_done=5)
+    plot = tmp_path / "spent.svg"
+    shown = json.loads(skerry("privacy", "show", folder.path, "--plot", plot, "--json").stdout)
+    assert {device["rounds_left"] for device in shown["devices"]} == {15}  # twenty were calibrated
+    assert shown["population"] == {
+        "rounds_opened": 0,
+        "rounds_released": 5,
+        "epsilon_rdp_most": max(device["epsilon_rdp"] for device in shown["devices"]),
+        "epsilon_left_least": min(device["epsilon_left"] for device in shown["devices"]),
+        "rounds_left_least": 15,
+        "devices_used_up": 0,
+    }
+    drawn = plot.read_text()
+    assert drawn.startswith("<svg")
+    assert "budget 8" in drawn
+    assert "11 devices" in drawn
+    text = skerry("privacy", "show", folder.path).stdout
+    assert "at this pace" in text
+    assert "0 of 11 devices used up" in text
+
+
+def test_a_witness_that_saw_the_run_finds_that_all_of_it_was_rolled_back(skerry, run: Path) -> None:
+    import shutil
+
+    (run / "result.json").unlink()
+    older = run.parent.parent / "older"
+    shutil.copytree(run / "ledger", older)
+    for path in [*(older / "devices").glob("*.jsonl"), older / "population.jsonl"]:
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: 2 + 10 * (2 if path.stem == "population" else 1)]))
+    first = json.loads(skerry("privacy", "witness", "latest", "--json").stdout)
+    assert first["ok"] is True
+    assert {row["before"] for row in first["ledgers"]} == {None}
+    assert next(row for row in first["ledgers"] if row["ledger"] == "population")["signed"] is True
+    assert skerry("privacy", "witness", "latest").exit_code == 0
+    code, document = _verify(skerry)
+    assert code == 0
+    assert len(document["witnessed"]) == 12
+
+    shutil.rmtree(run / "ledger")
+    shutil.copytree(older, run / "ledger")
+    _resign(run)
+    again = skerry("privacy", "witness", "latest", "--json")
+    assert again.exit_code == 3
+    assert all(row["problem"] for row in json.loads(again.stdout)["ledgers"])
+    code, document = _verify(skerry)
+    assert code == 3
+    assert all("does not extend the checkpoint" in failure["what"] for failure in document["failures"])
+    elsewhere = run.parent / "nobody"
+    assert skerry("privacy", "verify", "latest", "--memory", elsewhere).exit_code == 0  # nobody else can tell
+
+
+def test_a_ledger_that_a_witness_saw_may_not_vanish(skerry, run: Path) -> None:
+    skerry("privacy", "witness", "latest")
+    (run / "ledger" / "population.jsonl").unlink()
+    result = skerry("privacy", "witness", "latest")
+    assert result.exit_code == 3
+    assert "is gone" in result.stdout
+    code, document = _verify(skerry)
+    assert code == 3
+    assert any("is gone" in problem for problem in document["problems"])
+
+
+def test_a_witness_takes_nothing_that_was_not_signed_or_does_not_hold(skerry, run: Path) -> None:
+    note = run / "ledger" / "population.checkpoint"
+    note.write_text(note.read_text().replace("\n52\n", "\n53\n"))
+    path = run / "ledger" / "devices" / "writer-05.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"round":7', b'"round":8', 1))
+    result = skerry("privacy", "witness", "latest", "--json")
+    assert result.exit_code == 3
+    rows = {row["ledger"]: row["problem"] for row in json.loads(result.stdout)["ledgers"]}
+    assert {name for name, problem in rows.items() if problem} == {"population", "writer-05"}
