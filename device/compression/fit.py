@@ -5,7 +5,7 @@
    (successive halving: Jamieson & Talwalkar, arXiv:1502.07943); they are chosen by a part of the public data that
    none of them trains on;
 3. *final*: the winner is trained further, on all public data and for the full number of epochs, and its file is timed
-   again. If it is over the limits now, the next one is taken.
+   four times, each in a process of its own. If one of them is over the limits now, the next one is taken.
 
 A rung is a recipe with one more training step than the rung before, so whatever was trained is kept in its folder and
 found again (:mod:`skerry.device.compression.pipeline`): a search that was stopped goes on. Held-out examples are seen
@@ -33,7 +33,7 @@ from skerry.config import ModelConfig
 from skerry.config.fit import FitConfig, LimitsConfig
 from skerry.config.recipe import BitsStep, Int8Step, PruneStep, Recipe, SourceConfig, Step, TrainStep
 from skerry.device.compression.candidates import Candidate, excess, require_limits, screen
-from skerry.device.compression.figures import Figures
+from skerry.device.compression.figures import Figures, slowest_ms
 from skerry.device.compression.front import pareto_front
 from skerry.device.compression.kept import PACKED, deliver
 from skerry.device.compression.pipeline import Compressed, Watcher, compress
@@ -45,6 +45,8 @@ from skerry.fsio import write_json
 from skerry.wording import size as bytes_in_words
 
 __all__ = ["FitWatcher", "Fitted", "Tried", "fit", "fit_document", "front", "rung_epochs"]
+
+_AGAIN = 3  # times that a winner is timed once more before it is delivered
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Fitted:
     @property
     def runs(self) -> Path:
         """What onnxruntime runs: the stored file, or the float one that packed weights unfold to."""
-        return self.out / "model" / "model.fp32.onnx" if self.winner.form == "bits" else self.file
+        return _runs(self.out / "model", self.winner)
 
 
 class FitWatcher(Protocol):
@@ -267,6 +269,9 @@ def _final(
         folder = out / "final" / candidate.name
         made = compress(recipe, folder, watcher.network(candidate, turn), task=at(candidate.size))
         figures = made.stages[-1].figures
+        if config.limits.latency_ms is not None:
+            again = slowest_ms(_runs(made.out / "model", candidate), _AGAIN)
+            figures = replace(figures, latency_ms=max(figures.latency_ms, again))
         if excess(config.limits, figures.latency_ms, figures.bytes) > 0:
             over.append(figures)
             continue
@@ -276,6 +281,11 @@ def _final(
         return fitted
     closest = min(over, key=lambda f: excess(config.limits, f.latency_ms, f.bytes))
     raise _over(config.limits, closest.latency_ms, closest.bytes)
+
+
+def _runs(model: Path, candidate: Candidate) -> Path:
+    """What onnxruntime runs of a folder of files."""
+    return model / f"model.{'fp32' if candidate.form == 'bits' else candidate.form}.onnx"
 
 
 def _outgrown(limits: LimitsConfig, tried: Sequence[Tried]) -> RunFailedError:

@@ -249,6 +249,20 @@ def test_what_is_too_slow_in_the_end_makes_room_for_the_next(monkeypatch: pytest
         fit(asked, tmp_path / "e", Watching())
 
 
+def test_a_winner_that_is_too_slow_once_in_four_times_is_not_delivered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked = config("limits.latency_ms=100", "widths=[0.25,0.5]", "epochs=2", "candidates=1", "limits.margin=0.2")
+    timed = []
+
+    def now_and_then(file: Path) -> float:
+        timed.extend([file] if "final" in str(file) else [])
+        return 81.0 if len(timed) == 4 else 1.0
+
+    monkeypatch.setattr(figures, "latency_ms", now_and_then)
+    with pytest.raises(RunFailedError, match=r"closest takes 81\.000 ms"):
+        fit(asked, tmp_path, Watching())
+    assert not (tmp_path / "model").exists()
+
+
 def test_names_are_unique_and_fit_for_folders():
     made = [
         Candidate(width, size, keep, form, 1, 1.0, 1)
