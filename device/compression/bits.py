@@ -28,7 +28,7 @@ from skerry.device.training.central import one_thread
 from skerry.errors import InputError
 from skerry.records import Float32Array
 
-__all__ = ["BitAllocation", "allocate_bits", "apply_bits", "sensitivities", "uniform_bits"]
+__all__ = ["BitAllocation", "Sensitivities", "allocate_bits", "apply_bits", "sensitivities", "uniform_bits"]
 
 Sensitivities = Mapping[str, Mapping[int, float]]
 _LARGEST_FLOAT16 = 65504.0
