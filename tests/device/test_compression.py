@@ -13,8 +13,9 @@ from skerry.device.tasks import evaluate
 from skerry.records import Examples
 
 
-def held_out(digits) -> Examples:
-    return Examples.concatenate(list(digits.evaluation().values()))
+def everybody(digits) -> Examples:
+    """All fourteen writers: the public head was shown none, and of three a point of accuracy is less than chance."""
+    return Examples.concatenate([*digits.evaluation().values(), *(digits.local_data(d) for d in digits.devices())])
 
 
 def test_int8_is_less_than_a_third_of_float(base: BaseModel):
@@ -22,7 +23,7 @@ def test_int8_is_less_than_a_third_of_float(base: BaseModel):
 
 
 def test_int8_predicts_as_float_does(base: BaseModel, digits):
-    data = held_out(digits)
+    data = everybody(digits)
     x = digits.transform(data.x)
     head = base.initial.reshape(10, -1)
     quantized, floating = base.features(x) @ head.T, base.float_features(x) @ head.T
