@@ -1,0 +1,174 @@
+"""The privacy ledger: what an event costs, and whether anything that is done to a ledger goes unnoticed.
+
+Times are wall clock and hold for the disk that the scratch folder lies on (``TMPDIR`` chooses it).
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from _harness import Claim, Peer, Samples, main, progress, versions
+from _kills import kill_at_random
+from _mutations import attack, victim
+
+from skerry.security.privacy import GaussianEvent, Ledger, Policy, verify_ledger
+from skerry.security.privacy.chain import leaf, walk
+from skerry.security.privacy.verification import tree_of
+
+NOW = 1_763_900_000_000
+BATCH, BATCHES = 100, 100
+SINGLE = 300
+MUTATIONS = int(os.environ.get("SKERRY_BENCH_MUTATIONS", "10000"))
+KILLS = int(os.environ.get("SKERRY_BENCH_KILLS", "200"))
+TREES = 1000
+
+
+def _new(path: Path, scope: str = "device") -> Ledger:
+    policy = Policy(unit="example", epsilon=8.0, delta=1e-5, simulated=False)
+    return Ledger.create(path, scope=scope, subject="benchmark", policy=policy, now=NOW)  # type: ignore[arg-type]
+
+
+def cost(scratch: Path) -> Iterator[Claim]:
+    """Events in batches, each batch on stable storage before the next; single debits; reading it all again."""
+    body = {"round": 1, "member": 7, "receipt": "ab" * 32, "root": "cd" * 32}
+    speeds: list[float] = []
+    with _new(scratch / "batched.jsonl", "population") as ledger:
+        for _ in range(5):
+            begin = time.perf_counter()
+            for _ in range(BATCHES // 5):
+                ledger.record_all([("receipts", body)] * BATCH, NOW)
+            speeds.append(BATCH * BATCHES / 5 / (time.perf_counter() - begin))
+    batched = Samples(speeds)
+    progress(f"batches of {BATCH}: {batched.median:.0f} events/s")
+    yield Claim(
+        id="events_per_s",
+        text=f"events a second in batches of {BATCH}, each batch one write and one fsync",
+        value=batched.median,
+        unit="events/s",
+        op=">=",
+        bar=5000,
+        spread=batched.spread,
+    )
+    begin = time.perf_counter()
+    report = verify_ledger(scratch / "batched.jsonl", pld=False)
+    per_event = 1e6 * (time.perf_counter() - begin) / report.entries
+    single, bare = _single(scratch)
+    late = sorted(single.values)[int(0.99 * len(single.values))]
+    progress(f"one durable debit: {single.median:.2f} ms, 99th percentile {late:.2f}; the disk alone {bare.median:.2f}")
+    yield Claim(
+        id="durable_event_ms",
+        text="one debit from the call to stable storage, median",
+        value=single.median,
+        unit="ms",
+        op="<=",
+        bar=10,
+        spread=single.spread,
+        detail={"99th percentile": round(late, 3)},
+    )
+    yield Claim(
+        id="durable_over_disk",
+        text="one debit over a bare write and fsync of as many bytes, in turn, medians",
+        value=single.median / bare.median,
+        unit="ratio",
+        op="<=",
+        bar=1.5,
+        peer=Peer("write and fsync, ms", bare.median),
+    )
+    yield Claim(
+        id="verify_us",
+        text=f"verifying a ledger of {report.entries} entries, chain and tree, an entry",
+        value=per_event,
+        unit="µs",
+        op="<=",
+        bar=200,
+    )
+
+
+def _single(scratch: Path) -> tuple[Samples, Samples]:
+    """Milliseconds of single debits, and of bare writes of the same bytes, one after the other."""
+    debits: list[float] = []
+    bare: list[float] = []
+    path = scratch / "single.jsonl"
+    with _new(path) as ledger, (scratch / "bare").open("ab", buffering=0) as file:
+        for number in range(SINGLE):
+            size = path.stat().st_size
+            begin = time.perf_counter()
+            ledger.debit("run", number, GaussianEvent(1000.0), nonce="00" * 16, now=NOW + number)
+            debits.append(1000 * (time.perf_counter() - begin))
+            data = bytes(path.stat().st_size - size)
+            begin = time.perf_counter()
+            file.write(data)
+            os.fsync(file.fileno())
+            bare.append(1000 * (time.perf_counter() - begin))
+    return Samples(debits), Samples(bare)
+
+
+def mutations(scratch: Path) -> Iterator[Claim]:
+    """Random changes to a ledger of which one checkpoint is remembered."""
+    tally = attack(victim(scratch), scratch, MUTATIONS, seed=1)
+    made = sum(tally.made.values())
+    for missed in tally.missed[:10]:
+        progress(f"MISSED: {missed}")
+    yield Claim(
+        id="mutations_detected",
+        text=f"share of {made} random bit flips, drops, swaps, repeats, rollbacks, cuts and rewrites that are found",
+        value=1 - len(tally.missed) / made,
+        unit="share",
+        op=">=",
+        bar=1.0,
+        detail=dict(tally.made),
+    )
+
+
+def kills(scratch: Path) -> Iterator[Claim]:
+    """A device ended by SIGKILL at random instants."""
+    found = kill_at_random(scratch, KILLS, seed=2)
+    progress(f"{found.kills} kills, {found.released} releases, problems: {found.problems or 'none'}")
+    yield Claim(
+        id="kills_undercounted",
+        text=f"releases that a ledger did not count, of {found.released} before {found.kills} kills at random instants",
+        value=found.not_counted + len(found.problems),
+        unit="releases",
+        op="<=",
+        bar=0,
+    )
+
+
+def trees(scratch: Path) -> Iterator[Claim]:
+    """Ledgers of random sizes: root, path and verdict of another implementation of RFC 9162."""
+    from pymerkle import InmemoryTree, verify_inclusion
+
+    with _new(scratch / "leaves.jsonl", "population") as ledger:
+        ledger.record_all([("note", {"n": n}) for n in range(255)], NOW)
+    entries = list(walk((scratch / "leaves.jsonl").read_bytes()))
+    chance, agreed = random.Random(3), 0
+    for _ in range(TREES):
+        first, size = chance.randrange(128), chance.randint(1, 128)
+        chosen = entries[first : first + size]
+        ours, theirs = tree_of(chosen), InmemoryTree(algorithm="sha256")
+        for one in chosen:
+            theirs.append_entry(leaf(one))
+        index = chance.randrange(size)
+        proof = theirs.prove_inclusion(index + 1, size)
+        path = [bytes.fromhex(step) if isinstance(step, str) else step for step in proof.serialize()["path"]]
+        verify_inclusion(ours.leaf(index), ours.root(), proof)  # raises when it does not hold
+        agreed += path == [ours.leaf(index), *ours.inclusion_proof(index)]
+    yield Claim(
+        id="proofs_accepted",
+        text=f"inclusion proofs of {TREES} ledgers that pymerkle makes and accepts as we do",
+        value=agreed,
+        unit="proofs",
+        op=">=",
+        bar=TREES,
+        peer=Peer("pymerkle", float(agreed), versions("pymerkle")["pymerkle"]),
+    )
+
+
+if __name__ == "__main__":
+    main(
+        "ledger",
+        {"cost": cost, "mutations": mutations, "kills": kills, "trees": trees},
+        versions("skerry", "cryptography", "pymerkle"),
+    )
