@@ -1,5 +1,8 @@
 """Parts that several tests of the device room share, made once."""
 
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -27,3 +30,13 @@ def few(digits: DigitsTask) -> Float32Array:
     """Thirty-two public pictures of all classes, transformed."""
     public = digits.public_data()
     return np.ascontiguousarray(digits.transform(public.x[spread(32, len(public))]))
+
+
+@pytest.fixture(scope="session")
+def zoo() -> ModuleType:
+    """Networks of the zoo in each mode: ``zoo_modes.py`` beside this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        import zoo_modes
+
+        return zoo_modes
