@@ -11,6 +11,7 @@ Recipe = Callable[[Graph, Float32Array], Quantization]
 
 RECIPES: Mapping[str, Recipe] = {
     "default": quantize,
+    "int8_classifier": partial(quantize, recipe=QuantizationRecipe(classifier="int8")),
     "nearest": partial(quantize, recipe=QuantizationRecipe(rounding="nearest", refit=False)),
 }
 """The first one is what users get."""

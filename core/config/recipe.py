@@ -93,6 +93,9 @@ class Int8Step(_Section):
 
     kind: Literal["int8"] = "int8"
     calibration: Annotated[int, Field(ge=1)] = Field(256, description="public examples, spread over all of them")
+    classifier: Literal["float", "int8"] = Field(
+        "float", description="int8: the linear layers too; of a network of 1,000 classes they are half of the file"
+    )
 
 
 class BitsStep(_Section):

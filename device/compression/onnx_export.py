@@ -108,16 +108,27 @@ class _Writer:
     def _linear(self, node: Node, source: str, raw: str) -> None:
         assert node.weight is not None
         assert node.bias is not None
-        stored = None if self._quantization is None else self._quantization.stored.get(node.name)
-        if stored is not None and stored.are(node.weight):
-            self._constant(f"{node.name}.values", stored.values)
-            self._constant(f"{node.name}.scale", stored.scale)
-            self.nodes += stored_weight_nodes(node.name)
+        found = None if self._quantization is None else self._quantization.weights.get(node.name)
+        if found is None:
+            constants = [self._float_weight(node), self._constant(f"{node.name}.bias", node.bias)]
         else:
-            self._constant(f"{node.name}.weight", node.weight)
-        constants = [f"{node.name}.weight", self._constant(f"{node.name}.bias", node.bias)]
+            constants = [
+                self._dequantize(f"{node.name}.weight", found.values, found.scale, axis=0),
+                self._dequantize(f"{node.name}.bias", found.bias, found.bias_scale, axis=0),
+            ]
         self._emit("Gemm", [source, *constants], self._unclamped(node, raw), transB=1)
         self._clamp(node, raw)
+
+    def _float_weight(self, node: Node) -> str:
+        assert node.weight is not None
+        name = f"{node.name}.weight"
+        stored = None if self._quantization is None else self._quantization.stored.get(node.name)
+        if stored is None or not stored.are(node.weight):
+            return self._constant(name, node.weight)
+        self._constant(f"{node.name}.values", stored.values)
+        self._constant(f"{node.name}.scale", stored.scale)
+        self.nodes += stored_weight_nodes(node.name)
+        return name
 
     def _clamps(self, node: Node) -> bool:
         """Whether the clamp needs an operator: uint8 that ends at or below the upper clamp *is* the clamp."""

@@ -14,7 +14,7 @@ What each step is worth, and what was tried and left out, is in ADR 12.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -35,6 +35,7 @@ from skerry.records import Float32Array
 __all__ = ["Quantization", "QuantizationRecipe", "QuantizedWeights", "Scale", "StoredWeights", "quantize"]
 
 Rounding = Literal["nearest", "compensated"]
+Classifier = Literal["float", "int8"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class QuantizationRecipe:
         refit: move small layers' weights towards what the rounded inputs ask for, before they are rounded.
         bias_correction: measured mean errors go into the biases.
         ranges: of activations: ``minmax``, ``mse`` or ``percentile``.
+        classifier: ``float``, or ``int8``: the linear layers and the features that they read too. Of a network of 1,000
+            classes they are half of the file. A head that is still to be trained on a device stays float.
 
     Raises:
         InputError: a value is not one of these.
@@ -55,9 +58,11 @@ class QuantizationRecipe:
     refit: bool = True
     bias_correction: bool = True
     ranges: Range = "mse"
+    classifier: Classifier = "float"
 
     def __post_init__(self) -> None:
-        for key, known in (("rounding", get_args(Rounding)), ("ranges", get_args(Range))):
+        for key, kind in (("rounding", Rounding), ("ranges", Range), ("classifier", Classifier)):
+            known = get_args(kind)
             if getattr(self, key) not in known:
                 raise InputError(
                     f"{getattr(self, key)!r} is not known", where=f"quantization {key}", mend=f"one of {known}"
@@ -66,10 +71,10 @@ class QuantizationRecipe:
 
 @dataclass(frozen=True)
 class QuantizedWeights:
-    """A convolution's constants: ``values · scale`` per output channel, and the bias in accumulator units.
+    """A layer's constants: ``values · scale`` per output channel, and the bias in accumulator units.
 
     Attributes:
-        values: ``(outputs, inputs/groups, height, width)`` int8.
+        values: ``(outputs, inputs/groups, height, width)`` int8; ``(outputs, inputs)`` of a linear layer.
         scale: ``(outputs,)`` float32.
         bias: ``(outputs,)`` int32.
         bias_scale: ``(outputs,)`` float32, the input's step times ``scale``.
@@ -100,7 +105,7 @@ class StoredWeights:
 
 @dataclass(frozen=True)
 class Quantization:
-    """Scales of activations by tensor name, and constants of convolutions by node name.
+    """Scales of activations by tensor name, and constants of layers by node name.
 
     ``stored`` has, by node name, float weights that a file may hold as integers, where they are still the graph's.
     """
@@ -112,7 +117,7 @@ class Quantization:
 
 @torch.no_grad()
 def quantize(graph: Graph, calibration: Float32Array, *, recipe: QuantizationRecipe | None = None) -> Quantization:
-    """Quantize everything before the features; their pooling and the linear layers after it stay float.
+    """Quantize everything before the features; their pooling and the linear layers after it stay float by default.
 
     Guarantee: on one machine the same graph, examples and recipe give the same numbers, whatever number of threads
     the caller uses.
@@ -138,8 +143,9 @@ def _quantize(graph: Graph, calibration: Float32Array, recipe: QuantizationRecip
     weights: dict[str, QuantizedWeights] = {}
     exact, rounded = {graph.input: image}, {graph.input: scales[graph.input].round(image)}
     last_use = graph.last_use()
+    to_the_end = recipe.classifier == "int8" and any(node.op == "linear" for node in graph.nodes)
     for node in graph.nodes:
-        if node.op == "linear" or (node.op == "pool" and not node.keepdims):
+        if not to_the_end and (node.op == "linear" or (node.op == "pool" and not node.keepdims)):
             break
         target = apply_node(node, [exact[t] for t in node.inputs])
         if not bool(torch.isfinite(target).all()):
@@ -147,11 +153,15 @@ def _quantize(graph: Graph, calibration: Float32Array, recipe: QuantizationRecip
         inputs = [rounded[t] for t in node.inputs]
         if node.op == "conv":
             weights[node.name], reached = _convolution(node, inputs[0], target, scales[node.inputs[0]].step, recipe)
+        elif node.op == "linear":
+            weights[node.name], reached = _linear(node, inputs[0], target, scales[node.inputs[0]].step, recipe)
         else:
             reached = apply_node(node, inputs)
         if node.clamped:
             target.clamp_(node.low, node.high)
             reached.clamp_(node.low, node.high)
+        if to_the_end and node.name == graph.output:  # scores stay float
+            break
         scales[node.name] = choose_scale(target, recipe.ranges)
         exact[node.name], rounded[node.name] = target, scales[node.name].round(reached)
         for tensor in set(node.inputs):
@@ -176,6 +186,16 @@ def _convolution(
     bias = np.clip(np.rint((node.bias + correction) / bias_scale), -(2**31) + 1, 2**31 - 1).astype(np.int32)
     reached += torch.from_numpy((bias * bias_scale - node.bias).astype(np.float32))[:, None, None]
     return QuantizedWeights(values, scale, bias, bias_scale), reached
+
+
+def _linear(
+    node: Node, x: Tensor, target: Tensor, input_step: float, recipe: QuantizationRecipe
+) -> tuple[QuantizedWeights, Tensor]:
+    """The same for a linear layer, which is a convolution of one pixel."""
+    assert node.weight is not None
+    pixel = replace(node, op="conv", weight=node.weight[:, :, None, None])
+    found, reached = _convolution(pixel, x[:, :, None, None], target[:, :, None, None], input_step, recipe)
+    return replace(found, values=found.values[:, :, 0, 0]), reached[:, :, 0, 0]
 
 
 def _round(node: Node, x: Tensor, target: Tensor, input_step: float, recipe: QuantizationRecipe) -> RoundedWeights:

@@ -24,7 +24,7 @@ from skerry.device.compression.graph_module import GraphModule
 from skerry.device.compression.norms import fold_graph, with_norms
 from skerry.device.compression.packing import PackedGraph
 from skerry.device.compression.prune import prune
-from skerry.device.compression.quantize import Quantization, quantize
+from skerry.device.compression.quantize import Quantization, QuantizationRecipe, quantize
 from skerry.device.compression.trace import trace
 from skerry.device.models import build_network
 from skerry.device.tasks.task import Task
@@ -118,7 +118,8 @@ class Steps:
         calibration = np.ascontiguousarray(self._public[0][chosen])
         if isinstance(step, BitsStep):
             return _with_bits(step, state, calibration)
-        return replace(state, quantization=quantize(state.graph, calibration))
+        recipe = QuantizationRecipe(classifier=step.classifier)
+        return replace(state, quantization=quantize(state.graph, calibration, recipe=recipe))
 
     @cached_property
     def _public(self) -> tuple[Float32Array, npt.NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from torch import nn
 from skerry.device.card import CardFile, file_entry, write_card
 from skerry.device.compression.graph import Graph
 from skerry.device.compression.graph_module import GraphModule
-from skerry.device.compression.quantize import Quantization, quantize
+from skerry.device.compression.quantize import Quantization, QuantizationRecipe, quantize
 from skerry.device.export.compare import check_operations, compare, require
 from skerry.device.export.describe import describe
 from skerry.device.export.formats import FORMATS, Format
@@ -28,6 +28,9 @@ __all__ = ["Calibration", "Exported", "export_model"]
 
 CHECKED_INPUTS = 64
 _OPERATION_INPUTS = 4
+_MANY_SCORES = 100
+"""From here on the classifier is int8 too, which halves the file at 1,000; not for XNNPACK, whose kernels would want
+int8 scores behind it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def export_model(
         RefusedError: ``outputs_differ``.
     """
     chosen = [_format(name) for name in dict.fromkeys(formats)]
-    networks = _networks(source, calibration, int8=any(f.int8 for f in chosen), progress=progress)
+    networks = _networks(source, calibration, chosen, progress)
     x = _examples(networks.graph.input_shape, calibration, inputs, seed)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.name).name.removesuffix(".onnx").removesuffix(".safetensors"))
     new = not out.exists()
@@ -127,13 +130,13 @@ def _format(name: str) -> Format:
 
 
 def _networks(
-    source: ModelSource, calibration: Calibration | None, *, int8: bool, progress: Callable[[str], None]
+    source: ModelSource, calibration: Calibration | None, formats: Sequence[Format], progress: Callable[[str], None]
 ) -> _Networks:
     progress("reading the model")
     graph = source.graph()
     classes = source.classes or graph.classes
     graph = replace(graph, classes=classes if len(classes) == graph.outputs else ())
-    if not int8:
+    if not any(f.int8 for f in formats):
         return _Networks(graph, None, None)
     quantized = source.quantized()
     if quantized is not None:
@@ -146,7 +149,9 @@ def _networks(
         )
     _require_shape(calibration, graph.input_shape)
     progress("quantizing")
-    return _Networks(graph, (graph, quantize(graph, calibration.examples)), calibration.origin)
+    whole = graph.outputs >= _MANY_SCORES and not any(f.suffix.endswith(".pte") for f in formats)
+    recipe = QuantizationRecipe(classifier="int8" if whole else "float")
+    return _Networks(graph, (graph, quantize(graph, calibration.examples, recipe=recipe)), calibration.origin)
 
 
 def _require_shape(calibration: Calibration, shape: tuple[int, int, int]) -> None:

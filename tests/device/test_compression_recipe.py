@@ -5,14 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto
 
+from skerry.device.compression.fake_quant import FakeQuantGraphModule
 from skerry.device.compression.graph import Graph, Node
-from skerry.device.compression.graph_module import apply_node
+from skerry.device.compression.graph_module import GraphModule, apply_node
 from skerry.device.compression.int8_rounding import PAIR_LIMIT, round_compensated, round_nearest
 from skerry.device.compression.moments import from_rows, measure_moments, to_rows
 from skerry.device.compression.onnx_export import to_onnx
+from skerry.device.compression.onnx_import import from_onnx
 from skerry.device.compression.quantize import QuantizationRecipe, quantize
 from skerry.device.compression.refit import refit
+from skerry.device.export.reference import QuantizedReference, in_batches
+from skerry.device.runtime import OnnxModel
 from skerry.errors import InputError
 
 RNG = np.random.default_rng
@@ -183,6 +188,56 @@ def test_the_same_bytes_whatever_the_number_of_threads(recipe):
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+    assert made[0] == made[1]
+
+
+def with_scores(classes=40) -> Graph:
+    """Two linear layers with a hard-swish between, as MobileNetV3 ends, trained to nothing in particular."""
+    graph = small_network()
+    wide = RNG(3).normal(scale=0.3, size=(32, 8)).astype(np.float32)
+    scores = RNG(4).normal(scale=0.3, size=(classes, 32)).astype(np.float32)
+    more = (
+        Node("linear", "t05", ("t04",), wide, np.zeros(32, np.float32)),
+        Node("hard_swish", "t06", ("t05",)),
+        Node("linear", "t07", ("t06",), scores, RNG(5).normal(size=classes).astype(np.float32)),
+    )
+    return replace(graph, nodes=(*graph.nodes, *more))
+
+
+def test_an_int8_classifier_is_integers_in_the_file_and_keeps_the_classes():
+    graph, x = with_scores(), RNG(0).normal(size=(200, 3, 6, 6)).astype(np.float32)
+    whole = quantize(graph, x[:64], recipe=QuantizationRecipe(classifier="int8"))
+    model = to_onnx(graph, whole)
+    assert max(t.dims[0] for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and t.dims) <= 40
+    assert not any(t.data_type == TensorProto.FLOAT and len(t.dims) == 2 for t in model.graph.initializer)
+    floating = in_batches(GraphModule(graph).eval(), x)
+    run = OnnxModel(model.SerializeToString()).run(x)
+    reference = in_batches(QuantizedReference(graph, whole), x)
+    lost = np.sqrt(np.mean((reference - floating) ** 2))
+    assert np.sqrt(np.mean((run - reference) ** 2)) < 0.2 * lost
+    assert (run.argmax(1) == floating.argmax(1)).mean() > 0.95
+    assert "t07" not in whole.tensors  # scores stay float
+    assert len(np.unique(run)) > 255
+
+
+def test_an_int8_classifier_is_read_from_a_file_and_trained_as_it_was():
+    graph, x = with_scores(), RNG(0).normal(size=(64, 3, 6, 6)).astype(np.float32)
+    whole = quantize(graph, x, recipe=QuantizationRecipe(classifier="int8"))
+    _, read = from_onnx(to_onnx(graph, whole))
+    for name in ("t05", "t07"):
+        assert np.array_equal(read.weights[name].values, whole.weights[name].values)
+    _, kept = FakeQuantGraphModule(graph, whole).to_quantized()
+    for name in ("t05", "t07"):
+        assert np.array_equal(kept.weights[name].values, whole.weights[name].values)
+        pairs = whole.weights[name].values.astype(int).reshape(len(whole.weights[name].values), -1, 2)
+        assert np.abs(pairs.sum(2)).max() <= PAIR_LIMIT
+
+
+def test_a_classifier_is_float_unless_asked_for_and_features_are_always_the_same():
+    graph, x = with_scores(), RNG(0).normal(size=(32, 3, 6, 6)).astype(np.float32)
+    assert set(quantize(graph, x).weights) == {"t00", "t01", "t02"}
+    base = small_network()
+    made = [to_onnx(base, quantize(base, x, recipe=QuantizationRecipe(classifier=c))) for c in ("float", "int8")]
     assert made[0] == made[1]
 
 

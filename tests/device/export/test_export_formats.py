@@ -51,6 +51,17 @@ def test_every_torch_free_format_computes_what_torch_does(source, tiny_graph, tm
     assert OnnxModel(made.files["tiny.int8.onnx"]).run(x) == pytest.approx(expected, abs=0.1)
 
 
+def test_many_classes_are_exported_with_an_int8_classifier(tiny_graph, tmp_path):
+    weight = np.random.default_rng(2).normal(scale=0.2, size=(200, 16)).astype(np.float32)
+    scores = replace(tiny_graph.nodes[-1], weight=weight, bias=np.zeros(200, np.float32))
+    save_graph(replace(tiny_graph, nodes=(*tiny_graph.nodes[:-1], scores), classes=()), tmp_path / "many.safetensors")
+    many = resolve_model(str(tmp_path / "many.safetensors"), tmp_path)
+    made = export_model(many, ["onnx-int8"], tmp_path / "out", calibration=CALIBRATION)
+    held = {t.name: t for t in onnx.load(made.files["many.int8.onnx"]).graph.initializer}
+    assert held["scores.weight.int"].data_type == onnx.TensorProto.INT8
+    assert "scores.weight" not in held
+
+
 def test_the_card_says_what_travels_with_it(source, tiny_graph, tmp_path):
     made = export_model(source, ["onnx", "onnx-int8"], tmp_path / "out", calibration=CALIBRATION, inputs=20)
     card = json.loads(made.files["card.json"].read_text())
