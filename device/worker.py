@@ -112,9 +112,7 @@ class Worker:
             self.with_canaries[key] = planted(*own, home.canaries, canaries)
         return self.with_canaries[key]
 
-    def _own_views(
-        self, device: str, task: Task, model: LocalModel, views: int
-    ) -> tuple[Any, npt.NDArray[np.int64]]:
+    def _own_views(self, device: str, task: Task, model: LocalModel, views: int) -> tuple[Any, npt.NDArray[np.int64]]:
         """The device's own inputs; each view goes through the frozen base once."""
         inputs, y = self.local_inputs(device, task, model)
         if views == 1:

@@ -5,7 +5,7 @@ its place among the others, which changes when one of them is removed; not from 
 So the mean of an example's gradients over its views still depends on that example alone.
 
 Hoffer et al., "Augment your batch" (arXiv:1901.09335); under privacy De et al., "Unlocking high-accuracy differentially
-private image classification through scale" (arXiv:2204.13650), section 3.2.
+private image classification through scale" (arXiv:2204.13650).
 """
 
 import hashlib
