@@ -10,10 +10,7 @@
 No private example takes part in any step, so none of them spends privacy.
 """
 
-import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,18 +19,19 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from skerry.canonical import digest, sha256_hex
+from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig
 from skerry.device.basegraph import feature_graph, published_graph, source_facts
-from skerry.device.basemodel import HEAD, MANIFEST, SCHEMA, BaseModel, model_store
+from skerry.device.basemodel import HEAD, SCHEMA, BaseModel
 from skerry.device.calibration import calibration_examples
 from skerry.device.compression.graph import Graph
 from skerry.device.models import architecture
 from skerry.device.runtime import OnnxModel
+from skerry.device.store import find_or_build, model_store, write_manifest
 from skerry.device.tasks.task import Task
 from skerry.device.training.public_head import fit_public_head
 from skerry.device.whitening import fit_whitening
-from skerry.errors import MissingDependencyError, RefusedError
+from skerry.errors import MissingDependencyError
 from skerry.fsio import write_atomic
 from skerry.records import Examples, Float32Array
 
@@ -79,21 +77,11 @@ def build_base(
         "public": sha256_hex(np.ascontiguousarray(public.x).tobytes() + public.y.tobytes()),
         "bias": BIAS,
     }
-    pointer = store / "index" / digest(facts)
-    found = _known(pointer, store)
-    if found is not None:
-        return found
-    temporary = store / f".building-{secrets.token_hex(4)}"
-    temporary.mkdir(parents=True)
-    try:
-        base = _build(facts, model, task, public, temporary, progress, store)
-        final = store / base
-        if not final.exists():
-            temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    write_atomic(pointer, base.encode())
-    return BaseModel.load(base, store)
+
+    def build(out: Path) -> str:
+        return _build(facts, model, task, public, out, progress, store)
+
+    return find_or_build(facts, store, BaseModel.load, build)
 
 
 def export_networks(name: str, size: int, calibration: Float32Array, out: Path, *, classifier: bool) -> None:
@@ -122,13 +110,6 @@ def _export(graph: Graph, calibration: Float32Array, out: Path) -> None:
     write_atomic(out / "base.int8.onnx", quantized.SerializeToString(), durable=False)
 
 
-def _known(pointer: Path, store: Path) -> BaseModel | None:
-    try:
-        return BaseModel.load(pointer.read_text(encoding="utf-8"), store)
-    except (OSError, RefusedError):
-        return None  # never built, or damaged: build it
-
-
 def _build(
     facts: dict[str, Any],
     model: ModelConfig,
@@ -150,7 +131,4 @@ def _build(
     parts: dict[str, npt.NDArray[Any]] = {"values": whitening.values, "scale": whitening.scale}
     tensors = {"mean": whitening.mean, **parts, "initial": initial}
     write_atomic(out / HEAD, save(tensors), durable=False)
-    files = {path.name: sha256_hex(path.read_bytes()) for path in sorted(out.iterdir())}
-    manifest = json.dumps({**facts, "longest_row": whitening.bound, "files": files}, sort_keys=True, indent=1).encode()
-    write_atomic(out / MANIFEST, manifest, durable=False)
-    return sha256_hex(manifest)
+    return write_manifest(out, {**facts, "longest_row": whitening.bound})

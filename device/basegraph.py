@@ -18,10 +18,10 @@ import numpy as np
 
 from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
-from skerry.device.basemodel import model_store
 from skerry.device.calibration import spread
 from skerry.device.compression.graph import Graph
 from skerry.device.models import architecture
+from skerry.device.store import model_store
 from skerry.device.tasks.task import Task
 from skerry.errors import InputError, MissingDependencyError, ScenarioError
 from skerry.records import Examples, Float32Array

@@ -11,7 +11,6 @@
 A device loads a base by the digest that its signed instruction names, and every file is checked against it.
 """
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,26 +18,19 @@ from typing import Any
 
 from safetensors.numpy import load
 
-from skerry.canonical import sha256_hex
 from skerry.device.runtime import OnnxModel
+from skerry.device.store import StoredModel, read_manifest
 from skerry.device.whitening import Whitening
-from skerry.errors import InputError, RefusedError
-from skerry.fsio import home
+from skerry.errors import InputError
 from skerry.records import Float32Array
 
-__all__ = ["BaseModel", "model_store"]
+__all__ = ["BaseModel"]
 
-MANIFEST = "base.json"
 HEAD = "head.safetensors"
 SCHEMA = 2
 
 
-def model_store() -> Path:
-    """Where base models lie on this machine."""
-    return home() / "models"
-
-
-class BaseModel:
+class BaseModel(StoredModel):
     """A base that was checked against its digest.
 
     Attributes:
@@ -50,10 +42,8 @@ class BaseModel:
     """
 
     def __init__(self, path: Path, digest: str, facts: Mapping[str, Any]) -> None:
-        self.path = path
-        self.digest = digest
-        self.facts = facts
-        tensors = load(self._read(HEAD))
+        super().__init__(path, digest, facts)
+        tensors = load(self.read(HEAD))
         self.whitening = Whitening(tensors["mean"], tensors["values"], tensors["scale"], float(facts["longest_row"]))
         self.initial: Float32Array = tensors["initial"].ravel()
 
@@ -65,28 +55,14 @@ class BaseModel:
             InputError: it is not on this machine, or of another form than this version reads.
             RefusedError: a file does not have the digest that ``base.json`` or the caller names (``wrong_model``).
         """
-        path = (store or model_store()) / digest
-        try:
-            manifest = (path / MANIFEST).read_bytes()
-        except OSError as error:
-            raise InputError(
-                "this base model is not on this machine", where=str(path), mend="build it, or fetch its release"
-            ) from error
-        if sha256_hex(manifest) != digest:
-            raise RefusedError("wrong_model", "the base model was altered", where=str(path / MANIFEST), mend=_REBUILD)
-        facts = json.loads(manifest)
-        if facts["schema"] != SCHEMA:
+        found = read_manifest(digest, store)
+        if found.facts["schema"] != SCHEMA:
             raise InputError(
                 "this is no base of a head that this version of skerry reads",
-                where=str(path),
+                where=str(found.path),
                 mend="a new run builds its own",
             )
-        return BaseModel(path, digest, facts)
-
-    @property
-    def bits(self) -> int:
-        """Bits per weight of the network that devices run: 8 or 32."""
-        return int(self.facts["bits"])
+        return BaseModel(found.path, digest, found.facts)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -112,7 +88,7 @@ class BaseModel:
     def file(self, bits: int) -> Path:
         """The network in int8 or float32, after a check of its digest."""
         name = f"base.{_NAMES[bits]}.onnx"
-        self._read(name)
+        self.read(name)
         return self.path / name
 
     def features(self, x: Float32Array) -> Float32Array:
@@ -138,17 +114,5 @@ class BaseModel:
     def _floating(self) -> OnnxModel:
         return OnnxModel(self.file(32))
 
-    def _read(self, name: str) -> bytes:
-        try:
-            data = (self.path / name).read_bytes()
-        except FileNotFoundError as error:
-            raise RefusedError(
-                "wrong_model", "a file of this base model is missing", where=str(self.path / name), mend=_REBUILD
-            ) from error
-        if sha256_hex(data) != self.facts["files"][name]:
-            raise RefusedError("wrong_model", "the base model was altered", where=str(self.path / name), mend=_REBUILD)
-        return data
-
 
 _NAMES = {8: "int8", 32: "fp32"}
-_REBUILD = "delete the folder and build the base model again"

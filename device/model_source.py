@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from skerry.device.basemodel import MANIFEST, BaseModel, model_store
+from skerry.device.basemodel import BaseModel
 from skerry.device.models import ARCHITECTURES, build_network
 from skerry.device.networkbase import NETWORK, QUANTIZATION, NetworkBase
+from skerry.device.store import MANIFEST, model_store
 from skerry.errors import InputError, MissingDependencyError, SkerryError
 from skerry.runfolder import RunFolder
 

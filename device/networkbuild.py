@@ -10,9 +10,6 @@
 No private example takes part in any step, so none of them spends privacy.
 """
 
-import json
-import secrets
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,17 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
 from skerry.device.basebuild import build_base
 from skerry.device.basegraph import feature_graph, is_published
-from skerry.device.basemodel import MANIFEST, BaseModel, model_store
+from skerry.device.basemodel import BaseModel
 from skerry.device.calibration import calibration_examples, spread
 from skerry.device.compression.graph import Graph, Node
 from skerry.device.networkbase import CLASSIFIER, FRONT, NETWORK, QUANTIZATION, WHITEN, NetworkBase
+from skerry.device.store import find_or_build, model_store, write_manifest
 from skerry.device.tasks.task import Task
 from skerry.device.training.public_head import fit_public_head
-from skerry.errors import InputError, MissingDependencyError, RefusedError
+from skerry.errors import MissingDependencyError
 from skerry.fsio import write_atomic
 from skerry.records import Examples
 
@@ -73,31 +70,11 @@ def build_network_base(
         "bits": model.bits,
         "tail_blocks": model.tail_blocks if model.trainable == "tail" else None,
     }
-    pointer = store / "index" / digest(facts)
-    found = _known(pointer, store)
-    if found is not None:
-        return found
-    temporary = store / f".building-{secrets.token_hex(4)}"
-    temporary.mkdir(parents=True)
-    try:
-        base = _build(facts, model, task, head, temporary, progress, store)
-        final = store / base
-        if not final.exists():
-            temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    write_atomic(pointer, base.encode())
-    return NetworkBase.load(base, store)
 
+    def build(out: Path) -> str:
+        return _build(facts, model, task, head, out, progress, store)
 
-def _known(pointer: Path, store: Path) -> NetworkBase | None:
-    try:
-        found = NetworkBase.load(pointer.read_text(encoding="utf-8"), store)
-        for name in found.facts["files"]:
-            found.file(name)
-    except (OSError, InputError, RefusedError):
-        return None  # never built, or damaged: build it
-    return found
+    return find_or_build(facts, store, NetworkBase.load, build)
 
 
 def _build(
@@ -136,10 +113,7 @@ def _build(
         save_quantization(quantization, out / QUANTIZATION)
     if cut is not None:
         write_atomic(out / FRONT[model.bits], _front(graph, quantization, cut), durable=False)
-    files = {path.name: sha256_hex(path.read_bytes()) for path in sorted(out.iterdir())}
-    manifest = json.dumps({**facts, "cut": cut, "files": files}, sort_keys=True, indent=1).encode()
-    write_atomic(out / MANIFEST, manifest, durable=False)
-    return sha256_hex(manifest)
+    return write_manifest(out, {**facts, "cut": cut})
 
 
 def _with_head(features: Graph, base: BaseModel, task: Task, public: Examples, components: int) -> Graph:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skerry.canonical import sha256_hex
-from skerry.device.basemodel import model_store
+from skerry.device.store import model_store
 from skerry.runfolder import RunFolder
 
 

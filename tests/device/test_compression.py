@@ -14,8 +14,9 @@ from skerry.records import Examples
 
 
 def everybody(digits) -> Examples:
-    """All fourteen writers: the public head was shown none, and of three a point of accuracy is less than chance."""
-    return Examples.concatenate([*digits.evaluation().values(), *(digits.local_data(d) for d in digits.devices())])
+    """Half of all fourteen writers' digits: the public head was shown none, and of three a point of accuracy is less than chance."""
+    held = [*digits.evaluation().values(), *(digits.local_data(d) for d in digits.devices())]
+    return Examples.concatenate([data.select(np.arange(0, len(data), 2)) for data in held])
 
 
 def test_int8_is_less_than_a_third_of_float(base: BaseModel):

@@ -25,8 +25,8 @@ def build(
     from rich.text import Text
 
     from skerry.config import default_scenario, load_scenario
-    from skerry.device.basemodel import model_store
     from skerry.device.local_model import build_local_model
+    from skerry.device.store import model_store
     from skerry.device.tasks.registry import load_task
     from skerry.errors import ScenarioError
 

@@ -24,8 +24,9 @@ def stored_facts(digest: str, store: Path) -> dict[str, Any]:
     """What is said of the base of that digest, of whichever kind."""
     import json
 
-    from skerry.device.basemodel import MANIFEST, BaseModel
+    from skerry.device.basemodel import BaseModel
     from skerry.device.networkbase import NETWORK, NetworkBase
+    from skerry.device.store import MANIFEST
 
     files = json.loads((store / digest / MANIFEST).read_text(encoding="utf-8"))["files"]
     if NETWORK in files:

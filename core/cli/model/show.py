@@ -42,8 +42,8 @@ def show(
     memory that one private step adds, and its time.
     """
     from skerry.config import shipped_scenarios
-    from skerry.device.basemodel import model_store
     from skerry.device.models import ARCHITECTURES
+    from skerry.device.store import model_store
 
     store = model_store()
     digests = sorted(path.parent.name for path in store.glob("*/base.json") if not path.parent.name.startswith("."))
