@@ -14,7 +14,7 @@ from skerry.records import Examples
 
 
 def everybody(digits) -> Examples:
-    """Half of all fourteen writers' digits: the public head was shown none, and of three a point of accuracy is less than chance."""
+    """Every other digit of all fourteen writers, none of which the public head was shown: three are too few."""
     held = [*digits.evaluation().values(), *(digits.local_data(d) for d in digits.devices())]
     return Examples.concatenate([data.select(np.arange(0, len(data), 2)) for data in held])
 
