@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _harness import HERE, PYTHON, Claim, Peer, main, progress, run, versions
+import numpy as np
+from _harness import HERE, PYTHON, Claim, main, progress, run, versions
 
-from skerry.security.privacy.audit import ceiling
+from skerry.security.privacy.audit import audit_scores, gaussian_scores
 
+DRAWS = 21
 SEEDS = 10
 CONTROL_SEEDS = 3
 DELTA = 1e-5
 # ε, canaries → one-run (any mechanism), one-run (Gaussian), Clopper-Pearson: what jax-privacy 2.0 reaches on scores
 # of the exact Gaussian mechanism at δ = 1e-5 and 95 % confidence, median of 5.
 CEILINGS = {
+    (1, 10_000): (0.30, 0.37, 0.29),
+    (2, 1_000): (0.0, 0.30, 0.25),
     (2, 10_000): (0.80, 1.04, 0.71),
     (4, 1_000): (0.90, 1.18, 0.80),
     (4, 10_000): (1.85, 2.50, 1.67),
@@ -31,20 +35,24 @@ def estimators(_scratch: Path) -> Iterator[Claim]:
     names = ("one_run", "one_run_gaussian", "clopper_pearson")
     shares: dict[str, dict[str, float]] = {name: {} for name in names}
     for (epsilon, canaries), known in CEILINGS.items():
-        found = ceiling(epsilon, DELTA, canaries)
+        audits = [
+            audit_scores(gaussian_scores(epsilon, DELTA, canaries, np.random.default_rng(i)), delta=DELTA, seed=i)
+            for i in range(DRAWS)
+        ]
+        medians = {name: statistics.median(getattr(one, name) for one in audits) for name in names}
         for name, best in zip(names, known, strict=True):
-            shares[name][f"ε {epsilon}, {canaries} canaries"] = round(getattr(found, name) / best, 3)
-        shown = ", ".join(f"{getattr(found, name):.2f}" for name in names)
+            if best:
+                shares[name][f"ε {epsilon}, {canaries} canaries"] = round(medians[name] / best, 3)
+        shown = ", ".join(f"{medians[name]:.2f}" for name in names)
         progress(f"ε {epsilon}, {canaries} canaries: {shown}")
     for name, rows in shares.items():
         yield Claim(
             id=f"estimator_{name}",
-            text=f"{name}: ε shown, over what jax-privacy 2.0 shows of the same mechanism; least over the table",
+            text=f"{name}: ε shown, over the recorded ceiling (jax-privacy 2.0); least over the table",
             value=min(rows.values()),
             unit="ratio",
             op=">=",
             bar=0.9,
-            peer=Peer("jax-privacy CanaryScoreAuditor, recorded figures", 1.0, "2.0"),
             detail=rows,
         )
 

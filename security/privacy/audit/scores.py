@@ -1,5 +1,6 @@
 """From canaries' scores to what they prove, and to what they could have proved at best."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,10 @@ from skerry.security.privacy.audit.bounds import (
 
 __all__ = ["CanaryScores", "ScoreAudit", "audit_scores", "ceiling", "gaussian_scores"]
 
-_THRESHOLDS = 32
-_CHOOSING = 0.3
+_THRESHOLDS = 48
+_REACH = 4.0  # standard deviations beyond the means in which thresholds are looked for
+_FEW = 200
+_CHOOSING, _ENOUGH = 0.2, 500  # a share to choose a threshold on, and no more than so many canaries
 _CEILING_DRAWS = 5
 
 
@@ -47,13 +50,24 @@ class CanaryScores:
     def parts(self, generator: np.random.Generator) -> tuple["CanaryScores", "CanaryScores"]:
         """A random share to choose a threshold on, and the rest to count on."""
         a, b = generator.permutation(self.inside), generator.permutation(self.outside)
-        i, o = max(1, round(_CHOOSING * len(a))), max(1, round(_CHOOSING * len(b)))
+        share = min(_CHOOSING, _ENOUGH / len(self))
+        i, o = max(1, round(share * len(a))), max(1, round(share * len(b)))
         return CanaryScores(a[:i], b[:o]), CanaryScores(a[i:], b[o:])
 
-    def guesses(self, threshold: float) -> tuple[int, int]:
-        """How many score at least ``threshold``, and how many of those were in."""
-        right = int((self.inside >= threshold).sum())
-        return right + int((self.outside >= threshold).sum()), right
+    def counts(self, threshold: float) -> "Counts":
+        """Who scores at least ``threshold``."""
+        hits, alarms = int((self.inside >= threshold).sum()), int((self.outside >= threshold).sum())
+        return Counts(hits, len(self.inside), alarms, len(self.outside))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of ``members`` canaries that were in, ``hits`` were called so; of ``others``, ``alarms`` were."""
+
+    hits: int
+    members: int
+    alarms: int
+    others: int
 
 
 @dataclass(frozen=True)
@@ -152,40 +166,60 @@ def ceiling(epsilon: float, delta: float, canaries: int, *, confidence: float = 
     )
 
 
-_Bound = Callable[[CanaryScores, float, float, float], float]
+_Bound = Callable[[Counts, float, float], float]
 
 
-def _one_run(scores: CanaryScores, threshold: float, delta: float, confidence: float) -> float:
-    return one_run_epsilon(len(scores), *scores.guesses(threshold), delta, confidence)
+def _one_run(c: Counts, delta: float, confidence: float) -> float:
+    return one_run_epsilon(c.members + c.others, c.hits + c.alarms, c.hits, delta, confidence)
 
 
-def _gaussian(scores: CanaryScores, threshold: float, delta: float, confidence: float) -> float:
-    return gaussian_one_run_epsilon(len(scores), *scores.guesses(threshold), delta, confidence)
+def _gaussian(c: Counts, delta: float, confidence: float) -> float:
+    return gaussian_one_run_epsilon(c.members + c.others, c.hits + c.alarms, c.hits, delta, confidence)
 
 
-def _members(scores: CanaryScores, threshold: float, delta: float, confidence: float) -> float:
-    """By those called members: the scores at or above the threshold."""
-    hits, alarms = int((scores.inside >= threshold).sum()), int((scores.outside >= threshold).sum())
-    return clopper_pearson_epsilon(hits, len(scores.inside), alarms, len(scores.outside), delta, confidence)
+def _members(c: Counts, delta: float, confidence: float) -> float:
+    """By those called members."""
+    return clopper_pearson_epsilon(c.hits, c.members, c.alarms, c.others, delta, confidence)
 
 
-def _strangers(scores: CanaryScores, threshold: float, delta: float, confidence: float) -> float:
-    """By those called strangers: the scores below it."""
-    hits, alarms = int((scores.outside < threshold).sum()), int((scores.inside < threshold).sum())
-    return clopper_pearson_epsilon(hits, len(scores.outside), alarms, len(scores.inside), delta, confidence)
+def _strangers(c: Counts, delta: float, confidence: float) -> float:
+    """By those called strangers."""
+    return clopper_pearson_epsilon(
+        c.others - c.alarms, c.others, c.members - c.hits, c.members, delta, confidence
+    )
 
 
 def _chosen(
     bounds: tuple[_Bound, ...], first: CanaryScores, second: CanaryScores, delta: float, confidence: float
 ) -> float:
-    """The bound on ``second`` that is best on ``first``, at the threshold that is best there.
+    """The bound on ``second`` at the threshold that ``first`` promises most of.
 
-    Thresholds are quantiles of all scores, denser at both ends, where an attack is surest.
+    A few scores say little about rare false alarms by counting, and the best thresholds lie where those are rare. So
+    the promise is read off a normal curve through each kind of score, which sums over many rounds nearly follow.
+    Whether they do or not, the bound counts on the second part alone, and holds.
     """
-    share = np.geomspace(min(0.5, 2 / len(first)), 0.5, _THRESHOLDS // 2)
-    candidates = np.unique(np.quantile(np.concatenate([first.inside, first.outside]), [*share, *(1 - share)]))
+    inside, outside = _curve(first.inside, first.outside), _curve(first.outside, first.inside)
+    ends = [mean + side * _REACH * width for mean, width in (inside, outside) for side in (-1, 1)]
     trials = [
-        (bound(first, float(t), delta, confidence), i, float(t)) for i, bound in enumerate(bounds) for t in candidates
+        (bound(_promised(inside, outside, second, place), delta, confidence), i, place)
+        for place in np.linspace(min(ends), max(ends), _THRESHOLDS).tolist()
+        for i, bound in enumerate(bounds)
     ]
     _, best, threshold = max(trials)
-    return bounds[best](second, threshold, delta, confidence)
+    return bounds[best](second.counts(threshold), delta, confidence)
+
+
+def _curve(values: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation of ``values``; with few of them the width leans on that of both kinds."""
+    count, pooled = len(values), (values.var() * len(values) + others.var() * len(others)) / (len(values) + len(others))
+    width = math.sqrt((count * float(values.var()) + _FEW * float(pooled)) / (count + _FEW))
+    return float(values.mean()), max(width, 1e-9 * float(np.abs(values).max()), 1e-300)
+
+
+def _promised(inside: tuple[float, float], outside: tuple[float, float], second: CanaryScores, place: float) -> Counts:
+    """What to expect on the second part at a threshold."""
+    from scipy.special import ndtr
+
+    hits, alarms = (ndtr((mean - place) / width) for mean, width in (inside, outside))
+    a, b = len(second.inside), len(second.outside)
+    return Counts(round(hits * a), a, round(alarms * b), b)
