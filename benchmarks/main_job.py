@@ -67,17 +67,7 @@ def prepared(scratch: Path) -> Iterator[Claim]:
             "largest_possible": 1 - statistics.mean(base),
         },
     )
-    left = [(1 - a) / (1 - b) for a, b in zip(reached, base, strict=True)]
-    yield Claim(
-        id="prepared_errors_left",
-        text="the same: errors after training over errors of the head from public data only",
-        value=statistics.mean(left),
-        unit="ratio",
-        op="<=",
-        bar=0.5,
-        peer=public,
-        spread=Samples(left).spread,
-    )
+    yield _errors_left("prepared_errors_left", "the same", reached, base)
 
 
 def _demo(scratch: Path, home: str, seed: int, *settings: str) -> Finished:
@@ -127,17 +117,7 @@ def _quality(clean: list[dict[str, Any]], attacked: list[dict[str, Any]]) -> Ite
         spread=Samples(gains).spread,
         detail={"largest_possible": 1 - statistics.mean(base)},
     )
-    left = [(1 - a) / (1 - b) for a, b in zip(reached, base, strict=True)]
-    yield Claim(
-        id="errors_left",
-        text="clean run, mean over seeds: errors after training over errors of the head from public data only",
-        value=statistics.mean(left),
-        unit="ratio",
-        op="<=",
-        bar=0.5,
-        peer=public,
-        spread=Samples(left).spread,
-    )
+    yield _errors_left("errors_left", "clean run, mean over seeds", reached, base)
     defended = _each(attacked, "quality.final.accuracy")
     yield Claim(
         id="attacked_accuracy",
@@ -165,6 +145,21 @@ def _quality(clean: list[dict[str, Any]], attacked: list[dict[str, Any]]) -> Ite
             str(seed): {key: document["defence"][key] for key in ("attackers", "flagged", "quarantined")}
             for seed, document in zip(SEEDS, attacked, strict=True)
         },
+    )
+
+
+def _errors_left(name: str, what: str, reached: list[float], base: list[float]) -> Claim:
+    """By seed: errors of the trained head over those of the head that it started from."""
+    left = Samples([(1 - a) / (1 - b) for a, b in zip(reached, base, strict=True)])
+    return Claim(
+        id=name,
+        text=f"{what}: errors after training over errors of the head from public data only",
+        value=statistics.mean(left.values),
+        unit="ratio",
+        op="<=",
+        bar=0.5,
+        peer=Peer("head from public data only", statistics.mean(base)),
+        spread=left.spread,
     )
 
 
