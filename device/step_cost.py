@@ -29,13 +29,13 @@ import numpy as np
 import numpy.typing as npt
 
 from skerry.canonical import digest
-from skerry.config import ModelConfig, TaskConfig
+from skerry.config import OVER_INT8, ModelConfig, TaskConfig
 from skerry.device.bench.machine import machine, versions
 from skerry.device.local_model import build_local_model, load_local_model
 from skerry.device.models import architecture
 from skerry.device.tasks.registry import load_task
 from skerry.device.training.plan import TrainPlan
-from skerry.errors import RunFailedError
+from skerry.errors import RunFailedError, ScenarioError
 from skerry.fsio import home, write_json
 from skerry.records import Examples, Float32Array
 from skerry.security.privacy.stream import seeded_stream
@@ -142,9 +142,13 @@ def measure_modes(
         progress: is told what is done.
 
     Raises:
+        ScenarioError: a mode trains over int8 weights, and ``model.bits`` is 32.
         SkerryError: the network cannot be built for this task.
         RunFailedError: the measured process failed.
     """
+    if over := sorted(OVER_INT8.intersection(modes)) if model.bits != 8 else []:
+        what = f'model.trainable = "{over[0]}" trains over int8 weights'
+        raise ScenarioError(what, where="model.bits", mend="set model.bits = 8, or leave this mode out")
     found = []
     data = load_task(task, model)
     for mode in modes:

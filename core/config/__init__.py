@@ -2,6 +2,7 @@
 
 from skerry.config.loading import default_scenario, load_scenario, parse_scenario, shipped_scenarios, to_toml
 from skerry.config.scenario import (
+    OVER_INT8,
     AttackConfig,
     AuditConfig,
     CohortConfig,
@@ -16,6 +17,7 @@ from skerry.config.scenario import (
 )
 
 __all__ = [
+    "OVER_INT8",
     "AttackConfig",
     "AuditConfig",
     "CohortConfig",

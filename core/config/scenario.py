@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
+    "OVER_INT8",
     "AttackConfig",
     "CohortConfig",
     "DefenceConfig",
@@ -23,6 +24,10 @@ __all__ = [
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+OVER_INT8 = frozenset({"lora", "qat"})
+"""Values of ``model.trainable`` that train over int8 weights, and need ``model.bits = 8``."""
 
 
 class _Section(BaseModel):
@@ -315,7 +320,7 @@ class Scenario(_Section):
             raise ValueError(
                 "under privacy each example's gradient is clipped (privacy.clip): set training.gradient_clip = 0"
             )
-        if self.model.trainable in {"lora", "qat"} and self.model.bits != 8:
+        if self.model.trainable in OVER_INT8 and self.model.bits != 8:
             over = "over int8 weights" if self.model.trainable == "lora" else "a network that sees itself in int8"
             raise ValueError(f'model.trainable = "{self.model.trainable}" trains {over}: set model.bits = 8')
         if private and self.training.batch_size:

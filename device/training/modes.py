@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
+from skerry.config import OVER_INT8
 from skerry.device.compression.fake_quant import FakeQuantGraphModule
 from skerry.device.compression.graph import Graph, Node
 from skerry.device.compression.graph_module import GraphModule
 from skerry.device.compression.quantize import Quantization
 from skerry.device.networkbase import CLASSIFIER, WHITEN
 from skerry.device.training.lora import lora_graph, lora_module
+from skerry.errors import InputError
 
 __all__ = ["Mode", "merge_linear", "prepare_mode", "rounded"]
 
@@ -49,7 +51,14 @@ def prepare_mode(trainable: str, graph: Graph, quantization: Quantization | None
         graph: the float network; for ``tail`` the part after the cut.
         quantization: int8 weights of the network; None where it stays float.
         rank: of ``lora``'s adapters.
+
+    Raises:
+        InputError: ``lora`` or ``qat`` of a network that stays float.
     """
+    if trainable in OVER_INT8 and quantization is None:
+        raise InputError(
+            f"{trainable} trains over int8 weights, and this base has none", where="the base", mend="set model.bits = 8"
+        )
     if trainable == "lora":
         assert quantization is not None
         adapted = lora_module(graph, quantization, rank=rank, trained=frozenset({CLASSIFIER}))

@@ -100,3 +100,28 @@ def test_what_is_measured_is_the_delivered_file(skerry, started: RunFolder) -> N
     spoilt = json.loads(skerry("model", "evaluate", started.id, "--no-corruptions", "--json").stdout)
     assert spoilt["models"][0]["accuracy"] < 0.3
     assert spoilt["models"][1] == floating
+
+
+def test_all_modes_of_a_float_network_are_those_without_int8(skerry, monkeypatch) -> None:
+    from skerry.device import step_cost
+
+    asked: list[str] = []
+
+    def measure(model, task, modes, **_):
+        asked.extend(modes)
+        return [step_cost.StepCost("full", 1, 4, 1.0, 1.0, 0.0, "here", 0.0)]
+
+    monkeypatch.setattr(step_cost, "measure_modes", measure)
+    shown = skerry("model", "show", "ds_cnn", "--set", "model.bits=32")
+    assert shown.exit_code == 0, shown.stderr
+    assert set(asked) == set(step_cost.MODES) - {"lora", "qat"}
+    assert "lora and qat train over int8 weights: left out" in shown.stderr
+    asked.clear()
+    skerry("model", "show", "ds_cnn")
+    assert asked == list(step_cost.MODES)
+
+
+def test_a_mode_that_cannot_be_measured_is_bad_input(skerry) -> None:
+    refused = skerry("model", "show", "ds_cnn", "--mode", "lora", "--set", "model.bits=32")
+    assert refused.exit_code == 2
+    assert "trains over int8 weights" in refused.stderr

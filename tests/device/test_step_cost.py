@@ -6,7 +6,8 @@ from skerry.config import ModelConfig, TaskConfig
 from skerry.device import step_cost
 from skerry.device.local_model import build_local_model, load_local_model
 from skerry.device.step_cost import MODES, NoiseTask, measure_modes
-from skerry.errors import RunFailedError
+from skerry.device.training.modes import prepare_mode
+from skerry.errors import InputError, RunFailedError, ScenarioError
 
 MODEL = ModelConfig(architecture="ds_cnn", width=0.125)
 TASK = TaskConfig(name="skerry.device.step_cost:NoiseTask")
@@ -56,3 +57,17 @@ def test_a_process_that_fails_says_which_mode_and_why():
 
 def test_every_mode_of_a_scenario_can_be_asked_for():
     assert {"head", "tail", "bias", "lora", "full"} <= set(MODES)
+
+
+def test_modes_over_int8_weights_are_refused_of_a_float_base(monkeypatch):
+    monkeypatch.setattr(step_cost, "build_local_model", lambda *_: pytest.fail("built"))
+    for mode in ("lora", "qat"):
+        with pytest.raises(ScenarioError, match=f'"{mode}" trains over int8') as caught:
+            measure_modes(MODEL.model_copy(update={"bits": 32}), TASK, ("head", mode), batch=4)
+        assert (caught.value.where, "model.bits = 8" in caught.value.mend) == ("model.bits", True)
+
+
+@pytest.mark.parametrize("mode", ["lora", "qat"])
+def test_a_mode_over_int8_weights_is_not_made_of_a_float_base(tiny_graph, mode):
+    with pytest.raises(InputError, match=f"{mode} trains over int8 weights"):
+        prepare_mode(mode, tiny_graph, None, rank=4)

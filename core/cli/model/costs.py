@@ -31,6 +31,7 @@ def show_costs(
     """
     from rich.text import Text
 
+    from skerry.config import OVER_INT8
     from skerry.device.step_cost import MODES, measure_modes
     from skerry.errors import ScenarioError
 
@@ -41,7 +42,11 @@ def show_costs(
     if wrong := [mode for mode in modes if mode not in MODES]:
         raise ScenarioError(f"there is no mode {wrong[0]!r}", where="--mode", mend=f"there are: {', '.join(MODES)}")
     model, task, engine = _chosen(name, overrides)
-    costs = measure_modes(model, task, modes or MODES, batch=batch, engine=engine, again=again, progress=progress)
+    possible = [mode for mode in MODES if model.bits == 8 or mode not in OVER_INT8]
+    if not modes and len(possible) < len(MODES):
+        left = " and ".join(mode for mode in MODES if mode not in possible)
+        progress(f"{left} train over int8 weights: left out, as model.bits = {model.bits}")
+    costs = measure_modes(model, task, modes or possible, batch=batch, engine=engine, again=again, progress=progress)
     if as_json:
         emit({"network": name, "architecture": model.architecture, "modes": [asdict(cost) for cost in costs]})
         return
