@@ -5,9 +5,9 @@
 2. *Agree*: the model and layout must be the ones this device has; the plan must ask for the device's own privacy
    unit; a seed is accepted in simulation only.
 3. *Debit*: the ledger writes down the privacy this round will spend, or refuses. From here on a crash may count as
-   spent.
-4. *Train*, while the disk takes the debit: per-example clipping and integer noise happen here; the exact gradient
-   exists nowhere else.
+   spent. Under unit ``device`` it is the coordinator that adds the noise: the debit believes its signed promise.
+4. *Train*, while the disk takes the debit: under unit ``example`` clipping and integer noise happen here, and the exact
+   gradient exists nowhere else.
 5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer.
 6. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers, with a
    receipt of the debit that the coordinator can show to others.
@@ -19,7 +19,7 @@ that tells anything.
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,12 +28,15 @@ from skerry.device.local_model import LocalModel, has_views
 from skerry.device.personal import PersonalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
 from skerry.device.tasks.task import Task
+from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Resident, Worker
 from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
 from skerry.records import Float32Array
 from skerry.security.attacks import attack_for
 from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelope, seal
 from skerry.security.identity import verify_signature
+from skerry.security.privacy.accounting import GaussianEvent
+from skerry.security.privacy.ledger import Ledger
 from skerry.security.privacy.stream import ChaChaStream, os_stream, seeded_stream
 
 __all__ = ["answer_challenge", "participate"]
@@ -129,7 +132,7 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
         debit = ledger.debiting(
             header.run,
             header.round,
-            instruction.plan.event,
+            _price(ledger, header, instruction.plan),
             nonce=header.nonce.hex(),
             now=clock(),
             syncer=worker.syncer,
@@ -156,6 +159,22 @@ def _train(
         if isinstance(model, PersonalModel):
             return model.train_with(model.read_head(home.path, instruction.plan), *given)
         return model.train(*given), np.empty(0, np.float32)
+
+
+def _price(ledger: Ledger, header: Header, plan: TrainPlan) -> GaussianEvent | None:
+    """What this participation spends: under unit ``device`` the first one in a run pays for the whole run.
+
+    A later one pays nothing if that much was paid, and again if the plan has another price.
+    """
+    event = plan.event
+    if plan.unit != "device" or event is None:
+        return event
+    if header.round > plan.rounds:
+        raise RefusedError("beyond_plan", f"the run was to have {plan.rounds} rounds", where=header.run)
+    taken = any(ledger.has(header.run, number) for number in range(1, plan.rounds + 1))
+    kind = event.noise_multiplier, event.sampling_rate
+    paid = sum(e.steps for e in ledger.events() if (e.noise_multiplier, e.sampling_rate) == kind)
+    return replace(event, steps=0) if taken and paid >= event.steps else event
 
 
 def _agree(resident: Resident, instruction: Instruction) -> None:

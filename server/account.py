@@ -1,13 +1,15 @@
 """Stage *account*: what the round spent goes into the population's ledger before anything of it is used further."""
 
+import secrets
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from skerry.fsio import write_atomic
 from skerry.security.identity import Identity
-from skerry.security.privacy.accounting import epsilon_from_rdp, rdp
+from skerry.security.privacy.accounting import GaussianEvent, epsilon_from_rdp, rdp
 from skerry.security.privacy.chain import Entry
 from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.security.transparency.note import NoteSigner
@@ -24,20 +26,28 @@ _RECEIPTS = 512  # of them in one entry, which holds a mebibyte
 class Spending:
     """ε of each device as the coordinator must assume it: a device that was asked has spent, answer or not.
 
-    Example level, add/remove, RDP composition; a device's own ledger may show less (it never got the message).
+    Add/remove, RDP composition. Example level: a device's own ledger may show less (it never got the message). Device
+    level: every round counts for every device, drawn or not.
     """
 
     def __init__(self, federation: Federation) -> None:
         plan = federation.plan
+        self._central = plan.unit == "device"
+        self._correlated = plan.correlated
+        self._rounds = 0
         self._delta = federation.scenario.privacy.delta
         self._asked = dict.fromkeys(federation.nodes, 0)
         self.last_asked: dict[str, int] = {}
         """The round in which each device was asked last."""
-        self._once = None if plan.event is None else rdp(plan.event)
+        once = plan.event
+        if once is not None and self._central:
+            once = replace(once, steps=1)
+        self._once = None if once is None else rdp(once)
         self._known: dict[int, float] = {0: 0.0}
 
     def add(self, plan: RoundPlan) -> None:
         """Count a round's instructions."""
+        self._rounds += 1
         for device in plan.asked:
             self._asked[device] += 1
             self.last_asked[device] = plan.number
@@ -53,19 +63,36 @@ class Spending:
     @property
     def maximum(self) -> float | None:
         """The largest ε of any device."""
+        if self._central:
+            return self.epsilon(min(self._rounds, 1) if self._correlated else self._rounds)
         return self.epsilon(max(self._asked.values(), default=0))
 
     @property
     def median(self) -> float | None:
         """The median ε over devices (the lower one of two)."""
+        if self._central:
+            return self.maximum
         return self.epsilon(statistics.median_low(self._asked.values()))
 
 
 @contextmanager
-def open_round(federation: Federation, number: int, cohort: Sequence[str], syncer: Syncer) -> Iterator[None]:
-    """Record who will be asked to spend what, while the block prepares the instructions; durable when it is left."""
+def open_round(
+    federation: Federation, number: int, cohort: Sequence[str], syncer: Syncer, debit: GaussianEvent | None = None
+) -> Iterator[None]:
+    """Record who will be asked to spend what, while the block prepares the instructions; durable when it is left.
+
+    Args:
+        federation: the run.
+        number: of the round.
+        cohort: who is asked.
+        syncer: waits for the disk.
+        debit: what the coordinator's own release of this round spends of every device's privacy, if it makes one.
+
+    Raises:
+        BudgetExceededError: the population's policy does not allow that.
+    """
     mechanism = {
-        "name": federation.scenario.privacy.mechanism if federation.plan.unit == "example" else "none",
+        "name": federation.scenario.privacy.mechanism if federation.plan.unit != "none" else "none",
         "noise_multiplier": federation.plan.noise_multiplier,
         "clip": federation.plan.clip,
         "steps": federation.plan.steps,
@@ -73,6 +100,9 @@ def open_round(federation: Federation, number: int, cohort: Sequence[str], synce
     }
     members = [federation.members[device] for device in cohort]
     body = {"round": number, "mechanism": mechanism, "cohort": members, "weights": "uniform"}
+    if debit is not None:
+        nonce = secrets.token_hex(16)
+        federation.ledger.debit(federation.run, number, debit, nonce=nonce, now=federation.clock())
     with federation.ledger.recording("round_open", body, federation.clock(), syncer=syncer):
         yield
 

@@ -129,6 +129,9 @@ class Federation:
                 noise_multiplier=noise_for(scenario),
                 denominator=privacy.denominator,
                 sampling_rate=privacy.sampling_rate,
+                rounds=scenario.rounds if privacy.unit == "device" else 1,
+                cohort_rate=(scenario.cohort.rate or 1.0) if privacy.unit == "device" else 1.0,
+                correlated=privacy.mechanism == "matrix_factorization",
                 engine=privacy.engine,
             ),
             held_out={

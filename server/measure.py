@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from skerry import __version__
+from skerry.config import Scenario
 from skerry.device.evaluation.spread import spread_of
 from skerry.device.personal import PersonalModel
 from skerry.device.state import DeviceHome
@@ -65,7 +66,11 @@ def measure_quality(federation: Federation, vector: Float32Array) -> Measured:
 
 
 def privacy(federation: Federation) -> dict[str, Any]:
-    """What each device's own ledger says was spent, in RDP and by replay with PLD."""
+    """What each device's own ledger says was spent, in RDP and by replay with PLD.
+
+    Device level: the figures of the run are the population's, whose ledger debits every round for every device; a
+    device that was never drawn has nothing in its own.
+    """
     scenario = federation.scenario
     config = scenario.privacy
     private = config.unit != "none"
@@ -85,23 +90,27 @@ def privacy(federation: Federation) -> dict[str, Any]:
         }
     rdp = [d["epsilon_rdp"] for d in devices.values()]
     pld = [d["epsilon_pld"] for d in devices.values()]
+    largest_rdp, largest_pld = (max(rdp), max(pld)) if private else (None, None)
+    if config.unit == "device":
+        largest_rdp = federation.ledger.epsilon()
+        largest_pld = epsilon_pld(federation.ledger.events(), config.delta)
     return {
         "unit": config.unit,
         "relation": "add/remove" if private else None,
         "delta": config.delta if private else None,
         "epsilon_budget": config.epsilon if private else None,
-        "epsilon_rdp": max(rdp) if private else None,
-        "epsilon_pld": max(pld) if private else None,
+        "epsilon_rdp": largest_rdp,
+        "epsilon_pld": largest_pld,
         "noise_multiplier": federation.plan.noise_multiplier if private else None,
         "mechanism": config.mechanism if private else None,
-        "sampling": _sampling(config.sampling_rate),
+        "sampling": _cohorts(scenario) if config.unit == "device" else _sampling(config.sampling_rate),
         "devices": {
             "max": max(rdp) if private else None,
             "median": statistics.median(rdp) if private else None,
             "per_device": devices,
         },
         "audit": None,
-        "assumptions": _assumptions() if private else ["No privacy was asked for: updates carry no noise."],
+        "assumptions": _assumptions(config.unit),
         "simulated": True,
     }
 
@@ -112,21 +121,53 @@ def _sampling(rate: float) -> str:
     return f"Poisson: each example takes part in a step with probability {rate:g}, drawn on the device in secret"
 
 
-def _assumptions() -> list[str]:
-    return [" ".join(sentence.split()) for sentence in _SENTENCES.strip().split("\n\n")]
+def _cohorts(scenario: Scenario) -> str:
+    if scenario.privacy.mechanism == "matrix_factorization":
+        apart = scenario.privacy.min_separation
+        return f"none: a device takes part in at most one of any {apart} rounds, and its own ledger refuses more"
+    if scenario.cohort.rate is None:
+        return "none: every device is asked in every round, and no amplification is claimed"
+    return (
+        f"Poisson: each device takes part in a round with probability {scenario.cohort.rate:g},"
+        " drawn by the coordinator in secret"
+    )
 
 
-_SENTENCES = """
+def _assumptions(unit: str) -> list[str]:
+    if unit == "none":
+        return ["No privacy was asked for: updates carry no noise."]
+    sentences = _SENTENCES[unit] + _BOTH
+    return [" ".join(sentence.split()) for sentence in sentences.strip().split("\n\n")]
+
+
+_SENTENCES = {
+    "example": """
 The figure bounds what any observer of all messages of one device, over the whole run, learns about one example of
 that device, when the example is added or removed; other devices' data are independent of it.
+
+A compromised device protects nothing but itself: the guarantee is for devices that run this software.
+""",
+    "device": """
+The figure bounds what anybody who sees the models of all rounds learns about one whole device, when all that it
+contributes is added or removed.
+
+The coordinator is trusted: it sees each update as it is, clips it and adds the noise. Whoever reads the updates with it
+is not bounded by the figure.
+
+Where cohorts are drawn at random, who takes part must stay secret: whoever watches the traffic knows it, and the figure
+that bounds them is that of taking part in every round.
+
+What a device's own ledger debits is what the coordinator promised in its signed instruction: the device cannot see the
+noise being added.
+""",
+}
+_BOTH = """
 
 ε_RDP is the proved figure for the integer (discrete Gaussian) mechanism; ε_PLD is that of the continuous Gaussian
 with the same noise multiplier, composed by privacy loss distributions.
 
 This was a simulation with seeded noise: whoever knows the seed can remove it. A real device draws its noise from the
 operating system and refuses a seed.
-
-A compromised device protects nothing but itself: the guarantee is for devices that run this software.
 
 Time, size and presence of messages are not hidden.
 """

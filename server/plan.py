@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from skerry.device.protocol import Instruction
+from skerry.device.training.descent import draw_examples
 from skerry.records import Float32Array
 from skerry.security.envelope import Header, Kind, envelope_digest, seal
-from skerry.security.privacy.stream import derive_generator
+from skerry.security.privacy.stream import derive_generator, seeded_stream
 from skerry.server.federation import Federation
 
 __all__ = ["Asked", "RoundPlan", "draw_cohort", "make_plan"]
@@ -39,12 +40,20 @@ class RoundPlan:
 def draw_cohort(federation: Federation, number: int, last_asked: Mapping[str, int]) -> tuple[str, ...]:
     """The devices of this round: all, or a fixed number drawn uniformly; quarantined devices are never asked.
 
+    Under Poisson sampling each device is drawn by itself, with 64 random bits; nobody but the coordinator may learn
+    whom, or the amplification that is accounted is gone.
+
     Under a minimum separation b, "all" are asked in turns, each in one of b rounds; a fixed number is drawn from those
     who were not asked in the last b - 1. A device would refuse anyway.
 
-    The draw is reproducible in simulation. It gives no privacy amplification and none is claimed.
+    The draw is reproducible in simulation. Only Poisson sampling gives privacy amplification, and only it is claimed.
     """
     cohort, apart = federation.scenario.cohort, federation.scenario.privacy.min_separation
+    if cohort.rate is not None:
+        names = sorted(federation.nodes)
+        stream = seeded_stream(federation.scenario.seed, "cohort", number)
+        chosen = [names[i] for i in draw_examples(len(names), cohort.rate, stream)]
+        return tuple(name for name in chosen if name not in federation.screener.quarantined)
     rested = [
         name
         for i, name in enumerate(sorted(federation.nodes))

@@ -16,6 +16,7 @@ from skerry.errors import ScenarioError
 from skerry.fsio import require_space, write_json
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.accounting import calibrate, check_delta
+from skerry.server.central import run_event
 from skerry.server.provision import check_budgets, provision_fleet
 from skerry.strategies.rule import parse_rule
 
@@ -38,10 +39,15 @@ def noise_for(scenario: Scenario) -> float:
     Example level, add/remove, Gaussian steps (Poisson-sampled where the rate is below 1), composed by RDP over
     ``participations × epochs × round(1 / rate)`` steps. A device takes part in every round, or in as many as its
     minimum separation and its number of participations allow; its ledger refuses more.
+
+    Device level: of each round, with cohorts drawn at ``cohort.rate``; of the whole run where noise is correlated.
     """
     if scenario.privacy.unit == "none":
         return 0.0
     privacy = scenario.privacy
+    if privacy.unit == "device":
+        whole = run_event(scenario, 1.0)
+        return calibrate(privacy.epsilon, privacy.delta, whole.steps, whole.sampling_rate)
     rounds = math.ceil(scenario.rounds / privacy.min_separation)
     participations = min(rounds, privacy.max_participations or rounds)
     steps = participations * scenario.training.epochs * round(1 / privacy.sampling_rate)
@@ -66,7 +72,7 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     _check_views(scenario, task)
     new = not (folder.path / "fleet" / "coordinator.json").exists()
     if new:
-        _check_delta(scenario, _read_all(task))
+        _check_delta(scenario, _read_all(task), len(task.devices()))
     model = _model(folder, scenario, task, worker)
     if new:
         folder.mark("preparing", stage="enrolling the simulated fleet")
@@ -87,10 +93,22 @@ def _read_all(task: Task) -> int:
     return most
 
 
-def _check_delta(scenario: Scenario, examples: int) -> None:
+def _check_delta(scenario: Scenario, examples: int, devices: int) -> None:
     privacy = scenario.privacy
-    if privacy.unit == "example" and examples:
-        check_delta(privacy.delta, examples, force=privacy.allow_large_delta)
+    units = {"example": examples, "device": devices, "none": 0}[privacy.unit]
+    if units:
+        check_delta(privacy.delta, units, force=privacy.allow_large_delta)
+
+
+def _check_denominator(scenario: Scenario, expected: float) -> None:
+    """A mean over devices that is far from one says so before anything runs."""
+    denominator = scenario.privacy.denominator
+    if scenario.privacy.unit == "device" and not expected / 2 <= denominator <= 2 * expected:
+        raise ScenarioError(
+            f"privacy.denominator is {denominator}, but {expected:g} devices are expected in a round",
+            where="privacy.denominator",
+            mend=f"set it to about {max(1, round(expected))}, the public number of devices expected in a round",
+        )
 
 
 def _model(folder: RunFolder, scenario: Scenario, task: Task, worker: Worker) -> LocalModel:
@@ -128,6 +146,7 @@ def _check_counts(scenario: Scenario, task: Task) -> None:
     devices = len(task.devices())
     able = devices // scenario.privacy.min_separation
     asked = scenario.cohort.size or able
+    _check_denominator(scenario, asked * (scenario.cohort.rate or 1.0))
     if asked > able:
         apart = f", of which {able} may be asked in a round" if able < devices else ""
         raise ScenarioError(f"cohort.size is {asked}, but the task has {devices} devices{apart}", where="cohort.size")

@@ -23,6 +23,7 @@ from skerry.security.privacy.audit import Coins, toss
 from skerry.security.privacy.ledger import Ledger, Policy
 from skerry.security.privacy.stream import seeded_stream
 from skerry.security.privacy.verification import read_ledger
+from skerry.server.central import run_event
 
 __all__ = [
     "COORDINATOR",
@@ -112,6 +113,8 @@ def check_budgets(folder: RunFolder, scenario: Scenario, noise_multiplier: float
         return
     steps = scenario.training.epochs * round(1 / privacy.sampling_rate)
     event = GaussianEvent(noise_multiplier, privacy.sampling_rate, steps)
+    if privacy.unit == "device":
+        event = run_event(scenario, noise_multiplier)
     accounts = [read_ledger(path) for path in sorted((folder.path / "ledger" / "devices").glob("*.jsonl"))]
     after = [account.spending.epsilon(account.policy.delta, event) / account.policy.epsilon for account in accounts]
     if after and min(after) > 1:

@@ -6,7 +6,8 @@
 4. *open*       verify, unseal, parse (``collect.py``)
 5. *validate*   length, layout, finiteness (``judge.py``)
 6. *screen*     a verdict for each device, with reasons (``judge.py``)
-7. *aggregate*  one robust rule on the n×d matrix of deltas, uniform weights (``strategies``)
+7. *aggregate*  one robust rule on the n×d matrix of deltas, uniform weights (``strategies``); under device-level
+   privacy the noisy mean of clipped deltas instead (``central.py``)
 8. *step*       the server optimizer (``strategies.optimizers``)
 9. *account*    receipts and the released vector into the ledger (``account.py``)
 10. *evaluate*  on held-out devices through the int8 base (``evaluate.py``)
@@ -27,7 +28,9 @@ from skerry.device.tasks.metrics import Quality
 from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
 from skerry.records import Float32Array, RoundRecord
+from skerry.security.privacy.stream import seeded_stream
 from skerry.server.account import Spending, open_round, publish_checkpoint, release_round
+from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.collect import collect, open_replies
 from skerry.server.evaluate import evaluate_held_out
@@ -50,6 +53,7 @@ class Progress:
     spending: Spending
     base: Quality
     syncer: Syncer
+    central: CentralNoise | None = None
     records: list[RoundRecord] = field(default_factory=list)
     device_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -61,7 +65,10 @@ def run_rounds(federation: Federation) -> Progress:
     federation.folder.mark("running", stage="round 0", extra={"base_accuracy": base.accuracy})
     before = dict(process_worker().watch.seconds)
     with Syncer() as syncer:
-        progress = Progress(vector, np.zeros_like(vector), Spending(federation), base, syncer)
+        central = None
+        if federation.plan.unit == "device":
+            central = CentralNoise(federation.scenario, federation.plan.noise_multiplier, vector.size)
+        progress = Progress(vector, np.zeros_like(vector), Spending(federation), base, syncer, central)
         for number in range(1, federation.scenario.rounds + 1):
             progress.records.append(run_round(federation, progress, number))
     after = process_worker().watch.seconds
@@ -74,7 +81,8 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     watch = Stopwatch()
     with watch.stage("plan"):
         cohort = draw_cohort(federation, number, progress.spending.last_asked)
-        with open_round(federation, number, cohort, progress.syncer):
+        debit = progress.central.debit(number) if progress.central is not None else None
+        with open_round(federation, number, cohort, progress.syncer, debit):
             plan = make_plan(federation, number, cohort, progress.vector)
         progress.spending.add(plan)
     with watch.stage("checkpoint"):
@@ -89,10 +97,16 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         valid = validate(federation, opened)
     with watch.stage("screen"):
         judged = screen(federation, number, valid)
-    skipped = None
+    skipped: str | None = None
+    told: dict[str, float | None] = {}
+    seed = federation.scenario.seed
     with watch.stage("aggregate"):
         try:
-            step = aggregate(federation, judged)
+            if progress.central is None:
+                step = aggregate(federation, judged)
+            else:
+                made = progress.central.release(judged.deltas, seeded_stream(seed, "central noise", number))
+                step, told = made.step, {"clip": made.clip, "unclipped": made.unclipped}
             training = federation.scenario.training
             move = FedAvgM(training.server_learning_rate, training.server_momentum)
             before = progress.vector
@@ -129,6 +143,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         extra={
             "ece": quality.ece,
             "skipped": skipped,
+            **told,
             "ledger_leaf": entry.hash,
             "refusals": opened.refusals,
             "quarantined": sorted(federation.screener.quarantined),

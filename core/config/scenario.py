@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from skerry.config.device_level import check_device_level
+
 __all__ = [
     "OVER_INT8",
     "AttackConfig",
@@ -169,16 +171,31 @@ class PrivacyConfig(_Section):
 
     ``example``: (ε, δ)-differential privacy of each device's data under adding or removing one example,
     over the whole run, against anybody who sees every message that leaves the device.
+
+    ``device``: the same of everything that a whole device contributes, against anybody who sees the models of all
+    rounds but not the updates: the coordinator adds the noise, and is trusted with them.
     """
 
-    unit: Literal["example", "none"] = "example"
+    unit: Literal["example", "device", "none"] = "example"
     epsilon: Positive = Field(8.0, description="budget of each device for the whole run")
     delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-5
-    clip: Positive = Field(0.5, description="bound on each example's gradient, L2")
-    mechanism: Literal["discrete_gaussian"] = "discrete_gaussian"
+    clip: Positive = Field(0.5, description="bound on each example's gradient, or on each device's update, L2")
+    mechanism: Literal["discrete_gaussian", "matrix_factorization"] = Field(
+        "discrete_gaussian",
+        description="device: independent noise each round, or noise that is correlated over rounds (DP-FTRL)",
+    )
+    factorization: Literal["banded", "buffered"] = Field("banded", description="matrix_factorization: of which kind")
+    clip_quantile: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="device: share of devices not to be clipped, which the clip follows; none for a fixed clip"
+    )
+    clip_budget: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="device: share of each round's privacy that counting the unclipped devices takes"
+    )
     engine: Literal["skerry", "opacus"] = Field("skerry", description="what computes clipped gradients")
     denominator: Count = Field(
-        128, description="public constant by which the noisy gradient sum is divided; never the data set's size"
+        128,
+        description="public constant by which the noisy sum is divided: examples of a device, or devices of a round; "
+        "never the true number",
     )
     sampling_rate: Annotated[float, Field(ge=1e-4, le=1)] = Field(
         1.0,
@@ -226,7 +243,10 @@ class AttackConfig(_Section):
 class CohortConfig(_Section):
     """Who is asked in a round, and how long we wait."""
 
-    sampling: Literal["all", "fixed"] = "all"
+    sampling: Literal["all", "fixed", "poisson"] = "all"
+    rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="poisson: probability with which each device takes part in a round, by itself"
+    )
     size: Count | None = Field(None, description="fixed: devices per round")
     deadline_s: Positive = 600.0
 
@@ -234,6 +254,8 @@ class CohortConfig(_Section):
     def _size_for_fixed(self) -> "CohortConfig":
         if (self.sampling == "fixed") != (self.size is not None):
             raise ValueError('cohort.size belongs to sampling = "fixed", and is needed there')
+        if (self.sampling == "poisson") != (self.rate is not None):
+            raise ValueError('cohort.rate belongs to sampling = "poisson", and is needed there')
         return self
 
 
@@ -287,6 +309,7 @@ class Scenario(_Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> "Scenario":
+        check_device_level(self)
         private = self.privacy.unit == "example"
         if private and self.model.architecture == "cnn":
             raise ValueError(
@@ -328,7 +351,7 @@ class Scenario(_Section):
                 "under example-level privacy examples are sampled one by one: "
                 "set training.batch_size = 0, and privacy.sampling_rate below 1 for smaller steps"
             )
-        if self.privacy.unit == "none" and self.privacy.sampling_rate != 1:
+        if not private and self.privacy.sampling_rate != 1:
             raise ValueError(
                 "privacy.sampling_rate belongs to example-level privacy: set training.batch_size for smaller steps"
             )

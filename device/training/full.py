@@ -123,7 +123,7 @@ class FullTrainer:
         Raises:
             InputError: the plan asks for privacy, which this trainer cannot give.
         """
-        if plan.unit != "none":
+        if plan.unit == "example":
             raise InputError(
                 f"training every weight has no {plan.unit}-level privacy",
                 where="privacy.unit",

@@ -1,7 +1,7 @@
 """What a device is asked to do in one round."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from skerry.errors import InputError
@@ -27,14 +27,21 @@ class TrainPlan:
         gradient_clip: L2 bound on a step's mean gradient, against the odd bad batch; 0 for none. Unit ``none`` only.
         augment: small changes of each example each time it is seen.
         views: how many views of each example its gradient is the mean of, before it is clipped; 1 is itself alone.
-        unit: ``example``: each example's gradient is clipped and noise is added; ``none``: neither.
-        clip: L2 bound C on one example's gradient, in gradient units.
-        noise_multiplier: σ; the gradient sum gets noise of standard deviation σ·C in each coordinate.
+        unit: ``example``: each example's gradient is clipped and noise is added; ``none``: neither; ``device``: neither
+            here, the coordinator clips whole updates and adds noise, and this plan is its signed promise.
+        clip: L2 bound C on one example's gradient, in gradient units; on the update under unit ``device``.
+        noise_multiplier: σ; the gradient sum gets noise of standard deviation σ·C in each coordinate. Unit ``device``:
+            σ of a round, or of the whole run where noise is correlated.
         denominator: public constant by which the noisy sum over all examples is divided; a step that samples divides
             by ``sampling_rate · denominator``. Dividing by the number of examples would tell it (under add/remove it
             is private). Unit ``none`` divides by the true number instead.
         sampling_rate: q, the probability with which each example takes part in a step, by itself (Poisson sampling);
             1 is everybody. Below 1 belongs to unit ``example``.
+        rounds: unit ``device``: of the whole run. A device that is not drawn in a round pays for it too, so the first
+            participation debits all of them.
+        cohort_rate: unit ``device``: probability with which each device is drawn in a round, by itself and in secret.
+        correlated: unit ``device``: noise is correlated over rounds; the price is one for the whole run, whoever takes
+            part, and rests on the minimum separation in the device's own policy.
         engine: what computes clipped gradients (:mod:`skerry.device.training.per_example`).
 
     Raises:
@@ -49,15 +56,18 @@ class TrainPlan:
     gradient_clip: float = 0.0
     augment: Literal["none", "shift", "motion"] = "none"
     views: int = 1
-    unit: Literal["example", "none"]
+    unit: Literal["example", "device", "none"]
     clip: float = 1.0
     noise_multiplier: float = 0.0
     denominator: int = 1
     sampling_rate: float = 1.0
+    rounds: int = 1
+    cohort_rate: float = 1.0
+    correlated: bool = False
     engine: Literal["skerry", "opacus"] = "skerry"
 
     def __post_init__(self) -> None:
-        counts = (self.epochs, self.batch_size, self.denominator, self.views)
+        counts = (self.epochs, self.batch_size, self.denominator, self.views, self.rounds)
         numbers = (
             self.learning_rate,
             self.momentum,
@@ -66,6 +76,7 @@ class TrainPlan:
             self.clip,
             self.noise_multiplier,
             self.sampling_rate,
+            self.cohort_rate,
         )
         if not all(type(v) is int for v in counts) or not all(type(v) in {int, float} for v in numbers):
             raise InputError("a training plan holds whole numbers and numbers")
@@ -75,20 +86,27 @@ class TrainPlan:
             raise InputError("a training plan needs epochs ≥ 1, batch_size ≥ 0 and denominator ≥ 1")
         if self.learning_rate <= 0 or not 0 <= self.momentum < 1 or self.proximal < 0:
             raise InputError("a training plan needs learning_rate > 0, 0 ≤ momentum < 1 and proximal ≥ 0")
-        if self.unit not in {"example", "none"}:
-            raise InputError(f"{self.unit!r} is not a privacy unit", mend='use "example" or "none"')
+        if self.unit not in {"example", "device", "none"}:
+            raise InputError(f"{self.unit!r} is not a privacy unit", mend='use "example", "device" or "none"')
+        self._check_central()
         if self.unit == "example" and (self.clip <= 0 or self.noise_multiplier <= 0 or self.batch_size != 0):
             raise InputError("example-level privacy needs clip > 0, noise_multiplier > 0 and batch_size 0")
-        if not _LEAST_RATE <= self.sampling_rate <= 1 or (self.unit == "none" and self.sampling_rate != 1):
-            raise InputError(f"a sampling rate lies between {_LEAST_RATE} and 1, and is 1 without privacy")
-        if self.gradient_clip < 0 or (self.gradient_clip and self.unit != "none"):
-            raise InputError("gradient_clip is at least 0, and 0 under privacy, which clips each example's gradient")
+        if not _LEAST_RATE <= self.sampling_rate <= 1 or (self.unit != "example" and self.sampling_rate != 1):
+            raise InputError(f"a sampling rate lies between {_LEAST_RATE} and 1, and belongs to example-level privacy")
+        if self.gradient_clip < 0 or (self.gradient_clip and self.unit == "example"):
+            raise InputError("gradient_clip is at least 0, and 0 where each example's gradient is clipped for privacy")
         if self.augment not in {"none", "shift", "motion"}:
             raise InputError(f"{self.augment!r} changes no examples", mend='use "shift", "motion" or "none"')
         if not 1 <= self.views <= MOST_VIEWS:
             raise InputError(f"a training plan asks for 1 to {MOST_VIEWS} views of each example, got {self.views}")
         if self.engine not in {"skerry", "opacus"}:
             raise InputError(f"{self.engine!r} is not a clipping engine", mend='use "skerry" or "opacus"')
+
+    def _check_central(self) -> None:
+        if self.unit == "device" and (self.clip <= 0 or self.noise_multiplier <= 0):
+            raise InputError("device-level privacy needs clip > 0 and noise_multiplier > 0")
+        if self.rounds < 1 or not 0 < self.cohort_rate <= 1 or type(self.correlated) is not bool:
+            raise InputError("a training plan needs rounds ≥ 1, 0 < cohort_rate ≤ 1, and correlated true or false")
 
     @property
     def steps(self) -> int:
@@ -97,7 +115,13 @@ class TrainPlan:
 
     @property
     def event(self) -> GaussianEvent | None:
-        """What a round of this plan spends of each example's privacy; ``None``: it is not protected at all."""
+        """What this plan spends of each unit's privacy; ``None``: it is not protected at all.
+
+        Of an example's, in one round; of a device's, in the whole run.
+        """
         if self.unit == "none":
             return None
+        if self.unit == "device":
+            once = GaussianEvent(float(self.noise_multiplier), float(self.cohort_rate))
+            return once if self.correlated else replace(once, steps=self.rounds)
         return GaussianEvent(float(self.noise_multiplier), float(self.sampling_rate), self.steps)

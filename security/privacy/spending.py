@@ -125,7 +125,8 @@ def _epsilon(spent: _Spent, delta: float) -> float:
 def _rdp(spent: _Spent) -> Rdp:
     total = np.zeros(len(ORDERS))
     for kind, steps in spent:
-        total += steps * _once(*kind)
+        if steps:  # none of an infinite price is nothing
+            total += steps * _once(*kind)
     return total
 
 

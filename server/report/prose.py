@@ -82,12 +82,15 @@ def defence_sentence(result: Result) -> str:
 
 def guarantee_says(privacy: Privacy) -> list[str]:
     """The guarantee in plain words; nothing when there is none."""
-    if privacy.unit != "example" or privacy.epsilon_rdp is None:
+    if privacy.unit == "none" or privacy.epsilon_rdp is None:
         return []
     factor = math.exp(min(privacy.epsilon_rdp, 50.0))
+    whole = privacy.unit == "device"
+    what = "any one device with all its data" if whole else "any one example of any one device"
+    seen = "the models of all rounds, but not the updates," if whole else "everything that the device sent"
     says = (
-        "Take any one example of any one device, and imagine the run once with it and once without it. Whoever sees "
-        f"everything that the device sent finds no outcome more than {_about(factor)} times (e to the power of "
+        f"Take {what}, and imagine the run once with it and once without it. Whoever sees "
+        f"{seen} finds no outcome more than {_about(factor)} times (e to the power of "
         f"{epsilon(privacy.epsilon_rdp)}) as likely in one case as in the other, apart from a chance of "
         f"{delta(privacy.delta)}."
     )
@@ -96,7 +99,8 @@ def guarantee_says(privacy: Privacy) -> list[str]:
         "knows, not a measure of what this model gives away."
     )
     one = "It speaks of one example at a time: what many examples of a device have in common is not hidden by it."
-    return [says, smaller, one]
+    trusted = "It binds nobody who sees the updates: the coordinator does, and adds the noise to their sum."
+    return [says, smaller, trusted if whole else one]
 
 
 def simulated(facts: Facts) -> list[str]:

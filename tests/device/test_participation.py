@@ -26,6 +26,7 @@ from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.runfolder import RunFolder
 from skerry.security.envelope import Expected, Header, Kind, envelope_digest, open_envelope, seal
 from skerry.security.identity import Identity
+from skerry.security.privacy import GaussianEvent
 from skerry.security.privacy.ledger import Ledger
 from skerry.security.privacy.stream import seeded_stream
 from skerry.server.prepare import noise_for
@@ -239,6 +240,52 @@ def test_past_the_budget_the_device_refuses_and_computes_nothing(bench: Bench, m
 
 def test_a_coordinator_that_asks_for_less_noise_meets_the_budget(bench: Bench):
     assert bench.refusal(bench.instruct(noise_multiplier=0.1)) == "budget_exceeded"
+    assert bench.debits() == 0
+
+
+def promised(bench: Bench, **changes) -> dict:
+    """What makes of the bench's plan one of device-level privacy, for a device that promises nothing less."""
+    home = bench.resident.home
+    policy = dataclasses.replace(home.policy, unit="device")
+    home.ledger.unlink()
+    Ledger.create(home.ledger, scope="device", subject=home.device, policy=policy, now=0).close()
+    object.__setattr__(home, "policy", policy)
+    return {"unit": "device", "noise_multiplier": 2.0, "rounds": 9, "cohort_rate": 0.1, "clip": 1.0, **changes}
+
+
+def test_the_first_participation_pays_for_the_whole_run_of_a_device_level_plan(bench: Bench):
+    plan = promised(bench)
+    for number in (2, 5, 9):
+        assert bench.ask(bench.instruct(number, **plan)).header.kind is Kind.UPDATE
+    with bench.ledger() as ledger:
+        events = [entry.body["event"]["steps"] for entry in ledger.entries() if entry.kind == "debit"]
+        assert events == [9, 0, 0]
+        assert ledger.events() == [GaussianEvent(2.0, 0.1, 9)]
+    assert bench.refusal(bench.instruct(10, **plan)) == "beyond_plan"
+    assert bench.refusal(bench.instruct(5, **plan)) == "replayed"
+    assert bench.debits() == 3
+
+
+@pytest.mark.parametrize("change", [{"noise_multiplier": 1.9}, {"cohort_rate": 0.2}, {"rounds": 30}])
+def test_a_device_level_plan_that_changes_its_price_is_paid_anew(bench: Bench, change):
+    plan = promised(bench)
+    bench.ask(bench.instruct(1, **plan))
+    bench.ask(bench.instruct(2, **(plan | change)))
+    with bench.ledger() as ledger:
+        debits = [entry.body["event"] for entry in ledger.entries() if entry.kind == "debit"]
+    assert [event["steps"] for event in debits] == [9, change.get("rounds", 9)]
+
+
+def test_correlated_noise_is_paid_once(bench: Bench):
+    plan = promised(bench, correlated=True, cohort_rate=1.0)
+    for number in (1, 4):
+        bench.ask(bench.instruct(number, **plan))
+    with bench.ledger() as ledger:
+        assert ledger.events() == [GaussianEvent(2.0, 1.0, 1)]
+
+
+def test_a_device_that_hides_its_examples_does_not_send_them_in_the_open_under_another_unit(bench: Bench):
+    assert bench.refusal(bench.instruct(1, unit="device", rounds=3)) == "unit_refused"
     assert bench.debits() == 0
 
 

@@ -1,7 +1,8 @@
-"""Integer noise from a fixed-point table: the discrete Gaussian and the Skellam distribution."""
+"""Integer noise from fixed-point tables, the discrete Gaussian and the Skellam distribution, and rounding for it."""
 
 from skerry.security.privacy.mechanisms.discrete_gaussian import DiscreteGaussian
 from skerry.security.privacy.mechanisms.inversion import MAX_SCALE, IntegerNoise, sampling_delta
+from skerry.security.privacy.mechanisms.rounding import RandomRounding
 from skerry.security.privacy.mechanisms.skellam import Skellam, skellam_rdp
 from skerry.security.privacy.mechanisms.wide_gaussian import MAX_WIDE_SCALE, WideGaussian
 
@@ -10,6 +11,7 @@ __all__ = [
     "MAX_WIDE_SCALE",
     "DiscreteGaussian",
     "IntegerNoise",
+    "RandomRounding",
     "Skellam",
     "WideGaussian",
     "sampling_delta",
