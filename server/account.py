@@ -5,20 +5,15 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
-from skerry.fsio import write_atomic
-from skerry.security.identity import Identity
 from skerry.security.privacy.accounting import GaussianEvent, epsilon_from_rdp, rdp
 from skerry.security.privacy.chain import Entry
-from skerry.security.transparency.checkpoint import Checkpoint
-from skerry.security.transparency.note import NoteSigner
 from skerry.server.federation import Federation
 from skerry.server.judge import Judged, Valid
 from skerry.server.plan import RoundPlan
 from skerry.syncer import Syncer
 
-__all__ = ["Spending", "open_round", "publish_checkpoint", "release_round"]
+__all__ = ["Spending", "open_round", "release_round"]
 
 _RECEIPTS = 512  # of them in one entry, which holds a mebibyte
 
@@ -123,9 +118,3 @@ def release_round(
     release = ("release", {"round": number, "accepted": accepted, "vector": vector_digest})
     with federation.ledger.recording_all([*events, release], federation.clock(), syncer=syncer) as entries:
         yield entries[-1]
-
-
-def publish_checkpoint(checkpoint: Checkpoint, signer: Identity, path: Path) -> None:
-    """Sign a state of the ledger and leave the note where witnesses look for it; waits for no disk."""
-    note = checkpoint.sign(NoteSigner(checkpoint.origin, signer.signing))
-    write_atomic(path, note.encode(), durable=False)

@@ -18,9 +18,12 @@ from skerry.runfolder import RunFolder
 from skerry.security.anomaly.screening import ScreenContext, Screener
 from skerry.security.identity import Directory, Identity
 from skerry.security.privacy.ledger import Ledger, Policy
+from skerry.security.transparency.checkpoint import Checkpoint
+from skerry.security.transparency.note import NoteSigner
+from skerry.security.transparency.publisher import Publisher
 from skerry.server.audit import Auditor
 from skerry.server.prepare import Prepared, noise_for
-from skerry.server.provision import coordinator_identity, device_directory
+from skerry.server.provision import coordinator_identity, device_directory, published
 
 __all__ = ["Federation"]
 
@@ -42,6 +45,7 @@ class Federation:
     directory: Directory
     nodes: Mapping[str, int]
     ledger: Ledger
+    log: Publisher
     members: Mapping[str, int]
     screener: Screener
     plan: TrainPlan
@@ -52,6 +56,10 @@ class Federation:
     def run(self) -> str:
         """The run's id, which every envelope is bound to."""
         return self.folder.id
+
+    def publish(self, state: Checkpoint) -> None:
+        """Sign a state of the population's ledger, of which all is on stable storage, and leave it for witnesses."""
+        self.log.publish(self.ledger.tree, state, NoteSigner(state.origin, self.coordinator.signing))
 
     def plan_for(self, number: int) -> TrainPlan:
         """The plan of one round: that of the run, at the learning rate of its schedule."""
@@ -113,6 +121,7 @@ class Federation:
             directory=directory,
             nodes=nodes,
             ledger=ledger,
+            log=Publisher(published(folder)),
             members=members,
             screener=Screener(scenario.defence.screen, tolerate=scenario.defence.tolerate),
             plan=TrainPlan(

@@ -11,7 +11,6 @@ from skerry.records import Float32Array
 from skerry.result import Result, write_result
 from skerry.runfolder import RunFolder
 from skerry.security.delivery import publish
-from skerry.server.account import publish_checkpoint
 from skerry.server.audit import Auditor
 from skerry.server.federation import Federation
 from skerry.server.measure import (
@@ -155,8 +154,7 @@ def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> 
 
     The last checkpoint is published here: it covers every entry named.
     """
-    path = folder.path / "ledger" / "population.checkpoint"
-    publish_checkpoint(federation.ledger.checkpoint(), federation.coordinator, path)
+    federation.publish(federation.ledger.checkpoint())
     head = federation.ledger.head
     entries = {entry.kind: entry.hash for entry in federation.ledger.entries()}
     last = progress.records[-1] if progress.records else None

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from skerry.errors import InputError, RefusedError
 from skerry.result import Result, load_result
@@ -23,11 +24,13 @@ from skerry.security.privacy.verification import LedgerReport, origin, read_entr
 from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.security.transparency.merkle import MerkleTree, verify_inclusion
 from skerry.security.transparency.note import NoteKey
-from skerry.server.provision import coordinator_public, device_directory
+from skerry.security.transparency.publisher import CHECKPOINT
+from skerry.security.transparency.tiles import TiledTree
+from skerry.server.provision import coordinator_public, device_directory, published
 
 __all__ = ["POPULATION", "Failure", "Ledgers", "Proof", "published_checkpoint", "verify_run"]
 
-POPULATION = "population"
+POPULATION: Final = "population"
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def published_checkpoint(folder: RunFolder) -> tuple[Checkpoint, str] | None:
     Raises:
         RefusedError: it is not the coordinator's, not of this run, or malformed.
     """
-    path = folder.path / "ledger" / f"{POPULATION}.checkpoint"
+    path = published(folder) / CHECKPOINT
     if not path.is_file():
         return None
     name = origin("population", folder.id)
@@ -127,6 +130,8 @@ def verify_run(folder: RunFolder, *, remembered: Mapping[str, Checkpoint], pld: 
         failures.append(Failure(POPULATION, None, f"its checkpoint: {error.what}"))
     if signed is not None:
         seen.setdefault(POPULATION, []).append(signed)
+    if signed is not None:
+        failures += _tiles(folder, signed)
     for name, path in ledgers.paths.items():
         report = verify_ledger(path, remembered=seen.get(name, ()), pld=pld and name != POPULATION)
         reports[name] = report
@@ -138,6 +143,16 @@ def verify_run(folder: RunFolder, *, remembered: Mapping[str, Checkpoint], pld: 
             failures.append(Failure(POPULATION, None, "it has no signed checkpoint, though the run is complete"))
         failures += _claims(load_result(folder.path), ledgers, reports, signed)
     return Proof(reports, tuple(failures))
+
+
+def _tiles(folder: RunFolder, signed: Checkpoint) -> Iterator[Failure]:
+    try:
+        if TiledTree(published(folder), signed.size).root() == signed.root:
+            return
+        what = "they are not those of the checkpoint"
+    except RefusedError as error:
+        what = error.what
+    yield Failure(POPULATION, None, f"its published tiles: {what}")
 
 
 def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:

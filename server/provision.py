@@ -33,6 +33,7 @@ __all__ = [
     "coordinator_public",
     "device_directory",
     "provision_fleet",
+    "published",
 ]
 
 _REACH = 8.0  # a crafted canary's row is so many clips long: its gradient is at the clip until it is nearly learned
@@ -149,6 +150,11 @@ def device_directory(folder: RunFolder) -> Directory:
     """The enrolled devices' public identities."""
     value = _read(folder.path / "fleet" / "devices.public.json")
     return Directory({name: PublicIdentity.from_json(public) for name, public in value.items()})
+
+
+def published(folder: RunFolder) -> Path:
+    """Where the coordinator publishes the population's ledger for witnesses: checkpoint and tiles."""
+    return folder.path / "ledger" / "published"
 
 
 def _ledger(folder: RunFolder, scenario: Scenario, device: str, policy: Policy, now: int) -> tuple[Path, Policy]:

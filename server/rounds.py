@@ -29,7 +29,7 @@ from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
 from skerry.records import Float32Array, RoundRecord
 from skerry.security.privacy.stream import seeded_stream
-from skerry.server.account import Spending, open_round, publish_checkpoint, release_round
+from skerry.server.account import Spending, open_round, release_round
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.collect import collect, open_replies
@@ -120,12 +120,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         release = release_round(federation, number, valid, judged, released, progress.syncer)
         with release as entry, watch.stage("evaluate"):
             quality = evaluate_held_out(federation, progress.vector)
-    progress.syncer.begin(
-        publish_checkpoint,
-        federation.ledger.checkpoint(),
-        federation.coordinator,
-        federation.folder.path / "ledger" / "population.checkpoint",
-    )
+    progress.syncer.begin(federation.publish, federation.ledger.checkpoint())
     record = RoundRecord(
         round=number,
         accuracy=quality.accuracy,

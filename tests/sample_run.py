@@ -38,7 +38,9 @@ from skerry.security.privacy.accounting import GaussianEvent, calibrate
 from skerry.security.privacy.ledger import Ledger, Policy
 from skerry.security.privacy.receipt import Receipt, SignedReceipt
 from skerry.security.privacy.verification import verify_ledger
-from skerry.server.account import publish_checkpoint
+from skerry.security.transparency.note import NoteSigner
+from skerry.security.transparency.publisher import Publisher
+from skerry.server.provision import published
 
 HELD_OUT = ("writer-03", "writer-09", "writer-12")
 BASE = 0.6526
@@ -242,7 +244,8 @@ def _rounds(
         append_durably(folder.path / "verdicts.jsonl", _lines([v.to_json() for v in verdicts]))
         append_durably(folder.path / "rounds.jsonl", _lines([record.to_json()]))
         records.append(record)
-    publish_checkpoint(population.checkpoint(), coordinator, folder.path / "ledger" / "population.checkpoint")
+    state = population.checkpoint()
+    Publisher(published(folder)).publish(population.tree, state, NoteSigner(state.origin, coordinator.signing))
     for ledger in (*ledgers.values(), population):
         ledger.close()
     return records

@@ -48,22 +48,46 @@ def remembered(folder: "RunFolder", memory: Path | None) -> "dict[str, Checkpoin
     return found
 
 
-def witness(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
+def witness(
+    run: RunName,
+    *,
+    key: Annotated[
+        str | None, typer.Option(help="For a published log instead of a run: its signer's verifier key.")
+    ] = None,
+    memory: Memory = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Remember how far each ledger of a run has come, and demand proof that it has only grown since the last time.
 
     The coordinator's ledger is taken at the checkpoint that it signed. Call it now and then, as another user or on
     another machine than the one that writes the ledgers; `skerry privacy verify` then holds them to what is remembered.
     Ends with exit code 3 when a ledger does not extend what was seen before; what was seen before stays.
-    """
-    from rich.text import Text
 
-    from skerry.errors import LedgerCorruptError, RefusedError
+    With --key, RUN is the folder of a published log (ledger/published of a run, or a copy of it): checkpoint and tiles,
+    which say nothing of what the entries hold.
+    """
     from skerry.runfolder import RunFolder
     from skerry.runfolder import runs_dir as runs_in
-    from skerry.server.proof import POPULATION, Ledgers, published_checkpoint
 
-    folder = RunFolder.open(run, runs_in(runs_dir))
     place = memory_folder(memory)
+    if key is not None:
+        name, row = _published(Path(run), key, place)
+        _say(name, [row], place, Path(run), signer=key, as_json=as_json)
+        return
+    folder = RunFolder.open(run, runs_in(runs_dir))
+    rows, signer = _run(folder, memory, place)
+    _say(folder.id, rows, place, folder.path / "ledger", signer=signer, as_json=as_json)
+
+
+def _run(folder: "RunFolder", memory: Path | None, place: Path) -> tuple[list[dict[str, Any]], str | None]:
+    """Each ledger of a run, and the coordinator's verifier key."""
+    from skerry.errors import RefusedError
+    from skerry.security.privacy.verification import origin
+    from skerry.security.transparency.note import NoteKey
+    from skerry.server.proof import POPULATION, Ledgers, published_checkpoint
+    from skerry.server.provision import coordinator_public
+
     ledgers = Ledgers.of(folder)
     rows: list[dict[str, Any]] = []
     for name in ledgers.paths:
@@ -76,11 +100,23 @@ def witness(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as
             row["problem"] = refusal.what
     gone = {"before": None, "now": None, "signed": False, "problem": "it was seen before, and is gone"}
     rows += [{"ledger": name} | gone for name in sorted(remembered(folder, memory).keys() - ledgers.paths.keys())]
+    if POPULATION not in ledgers.paths:
+        return rows, None
+    return rows, str(NoteKey(origin(POPULATION, folder.id), coordinator_public(folder).signing_key))
+
+
+def _say(
+    of: str, rows: list[dict[str, Any]], place: Path, where: Path, *, signer: str | None, as_json: bool
+) -> None:
+    from rich.text import Text
+
+    from skerry.errors import LedgerCorruptError
+
     bad = [row["ledger"] for row in rows if row["problem"]]
-    document = {"run": folder.id, "memory": str(place), "ok": not bad, "ledgers": rows}
+    document = {"run": of, "memory": str(place), "key": signer, "ok": not bad, "ledgers": rows}
     if not as_json:
         figures = ["before", "now"]
-        shown = table(f"ledgers of {folder.id}, witnessed", ["", "ledger", *figures, "finding"], right=figures)
+        shown = table(f"ledgers of {of}, witnessed", ["", "ledger", *figures, "finding"], right=figures)
         for row in rows:
             good = not row["problem"]
             first = "seen for the first time" if row["before"] is None else "has only grown"
@@ -94,11 +130,13 @@ def witness(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as
             )
         out().print(shown)
         out().print(Text(f"remembered in {place}", style="dim"))
+        if signer is not None:
+            out().print(Text(f"signer  {signer}", style="dim"))
     if bad:
         error = LedgerCorruptError(
             "not_an_extension",
             f"{len(bad)} of {len(rows)} ledgers do not extend what was seen before: {', '.join(bad[:6])}",
-            where=str(folder.path / "ledger"),
+            where=str(where),
             mend="ask their writer for the ledgers that were seen; what was refused is kept beside the memory",
         )
         fail(error, document, as_json=as_json)
@@ -125,3 +163,36 @@ def _witnessed(
     tree = ledgers.trees[name]
     old = Witness(place).witness(f"{folder.id}/{name}", seen, tree.consistency_proof)
     return {"before": old.checkpoint.size if old else None, "now": seen.checkpoint.size, "signed": bool(signed)}
+
+
+def _published(log: Path, key: str, place: Path) -> tuple[str, dict[str, Any]]:
+    """A published log: its checkpoint, and proofs from its tiles."""
+    from urllib.parse import unquote
+
+    from skerry.errors import InputError, RefusedError
+    from skerry.security.transparency.checkpoint import Checkpoint
+    from skerry.security.transparency.note import NoteKey
+    from skerry.security.transparency.publisher import CHECKPOINT
+    from skerry.security.transparency.tiles import TiledTree
+    from skerry.security.transparency.witness import Seen, Witness
+    from skerry.server.proof import POPULATION
+
+    signer = NoteKey.parse(key)
+    try:
+        note = (log / CHECKPOINT).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"there is no published log: {error}", where=str(log), mend="name a folder that holds `checkpoint`"
+        ) from error
+    run = unquote(signer.name.rpartition("/")[2])
+    row: dict[str, Any] = {"ledger": POPULATION, "before": None, "now": None, "signed": True, "problem": None}
+    try:
+        state = Checkpoint.open(note, [signer], origin=signer.name)
+        tree = TiledTree(log, state.size)
+        if tree.root() != state.root:
+            raise RefusedError("tiles", "the tiles are not those of the checkpoint")
+        old = Witness(place).witness(f"{run}/{POPULATION}", Seen(state, note), tree.consistency_proof)
+        row |= {"before": old.checkpoint.size if old else None, "now": state.size}
+    except RefusedError as refusal:
+        row["problem"] = refusal.what
+    return run, row

@@ -41,7 +41,7 @@ from skerry.security.privacy.journal import Journal
 from skerry.security.privacy.spending import Account, Policy, Scope, debit_body, policy_body, replay
 from skerry.security.privacy.verification import LedgerReport, origin, verify_ledger
 from skerry.security.transparency.checkpoint import Checkpoint
-from skerry.security.transparency.merkle import MerkleTree
+from skerry.security.transparency.merkle import MerkleTree, Tree
 from skerry.syncer import Job, Syncer
 
 __all__ = ["Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"]
@@ -123,6 +123,11 @@ class Ledger:
 
     def __len__(self) -> int:
         return self._account.last.seq + 1
+
+    @property
+    def tree(self) -> Tree:
+        """The tree over all entries; it grows with the ledger and is not to be changed."""
+        return self._tree
 
     def checkpoint(self, size: int | None = None) -> Checkpoint:
         """The tree's root over all entries, or the first ``size``: to be signed, or remembered by somebody else."""

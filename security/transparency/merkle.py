@@ -9,12 +9,14 @@ Both are checked by functions that need no tree. Sizes are at most 2⁶³; hashe
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from skerry.errors import InputError, RefusedError
 
 __all__ = [
     "EMPTY_ROOT",
     "MerkleTree",
+    "Tree",
     "leaf_hash",
     "node_hash",
     "verify_consistency",
@@ -38,47 +40,20 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-class MerkleTree:
-    """A tree that only grows; it holds the hash of every complete subtree, two hashes an entry.
-
-    Appending costs amortised two hashes; a proof reads at most 2·log₂ n of those held.
-
-    Args:
-        leaves: leaf hashes to begin with.
-    """
-
-    def __init__(self, leaves: Iterable[bytes] = ()) -> None:
-        self._levels: list[list[bytes]] = [[]]
-        for leaf in leaves:
-            self.append(leaf)
+class Tree(Protocol):
+    """Proofs from the roots of complete subtrees, wherever they are kept; a proof reads at most 2·log₂ n of them."""
 
     def __len__(self) -> int:
-        return len(self._levels[0])
-
-    def append(self, leaf: bytes) -> int:
-        """Add a leaf hash and return its index.
-
-        Raises:
-            InputError: it is not 32 bytes long.
-        """
-        if len(leaf) != _HASH:
-            raise InputError(f"a leaf hash has 32 bytes, this one has {len(leaf)}")
-        self._levels[0].append(leaf)
-        level = 0
-        while len(self._levels[level]) % 2 == 0:
-            if level + 1 == len(self._levels):
-                self._levels.append([])
-            self._levels[level + 1].append(node_hash(*self._levels[level][-2:]))
-            level += 1
-        return len(self) - 1
-
-    def leaf(self, index: int) -> bytes:
-        """The leaf hash at an index."""
-        return self._levels[0][index]
+        """Number of leaves."""
+        ...
 
     def subtree(self, level: int, index: int) -> bytes:
         """Root of the complete subtree of 2^level leaves that begins at leaf ``index·2^level``."""
-        return self._levels[level][index]
+        ...
+
+    def leaf(self, index: int) -> bytes:
+        """The leaf hash at an index."""
+        return self.subtree(0, index)
 
     def root(self, size: int | None = None) -> bytes:
         """Root over the first ``size`` leaves; over all of them when None.
@@ -144,9 +119,48 @@ class MerkleTree:
         size = last - first
         level = size.bit_length() - 1
         if size == 1 << level and first % size == 0:
-            return self._levels[level][first >> level]
+            return self.subtree(level, first >> level)
         half = _split(size)
         return node_hash(self._root(first, first + half), self._root(first + half, last))
+
+
+class MerkleTree(Tree):
+    """A tree that only grows; it holds the hash of every complete subtree, two hashes an entry.
+
+    Appending costs amortised two hashes.
+
+    Args:
+        leaves: leaf hashes to begin with.
+    """
+
+    def __init__(self, leaves: Iterable[bytes] = ()) -> None:
+        self._levels: list[list[bytes]] = [[]]
+        for leaf in leaves:
+            self.append(leaf)
+
+    def __len__(self) -> int:
+        return len(self._levels[0])
+
+    def append(self, leaf: bytes) -> int:
+        """Add a leaf hash and return its index.
+
+        Raises:
+            InputError: it is not 32 bytes long.
+        """
+        if len(leaf) != _HASH:
+            raise InputError(f"a leaf hash has 32 bytes, this one has {len(leaf)}")
+        self._levels[0].append(leaf)
+        level = 0
+        while len(self._levels[level]) % 2 == 0:
+            if level + 1 == len(self._levels):
+                self._levels.append([])
+            self._levels[level + 1].append(node_hash(*self._levels[level][-2:]))
+            level += 1
+        return len(self) - 1
+
+    def subtree(self, level: int, index: int) -> bytes:
+        """From memory."""
+        return self._levels[level][index]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:

@@ -135,12 +135,14 @@ def test_a_population_ledger_written_anew_is_not_under_the_signed_checkpoint(ske
 def _resign(run: Path) -> None:
     """What a coordinator does who lies: it has the key."""
     from skerry.security.identity import Identity
-    from skerry.security.privacy.verification import verify_ledger
-    from skerry.server.account import publish_checkpoint
+    from skerry.security.privacy.verification import read_entries, tree_of, verify_ledger
+    from skerry.security.transparency.note import NoteSigner
+    from skerry.security.transparency.publisher import Publisher
 
     population = run / "ledger" / "population.jsonl"
     state = verify_ledger(population, pld=False).checkpoint
-    publish_checkpoint(state, Identity.load(run / "fleet" / "coordinator.json"), population.with_suffix(".checkpoint"))
+    signer = NoteSigner(state.origin, Identity.load(run / "fleet" / "coordinator.json").signing)
+    Publisher(run / "ledger" / "published").publish(tree_of(read_entries(population)[0]), state, signer)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_a_coordinator_cannot_make_up_or_lose_what_devices_gave_it(skerry, run: 
     ],
 )
 def test_a_checkpoint_that_is_forged_or_gone_is_a_failure(skerry, run: Path, change) -> None:
-    path = run / "ledger" / "population.checkpoint"
+    path = run / "ledger" / "published" / "checkpoint"
     assert _verify(skerry)[0] == 0
     note = path.read_text()
     changed = change(note)
@@ -264,7 +266,7 @@ def test_a_ledger_that_a_witness_saw_may_not_vanish(skerry, run: Path) -> None:
 
 
 def test_a_witness_takes_nothing_that_was_not_signed_or_does_not_hold(skerry, run: Path) -> None:
-    note = run / "ledger" / "population.checkpoint"
+    note = run / "ledger" / "published" / "checkpoint"
     note.write_text(note.read_text().replace("\n52\n", "\n53\n"))
     path = run / "ledger" / "devices" / "writer-05.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"round":7', b'"round":8', 1))
@@ -272,3 +274,39 @@ def test_a_witness_takes_nothing_that_was_not_signed_or_does_not_hold(skerry, ru
     assert result.exit_code == 3
     rows = {row["ledger"]: row["problem"] for row in json.loads(result.stdout)["ledgers"]}
     assert {name for name, problem in rows.items() if problem} == {"population", "writer-05"}
+
+
+def test_a_published_log_is_witnessed_without_its_entries(skerry, run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    key = json.loads(skerry("privacy", "witness", "latest", "--memory", tmp_path / "m", "--json").stdout)["key"]
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "ledger" / "published", copy)
+    assert not any(b"writer" in path.read_bytes() for path in copy.rglob("*") if path.is_file())
+    for before in (None, 52):
+        document = json.loads(skerry("privacy", "witness", copy, "--key", key, "--json").stdout)
+        assert document["ledgers"] == [
+            {"ledger": "population", "before": before, "now": 52, "signed": True, "problem": None}
+        ]
+    (run / "result.json").unlink()
+    _rewrite(run / "ledger" / "population.jsonl", lambda kind, body: body)
+    _resign(run)
+    result = skerry("privacy", "witness", run / "ledger" / "published", "--key", key)
+    assert result.exit_code == 3
+    assert "not the ones that were there before" in result.stdout
+    assert skerry("privacy", "witness", "latest").exit_code == 3  # the same memory
+
+    tile = copy / "tile" / "0" / "000.p" / "52"
+    tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
+    assert skerry("privacy", "witness", copy, "--key", key, "--memory", tmp_path / "n").exit_code == 3
+    other = key.replace("+", "x+", 1)
+    assert skerry("privacy", "witness", copy, "--key", other).exit_code == 2
+    assert skerry("privacy", "witness", tmp_path, "--key", key).exit_code == 2
+
+
+def test_published_tiles_must_be_those_of_the_checkpoint(skerry, run: Path) -> None:
+    tile = run / "ledger" / "published" / "tile" / "0" / "000.p" / "52"
+    tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
+    code, document = _verify(skerry)
+    assert code == 3
+    assert "published tiles" in document["failures"][0]["what"]
