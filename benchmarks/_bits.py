@@ -79,7 +79,14 @@ def compared(made: Checkpoint, folder: Path) -> Iterator[Claim]:
         "stock_tensor": _found(made, _stock(graph, TensorProto.INT4, each_channel=False)),
     }
     progress("four bits: " + ", ".join(f"{name} {found['accuracy']:.4f}" for name, found in others.items()))
-    yield from _at_half(made, floating, half, others, {"adaptive": adaptive, "eight": eight, "four": same})
+    plain = allocate_bits(graph, made.calibration, int(SHARES[0] * whole.bytes), measured=measured)
+    detail = {
+        "adaptive": adaptive,
+        "adaptive_nearest": _filed("adaptive 0.5, nearest", made, plain, folder, whole, compensate=False),
+        "eight": eight,
+        "four": same,
+    }
+    yield from _at_half(made, floating, half, others, detail)
     kept = [share for share, found in adaptive.items() if floating - found["accuracy"] <= ALLOWED]
     yield Claim(
         id=f"bits_least_{_short(made)}",

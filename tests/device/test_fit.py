@@ -249,18 +249,32 @@ def test_what_is_too_slow_in_the_end_makes_room_for_the_next(monkeypatch: pytest
         fit(asked, tmp_path / "e", Watching())
 
 
-def test_a_winner_that_is_too_slow_once_in_four_times_is_not_delivered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_winner_that_is_slow_in_two_series_is_not_delivered_and_a_busy_moment_drops_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     asked = config("limits.latency_ms=100", "widths=[0.25,0.5]", "epochs=2", "candidates=1", "limits.margin=0.2")
-    timed = []
 
-    def now_and_then(file: Path) -> float:
-        timed.extend([file] if "final" in str(file) else [])
-        return 81.0 if len(timed) == 4 else 1.0
+    def now_and_then(slow: dict[str, set[int]]) -> list[str]:
+        """As if the n-th measurement of a file in a folder of that kind took 81 ms, and others 5."""
+        timed: list[str] = []
 
-    monkeypatch.setattr(figures, "latency_ms", now_and_then)
+        def measured(file: Path) -> float:
+            timed.append("final" if "final" in str(file) else "candidates")
+            return 81.0 if timed.count(timed[-1]) in slow.get(timed[-1], set()) else 5.0
+
+        monkeypatch.setattr(figures, "latency_ms", measured)
+        return timed
+
+    # Of the final one two are those of the steps, as it came and trained; then a series of three, and another.
+    now_and_then({"final": {5, 6}})
     with pytest.raises(RunFailedError, match=r"closest takes 81\.000 ms"):
-        fit(asked, tmp_path, Watching())
-    assert not (tmp_path / "model").exists()
+        fit(asked, tmp_path / "a", Watching())
+    assert not (tmp_path / "a" / "model").exists()
+    timed = now_and_then({"candidates": {1}, "final": {2, 3}})
+    fitted = fit(asked, tmp_path / "b", Watching())
+    assert [t.figures.latency_ms for t in fitted.tried] == [5.0]
+    assert fitted.figures.latency_ms == 5.0
+    assert timed.count("final") == 8
 
 
 def test_names_are_unique_and_fit_for_folders():
