@@ -133,7 +133,7 @@ def verify_run(folder: RunFolder, *, remembered: Mapping[str, Checkpoint], pld: 
     if signed is not None:
         failures += _tiles(folder, signed)
     for name, path in ledgers.paths.items():
-        report = verify_ledger(path, remembered=seen.get(name, ()), pld=pld and name != POPULATION)
+        report = verify_ledger(path, remembered=seen.get(name, ()), pld=pld)
         reports[name] = report
         failures += [Failure(name, report.head, problem) for problem in report.problems]
     failures += [Failure(name, None, "a witness saw it, and it is gone") for name in sorted(seen.keys() - reports)]
@@ -224,6 +224,10 @@ def _claims(
         said, spent = claim.epsilon_rdp, account.spending.epsilon(account.policy.delta)
         if said is not None and not math.isclose(said, spent, rel_tol=1e-9):
             yield Failure("", claim.head, f"it says that {device} spent ε = {said:.6g}, its ledger {spent:.6g}")
+    said, most = result.privacy.epsilon_rdp, [claim.epsilon_rdp for claim in claimed.values() if claim.epsilon_rdp]
+    whole = _whole(ledgers) if result.privacy.unit == "device" else max(most, default=0.0)
+    if said is not None and whole is not None and not math.isclose(said, whole, rel_tol=1e-9):
+        yield Failure("", None, f"it says ε = {said:.6g} of the run, the ledgers {whole:.6g}")
     entries = ledgers.entries.get(POPULATION, [])
     by_hash = {entry.hash: entry for entry in entries}
     for name, evidence in result.evidence.items():
@@ -239,3 +243,12 @@ def _claims(
                 except (InputError, RefusedError) as error:
                     yield Failure(POPULATION, leaf, f"the evidence of {name} is not under the checkpoint: {error.what}")
                     break
+
+
+def _whole(ledgers: Ledgers) -> float | None:
+    """What the population's own ledger has debited; None where its chain does not hold (which is said elsewhere)."""
+    try:
+        account = replay(ledgers.entries.get(POPULATION, []))
+    except RefusedError:
+        return None
+    return account.spending.epsilon(account.policy.delta)

@@ -65,8 +65,8 @@ def verify(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as_
                 Text("✓", "green") if good else Text("✗", "red"),
                 Text(row["subject"]),
                 str(row["entries"]),
-                UNKNOWN if row["scope"] == POPULATION else epsilon(row["epsilon_rdp"]),
-                UNKNOWN if row["scope"] == POPULATION else epsilon(row["epsilon_pld"]),
+                epsilon(row["epsilon_rdp"]) if row["rounds"] or row["scope"] != POPULATION else UNKNOWN,
+                epsilon(row["epsilon_pld"]) if row["rounds"] or row["scope"] != POPULATION else UNKNOWN,
                 row["head"][:12],
                 Text(said or ("a torn last line was set aside" if row["torn_tail"] else "holds")),
             )
@@ -76,6 +76,9 @@ def verify(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as_
         if policy is not None and policy.unit != "none":
             qualified = f"ε at δ = {delta(policy.delta)}, {policy.unit} level, {policy.relation}"
             console.print(Text(qualified + ("; simulated noise" if policy.simulated else ""), style="dim"))
+        if any(row["epsilon_rdp"] is not None and row["epsilon_pld"] is None for row in rows):
+            missing = "ε was replayed by one accountant only: dp-accounting is not installed"
+            console.print(Text(missing, style="dim"))
         if not seen:
             unseen = "no witness has seen these ledgers: that they were not rolled back together is not proved"
             console.print(Text(unseen, style="dim"))

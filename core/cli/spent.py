@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from skerry.security.privacy.chain import Entry
     from skerry.security.privacy.forecast import Forecast
     from skerry.security.privacy.verification import LedgerReport
+    from skerry.server.proof import Ledgers
 
 __all__ = ["show"]
 
@@ -71,8 +72,8 @@ def show(
 ) -> None:
     """Show what each device spent, what is left, and when that runs out at the present rate, as its own ledger tells.
 
-    Rounds left are rounds like the last one, by the composition that the ledger refuses by. The population spends what
-    the device spends that has spent most: the guarantee is for each device's data.
+    Rounds left are rounds like the last one, by the composition that the ledger refuses by. At the level of examples
+    the population spends what the device spends that has spent most; at that of devices it has a budget of its own.
     """
     from rich.text import Text
 
@@ -91,7 +92,8 @@ def show(
         if name != POPULATION:
             devices.append(_Spent(name, report, _ahead(report, ledgers.entries[name])))
     counts = {kind: sum(1 for _ in ledgers.of_kind(kind)) for kind in ("round_open", "release")}
-    population = _population(devices, counts)
+    whole = _own(ledgers) if POPULATION in ledgers.paths else None
+    population = _population(devices, whole, counts)
     if plot is not None:
         from skerry.cli.spent_plot import Curve, draw
 
@@ -117,12 +119,13 @@ def show(
             _used_up(row),
             Text("; ".join(row["problems"])),
         )
-    most = population["epsilon_rdp_most"]
+    most, budget = population["epsilon_rdp_most"], population["epsilon_budget"]
     shown.add_row(
         Text("population", "bold"),
         str(population["rounds_released"]),
         UNKNOWN if most is None else epsilon(most),
-        *[""] * 2,
+        "" if budget is None else f"{budget:g}",
+        _bar(most, budget),
         UNKNOWN if population["epsilon_left_least"] is None else f"{population['epsilon_left_least']:.2f}",
         UNKNOWN if population["rounds_left_least"] is None else str(population["rounds_left_least"]),
         "",
@@ -135,6 +138,17 @@ def show(
         console.print(Text(f"plot    {plot}"))
 
 
+def _own(ledgers: "Ledgers") -> _Spent | None:
+    """The population's own spending: it debits where the unit is a device."""
+    from skerry.security.privacy.verification import verify_ledger
+    from skerry.server.proof import POPULATION
+
+    report = verify_ledger(ledgers.paths[POPULATION], pld=False)
+    if not report.debits:
+        return None
+    return _Spent(POPULATION, report, _ahead(report, ledgers.entries[POPULATION]))
+
+
 def _ahead(report: "LedgerReport", entries: "list[Entry]") -> "Forecast | None":
     from skerry.security.privacy.forecast import forecast
 
@@ -143,19 +157,21 @@ def _ahead(report: "LedgerReport", entries: "list[Entry]") -> "Forecast | None":
     return forecast(report.policy, entries)
 
 
-def _population(devices: list[_Spent], counts: dict[str, int]) -> dict[str, Any]:
+def _population(devices: list[_Spent], whole: _Spent | None, counts: dict[str, int]) -> dict[str, Any]:
     rows = [one.to_json() for one in devices]
+    least = [whole.to_json()] if whole else rows
 
-    def those(key: str) -> list[Any]:
-        return [row[key] for row in rows if row[key] is not None]
+    def those(key: str, of: list[dict[str, Any]]) -> list[Any]:
+        return [row[key] for row in of if row[key] is not None]
 
     return {
         "rounds_opened": counts["round_open"],
         "rounds_released": counts["release"],
-        "epsilon_rdp_most": max(those("epsilon_rdp"), default=None),
-        "epsilon_left_least": min(those("epsilon_left"), default=None),
-        "rounds_left_least": min(those("rounds_left"), default=None),
-        "devices_used_up": sum(left == 0 for left in those("rounds_left")),
+        "epsilon_rdp_most": max(those("epsilon_rdp", least), default=None),
+        "epsilon_budget": whole.budget if whole else None,
+        "epsilon_left_least": min(those("epsilon_left", least), default=None),
+        "rounds_left_least": min(those("rounds_left", least), default=None),
+        "devices_used_up": sum(left == 0 for left in those("rounds_left", rows)),
     }
 
 

@@ -21,8 +21,8 @@ class Forecast:
 
     Attributes:
         curve: ε by RDP at the policy's δ after each debit; infinite from a release without noise on.
-        left: rounds like the last one that its filter would still let pass; None when no end is in sight, or there is
-            no budget.
+        left: rounds like the last one that cost something, of which the filter would still let so many pass; None when
+            no end is in sight, or there is no budget.
         pace_ms: mean time between the latest debits; None before the second.
         out_ms: when the last of those rounds will have been spent at that pace, in milliseconds since the epoch.
     """
@@ -41,12 +41,13 @@ def forecast(policy: Policy, entries: Iterable[Entry]) -> Forecast:
     debits = [entry for entry in entries if entry.kind == "debit"]
     spending = Spending()
     curve: list[float] = []
-    event: GaussianEvent | None = None
+    last: GaussianEvent | None = None
     for debit in debits:
         event = None if debit.body["event"] is None else GaussianEvent(**debit.body["event"])
         spending.add(debit.body["run"], debit.body["round"], event)
         curve.append(spending.epsilon(policy.delta))
-    left = _rounds_left(policy, spending, event) if debits else None
+        last = event if event is None or event.steps else last  # a round without steps was paid for before
+    left = _rounds_left(policy, spending, last) if debits else None
     if policy.max_participations:
         rest = max(0, policy.max_participations - spending.participations)
         left = rest if left is None else min(left, rest)

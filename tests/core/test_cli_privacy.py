@@ -210,6 +210,7 @@ def test_show_foretells_when_a_budget_is_used_up(skerry, sample, tmp_path: Path)
         "rounds_opened": 0,
         "rounds_released": 5,
         "epsilon_rdp_most": max(device["epsilon_rdp"] for device in shown["devices"]),
+        "epsilon_budget": None,
         "epsilon_left_least": min(device["epsilon_left"] for device in shown["devices"]),
         "rounds_left_least": 15,
         "devices_used_up": 0,
@@ -310,3 +311,12 @@ def test_published_tiles_must_be_those_of_the_checkpoint(skerry, run: Path) -> N
     code, document = _verify(skerry)
     assert code == 3
     assert "published tiles" in document["failures"][0]["what"]
+
+
+def test_the_figure_of_the_whole_run_is_held_against_the_ledgers(skerry, run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    result["privacy"]["epsilon_rdp"] = 4.0
+    (run / "result.json").write_text(json.dumps(result))
+    code, document = _verify(skerry)
+    assert code == 3
+    assert "it says ε = 4 of the run" in document["problems"][0]

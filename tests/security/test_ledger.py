@@ -433,6 +433,15 @@ def test_the_report_recomputes_by_two_accountants_and_qualifies_every_figure(pat
     assert "simulated" not in report.describe()
 
 
+def test_accountants_that_disagree_are_a_problem(path, monkeypatch):
+    with new(path) as ledger:
+        spend(ledger, 0)
+        epsilon = ledger.epsilon()
+    for theirs, problems in ((epsilon * 0.9, 0), (epsilon * 1.1, 1)):
+        monkeypatch.setattr("skerry.security.privacy.verification.epsilon_pld", lambda *_args, it=theirs: it)
+        assert len(verify_ledger(path).problems) == problems
+
+
 def test_simulated_spending_is_always_labelled(path):
     with new(path, Policy(unit="example", epsilon=8.0, delta=1e-5, simulated=True)) as ledger:
         spend(ledger, 0)
