@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from skerry.records import Float32Array
-from skerry.strategies.rows import require_rows
+from skerry.strategies.aggregating import WeighingRule
+from skerry.strategies.products import Products
 
 __all__ = ["Mean"]
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(WeighingRule):
     """``(1/n) Σ x_i``: every device has the same weight, whatever it says about its amount of data.
 
     Breakdown point 0: a single hostile device moves the result anywhere. Right where updates are trusted or
@@ -29,21 +30,12 @@ class Mean:
     """
 
     name: ClassVar[str] = "mean"
+    exact_sum: ClassVar[bool] = True
 
     def minimum(self) -> int:
         """One update is enough."""
         return 1
 
-    def __call__(self, deltas: Float32Array) -> Float32Array:
-        """``(n, d)`` float32 rows to a new ``(d,)`` float32 vector.
-
-        Raises:
-            AggregationError: no rows, or rows that are not finite.
-        """
-        require_rows(deltas, rule=self.name, minimum=self.minimum())
-        return self.combine(deltas)
-
-    def combine(self, rows: Float32Array) -> Float32Array:
-        """The mean of rows that were already checked."""
-        result: Float32Array = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return result
+    def weights(self, products: Products) -> npt.NDArray[np.float64]:
+        """``1/n`` for each of the n rows."""
+        return np.full(products.count, 1.0 / products.count)

@@ -5,16 +5,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from skerry.errors import AggregationError
 from skerry.records import Float32Array
-from skerry.strategies.columns import sorted_columns
-from skerry.strategies.rows import require_rows
+from skerry.strategies.aggregating import SortedRule
+from skerry.strategies.rows import require_tolerance
 
 __all__ = ["Median"]
 
 
 @dataclass(frozen=True)
-class Median:
+class Median(SortedRule):
     """In each coordinate the middle of the sorted values ``x_(1) ≤ … ≤ x_(n)``; for even n the two middle ones' mean.
 
     Breakdown point 1/2: with f < n/2 hostile devices every coordinate lies between the smallest and the
@@ -38,30 +37,19 @@ class Median:
 
     tolerate: int = 0
     name: ClassVar[str] = "median"
+    bound: ClassVar[str] = "2f + 1"
 
     def __post_init__(self) -> None:
-        if self.tolerate < 0:
-            raise AggregationError(f"{self.name} cannot tolerate {self.tolerate} devices")
+        require_tolerance(self.tolerate, rule=self.name)
 
     def minimum(self) -> int:
         """A majority must be honest: 2f + 1."""
         return 2 * self.tolerate + 1
 
-    def __call__(self, deltas: Float32Array) -> Float32Array:
-        """``(n, d)`` float32 rows to a new ``(d,)`` float32 vector.
-
-        Raises:
-            AggregationError: fewer than 2f + 1 rows, or rows that are not finite.
-        """
-        require_rows(deltas, rule=self.name, minimum=self.minimum())
-        return self.combine(deltas)
-
-    def combine(self, rows: Float32Array) -> Float32Array:
-        """The median of rows that were already checked."""
-        n, size = rows.shape
+    def of_sorted(self, block: Float32Array) -> Float32Array:
+        """The middle value of each line, or the mean of the two middle ones."""
+        n = block.shape[1]
         low, high = (n - 1) // 2, n // 2
-        result = np.empty(size, np.float32)
-        for part, block in sorted_columns(rows):
-            # Halves are added in float64: the sum of two large float32 numbers overflows.
-            result[part] = 0.5 * (block[:, low].astype(np.float64) + block[:, high])
-        return result
+        # Halves are added in float64: the sum of two large float32 numbers overflows.
+        middle: Float32Array = (0.5 * (block[:, low].astype(np.float64) + block[:, high])).astype(np.float32)
+        return middle

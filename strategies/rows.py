@@ -6,7 +6,7 @@ import numpy.typing as npt
 from skerry.errors import AggregationError
 from skerry.records import Float32Array
 
-__all__ = ["finite_rows", "require_rows"]
+__all__ = ["finite_rows", "refuse_not_finite", "require_form", "require_rows", "require_tolerance"]
 
 
 def finite_rows(rows: Float32Array) -> npt.NDArray[np.bool_]:
@@ -14,33 +14,58 @@ def finite_rows(rows: Float32Array) -> npt.NDArray[np.bool_]:
     return np.fromiter((bool(np.isfinite(row).all()) for row in rows), np.bool_, len(rows))
 
 
-def require_rows(rows: Float32Array, *, rule: str, minimum: int) -> None:
-    """Refuse what no rule may aggregate: wrong form, too few rows, a number that is not finite.
+def refuse_not_finite(rows: Float32Array, *, rule: str) -> None:
+    """Refuse rows with NaN or infinity, by their numbers.
 
     One NaN turns a mean, a coordinate-wise median or a distance into NaN, and ``argmin`` over distances even
-    picks the NaN row. Rules therefore never meet one: a bad reply is dropped with a reason before this point,
+    picks the NaN row. Rules therefore never answer with one: a bad reply is dropped with a reason before this point,
     and what still arrives here is a fault of the caller that must be heard.
 
-    Args:
-        rows: ``(n, d)`` float32, one delta a row.
-        rule: name for the message.
-        minimum: rows that the rule's guarantee needs.
-
     Raises:
-        AggregationError: not a float32 matrix, fewer than ``minimum`` rows, or rows that are not finite.
+        AggregationError: some rows are not finite.
     """
-    if rows.ndim != 2 or rows.dtype != np.float32:
-        raise AggregationError(
-            f"{rule} takes an (n, d) float32 matrix, got {rows.dtype} of shape {rows.shape}", where=rule
-        )
-    if len(rows) < minimum:
-        raise AggregationError(
-            f"{rule} needs at least {minimum} valid updates, there are {len(rows)}",
-            where=rule,
-            mend="ask more devices, or lower defence.tolerate",
-        )
     bad = np.flatnonzero(~finite_rows(rows))
     if len(bad):
         raise AggregationError(
             f"rows {bad.tolist()} are not finite", where=rule, mend="drop such updates before aggregating"
         )
+
+
+def require_form(rows: Float32Array, *, rule: str, minimum: int, bound: str = "") -> None:
+    """Refuse another form than a float32 matrix, and fewer rows than the rule's guarantee needs.
+
+    Args:
+        rows: ``(n, d)`` float32, one delta a row.
+        rule: name for the message.
+        minimum: rows that the rule's guarantee needs.
+        bound: where that number comes from, as in ``2f + 3``.
+
+    Raises:
+        AggregationError: not a float32 matrix, or fewer than ``minimum`` rows.
+    """
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype != np.float32:
+        form = f"{rows.dtype} of shape {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise AggregationError(f"{rule} takes an (n, d) float32 matrix, got {form}", where=rule)
+    if len(rows) < minimum:
+        because = f" (n ≥ {bound})" if bound else ""
+        raise AggregationError(
+            f"{rule} needs at least {minimum} valid updates{because}, there are {len(rows)}",
+            where=rule,
+            mend="ask more devices, or lower defence.tolerate",
+        )
+
+
+def require_rows(rows: Float32Array, *, rule: str, minimum: int, bound: str = "") -> None:
+    """:func:`require_form` and :func:`refuse_not_finite`, for a rule that looks at nothing else before it computes."""
+    require_form(rows, rule=rule, minimum=minimum, bound=bound)
+    refuse_not_finite(rows, rule=rule)
+
+
+def require_tolerance(tolerate: int, *, rule: str) -> None:
+    """Refuse a negative number of hostile devices.
+
+    Raises:
+        AggregationError: ``tolerate`` < 0.
+    """
+    if tolerate < 0:
+        raise AggregationError(f"{rule} cannot tolerate {tolerate} devices", where=rule)

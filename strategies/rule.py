@@ -1,25 +1,55 @@
 """What an aggregation rule is, and how a scenario's text becomes one."""
 
 import difflib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from skerry.errors import ScenarioError
 from skerry.records import Float32Array
+from skerry.strategies.aggregating import AggregationRule, Step
+from skerry.strategies.centred_clipping import CentredClipping
+from skerry.strategies.clipping import AdaptiveClipping, Clipping, NormClippedMean
+from skerry.strategies.composed import Composed
+from skerry.strategies.geometric_median import GeometricMedian
+from skerry.strategies.krum import Krum
 from skerry.strategies.mean import Mean
 from skerry.strategies.median import Median
+from skerry.strategies.monna import MoNNA
+from skerry.strategies.multi_krum import MultiKrum
 from skerry.strategies.nnm import NearestNeighbourMixing
 from skerry.strategies.trimmed_mean import TrimmedMean
 
-__all__ = ["RULES", "Rule", "parse_rule"]
+__all__ = ["RULES", "STEPS", "Rule", "parse_rule"]
 
-RULES = ("mean", "median", "trimmed_mean", "nnm+mean", "nnm+median", "nnm+trimmed_mean")
-"""What ``defence.aggregator`` may say."""
+_RULES: Mapping[str, Callable[[int], AggregationRule]] = MappingProxyType(
+    {
+        "mean": lambda _: Mean(),
+        "median": Median,
+        "trimmed_mean": TrimmedMean,
+        "krum": Krum,
+        "multi_krum": MultiKrum,
+        "geometric_median": GeometricMedian,
+        "centred_clipping": CentredClipping,
+        "monna": MoNNA,
+        "norm_clipped_mean": lambda _: NormClippedMean(),
+    }
+)
+_STEPS: Mapping[str, Callable[[int], Step]] = MappingProxyType(
+    {"nnm": NearestNeighbourMixing, "clipping": lambda _: Clipping(), "arc": AdaptiveClipping}
+)
+
+RULES = tuple(_RULES)
+"""How ``defence.aggregator`` may end."""
+
+STEPS = tuple(_STEPS)
+"""What may come before, joined by ``+``, in any order and number."""
 
 
 class Rule(Protocol):
     """A function of the set of updates, with the number of updates that its guarantee needs.
 
-    Every rule: checks first that all rows are finite; never changes its input; weighs devices alike (there is
+    Every rule: gives no result from rows that are not finite; never changes its input; weighs devices alike (there is
     no argument for a weight, so nothing that a device claims about itself can give it more); is deterministic;
     gives the same result for any order of the rows, up to the last bits and the stated tie rule. Callers sort
     rows by device id, which settles both.
@@ -43,6 +73,8 @@ class Rule(Protocol):
 def parse_rule(text: str, *, tolerate: int) -> Rule:
     """The rule that a scenario names in ``defence.aggregator``, for ``defence.tolerate`` hostile devices.
 
+    Any number of :data:`STEPS`, then one of :data:`RULES`, joined by ``+``.
+
     Raises:
         ScenarioError: unknown name (with the near match), or a negative ``tolerate``.
 
@@ -52,20 +84,20 @@ def parse_rule(text: str, *, tolerate: int) -> Rule:
     """
     if tolerate < 0:
         raise ScenarioError(f"defence.tolerate must not be negative, got {tolerate}", where="defence.tolerate")
-    name = "".join(text.split())
-    if name not in RULES:
-        near = difflib.get_close_matches(name.lower(), RULES, n=1, cutoff=0.4)
-        raise ScenarioError(
-            f"unknown aggregation rule {text!r}",
-            where="defence.aggregator",
-            mend=f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(RULES)}",
-        )
-    mixed, last = name.startswith("nnm+"), name.removeprefix("nnm+")
-    base: Mean | Median | TrimmedMean
-    if last == "mean":
-        base = Mean()
-    elif last == "median":
-        base = Median(tolerate)
-    else:
-        base = TrimmedMean(tolerate)
-    return NearestNeighbourMixing(tolerate, base) if mixed else base
+    *before, last = "".join(text.split()).split("+")
+    if last not in _RULES or any(step not in _STEPS for step in before):
+        raise _unknown(text, before, last)
+    rule = _RULES[last](tolerate)
+    return Composed(tuple(_STEPS[step](tolerate) for step in before), rule) if before else rule
+
+
+def _unknown(text: str, before: list[str], last: str) -> ScenarioError:
+    """Say which part is meant, if every part is near to something."""
+    near = [difflib.get_close_matches(step.lower(), STEPS, n=1, cutoff=0.5) for step in before]
+    near.append(difflib.get_close_matches(last.lower(), RULES, n=1, cutoff=0.4))
+    mend = f"one of: {', '.join(RULES)}; before it, joined by +, any of: {', '.join(STEPS)}"
+    if all(near):
+        mend = f"did you mean {'+'.join(found[0] for found in near)!r}?"
+    elif last in STEPS:
+        mend = f"{last} is a step before a rule: {last}+ and one of {', '.join(RULES)}"
+    return ScenarioError(f"unknown aggregation rule {text!r}", where="defence.aggregator", mend=mend)

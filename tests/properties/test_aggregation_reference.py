@@ -9,37 +9,75 @@ from hypothesis.extra import numpy as hnp
 from skerry.strategies import RULES, parse_rule
 
 
+def squared(x: np.ndarray) -> np.ndarray:
+    return np.array([[float(np.sum((a - b) ** 2)) for b in x] for a in x])
+
+
+def clipped(x: np.ndarray, limit: float) -> np.ndarray:
+    return np.array([row * min(1.0, limit / length) if (length := np.linalg.norm(row)) > 0 else row for row in x])
+
+
+def step(name: str, x: np.ndarray, f: int) -> np.ndarray:
+    n = len(x)
+    if name == "nnm":
+        mixed = []
+        for i, distances in enumerate(squared(x)):
+            nearest = sorted(range(n), key=lambda j: (-1.0 if j == i else distances[j], j))[: n - f]
+            mixed.append(x[nearest].mean(axis=0))
+        return np.array(mixed)
+    lengths = np.sort([np.linalg.norm(row) for row in x])
+    if name == "clipping":
+        return clipped(x, float(np.median(lengths)))
+    assert name == "arc"
+    return clipped(x, lengths[n - int(2 * f * (n - f) / n) - 1])
+
+
+def krum_order(x: np.ndarray, f: int) -> list[int]:
+    scores = [sorted(np.delete(d, i))[: max(1, len(x) - f - 2)] for i, d in enumerate(squared(x))]
+    return sorted(range(len(x)), key=lambda i: (sum(scores[i]), i))
+
+
 def reference(name: str, rows: np.ndarray, f: int) -> np.ndarray:
     x = rows.astype(np.float64)
     n = len(x)
-    if name.startswith("nnm+"):
-        mixed = []
-        for i in range(n):
-            distance = [(-1.0 if j == i else float(np.sum((x[i] - x[j]) ** 2)), j) for j in range(n)]
-            nearest = [j for _, j in sorted(distance)[: n - f]]
-            mixed.append(x[nearest].mean(axis=0))
-        return reference(name.removeprefix("nnm+"), np.array(mixed), f)
+    if "+" in name:
+        first, _, rest = name.partition("+")
+        return reference(rest, step(first, x, f), f)
     if name == "mean":
         return x.sum(axis=0) / n
     if name == "median":
         return np.median(x, axis=0)
-    return np.sort(x, axis=0)[f : n - f].mean(axis=0)
+    if name == "trimmed_mean":
+        return np.sort(x, axis=0)[f : n - f].mean(axis=0)
+    if name == "krum":
+        return x[krum_order(x, f)[0]]
+    if name == "multi_krum":
+        return x[krum_order(x, f)[: n - f]].mean(axis=0)
+    if name == "monna":
+        distances = squared(x)[0]
+        return x[sorted(range(n), key=lambda j: (distances[j] if j else -1.0, j))[: n - f]].mean(axis=0)
+    assert name in {"norm_clipped_mean", "centred_clipping"}
+    return step("clipping", x, f).mean(axis=0)
+
+
+FORMULAS = tuple(rule for rule in RULES if rule != "geometric_median")
+NAMES = (*FORMULAS, "nnm+mean", "nnm+median", "nnm+trimmed_mean", "clipping+median", "arc+trimmed_mean", "arc+mean")
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[np.ndarray, int]:
+def cases(draw: st.DrawFn, least: int = 1) -> tuple[np.ndarray, int]:
     """Values are multiples of 1/8 up to 2^10: products are exact, so equal distances are exactly equal in both."""
     f = draw(st.integers(0, 3))
-    n = draw(st.integers(max(1, 2 * f + 1), 2 * f + 8))
+    n = draw(st.integers(max(least, 2 * f + least), 2 * f + 8))
     d = draw(st.integers(1, 12))
     grid = st.integers(-40, 40) | st.integers(-8192, 8192)
     rows = draw(hnp.arrays(np.int64, (n, d), elements=grid))
     return (rows / 8).astype(np.float32), f
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=200, deadline=None)
-@given(case=cases())
+@given(case=cases(least=3))
 def test_a_rule_equals_its_formula(name: str, case: tuple[np.ndarray, int]) -> None:
     rows, f = case
     expected = reference(name, rows, f)
@@ -57,9 +95,11 @@ def test_the_order_of_the_rows_has_no_influence(name: str, case: tuple[np.ndarra
     np.testing.assert_array_equal(rule(shuffled), rule(rows))
 
 
-@pytest.mark.parametrize("name", ["nnm+mean", "nnm+median", "nnm+trimmed_mean"])
+@pytest.mark.parametrize(
+    "name", [*(n for n in RULES if n != "monna"), "arc+mean", "nnm+mean", "nnm+median", "nnm+geometric_median"]
+)
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 2**31), n=st.integers(5, 12))
+@given(seed=st.integers(0, 2**31), n=st.integers(7, 12))
 def test_the_order_of_the_rows_has_no_influence_on_mixing_unless_distances_tie(name: str, seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((n, 30)).astype(np.float32)  # no two distances are equal
@@ -82,11 +122,32 @@ def test_f_hostile_rows_leave_each_coordinate_within_the_honest_range(
     assert (result <= honest.max(axis=0) + slack).all()
 
 
-@pytest.mark.parametrize("name", RULES)
+SHIFTING = ("mean", "median", "trimmed_mean", "krum", "multi_krum", "monna", "geometric_median")
+
+
+@pytest.mark.parametrize("name", [*SHIFTING, "nnm+mean", "nnm+median", "nnm+trimmed_mean"])
 @settings(max_examples=50, deadline=None)
-@given(case=cases(), shift=st.integers(-64, 64))
+@given(case=cases(least=3), shift=st.integers(-64, 64))
 def test_shifting_every_update_shifts_the_result(name: str, case: tuple[np.ndarray, int], shift: int) -> None:
     rows, f = case
     rule = parse_rule(name, tolerate=f)
     scale = max(1.0, float(np.abs(rows).max()), abs(shift))
     np.testing.assert_allclose(rule(rows + np.float32(shift)), rule(rows) + shift, atol=4e-6 * scale)
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=cases(), scale=st.sampled_from([1e-30, 1.0, 1e30]))
+def test_no_point_near_the_geometric_median_has_less_distance_to_the_updates(
+    case: tuple[np.ndarray, int], scale: float
+) -> None:
+    rows, f = case
+    wide = rows.astype(np.float64)
+    found = parse_rule("geometric_median", tolerate=f)((rows * np.float32(scale)).astype(np.float32)) / scale
+
+    def total(point: np.ndarray) -> float:
+        return float(np.linalg.norm(wide - point, axis=1).sum())
+
+    size = float(np.abs(wide).max()) or 1.0
+    others = [*wide, wide.mean(axis=0), np.median(wide, axis=0)]
+    others += [found + size * step * axis for axis in np.eye(rows.shape[1]) for step in (-1e-1, -1e-3, 1e-3, 1e-1)]
+    assert total(found) <= min(map(total, others)) + 1e-5 * size * len(rows)

@@ -6,11 +6,12 @@ import pytest
 from skerry.errors import AggregationError
 from skerry.records import Action
 from skerry.security.anomaly import ScreenContext, Screener
-from skerry.strategies import RULES, parse_rule
+from skerry.strategies import RULES, STEPS, parse_rule
 from skerry.strategies.gram import gram, squared_distances
 from skerry.strategies.nnm import mixing_matrix
 
 N, F, D = 20, 4, 500
+NAMES = (*RULES, *(f"nnm+{rule}" for rule in RULES), *(f"{step}+mean" for step in STEPS), "arc+nnm+median")
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def honest() -> np.ndarray:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("where", [slice(None), slice(D - 1, D)], ids=["whole row", "one coordinate"])
 def test_one_client_that_is_not_finite_never_owns_the_aggregate(
     honest: np.ndarray, name: str, bad: float, where: slice
@@ -36,7 +37,7 @@ def test_one_client_that_is_not_finite_never_owns_the_aggregate(
     np.testing.assert_array_equal(rule(rows[kept]), rule(np.delete(honest, 3, axis=0)))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [3.4e38, -3.4e38])
 def test_the_largest_finite_numbers_do_not_overflow(honest: np.ndarray, name: str, value: float) -> None:
     rows = honest.copy()
@@ -72,7 +73,7 @@ def test_distances_between_honest_rows_keep_their_digits_beside_a_huge_hostile_o
     assert (beside >= 0).all()
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", NAMES)
 def test_inputs_are_never_changed_and_may_be_read_only(honest: np.ndarray, name: str) -> None:
     before = honest.copy()
     honest.flags.writeable = False
@@ -83,7 +84,7 @@ def test_inputs_are_never_changed_and_may_be_read_only(honest: np.ndarray, name:
     assert result.shape == (D,)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", NAMES)
 def test_memory_layout_has_no_influence(honest: np.ndarray, name: str) -> None:
     rule = parse_rule(name, tolerate=F)
     expected = rule(honest)
@@ -93,7 +94,7 @@ def test_memory_layout_has_no_influence(honest: np.ndarray, name: str) -> None:
     np.testing.assert_allclose(rule(wide), expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_rows_give_the_same_bits(honest: np.ndarray, name: str) -> None:
     first = parse_rule(name, tolerate=F)(honest)
     second = parse_rule(name, tolerate=F)(honest.copy())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skerry.strategies import Mean, Median, NearestNeighbourMixing, TrimmedMean
+from skerry.strategies import Composed, Mean, Median, NearestNeighbourMixing, TrimmedMean
 from skerry.strategies.nnm import mixing_matrix
 
 
@@ -22,12 +22,12 @@ def test_without_tolerance_every_row_becomes_the_mean() -> None:
     rows = np.random.default_rng(0).standard_normal((6, 50)).astype(np.float32)
     expected = rows.mean(axis=0, dtype=np.float64)
     for then in (Mean(), Median(), TrimmedMean(0)):
-        np.testing.assert_allclose(NearestNeighbourMixing(0, then)(rows), expected, atol=1e-6)
+        np.testing.assert_allclose(Composed((NearestNeighbourMixing(0),), then)(rows), expected, atol=1e-6)
 
 
 def test_more_columns_than_a_block_and_a_remainder() -> None:
     rows = np.random.default_rng(0).standard_normal((7, 2 * 1024 + 3)).astype(np.float32)
-    rule = NearestNeighbourMixing(2, TrimmedMean(2))
+    rule = Composed((NearestNeighbourMixing(2),), TrimmedMean(2))
     permuted = np.random.default_rng(1).permutation(rows.shape[1])
     np.testing.assert_allclose(rule(rows[:, permuted]), rule(rows)[permuted], atol=1e-6)
 
@@ -44,5 +44,5 @@ def test_mixing_sees_through_a_bias_that_hides_in_the_honest_range_of_each_coord
         rows = np.concatenate([honest, hostile]).astype(np.float32)
         target = honest.mean(axis=0)
         plain = np.linalg.norm(then(rows) - target)
-        mixed = np.linalg.norm(NearestNeighbourMixing(3, then)(rows) - target)
+        mixed = np.linalg.norm(Composed((NearestNeighbourMixing(3),), then)(rows) - target)
         assert mixed < 0.5 * plain

@@ -1,0 +1,102 @@
+"""What is promised of inner products: exact in float64; quick in float32 only where that is good enough."""
+
+import numpy as np
+import pytest
+
+from skerry.errors import AggregationError
+from skerry.strategies.gram import QUICK_ERROR, gram, quick_gram, row_squares, squared_distances
+from skerry.strategies.products import MixedProducts, RowProducts
+from skerry.strategies.select import choose, settled, smallest
+
+
+def exact_distances(rows: np.ndarray) -> np.ndarray:
+    wide = rows.astype(np.float64)
+    return np.array([[np.sum((a - b) ** 2) for b in wide] for a in wide])
+
+
+def random_rows(n: int, d: int, seed: int, common: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((n, d)) + common * rng.standard_normal(d)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 65_536), (13, 65_537), (5, 200_000)])
+@pytest.mark.parametrize("common", [0.0, 1.5, 2.5, 2.7])
+def test_quick_distances_are_right_to_the_stated_error_or_refused(n: int, d: int, common: float) -> None:
+    rows = random_rows(n, d, n, common)
+    found = quick_gram(rows)
+    assert (found is None) == (common > 2.6)
+    if found is not None:
+        np.testing.assert_allclose(squared_distances(found), exact_distances(rows), rtol=QUICK_ERROR, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e18, 1e30])
+def test_quick_products_are_refused_near_the_ends_of_the_range_of_float32(scale: float) -> None:
+    rows = random_rows(5, 65_536, 0) * np.float32(scale)
+    assert quick_gram(rows) is None
+    np.testing.assert_allclose(squared_distances(gram(rows)), exact_distances(rows), rtol=1e-12, atol=0)
+    np.testing.assert_allclose(row_squares(rows), np.sum(rows.astype(np.float64) ** 2, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("change", [0.0, 1e-4, 0.1])
+def test_quick_products_are_refused_where_two_rows_are_nearly_equal(change: float) -> None:
+    rows = random_rows(6, 65_536, 0)
+    rows[4] = rows[1] + np.float32(change) * rows[2]
+    assert quick_gram(rows) is None
+    assert RowProducts(rows, rule="krum").quick_distances_to(1) is None
+
+
+@pytest.mark.parametrize("common", [0.0, 2.0])
+def test_distances_to_one_row_agree_with_all_distances(common: float) -> None:
+    rows = random_rows(9, 70_000, 3, common)
+    products, expected = RowProducts(rows, rule="monna"), exact_distances(rows)
+    quick = products.quick_distances_to(2)
+    assert quick is not None
+    np.testing.assert_allclose(quick, expected[2], rtol=QUICK_ERROR, atol=0)
+    np.testing.assert_allclose(products.distances_to(2), expected[2], rtol=1e-12, atol=0)
+
+
+def test_products_of_mixed_rows_are_those_of_the_rows_that_mixing_would_make() -> None:
+    rng = np.random.default_rng(0)
+    rows, vector = random_rows(6, 50, 1), rng.standard_normal(50).astype(np.float32)
+    for mixing in (rng.standard_normal((4, 6)), rng.random(6)):
+        mixed = mixing @ rows.astype(np.float64) if mixing.ndim == 2 else mixing[:, None] * rows.astype(np.float64)
+        products = MixedProducts(mixing, RowProducts(rows, rule="mean"))
+        np.testing.assert_allclose(products.gram, mixed @ mixed.T, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(products.squares, np.sum(mixed**2, axis=1), rtol=1e-6)
+        np.testing.assert_allclose(products.against(vector), mixed @ vector.astype(np.float64), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("question", ["gram", "squares", "distances", "quick_distances"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_look_at_products_finds_rows_that_are_not_finite(question: str, bad: float) -> None:
+    rows = random_rows(5, 3000, 0)
+    rows[3, 2999] = bad
+    products = RowProducts(rows, rule="krum")
+    with pytest.raises(AggregationError, match=r"rows \[3\]"):
+        _ = getattr(products, question), products.distances
+    large = RowProducts(np.full((3, 10), 3.4e38, np.float32), rule="krum")
+    assert np.isfinite(large.squares).all()
+
+
+def test_ties_that_rounding_hides_go_to_the_earlier_row() -> None:
+    scores = np.array([0.3, 0.1 + 0.2, 0.25])
+    assert smallest(scores, 2).tolist() == [0, 2]
+    assert smallest(scores[[1, 0, 2]], 2).tolist() == [0, 2]
+    np.testing.assert_array_equal(
+        settled(np.array([0.0, -1.0, 1e-300, 3.5])), [0.0, -1.0, settled(np.array([1e-300]))[0], 3.5]
+    )
+
+
+def test_exact_scores_are_asked_for_when_quick_ones_do_not_settle_the_choice() -> None:
+    asked = []
+
+    def exact() -> np.ndarray:
+        asked.append(True)
+        return np.array([2.0, 1.0, 5.0])
+
+    assert choose(np.array([1.0, 2.0, 5.0]), exact, 1).tolist() == [0]
+    assert not asked
+    assert choose(np.array([1.0, 1.000001, 5.0]), exact, 1).tolist() == [1]
+    assert choose(np.array([1.0, 1.000001, 5.0]), exact, 2).tolist() == [0, 1]
+    assert len(asked) == 1
+    assert choose(None, exact, 1).tolist() == [1]
