@@ -9,29 +9,23 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from dataclasses import dataclass
 
 from skerry.errors import InputError, RefusedError
 from skerry.result import Result, load_result
 from skerry.runfolder import RunFolder
-from skerry.security.identity import Directory, PublicIdentity
+from skerry.security.identity import Directory
 from skerry.security.privacy.chain import Entry
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.security.privacy.spending import replay
-from skerry.security.privacy.verification import LedgerReport, origin, read_entries, tree_of, verify_ledger
+from skerry.security.privacy.verification import LedgerReport, verify_ledger
 from skerry.security.transparency.checkpoint import Checkpoint
-from skerry.security.transparency.merkle import MerkleTree, verify_inclusion
-from skerry.security.transparency.note import NoteKey
-from skerry.security.transparency.publisher import CHECKPOINT
+from skerry.security.transparency.merkle import verify_inclusion
 from skerry.security.transparency.tiles import TiledTree
-from skerry.server.provision import coordinator_public, device_directory, published
+from skerry.server.ledgers import POPULATION, Ledgers, enrolled, published_checkpoint
+from skerry.server.provision import device_directory, published
 
-__all__ = ["POPULATION", "Failure", "Ledgers", "Proof", "published_checkpoint", "verify_run"]
-
-POPULATION: Final = "population"
-
+__all__ = ["Failure", "Proof", "verify_run"]
 
 @dataclass(frozen=True)
 class Failure:
@@ -53,58 +47,6 @@ class Proof:
     def holds(self) -> bool:
         """The verdict."""
         return not self.failures
-
-
-@dataclass(frozen=True)
-class Ledgers:
-    """The ledgers of a run, as far as their chains hold, by name: ``population``, and each device's."""
-
-    paths: Mapping[str, Path]
-    entries: dict[str, list[Entry]] = field(default_factory=dict)
-    trees: dict[str, MerkleTree] = field(default_factory=dict)
-
-    @staticmethod
-    def of(folder: RunFolder) -> "Ledgers":
-        """Read them.
-
-        Raises:
-            InputError: the run has none.
-        """
-        root = folder.path / "ledger"
-        population = root / f"{POPULATION}.jsonl"
-        paths = {POPULATION: population} if population.is_file() else {}
-        paths |= {path.stem: path for path in sorted((root / "devices").glob("*.jsonl"))}
-        if not paths:
-            raise InputError(
-                "this run has no ledgers", where=str(root), mend=f"`skerry runs show {folder.id}` says how far it came"
-            )
-        found = Ledgers(paths)
-        for name, path in paths.items():
-            found.entries[name] = read_entries(path)[0]
-            found.trees[name] = tree_of(found.entries[name])
-        return found
-
-    def of_kind(self, kind: str) -> Iterator[Entry]:
-        """The population's entries of that kind which were not erased."""
-        return (entry for entry in self.entries.get(POPULATION, []) if entry.kind == kind and not entry.erased)
-
-
-def published_checkpoint(folder: RunFolder) -> tuple[Checkpoint, str] | None:
-    """What the coordinator signed last, if anything: the checkpoint and its note.
-
-    Raises:
-        RefusedError: it is not the coordinator's, not of this run, or malformed.
-    """
-    path = published(folder) / CHECKPOINT
-    if not path.is_file():
-        return None
-    name = origin("population", folder.id)
-    try:
-        key = NoteKey(name, coordinator_public(folder).signing_key)
-        note = path.read_text(encoding="utf-8")
-        return Checkpoint.open(note, [key], origin=name), note
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError("signature", f"the checkpoint cannot be read: {error}", where=str(path)) from error
 
 
 def verify_run(folder: RunFolder, *, remembered: Mapping[str, Checkpoint], pld: bool = True) -> Proof:
@@ -187,21 +129,13 @@ def _check_receipts(
             yield Failure(device, entry.hash, f"it gave a receipt of round {number}, and its ledger is gone")
             continue
         try:
-            signer = _signer(known, members[member])
+            signer = enrolled(known, members[member])
             receipt = SignedReceipt.from_json(kept, run=run, round=number, device=device)
             receipt.check_signed(signer)
             receipt.check_against(ledgers.entries[device], ledgers.trees[device])
         except (RefusedError, InputError) as error:
             leaf = kept.get("leaf") if isinstance(kept, dict) else None
             yield Failure(device, leaf or entry.hash, f"receipt of round {number}: {error.what}")
-
-
-def _signer(known: Directory, member: Entry) -> PublicIdentity:
-    """The device as it was enrolled: the ledger's word for its key is not taken."""
-    signer = known.get(member.body["device"])
-    if signer.signing_key.hex() != member.body["signing_key"]:
-        raise RefusedError("receipt", "the ledger names another key for this device than it was enrolled with")
-    return signer
 
 
 def _claims(

@@ -7,6 +7,7 @@ import typer
 
 from skerry.cli.audit import audit, audit_faults
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, out, table
+from skerry.cli.prove import prove
 from skerry.cli.spent import show
 from skerry.cli.witness import Memory, remembered, witness
 
@@ -21,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Show, verify and audit what was sp
 app.command()(show)
 app.command()(audit)
 app.command()(witness)
+app.command()(prove)
 
 
 @app.command()
@@ -35,7 +37,8 @@ def verify(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as_
     from rich.text import Text
 
     from skerry.errors import LedgerCorruptError
-    from skerry.server.proof import POPULATION, verify_run
+    from skerry.server.ledgers import POPULATION
+    from skerry.server.proof import verify_run
     from skerry.wording import UNKNOWN, amount, delta, epsilon
 
     folder = _open(run, runs_dir)

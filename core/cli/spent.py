@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from skerry.security.privacy.chain import Entry
     from skerry.security.privacy.forecast import Forecast
     from skerry.security.privacy.verification import LedgerReport
-    from skerry.server.proof import Ledgers
+    from skerry.server.ledgers import Ledgers
 
 __all__ = ["show"]
 
@@ -81,7 +81,7 @@ def show(
     from skerry.runfolder import RunFolder
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.privacy.verification import verify_ledger
-    from skerry.server.proof import POPULATION, Ledgers
+    from skerry.server.ledgers import POPULATION, Ledgers
     from skerry.wording import UNKNOWN, epsilon
 
     folder = RunFolder.open(run, runs_in(runs_dir))
@@ -141,7 +141,7 @@ def show(
 def _own(ledgers: "Ledgers") -> _Spent | None:
     """The population's own spending: it debits where the unit is a device."""
     from skerry.security.privacy.verification import verify_ledger
-    from skerry.server.proof import POPULATION
+    from skerry.server.ledgers import POPULATION
 
     report = verify_ledger(ledgers.paths[POPULATION], pld=False)
     if not report.debits:

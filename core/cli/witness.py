@@ -11,7 +11,7 @@ from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, out, table
 if TYPE_CHECKING:
     from skerry.runfolder import RunFolder
     from skerry.security.transparency.checkpoint import Checkpoint
-    from skerry.server.proof import Ledgers
+    from skerry.server.ledgers import Ledgers
 
 __all__ = ["Memory", "memory_folder", "remembered", "witness"]
 
@@ -85,7 +85,7 @@ def _run(folder: "RunFolder", memory: Path | None, place: Path) -> tuple[list[di
     from skerry.errors import RefusedError
     from skerry.security.privacy.verification import origin
     from skerry.security.transparency.note import NoteKey
-    from skerry.server.proof import POPULATION, Ledgers, published_checkpoint
+    from skerry.server.ledgers import POPULATION, Ledgers, published_checkpoint
     from skerry.server.provision import coordinator_public
 
     ledgers = Ledgers.of(folder)
@@ -175,7 +175,7 @@ def _published(log: Path, key: str, place: Path) -> tuple[str, dict[str, Any]]:
     from skerry.security.transparency.publisher import CHECKPOINT
     from skerry.security.transparency.tiles import TiledTree
     from skerry.security.transparency.witness import Seen, Witness
-    from skerry.server.proof import POPULATION
+    from skerry.server.ledgers import POPULATION
 
     signer = NoteKey.parse(key)
     try:

@@ -36,7 +36,7 @@ from skerry.canonical import encode
 from skerry.errors import InputError, LedgerCorruptError
 from skerry.security.transparency.merkle import leaf_hash
 
-__all__ = ["GENESIS", "KEPT", "Entry", "entry", "erased", "leaf", "line", "split", "walk"]
+__all__ = ["GENESIS", "KEPT", "Entry", "entry", "erased", "leaf", "line", "lone", "split", "walk"]
 
 GENESIS = "0" * 64
 """What the first entry names as the hash before it."""
@@ -136,19 +136,35 @@ def split(data: bytes) -> tuple[bytes, bytes]:
     return data + b"\n", b""
 
 
-def walk(complete: bytes) -> Iterator[Entry]:
+def walk(complete: bytes, *, first: int = 0, prev: str = GENESIS) -> Iterator[Entry]:
     """The entries of complete lines, each checked against the one before as it is reached.
+
+    Args:
+        complete: whole lines.
+        first: number of the first of them.
+        prev: hash of the entry before it.
 
     Raises:
         LedgerCorruptError: says at which entry the chain breaks.
     """
-    prev = GENESIS
-    for seq, raw in enumerate(complete.split(b"\n")[:-1]):
+    for seq, raw in enumerate(complete.split(b"\n")[:-1], first):
         found = _parse(raw, seq)
         if found.seq != seq or found.prev != prev:
             raise _broken(seq, "does not follow the one before it: entries were dropped, moved or inserted")
         yield found
         prev = found.hash
+
+
+def lone(raw: bytes, seq: int, expected: str) -> Entry:
+    """The entry of one line, which must be the one of that number and hash.
+
+    Raises:
+        LedgerCorruptError: it is another, or was changed.
+    """
+    found = _parse(raw.removesuffix(b"\n"), seq)
+    if (found.seq, found.hash) != (seq, expected):
+        raise _broken(seq, "is not the one that was looked for")
+    return found
 
 
 def _parse(raw: bytes, seq: int) -> Entry:
