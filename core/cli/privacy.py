@@ -7,6 +7,7 @@ import typer
 
 from skerry.cli.audit import audit, audit_faults
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, out, table
+from skerry.cli.plan import plan
 from skerry.cli.prove import prove
 from skerry.cli.spent import show
 from skerry.cli.witness import Memory, remembered, witness
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Show, verify and audit what was spent of each device's privacy budget.")
+app = typer.Typer(no_args_is_help=True, help="Plan, show, verify and audit the spending of privacy budgets.")
+app.command()(plan)
 app.command()(show)
 app.command()(audit)
 app.command()(witness)

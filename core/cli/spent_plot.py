@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-__all__ = ["Curve", "draw"]
+__all__ = ["BOTTOM", "HEIGHT", "LEFT", "RIGHT", "STYLE", "TOP", "WIDTH", "Curve", "draw", "text"]
 
 WIDTH, HEIGHT = 900, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 150, 72, 52
@@ -44,21 +44,21 @@ def draw(title: str, curves: Sequence[Curve], qualified: str) -> str:
 
     body: list[str] = [
         f"<title>{escape(title)}: privacy spent by round</title>",
-        _text(16, 26, f"Privacy spent in {title}", "title"),
-        _text(16, 46, qualified, "dim"),
+        text(16, 26, f"Privacy spent in {title}", "title"),
+        text(16, 46, qualified, "dim"),
     ]
     for tick in nice_ticks(0.0, top):
         if tick <= top:
             y = at(0, tick)[1]
             body.append(f'<path class="grid" d="M{LEFT},{y:.1f}H{WIDTH - RIGHT}"/>')
-            body.append(_text(LEFT - 8, y + 4, f"{tick:g}", "dim", "end"))
+            body.append(text(LEFT - 8, y + 4, f"{tick:g}", "dim", "end"))
     rounds = sorted({round(tick) for tick in nice_ticks(0.0, last) if tick <= last})
-    body.extend(_text(at(n, 0)[0], HEIGHT - BOTTOM + 18, str(n), "dim", "middle") for n in rounds)
-    body.append(_text(LEFT + (WIDTH - LEFT - RIGHT) / 2, HEIGHT - 12, "participations", "dim", "middle"))
+    body.extend(text(at(n, 0)[0], HEIGHT - BOTTOM + 18, str(n), "dim", "middle") for n in rounds)
+    body.append(text(LEFT + (WIDTH - LEFT - RIGHT) / 2, HEIGHT - 12, "participations", "dim", "middle"))
     for budget in budgets:
         y = at(0, budget)[1]
         body.append(f'<path class="budget" d="M{LEFT},{y:.1f}H{WIDTH - RIGHT}"/>')
-        body.append(_text(WIDTH - RIGHT + 6, y - 6, f"budget {budget:g}", ""))
+        body.append(text(WIDTH - RIGHT + 6, y - 6, f"budget {budget:g}", ""))
     body.extend(_lines(curves, at))
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
@@ -79,8 +79,9 @@ def _lines(curves: Sequence[Curve], at: Callable[[float, float], tuple[float, fl
         yield f'<polyline points="{points}"><title>{escape(", ".join(names))}</title></polyline>'
         label = names[0] if len(names) == 1 else f"{len(names)} devices"
         free = min(free - 14, steps[-1][1] + 12)
-        yield _text(steps[-1][0] + 6, free, label, "")
+        yield text(steps[-1][0] + 6, free, label, "")
 
 
-def _text(x: float, y: float, said: str, kind: str, anchor: str = "start") -> str:
+def text(x: float, y: float, said: str, kind: str, anchor: str = "start") -> str:
+    """One line of text; ``kind`` is a class of :data:`STYLE`."""
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(said)}</text>'
