@@ -28,7 +28,7 @@ from skerry.device.tasks.metrics import Quality
 from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
 from skerry.records import Float32Array, RoundRecord
-from skerry.security.privacy.stream import seeded_stream
+from skerry.security.privacy.stream import derive_generator, seeded_stream
 from skerry.server.account import Spending, open_round, release_round
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
@@ -103,7 +103,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     with watch.stage("aggregate"):
         try:
             if progress.central is None:
-                step = aggregate(federation, judged)
+                step = aggregate(federation, judged, number)
             else:
                 made = progress.central.release(judged.deltas, seeded_stream(seed, "central noise", number))
                 step, told = made.step, {"clip": made.clip, "unclipped": made.unclipped}
@@ -149,7 +149,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     return record
 
 
-def aggregate(federation: Federation, judged: Judged) -> Float32Array:
+def aggregate(federation: Federation, judged: Judged, number: int) -> Float32Array:
     """The robust rule over accepted deltas.
 
     ``tolerate`` counts the hostile devices assumed in the whole fleet; each one in quarantine is no longer among
@@ -160,4 +160,5 @@ def aggregate(federation: Federation, judged: Judged) -> Float32Array:
     """
     defence = federation.scenario.defence
     left = max(0, defence.tolerate - len(federation.screener.quarantined))
-    return parse_rule(defence.aggregator, tolerate=left)(judged.deltas)
+    shuffle = int(derive_generator(federation.scenario.seed, "bucketing", number).integers(2**63))
+    return parse_rule(defence.aggregator, tolerate=left, seed=shuffle)(judged.deltas)

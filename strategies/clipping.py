@@ -1,4 +1,4 @@
-"""Clipping: updates that are too long are shortened before a rule sees them, and the mean of such."""
+"""Clipping: updates that are too long are shortened before a rule sees them."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -8,11 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from skerry.errors import AggregationError
-from skerry.strategies.aggregating import WeighingRule
 from skerry.strategies.products import Products
-from skerry.strategies.rows import require_tolerance
 
-__all__ = ["AdaptiveClipping", "Clipping", "NormClippedMean", "clip_factors"]
+__all__ = ["Clipping", "clip_factors", "require_limit"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -31,7 +29,12 @@ def clip_factors(squares: Float64Array, limit: float | None) -> Float64Array:
     return factors
 
 
-def _require_limit(limit: float | None, rule: str) -> None:
+def require_limit(limit: float | None, rule: str) -> None:
+    """Refuse a length that nothing can be clipped to.
+
+    Raises:
+        AggregationError: not finite, or not positive.
+    """
     if limit is not None and not (isfinite(limit) and limit > 0):
         raise AggregationError(f"{rule} needs a positive length to clip to, not {limit}", where=rule)
 
@@ -60,7 +63,7 @@ class Clipping:
     bound: ClassVar[str] = "1"
 
     def __post_init__(self) -> None:
-        _require_limit(self.limit, self.name)
+        require_limit(self.limit, self.name)
 
     def minimum(self) -> int:
         """One update is enough."""
@@ -73,77 +76,3 @@ class Clipping:
     def matrix(self, products: Products) -> Float64Array:
         """``(n,)`` factors."""
         return clip_factors(products.squares, self.limit)
-
-
-@dataclass(frozen=True)
-class AdaptiveClipping:
-    """ARC: the ``⌊2f(n - f)/n⌋`` longest rows are clipped to the length of the longest other.
-
-    The limit follows the updates, so that it never clips more than about 2f honest ones: unlike a fixed C it keeps
-    the guarantee of the robust rule that follows, and unlike the median length it leaves honest differences of length
-    alone. Needs f < n/2.
-
-    Reference: Allouah et al. 2025, "Adaptive Gradient Clipping for Robust Federated Learning" (ICLR, arXiv:2405.14432).
-
-    Args:
-        tolerate: f, devices that may be hostile.
-
-    >>> from skerry.strategies.products import RowProducts
-    >>> rows = np.array([[1.0], [2.0], [8.0]], np.float32)
-    >>> AdaptiveClipping(1).matrix(RowProducts(rows, rule="mean")).tolist()
-    [1.0, 1.0, 0.25]
-    """
-
-    tolerate: int
-    name: ClassVar[str] = "arc"
-    bound: ClassVar[str] = "2f + 1"
-
-    def __post_init__(self) -> None:
-        require_tolerance(self.tolerate, rule=self.name)
-
-    def minimum(self) -> int:
-        """2f + 1."""
-        return 2 * self.tolerate + 1
-
-    def needed(self, count: int) -> int:
-        """As many rows come out as went in."""
-        return count
-
-    def matrix(self, products: Products) -> Float64Array:
-        """``(n,)`` factors."""
-        n = products.count
-        clipped = 2 * self.tolerate * (n - self.tolerate) // n
-        limit = float(np.sqrt(np.sort(products.squares)[n - clipped - 1]))
-        return clip_factors(products.squares, limit)
-
-
-@dataclass(frozen=True)
-class NormClippedMean(WeighingRule):
-    """``1/n Σ x_i · min(1, C/‖x_i‖)``: the mean of :class:`Clipping`'s rows.
-
-    f hostile devices move it by at most ``2C·f/n``: a bound, however they lie, but one that grows with f, so no
-    breakdown point in the sense of the other rules (f/n for "stays finite", 0 for "stays near the honest mean"). It
-    is the rule with a plain sensitivity for differential privacy, and in large fleets with few hostile devices often
-    all that is needed (Shejwalkar et al. 2022, arXiv:2108.10241).
-
-    Args:
-        limit: C; None for the median length.
-
-    >>> NormClippedMean(1.0)(np.array([[0.5], [100.0]], np.float32)).tolist()
-    [0.75]
-    """
-
-    limit: float | None = None
-    name: ClassVar[str] = "norm_clipped_mean"
-
-    def __post_init__(self) -> None:
-        _require_limit(self.limit, self.name)
-
-    def minimum(self) -> int:
-        """One update is enough."""
-        return 1
-
-    def weights(self, products: Products) -> Float64Array:
-        """``1/n`` times the factors."""
-        factors: Float64Array = clip_factors(products.squares, self.limit) / products.count
-        return factors

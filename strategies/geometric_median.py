@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skerry.strategies.aggregating import WeighingRule
+from skerry.strategies.gram import squared_distances
 from skerry.strategies.products import Products
 from skerry.strategies.rows import require_tolerance
 
@@ -18,29 +19,33 @@ _STEPS = 2000
 _ENOUGH = 1e-7  # a step shorter than this share of the mean distance ends the iteration
 
 
-def geometric_median_weights(distances: Float64Array) -> Float64Array:
-    """``(n,)`` convex weights of the geometric median, from squared distances between the rows.
+def geometric_median_weights(gram: Float64Array) -> Float64Array:
+    """``(n,)`` convex weights of the geometric median, from a Gram matrix.
 
-    Weiszfeld's iteration on coefficients: with ``y = Σ w_i x_i`` and ``Σ w_i = 1``, ``‖x_i - y‖² = (Dw)_i - wᵀDw/2``,
-    so the rows themselves are not needed. It cannot leave a row once it stands on one; so it starts from the row with
-    the least sum of distances, which is the answer if Vardi and Zhang's condition says so, by a step that they show
-    to go downhill: below that no row can be met again.
+    Weiszfeld's iteration on coefficients: with ``y = Σ w_i x_i`` and ``Σ w_i = 1``, ``‖x_i - y‖² = G_ii - 2(Gw)_i +
+    wᵀGw``, so the rows themselves are not needed. It cannot leave a row once it stands on one; so it starts from the
+    row with the least sum of distances, which is the answer if Vardi and Zhang's condition says so, by a step that
+    they show to go downhill: below that no row can be met again.
 
-    >>> geometric_median_weights(np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 4.0], [9.0, 4.0, 0.0]])).tolist()
+    Inner products are taken about that row, which takes out what all rows have in common. Distances would not do:
+    those to an enormous row swallow the digits of all others, while in an inner product its small weight makes up for
+    its size.
+
+    >>> geometric_median_weights(np.array([[0.0, 0.0, 0.0], [0.0, 1.0, 3.0], [0.0, 3.0, 9.0]])).tolist()
     [0.0, 1.0, 0.0]
     """
-    n = len(distances)
-    lengths = np.sqrt(distances)
+    n = len(gram)
+    lengths = np.sqrt(squared_distances(gram))
     best = int(np.argmin(lengths.sum(axis=1)))
+    inner = gram - gram[best][:, None] - gram[best][None, :] + gram[best, best]
+    squares = lengths[best] ** 2
     weights = np.zeros(n)
     weights[best] = 1.0
-    away = distances[best] > 0
+    away = squares > 0
     if not away.any():
         return weights
     pulls = np.zeros(n)
     pulls[away] = 1.0 / lengths[best, away]
-    # ‖Σ pulls_i (x_i - x_best)‖², from ⟨x_i - x_b, x_j - x_b⟩ = (D_ib + D_jb - D_ij)/2
-    inner = 0.5 * (distances[best][:, None] + distances[best][None, :] - distances)
     pull = float(np.sqrt(max(0.0, pulls @ inner @ pulls)))
     standing = float(n - away.sum())  # rows at this very place
     if pull <= standing:
@@ -48,13 +53,13 @@ def geometric_median_weights(distances: Float64Array) -> Float64Array:
     share = standing / pull
     weights = (1.0 - share) * pulls / pulls.sum() + share * weights
     for _ in range(_STEPS):
-        spread = distances @ weights
-        squares = np.maximum(spread - 0.5 * float(weights @ spread), np.finfo(float).tiny)
-        nearer = 1.0 / np.sqrt(squares)
+        towards = inner @ weights
+        around = np.maximum(squares - 2.0 * towards + float(weights @ towards), np.finfo(float).tiny)
+        nearer = 1.0 / np.sqrt(around)
         moved: Float64Array = nearer / nearer.sum()
         change = moved - weights
         weights = moved
-        step = max(0.0, -0.5 * float(change @ distances @ change))
+        step = max(0.0, float(change @ inner @ change))
         if np.sqrt(step) <= _ENOUGH * n / nearer.sum():  # n/Σ(1/r) is the harmonic mean of the distances r
             break
     return weights
@@ -67,7 +72,7 @@ class GeometricMedian(WeighingRule):
     Breakdown point 1/2: while fewer than half of the rows are hostile, the result stays within a constant times the
     spread of the honest rows, wherever the hostile ones lie. Turns with the coordinate system, unlike the median.
 
-    Sums and distances are in float64; another order of the rows changes at most the last bits.
+    Inner products are from float32 where distances keep six digits in it, else from float64.
 
     Cost: a Gram matrix (n²d), a few hundred products with an (n, n) matrix, one more pass.
 
@@ -95,5 +100,5 @@ class GeometricMedian(WeighingRule):
 
     def weights(self, products: Products) -> Float64Array:
         """Convex weights; a row far out has a weight near zero."""
-        quick = products.quick_distances
-        return geometric_median_weights(products.distances if quick is None else quick)
+        quick = products.quick_gram
+        return geometric_median_weights(products.gram if quick is None else quick)

@@ -19,6 +19,7 @@ from skerry.records import Float32Array
 
 __all__ = [
     "QUICK_ERROR",
+    "cosines",
     "gram",
     "quick_distances_to",
     "quick_gram",
@@ -184,3 +185,17 @@ def squared_distances(inner: Float64Array) -> Float64Array:
     np.maximum(distances, 0.0, out=distances)
     np.fill_diagonal(distances, 0.0)
     return distances
+
+
+def cosines(inner: Float64Array) -> Float64Array:
+    """``(n, n)`` cosines from a Gram matrix; 0 with rows of length zero, 1 on the diagonal.
+
+    >>> cosines(np.array([[4.0, -2.0], [-2.0, 1.0]])).tolist()
+    [[1.0, -1.0], [-1.0, 1.0]]
+    """
+    lengths = np.sqrt(np.maximum(np.diagonal(inner), 0.0))
+    inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    found = np.clip(inverse[:, None] * inner * inverse[None, :], -1.0, 1.0)
+    np.fill_diagonal(found, 1.0)
+    result: Float64Array = found
+    return result

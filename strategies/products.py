@@ -49,9 +49,14 @@ class Products(ABC):
         return distances
 
     @property
+    def quick_gram(self) -> Float64Array | None:
+        """:attr:`gram` such that distances have ``QUICK_ERROR``, or None if there is no quick way to it."""
+        return None
+
+    @cached_property
     def quick_distances(self) -> Float64Array | None:
         """:attr:`distances` to ``QUICK_ERROR`` of their size, or None if there is no quick way to them."""
-        return None
+        return None if self.quick_gram is None else squared_distances(self.quick_gram)
 
     def quick_distances_to(self, index: int) -> Float64Array | None:  # noqa: ARG002 - for those who have one
         """:meth:`distances_to` to ``QUICK_ERROR`` of their size, or None if there is no quick way to them."""
@@ -159,7 +164,7 @@ class RowProducts(Products):
     @cached_property
     def squares(self) -> Float64Array:
         """``(n,)`` squared lengths, to 10⁻⁶ of their size."""
-        known = self._known if self._known is not None else self.__dict__.get("gram", self.__dict__.get("_quick"))
+        known = self._known if self._known is not None else self.__dict__.get("gram", self.__dict__.get("quick_gram"))
         if known is not None:
             return np.diagonal(known)
         squares = row_squares(self._rows)
@@ -167,17 +172,13 @@ class RowProducts(Products):
         return squares
 
     @cached_property
-    def _quick(self) -> Float64Array | None:
+    def quick_gram(self) -> Float64Array | None:
+        """``(n, n)`` inner products from float32, unless those in float64 are known or float32 is not good enough."""
+        if self._known is not None or "gram" in self.__dict__:
+            return None
         found = quick_gram(self._rows)
         self._finite = self._finite or found is not None
         return found
-
-    @cached_property
-    def quick_distances(self) -> Float64Array | None:
-        """``(n, n)`` squared distances to ``QUICK_ERROR`` of their size, or None if float32 cannot give them."""
-        if self._known is not None or self._quick is None:
-            return None
-        return squared_distances(self._quick)
 
     def quick_distances_to(self, index: int) -> Float64Array | None:
         """``(n,)`` squared distances to one row to ``QUICK_ERROR`` of their size, or None if float32 cannot."""

@@ -8,16 +8,25 @@ from typing import Protocol
 from skerry.errors import ScenarioError
 from skerry.records import Float32Array
 from skerry.strategies.aggregating import AggregationRule, Step
+from skerry.strategies.arc import AdaptiveClipping
+from skerry.strategies.bucketing import Bucketing
+from skerry.strategies.bulyan import Bulyan
+from skerry.strategies.caf import CAF
 from skerry.strategies.centred_clipping import CentredClipping
-from skerry.strategies.clipping import AdaptiveClipping, Clipping, NormClippedMean
+from skerry.strategies.clipping import Clipping
 from skerry.strategies.composed import Composed
+from skerry.strategies.dnc import DnC
+from skerry.strategies.flame import FLAME
+from skerry.strategies.foolsgold import FoolsGold
 from skerry.strategies.geometric_median import GeometricMedian
 from skerry.strategies.krum import Krum
+from skerry.strategies.meamed import MeaMed
 from skerry.strategies.mean import Mean
 from skerry.strategies.median import Median
 from skerry.strategies.monna import MoNNA
 from skerry.strategies.multi_krum import MultiKrum
 from skerry.strategies.nnm import NearestNeighbourMixing
+from skerry.strategies.norm_clipped_mean import NormClippedMean
 from skerry.strategies.trimmed_mean import TrimmedMean
 
 __all__ = ["RULES", "STEPS", "Rule", "parse_rule"]
@@ -33,10 +42,21 @@ _RULES: Mapping[str, Callable[[int], AggregationRule]] = MappingProxyType(
         "centred_clipping": CentredClipping,
         "monna": MoNNA,
         "norm_clipped_mean": lambda _: NormClippedMean(),
+        "meamed": MeaMed,
+        "bulyan": Bulyan,
+        "dnc": DnC,
+        "caf": CAF,
+        "foolsgold": lambda _: FoolsGold(),
+        "flame": FLAME,
     }
 )
-_STEPS: Mapping[str, Callable[[int], Step]] = MappingProxyType(
-    {"nnm": NearestNeighbourMixing, "clipping": lambda _: Clipping(), "arc": AdaptiveClipping}
+_STEPS: Mapping[str, Callable[[int, int], Step]] = MappingProxyType(
+    {
+        "nnm": lambda tolerate, _: NearestNeighbourMixing(tolerate),
+        "bucketing": lambda _, seed: Bucketing(2, seed),
+        "clipping": lambda *_: Clipping(),
+        "arc": lambda tolerate, _: AdaptiveClipping(tolerate),
+    }
 )
 
 RULES = tuple(_RULES)
@@ -70,10 +90,15 @@ class Rule(Protocol):
         """
 
 
-def parse_rule(text: str, *, tolerate: int) -> Rule:
+def parse_rule(text: str, *, tolerate: int, seed: int = 0) -> Rule:
     """The rule that a scenario names in ``defence.aggregator``, for ``defence.tolerate`` hostile devices.
 
     Any number of :data:`STEPS`, then one of :data:`RULES`, joined by ``+``.
+
+    Args:
+        text: as in ``nnm+trimmed_mean``.
+        tolerate: f, devices that may be hostile.
+        seed: of the shuffle in ``bucketing``; another one each round.
 
     Raises:
         ScenarioError: unknown name (with the near match), or a negative ``tolerate``.
@@ -88,7 +113,7 @@ def parse_rule(text: str, *, tolerate: int) -> Rule:
     if last not in _RULES or any(step not in _STEPS for step in before):
         raise _unknown(text, before, last)
     rule = _RULES[last](tolerate)
-    return Composed(tuple(_STEPS[step](tolerate) for step in before), rule) if before else rule
+    return Composed(tuple(_STEPS[step](tolerate, seed) for step in before), rule) if before else rule
 
 
 def _unknown(text: str, before: list[str], last: str) -> ScenarioError:
@@ -96,8 +121,10 @@ def _unknown(text: str, before: list[str], last: str) -> ScenarioError:
     near = [difflib.get_close_matches(step.lower(), STEPS, n=1, cutoff=0.5) for step in before]
     near.append(difflib.get_close_matches(last.lower(), RULES, n=1, cutoff=0.4))
     mend = f"one of: {', '.join(RULES)}; before it, joined by +, any of: {', '.join(STEPS)}"
-    if all(near):
+    if all(near) and last != "fltrust":
         mend = f"did you mean {'+'.join(found[0] for found in near)!r}?"
+    elif last == "fltrust":
+        mend = "fltrust needs an update from the coordinator's own data: build skerry.strategies.FLTrust(root)"
     elif last in STEPS:
         mend = f"{last} is a step before a rule: {last}+ and one of {', '.join(RULES)}"
     return ScenarioError(f"unknown aggregation rule {text!r}", where="defence.aggregator", mend=mend)

@@ -10,7 +10,7 @@ from skerry.strategies import RULES, STEPS, parse_rule
 from skerry.strategies.gram import gram, squared_distances
 from skerry.strategies.nnm import mixing_matrix
 
-N, F, D = 20, 4, 500
+N, F, D = 23, 4, 500
 NAMES = (*RULES, *(f"nnm+{rule}" for rule in RULES), *(f"{step}+mean" for step in STEPS), "arc+nnm+median")
 
 
@@ -47,6 +47,8 @@ def test_the_largest_finite_numbers_do_not_overflow(honest: np.ndarray, name: st
         result = parse_rule(name, tolerate=F)(rows)
     assert np.isfinite(result).all()
     everybody = np.full((N, D), value, np.float32)
+    if name.endswith("foolsgold"):  # takes them all for sybils
+        everybody[:] = 0
     np.testing.assert_array_equal(parse_rule(name, tolerate=F)(everybody), everybody[0])
 
 
@@ -110,6 +112,30 @@ def test_tolerated_devices_cannot_pull_the_result_far_whatever_they_send(honest:
         result = rule(rows)
         assert (result >= honest[F:].min(axis=0)).all()
         assert (result <= honest[F:].max(axis=0)).all()
+
+
+ROBUST = tuple(name for name in NAMES if name.rpartition("+")[2] not in {"mean", "foolsgold", "monna"})
+
+
+@pytest.mark.parametrize("name", [*ROBUST, "clipping+foolsgold", "bucketing+trimmed_mean"])
+@pytest.mark.parametrize("value", [1e3, 1e9, 1e30])
+@pytest.mark.parametrize("kind", ["all alike", "each another way", "each another size", "one coordinate"])
+def test_tolerated_devices_cannot_pull_the_result_out_of_the_honest_cloud(
+    honest: np.ndarray, name: str, value: float, kind: str
+) -> None:
+    rng = np.random.default_rng(1)
+    rows = honest.copy()
+    if kind == "all alike":
+        rows[:F] = value
+    elif kind == "each another way":
+        rows[:F] = value * rng.standard_normal((F, D)).astype(np.float32)
+    elif kind == "each another size":
+        rows[:F] = value ** np.linspace(0.2, 1, F)[:, None] * rng.standard_normal((F, D))
+    else:
+        rows[:F, 7] = value
+    centre = honest[F:].mean(axis=0, dtype=np.float64)
+    farthest = np.linalg.norm(honest[F:] - centre, axis=1).max()
+    assert np.linalg.norm(parse_rule(name, tolerate=F)(rows) - centre) <= 1.5 * farthest
 
 
 def test_the_mean_and_nnm_with_the_mean_have_no_breakdown_point(honest: np.ndarray) -> None:

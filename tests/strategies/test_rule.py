@@ -109,6 +109,15 @@ def test_a_negative_tolerance_is_refused_everywhere() -> None:
         ("monna", 5),
         ("norm_clipped_mean", 1),
         ("arc+mean", 5),
+        ("meamed", 5),
+        ("bulyan", 11),
+        ("nnm+bulyan", 11),
+        ("dnc", 5),
+        ("caf", 5),
+        ("flame", 5),
+        ("bucketing+mean", 1),
+        ("bucketing+trimmed_mean", 9),
+        ("arc+bucketing+krum", 13),
     ],
 )
 def test_a_rule_refuses_fewer_rows_than_its_guarantee_needs(name: str, minimum: int) -> None:
@@ -124,6 +133,24 @@ def test_a_refusal_says_which_bound_is_not_met() -> None:
         with pytest.raises(AggregationError) as caught:
             parse_rule(name, tolerate=2)(np.ones((2, 3), np.float32))
         assert f"n ≥ {bound}" in caught.value.what
+
+
+def test_devices_that_are_all_alike_are_sybils_to_foolsgold_and_the_model_stays() -> None:
+    assert not parse_rule("foolsgold", tolerate=2)(np.ones((5, 3), np.float32)).any()
+    assert not parse_rule("clipping+foolsgold", tolerate=2)(np.ones((5, 3), np.float32)).any()
+
+
+def test_fltrust_is_named_with_what_it_needs() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse_rule("fltrust", tolerate=1)
+    assert "root" in str(caught.value.mend)
+
+
+def test_bucketing_takes_its_shuffle_from_the_seed() -> None:
+    rows = np.random.default_rng(0).standard_normal((9, 40)).astype(np.float32)
+    one, again, other = (parse_rule("bucketing+median", tolerate=1, seed=seed)(rows) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
 
 
 def test_the_rule_after_mixing_may_need_more_rows_than_mixing() -> None:
