@@ -4,8 +4,9 @@
    seen before.
 2. *Agree*: the model and layout must be the ones this device has; the plan must ask for the device's own privacy
    unit; a seed is accepted in simulation only.
-3. *Debit*: the ledger writes down the privacy this round will spend, or refuses. From here on a crash may count as
-   spent. Under unit ``device`` it is the coordinator that adds the noise: the debit believes its signed promise.
+3. *Debit*: the ledger must hold the debit whose receipt the coordinator sends back (else it is an older copy); it
+   writes down the privacy this round will spend, or refuses. From here on a crash may count as spent. Under unit
+   ``device`` it is the coordinator that adds the noise: the debit believes its signed promise.
 4. *Train*, while the disk takes the debit: under unit ``example`` clipping and integer noise happen here, and the exact
    gradient exists nowhere else.
 5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer.
@@ -37,6 +38,7 @@ from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelo
 from skerry.security.identity import verify_signature
 from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.ledger import Ledger
+from skerry.security.privacy.receipt import remembers
 from skerry.security.privacy.stream import ChaChaStream, os_stream, seeded_stream
 
 __all__ = ["answer_challenge", "participate"]
@@ -129,6 +131,8 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
     with worker.watch.stage("debit"), worker.ledgers.at(home.ledger) as ledger:
         if ledger.policy.data != home.policy.data:
             raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))
+        if header.receipt and not remembers(ledger, header.run, home.device, header.receipt):
+            raise RefusedError("rolled_back", "this ledger lacks a debit that it gave a receipt of", where=home.device)
         debit = ledger.debiting(
             header.run,
             header.round,

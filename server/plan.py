@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from skerry.device.protocol import Instruction
 from skerry.device.training.descent import draw_examples
@@ -67,8 +68,17 @@ def draw_cohort(federation: Federation, number: int, last_asked: Mapping[str, in
     return tuple(eligible[i] for i in sorted(drawn))
 
 
-def make_plan(federation: Federation, number: int, cohort: Sequence[str], vector: Float32Array) -> RoundPlan:
-    """Sign and seal one instruction for each device of the cohort."""
+def make_plan(
+    federation: Federation,
+    number: int,
+    cohort: Sequence[str],
+    vector: Float32Array,
+    receipts: Mapping[str, bytes] = MappingProxyType({}),
+) -> RoundPlan:
+    """Sign and seal one instruction for each device of the cohort.
+
+    ``receipts`` are the digests of the last ones that devices gave: an instruction carries its device's.
+    """
     instruction = Instruction(
         vector=vector,
         layout=federation.model.layout.digest,
@@ -88,6 +98,7 @@ def make_plan(federation: Federation, number: int, cohort: Sequence[str], vector
             model=federation.model.digest,
             nonce=secrets.token_bytes(16),
             in_reply_to=b"",
+            receipt=receipts.get(device, b""),
             issued=now,
             expires=now + lifetime,
         )

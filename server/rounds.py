@@ -56,6 +56,7 @@ class Progress:
     central: CentralNoise | None = None
     records: list[RoundRecord] = field(default_factory=list)
     device_seconds: dict[str, float] = field(default_factory=dict)
+    receipts: dict[str, bytes] = field(default_factory=dict)
 
 
 def run_rounds(federation: Federation) -> Progress:
@@ -83,7 +84,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         cohort = draw_cohort(federation, number, progress.spending.last_asked)
         debit = progress.central.debit(number) if progress.central is not None else None
         with open_round(federation, number, cohort, progress.syncer, debit):
-            plan = make_plan(federation, number, cohort, progress.vector)
+            plan = make_plan(federation, number, cohort, progress.vector, progress.receipts)
         progress.spending.add(plan)
     with watch.stage("checkpoint"):
         progress.syncer.settle()  # the round before is on the disk too, or this one does not begin
@@ -91,6 +92,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         replies = collect(federation, plan)
     with watch.stage("open"):
         opened = open_replies(federation, plan, replies)
+    progress.receipts |= {device: signed.receipt.digest for device, signed in opened.receipts.items()}
     if federation.auditor is not None:
         federation.auditor.observe(progress.vector, federation.plan_for(number), opened.updates)
     with watch.stage("validate"):

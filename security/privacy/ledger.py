@@ -54,8 +54,9 @@ class Ledger:
     on) rests on entries that are on stable storage.
     """
 
-    def __init__(self, path: Path, journal: Journal, account: Account, tree: MerkleTree) -> None:
+    def __init__(self, path: Path, journal: Journal, account: Account, tree: MerkleTree, debits: "_Debits") -> None:
         self._path, self._journal, self._account, self._tree = path, journal, account, tree
+        self._debits = debits
         self._under_way: _UnderWay | None = None
         self._mutex = threading.Lock()
 
@@ -142,6 +143,10 @@ class Ledger:
     def has(self, run: str, round: int) -> bool:  # noqa: A002 - the field's word
         """Whether that round was debited."""
         return self._account.spending.has(run, round)
+
+    def debited(self, run: str) -> Iterator[tuple[int, int]]:
+        """Rounds of a run that were debited, each with the number of its entry, the newest first."""
+        return ((round_, seq) for of, round_, seq in reversed(self._debits) if of == run)
 
     def spent_rdp(self) -> Rdp:
         """RDP of all debits at :data:`~skerry.security.privacy.accounting.ORDERS`."""
@@ -315,8 +320,10 @@ class Ledger:
                 self._tree.append(bytes.fromhex(made.hash))
             if written.spends is not None:
                 self._account.spending.add(*written.spends)
+                self._debits.append((*written.spends[:2], written.entries[0].seq))
 
 
+_Debits = list[tuple[str, int, int]]  # run, round, number of the entry
 _Spends = tuple[str, int, GaussianEvent | None]
 
 
@@ -327,7 +334,7 @@ class _UnderWay:
     synced: Job
 
 
-def _recover(path: Path, journal: Journal, expected_head: str | None) -> tuple[Account, MerkleTree]:
+def _recover(path: Path, journal: Journal, expected_head: str | None) -> tuple[Account, MerkleTree, _Debits]:
     """Verify the whole chain and bring the file's end in order."""
     tree = MerkleTree()
     try:
@@ -340,4 +347,5 @@ def _recover(path: Path, journal: Journal, expected_head: str | None) -> tuple[A
         error.where = str(path)
         raise
     journal.mend(complete, torn)
-    return account, tree
+    debits = [(entry.body["run"], entry.body["round"], entry.seq) for entry in entries if entry.kind == "debit"]
+    return account, tree, debits

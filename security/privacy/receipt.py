@@ -4,7 +4,9 @@ The statement's digest stands in the header of the envelope that carries the upd
 it (:mod:`skerry.security.envelope`). So one signature serves message and receipt, and anybody who knows the device's
 key can check the receipt without the sealed update: only the digest of the signed bytes is kept.
 
-A coordinator that holds receipts can prove that a ledger was cut, rolled back or rewritten; it cannot make one up.
+A coordinator that holds receipts can prove that a ledger was cut, rolled back or rewritten; it cannot make one up. It
+sends the last one back with its next instruction, so that a device finds out by itself that its ledger is an older copy
+(:func:`remembers`) before it spends again what it has forgotten.
 """
 
 from collections.abc import Mapping
@@ -17,9 +19,10 @@ from skerry.errors import InputError, RefusedError
 from skerry.security.envelope import Opened, verify_statement
 from skerry.security.identity import PublicIdentity
 from skerry.security.privacy.chain import Entry
+from skerry.security.privacy.ledger import Ledger
 from skerry.security.transparency.merkle import MerkleTree, verify_inclusion
 
-__all__ = ["Receipt", "SignedReceipt"]
+__all__ = ["Receipt", "SignedReceipt", "remembers"]
 
 _DOMAIN = "skerry/receipt/1"
 
@@ -116,6 +119,18 @@ class SignedReceipt:
         debited = entry.body.get("run"), entry.body.get("round")
         if entry.kind != "debit" or debited != (kept.run, kept.round) or entry.hash != kept.leaf:
             raise _refused(kept, "the entry it names is not the debit of that round")
+
+
+def remembers(ledger: Ledger, run: str, device: str, receipt: bytes) -> bool:
+    """Whether a device's ledger still holds the debit of which it once gave this receipt (its digest), and all before.
+
+    A ledger that was rolled back, or put in another's place, does not.
+    """
+    for round_, seq in ledger.debited(run):
+        state = ledger.checkpoint(seq + 1)
+        if Receipt(run, round_, device, ledger.tree.leaf(seq).hex(), state.size, state.root.hex()).digest == receipt:
+            return True
+    return False
 
 
 def _refused(kept: Receipt, what: str) -> RefusedError:

@@ -17,6 +17,7 @@ import pytest
 
 from skerry.clock import system_clock
 from skerry.device import participation
+from skerry.device.ledgers import Ledgers
 from skerry.device.participation import answer_challenge, participate
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
 from skerry.device.state import DeviceHome
@@ -61,7 +62,9 @@ class Bench:
             denominator=privacy.denominator,
         )
 
-    def instruct(self, number: int = 1, *, sender: Identity | None = None, seed: int | None = 0, **changes) -> bytes:
+    def instruct(
+        self, number: int = 1, *, sender: Identity | None = None, seed: int | None = 0, receipt: bytes = b"", **changes
+    ) -> bytes:
         now = system_clock()
         header = Header(
             kind=Kind.INSTRUCTION,
@@ -72,6 +75,7 @@ class Bench:
             model=self.model.digest,
             nonce=secrets.token_bytes(16),
             in_reply_to=b"",
+            receipt=receipt,
             issued=now,
             expires=now + 60_000,
         )
@@ -236,6 +240,33 @@ def test_past_the_budget_the_device_refuses_and_computes_nothing(bench: Bench, m
     monkeypatch.setattr(type(bench.model), "train", lambda *_: pytest.fail("trained past the budget"))
     assert bench.refusal(bench.instruct(bench.scenario.rounds + 1)) == "budget_exceeded"
     assert bench.debits() == bench.scenario.rounds
+
+
+@pytest.mark.parametrize("holding", [True, False])
+def test_a_device_whose_ledger_was_rolled_back_refuses_before_it_spends_again(bench: Bench, holding: bool):
+    path = bench.resident.home.ledger
+    bench.plan = dataclasses.replace(bench.plan, noise_multiplier=30.0)  # the budget is not what is tested
+    receipts = []
+    for number in (1, 2, 3):
+        opened = bench.ask(bench.instruct(number, receipt=receipts[-1] if receipts else b""))
+        assert opened.header.kind is Kind.UPDATE
+        receipts.append(opened.header.receipt)
+        if number == 2:
+            older = path.read_bytes()
+    path.write_bytes(older)
+    bench.worker.ledgers = Ledgers()  # another process: it does not remember what this one wrote
+    with bench.worker.ledgers.holding() if holding else nullcontext():
+        assert bench.refusal(bench.instruct(4, receipt=receipts[-1])) == "rolled_back"
+        assert path.read_bytes() == older
+        for number, receipt in enumerate((receipts[1], receipts[0], b""), 5):  # who knows less cannot tell
+            assert bench.ask(bench.instruct(number, receipt=receipt)).header.kind is Kind.UPDATE
+    assert bench.debits() == 5
+
+
+def test_a_receipt_of_another_device_or_run_is_not_remembered(bench: Bench):
+    own = bench.ask(bench.instruct(1)).header.receipt
+    assert bench.refusal(bench.instruct(2, receipt=bytes(32))) == "rolled_back"
+    assert bench.ask(bench.instruct(2, receipt=own)).header.kind is Kind.UPDATE
 
 
 def test_a_coordinator_that_asks_for_less_noise_meets_the_budget(bench: Bench):
