@@ -29,8 +29,8 @@ __all__ = ["Calibration", "Exported", "export_model"]
 CHECKED_INPUTS = 64
 _OPERATION_INPUTS = 4
 _MANY_SCORES = 100
-"""From here on the classifier is int8 too, which halves the file at 1,000; not for XNNPACK, whose kernels would want
-int8 scores behind it."""
+"""From here on the classifier is int8 too, which halves the file at 1,000; not beside ExecuTorch programs, for which it
+was not tried (ADR 22)."""
 
 
 @dataclass(frozen=True)
