@@ -110,7 +110,7 @@ def privacy(federation: Federation) -> dict[str, Any]:
             "per_device": devices,
         },
         "audit": None,
-        "assumptions": _assumptions(config.unit),
+        "assumptions": _assumptions(config.unit, config.engine),
         "simulated": True,
     }
 
@@ -133,10 +133,10 @@ def _cohorts(scenario: Scenario) -> str:
     )
 
 
-def _assumptions(unit: str) -> list[str]:
+def _assumptions(unit: str, engine: str) -> list[str]:
     if unit == "none":
         return ["No privacy was asked for: updates carry no noise."]
-    sentences = _SENTENCES[unit] + _BOTH
+    sentences = _SENTENCES[unit] + (_ENGINES[engine] if unit == "example" else "") + _BOTH
     return [" ".join(sentence.split()) for sentence in sentences.strip().split("\n\n")]
 
 
@@ -159,6 +159,21 @@ that bounds them is that of taking part in every round.
 
 What a device's own ledger debits is what the coordinator promised in its signed instruction: the device cannot see the
 noise being added.
+""",
+}
+_ENGINES = {
+    "skerry": """
+Each example's gradient is computed by itself, so that no bit of it depends on other examples, and its length is checked
+in integers.
+""",
+    "bookkeeping": """
+Gradients are computed in batches of one fixed shape: the figure assumes that the kernels of a device treat all places
+of such a batch alike. Each device checks this to the last bit on made-up examples before it trains, and refuses where
+it does not hold; it is not proved. The length of each example's gradient is checked in integers.
+""",
+    "opacus": """
+Gradients are computed by Opacus in batches of varying size: last bits of an example's gradient may depend on other
+examples, which the figure does not count. The length of each example's gradient is checked in integers.
 """,
 }
 _BOTH = """

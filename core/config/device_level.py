@@ -25,7 +25,7 @@ def check_device_level(scenario: "Scenario") -> None:
         )
     if others := sorted(set(defence.screen) - _BY_ITSELF):
         raise ValueError(
-            f"under privacy.unit = \"device\" a detector that compares devices ({', '.join(others)}) lets one of them "
+            f'under privacy.unit = "device" a detector that compares devices ({", ".join(others)}) lets one of them '
             f"decide over others: set defence.screen to some of {sorted(_BY_ITSELF)}"
         )
     if scenario.audit.canaries:

@@ -191,7 +191,7 @@ class PrivacyConfig(_Section):
     clip_budget: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05, description="device: share of each round's privacy that counting the unclipped devices takes"
     )
-    engine: Literal["skerry", "opacus"] = Field("skerry", description="what computes clipped gradients")
+    engine: Literal["skerry", "bookkeeping", "opacus"] = Field("skerry", description="what computes clipped gradients")
     denominator: Count = Field(
         128,
         description="public constant by which the noisy sum is divided: examples of a device, or devices of a round; "

@@ -11,7 +11,7 @@ from torch import nn
 from skerry.device.training.descent import descend, descend_privately
 from skerry.device.training.dp import Grid
 from skerry.device.training.flat import FlatNetwork
-from skerry.device.training.per_example import Inputs, engine
+from skerry.device.training.per_example import Engine, Inputs, engine
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import InputError
 from skerry.records import Float32Array
@@ -46,7 +46,7 @@ class NetworkTrainer:
         self.layout = network.layout
         self._initial = network.vector()
         self.left_out = 0
-        """Examples left out of steps so far by :meth:`Grid.add`; private like the data. Not zero means a fault."""
+        """Examples left out of steps so far by the grid; private like the data. Not zero means a fault."""
 
     def initial(self) -> Float32Array:
         """The ``(d,)`` weights that the network came with."""
@@ -90,11 +90,11 @@ class NetworkTrainer:
     ) -> npt.NDArray[np.int64]:
         """Σ z over the chosen examples, ``(d,)`` int64: not private before :meth:`Grid.release`."""
         total = np.zeros(self.layout.size, np.int64)
-        network = self._network()
-        network.load(weights)
+        gradients_of = self._engine(by)
+        self._network().load(weights)
         with np.errstate(all="ignore"):
-            for rows in engine(by)(network, inputs, y, chosen, grid.factors):
-                self.left_out += grid.add(rows, total)
+            for found in gradients_of(inputs, y, chosen):
+                self.left_out += grid.add_clipped(found.norms, found.pieces, total)
         return total
 
     def logits(self, vector: Float32Array, inputs: Inputs) -> Float32Array:
@@ -156,6 +156,15 @@ class NetworkTrainer:
         if found is None:
             found = self._own.network = FlatNetwork(copy.deepcopy(self._template))
         return found
+
+    def _engine(self, name: str) -> Engine:
+        """This thread's own, on its own network."""
+        made: dict[str, Engine] | None = getattr(self._own, "engines", None)
+        if made is None:
+            made = self._own.engines = {}
+        if name not in made:
+            made[name] = engine(name, self._network())
+        return made[name]
 
 
 def _tensor(x: npt.NDArray[np.float32], network: FlatNetwork) -> torch.Tensor:

@@ -18,7 +18,7 @@ import torch
 from opacus import GradSampleModule
 
 from skerry.device.training.flat import RULED, FlatNetwork, cross_entropies
-from skerry.device.training.per_example import Clip, Inputs, Rows
+from skerry.device.training.per_example import Gradients, Inputs, norms_of
 from skerry.errors import InputError
 
 __all__ = ["micro_batches"]
@@ -32,9 +32,8 @@ def micro_batches(
     inputs: Inputs,
     y: npt.NDArray[np.int64],
     chosen: Sequence[int] | npt.NDArray[np.int64],
-    clip: Clip,
-) -> Iterator[Rows]:
-    """Clipped rows of a few examples at a time (see the module).
+) -> Iterator[Gradients]:
+    """Gradients of a few examples at a time (see the module).
 
     Raises:
         InputError: Opacus has no rule for a layer; names it.
@@ -51,7 +50,7 @@ def micro_batches(
         for layer in ruled:
             layer.training = True  # the hooks keep nothing in inference mode; these layers do the same in both
         for first in range(0, len(chosen), size):
-            yield _rows(network, module, inputs, y, np.asarray(chosen[first : first + size]), clip)
+            yield _gradients(network, module, inputs, y, np.asarray(chosen[first : first + size]))
     finally:
         module.to_standard_module()
         for layer in ruled:
@@ -63,25 +62,24 @@ def micro_batches(
         network.attach_gradients()
 
 
-def _rows(
+def _gradients(
     network: FlatNetwork,
     module: GradSampleModule,
     inputs: Inputs,
     y: npt.NDArray[np.int64],
     index: npt.NDArray[np.int64],
-    clip: Clip,
-) -> Rows:
+) -> Gradients:
     x = torch.from_numpy(np.ascontiguousarray(inputs[index])).to(network.dtype)
     scores = module(x.requires_grad_())  # Opacus's hooks want a gradient at the first layer's input
     exists = (y[index] >= 0) & (y[index] < scores.shape[1])
     labels = torch.from_numpy(np.where(exists, y[index], 0))
     cross_entropies(scores, labels).sum().backward()  # type: ignore[no-untyped-call]
-    rows = torch.cat([_sample(parameter) for parameter in network.parameters], 1).double().numpy()
+    pieces = [_sample(parameter).numpy() for parameter in network.parameters]
     for parameter in network.parameters:
         parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
-    rows[~exists] = np.nan
-    rows *= clip(np.sqrt(np.einsum("ij,ij->i", rows, rows)))[:, None]
-    return rows
+    norms = norms_of(pieces)
+    norms[~exists] = np.nan
+    return Gradients(norms, pieces)
 
 
 def _sample(parameter: torch.nn.Parameter) -> torch.Tensor:

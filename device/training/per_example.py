@@ -1,18 +1,24 @@
-"""Clipped gradients of single examples, in blocks: the one seam between private training and what computes them.
+"""Gradients of single examples, some at a time: the one seam between private training and what computes them.
 
-An engine is a function of a network, its examples, which of them take part, and the clip; it yields rows. It does not
-round, add or add noise: :class:`~skerry.device.training.dp.Grid` does, in integers.
+An engine is made for a network; it is a function of examples and of which of them take part, and yields gradients with
+their norms. It does not clip, round, add or add noise: :class:`~skerry.device.training.dp.Grid` does, in integers.
 
 ``skerry``
     :func:`one_by_one`. One backward pass for each example. Least memory (one row), and exact in the sense that
     privacy needs: no bit of a row depends on the other examples, so leaving one out moves the integer sum by exactly
     that example's row.
+``bookkeeping``
+    :class:`skerry.device.training.bookkeeping_rows.FixedBatches`. Batches of one fixed shape: quicker. Exact in
+    that sense as far as it can be checked: it refuses a network whose gradients are seen to depend on their place in a
+    batch or on their neighbours.
 ``opacus``
     :func:`skerry.device.training.opacus_rows.micro_batches`. Quicker on layers of many channels; *not* exact in that
     sense: read there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,11 +28,22 @@ import torch
 from skerry.device.training.flat import FlatNetwork
 from skerry.errors import MissingDependencyError
 
-__all__ = ["Clip", "ClippedRows", "Inputs", "engine", "one_by_one"]
+__all__ = ["Engine", "Gradients", "Inputs", "engine", "norms_of", "one_by_one"]
 
-Rows = npt.NDArray[np.float64]
-Clip = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-"""``(m,)`` L2 norms to the ``(m,)`` factors that clip, :meth:`Grid.factors`."""
+_COLUMNS = 1 << 12
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of m examples, unclipped; their numbers may be overwritten by the next ones.
+
+    Attributes:
+        norms: ``(m,)`` float64, L2. Not finite: the example is left out.
+        pieces: ``(m, k)`` each, side by side in the order of the network's layout.
+    """
+
+    norms: npt.NDArray[np.float64]
+    pieces: Sequence[npt.NDArray[Any]]
 
 
 class Inputs(Protocol):
@@ -41,37 +58,35 @@ class Inputs(Protocol):
         ...
 
 
-class ClippedRows(Protocol):
-    """An engine."""
+class Engine(Protocol):
+    """What computes gradients of single examples of a network, under the weights that it then has."""
 
     def __call__(
-        self,
-        network: FlatNetwork,
-        inputs: Inputs,
-        y: npt.NDArray[np.int64],
-        chosen: Sequence[int] | npt.NDArray[np.int64],
-        clip: Clip,
-    ) -> Iterator[Rows]:
-        """Blocks of ``(m, d)`` clipped gradients in the order of ``chosen``; a block may be overwritten by the next.
+        self, inputs: Inputs, y: npt.NDArray[np.int64], chosen: Sequence[int] | npt.NDArray[np.int64], /
+    ) -> Iterator[Gradients]:
+        """Gradients of some examples at a time, in the order of ``chosen``.
 
         Args:
-            network: with the weights of this step loaded.
             inputs: n examples.
-            y: ``(n,)`` class indices. A class that does not exist makes its row NaN: an error would tell.
+            y: ``(n,)`` class indices. An example of a class that does not exist has a norm of NaN: an error would tell.
             chosen: indices of those that take part.
-            clip: norms to factors.
         """
         ...
 
 
-def engine(name: str) -> ClippedRows:
-    """The engine of that name in a training plan.
+def engine(name: str, network: FlatNetwork) -> Engine:
+    """The engine of that name in a training plan, for this network; may be kept as long as the network is.
 
     Raises:
+        InputError: the engine has no rule for a layer; names it.
         MissingDependencyError: ``opacus`` is asked for and not installed.
     """
     if name == "skerry":
-        return one_by_one
+        return partial(one_by_one, network)
+    if name == "bookkeeping":
+        from skerry.device.training.bookkeeping_rows import FixedBatches
+
+        return FixedBatches(network)
     try:
         from skerry.device.training.opacus_rows import micro_batches
     except ImportError as error:
@@ -80,20 +95,26 @@ def engine(name: str) -> ClippedRows:
             where="privacy.engine",
             mend="pip install 'skerry[train]', or set privacy.engine = \"skerry\"",
         ) from error
-    return micro_batches
+    return partial(micro_batches, network)
+
+
+def norms_of(pieces: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+    """``(m,)`` L2 norms of gradients in pieces: short sums in their own type, their sum in float64."""
+    squares = np.zeros(len(pieces[0]))
+    for piece in pieces:
+        for first in range(0, piece.shape[1], _COLUMNS):
+            part = piece[:, first : first + _COLUMNS]
+            squares += np.einsum("ij,ij->i", part, part)
+    norms: npt.NDArray[np.float64] = np.sqrt(squares)
+    return norms
 
 
 def one_by_one(
-    network: FlatNetwork,
-    inputs: Inputs,
-    y: npt.NDArray[np.int64],
-    chosen: Sequence[int] | npt.NDArray[np.int64],
-    clip: Clip,
-) -> Iterator[Rows]:
+    network: FlatNetwork, inputs: Inputs, y: npt.NDArray[np.int64], chosen: Sequence[int] | npt.NDArray[np.int64]
+) -> Iterator[Gradients]:
     """One forward and one backward pass for each example: the default engine (see the module)."""
     if not len(chosen):
         return
-    row = np.empty((1, network.layout.size))
     # Copied into the same place each time: a kernel may take another path for memory that starts elsewhere.
     example = torch.empty((1, *inputs[:1].shape[1:]), dtype=network.dtype)
     label = torch.empty(1, dtype=torch.int64)
@@ -102,8 +123,7 @@ def one_by_one(
         example.copy_(torch.from_numpy(inputs[int(index) : int(index) + 1]))
         label[0] = int(y[index])
         if 0 <= y[index] < classes:
-            row[0] = network.gradient(example, label).numpy()
+            slope = network.gradient(example, label)[None].numpy()
+            yield Gradients(norms_of([slope]), [slope])
         else:
-            row[0] = np.nan
-        row *= clip(np.sqrt(np.einsum("ij,ij->i", row, row)))
-        yield row
+            yield Gradients(np.array([np.nan]), [np.zeros((1, network.layout.size), np.float32)])

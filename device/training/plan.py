@@ -64,7 +64,7 @@ class TrainPlan:
     rounds: int = 1
     cohort_rate: float = 1.0
     correlated: bool = False
-    engine: Literal["skerry", "opacus"] = "skerry"
+    engine: Literal["skerry", "bookkeeping", "opacus"] = "skerry"
 
     def __post_init__(self) -> None:
         counts = (self.epochs, self.batch_size, self.denominator, self.views, self.rounds)
@@ -99,8 +99,10 @@ class TrainPlan:
             raise InputError(f"{self.augment!r} changes no examples", mend='use "shift", "motion" or "none"')
         if not 1 <= self.views <= MOST_VIEWS:
             raise InputError(f"a training plan asks for 1 to {MOST_VIEWS} views of each example, got {self.views}")
-        if self.engine not in {"skerry", "opacus"}:
-            raise InputError(f"{self.engine!r} is not a clipping engine", mend='use "skerry" or "opacus"')
+        if self.engine not in {"skerry", "bookkeeping", "opacus"}:
+            raise InputError(
+                f"{self.engine!r} is not a clipping engine", mend='use "skerry", "bookkeeping" or "opacus"'
+            )
 
     def _check_central(self) -> None:
         if self.unit == "device" and (self.clip <= 0 or self.noise_multiplier <= 0):

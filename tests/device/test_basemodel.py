@@ -107,9 +107,7 @@ def test_the_public_head_is_no_straw_man(base: BaseModel, digits):
     ours = fit_public_head(rows, public.y[::4], 10)
     held_out = [(base.features(digits.transform(d.x)), d.y) for d in digits.evaluation().values()]
     x, y = np.concatenate([a for a, _ in held_out]), np.concatenate([b for _, b in held_out])
-    theirs = max(
-        LogisticRegression(C=c, max_iter=500).fit(rows, public.y[::4]).score(x, y) for c in (1.0, 10.0, 100.0)
-    )
+    theirs = max(LogisticRegression(C=c, max_iter=500).fit(rows, public.y[::4]).score(x, y) for c in (1.0, 10.0, 100.0))
     assert ((x @ ours.T).argmax(1) == y).mean() >= theirs - 0.02
 
 

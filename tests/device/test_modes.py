@@ -109,6 +109,22 @@ def test_every_mode_federates_and_what_is_delivered_is_what_was_measured(mode, t
         assert 0 < result["privacy"]["epsilon_rdp"] <= 40.0
 
 
+def test_a_federation_by_book_keeping_ends_where_one_by_one_does_and_says_what_it_assumes(tmp_path):
+    import tiny_tasks
+
+    vectors, said = [], []
+    for engine in ("skerry", "bookkeeping"):
+        asked = tiny_tasks.scenario("qat", "TinyPictures", "example", f"privacy.engine={engine}")
+        folder = launch(asked, engine="inprocess", parent=tmp_path)
+        assert [record.accepted for record in folder.rounds()] == [("device-0", "device-1", "device-2")] * 2
+        vectors.append(vector(folder))
+        said.append(json.loads((folder.path / "result.json").read_text())["privacy"]["assumptions"])
+    moved = np.abs(vectors[0]).mean()
+    assert np.abs(vectors[0] - vectors[1]).max() < 0.02 * moved  # the same noise, and gradients to last bits
+    assert [sum("one fixed shape" in sentence for sentence in each) for each in said] == [0, 1]
+    assert [sum("computed by itself" in sentence for sentence in each) for each in said] == [1, 0]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_same_seed_gives_the_same_vector(mode, model_of, store):
     data = task_of("TinyWindows")
@@ -126,18 +142,19 @@ def test_the_same_seed_gives_the_same_vector(mode, model_of, store):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("task", TASKS)
-def test_removing_one_example_moves_the_integer_sum_by_exactly_its_row(mode, task, model_of):
+@pytest.mark.parametrize("by", ["skerry", "bookkeeping"])
+def test_removing_one_example_moves_the_integer_sum_by_exactly_its_row(mode, task, by, model_of):
     model, examples = model_of(mode, task), task_of(task).local_data("device-0")
     trainer, inputs, y = model._trainer, model.prepare(examples.x), examples.y
     grid = Grid(0.5, 2.0, model.layout.size)
     weights = moved(model, scale=0.01).astype(np.float64)
     everybody = np.arange(len(y))
-    whole = trainer.integer_sum(weights, inputs, y, everybody, grid)
+    whole = trainer.integer_sum(weights, inputs, y, everybody, grid, by=by)
     lengths = []
     for gone in (0, 5, len(y) - 1):
         without = model.prepare(np.delete(examples.x, gone, 0))
-        rest = trainer.integer_sum(weights, without, np.delete(y, gone), everybody[:-1], grid)
-        alone = trainer.integer_sum(weights, model.prepare(examples.x[[gone]]), y[[gone]], np.arange(1), grid)
+        rest = trainer.integer_sum(weights, without, np.delete(y, gone), everybody[:-1], grid, by=by)
+        alone = trainer.integer_sum(weights, model.prepare(examples.x[[gone]]), y[[gone]], np.arange(1), grid, by=by)
         assert np.array_equal(whole - rest, alone)
         lengths.append(sum(int(v) ** 2 for v in alone))
     assert 0 < max(lengths) <= grid.bound**2

@@ -404,15 +404,11 @@ def test_an_instruction_for_another_device_gets_no_answer(bench: Bench):
 def test_only_the_trusted_coordinator_learns_who_a_node_is(bench: Bench):
     now = system_clock()
     challenge = Challenge(bench.folder.id, secrets.token_bytes(16), now + 1000).to_bytes()
-    answer = answer_challenge(
-        challenge, bench.coordinator.sign(CHALLENGE_DOMAIN, challenge), bench.resident, now=now
-    )
+    answer = answer_challenge(challenge, bench.coordinator.sign(CHALLENGE_DOMAIN, challenge), bench.resident, now=now)
     assert bench.device.encode() in answer  # the header is readable, the signature is what counts
     stranger = Identity.generate("coordinator")
     with pytest.raises(EnvelopeRefusedError):
         answer_challenge(challenge, stranger.sign(CHALLENGE_DOMAIN, challenge), bench.resident, now=now)
     with pytest.raises(EnvelopeRefusedError) as caught:
-        answer_challenge(
-            challenge, bench.coordinator.sign(CHALLENGE_DOMAIN, challenge), bench.resident, now=now + 2000
-        )
+        answer_challenge(challenge, bench.coordinator.sign(CHALLENGE_DOMAIN, challenge), bench.resident, now=now + 2000)
     assert caught.value.reason == "expired"

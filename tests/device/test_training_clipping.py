@@ -282,3 +282,4 @@ def test_micro_batches_follow_the_budget():
     sizes = [engine.micro_batch_for(x, y, budget) for budget in (1, 200_000, 2_000_000)]
     assert sizes[0] == 1
     assert sizes[0] < sizes[1] < sizes[2]
+    assert engine.micro_batch_for(x, y, 2_000_000, rows=True) < sizes[2]

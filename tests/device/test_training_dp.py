@@ -86,6 +86,65 @@ def test_a_vector_exactly_on_the_bound_counts_and_one_cell_more_does_not():
     assert not summed(grid, beyond)[0].any()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 40),
+    sigma=st.sampled_from([0.01, 1.0, 5.0]),
+    spread=st.sampled_from([1e-6, 1.0, 1e9]),
+)
+def test_pieces_are_clipped_rounded_and_checked_like_whole_rows(seed, count, sigma, spread):
+    sizes = (1, 16_400, 7)  # more columns than are worked on at a time
+    grid = Grid(0.7, sigma, sum(sizes))
+    generator = np.random.default_rng(seed)
+    pieces = [generator.normal(size=(count, size)) * spread for size in sizes]
+    whole = np.concatenate(pieces, 1)
+    norms = np.linalg.norm(whole, axis=1)
+    lying, broken = generator.integers(count), generator.integers(count)
+    norms[lying] /= 3
+    pieces[1][broken, 5] = whole[broken, 6] = np.nan
+    norms[broken] = np.nan
+    total, expected = np.zeros(grid.size, np.int64), np.zeros(grid.size, np.int64)
+    with np.errstate(all="ignore"):
+        dropped = grid.add_clipped(norms, pieces, total)
+        assert dropped == grid.add(whole * grid.factors(norms)[:, None], expected)
+    assert dropped == len({lying, broken} if spread > 1e-6 else {broken})
+    assert np.array_equal(total, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_piece_exactly_on_the_bound_counts_and_one_cell_more_does_not(dtype):
+    grid = Grid(1.0, 3.0, 4)
+    for beyond, dropped in ((0, 0), (1, 1)):
+        total = np.ones(4, np.int64)
+        pieces = [np.array([[1.0, beyond * grid.cell]], dtype), np.zeros((1, 2), dtype)]
+        assert grid.add_clipped(np.array([1e-3]), pieces, total) == dropped  # said to be too short to be clipped
+        assert total.tolist() == [1 + grid.bound * (1 - dropped), 1, 1, 1]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_none_is_left_out_though_the_norm_did_not_tell(wrong):
+    grid = Grid(1.0, 3.0, 20_004)
+    pieces = [np.full((3, 4), 0.01, np.float32), np.full((3, 20_000), 1e-3, np.float32)]
+    expected, total = np.zeros(grid.size, np.int64), np.zeros(grid.size, np.int64)
+    assert grid.add_clipped(np.ones(2), [piece[::2] for piece in pieces], expected) == 0
+    pieces[1][1, 17_000] = wrong
+    with np.errstate(all="ignore"):
+        assert grid.add_clipped(np.ones(3), pieces, total) == 1
+    assert expected.any()
+    assert np.array_equal(total, expected)
+
+
+def test_many_float32_rows_add_up_exactly():
+    grid = Grid(1.0, 0.01, 3)
+    rows = np.tile(np.array([[0.9, 0.3, -0.2]], np.float32), (3000, 1))
+    one, total = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    assert grid.add_clipped(norms[:1], [rows[:1]], one) == grid.add_clipped(norms, [rows], total) == 0
+    assert np.abs(one).max() * 3000 > 2**24
+    assert np.array_equal(total, 3000 * one)
+
+
 def test_only_multiples_of_a_cell_come_out_and_the_same_ones_for_every_neighbour():
     grid = Grid(1.0, 2.0, 50)
     total = np.arange(-25, 25) * 100

@@ -40,6 +40,8 @@ def zoo_mode(name: str, mode: str, *, width: float = 1.0) -> tuple[nn.Module, tu
                 parameter.requires_grad_(key.startswith(f"{CLASSIFIER}."))
             if mode == "lora" and key.endswith("up.weight"):  # as after a step: at zero nothing reaches "down"
                 parameter.normal_(0, 0.1, generator=generator)
+            if mode == "qat":  # as after some steps: a few weights saturate, and have no gradient
+                parameter.mul_(1 + 0.3 * torch.randn(parameter.shape, generator=generator))
     return prepared, shape
 
 

@@ -72,7 +72,8 @@ class ClippingEngine:
     noticed); the loss of an example depends on its own output only.
 
     Every parameter must be used by its own layer's ``forward`` and nowhere else. The first batch is checked against
-    autograd, and a model for which the sums differ is refused.
+    autograd, and a model for which the sums differ is refused. Where a refusal would tell of private examples, call
+    :meth:`check` on public ones first.
 
     Args:
         model: in the mode in which it trains; parameters with ``requires_grad`` are trained.
@@ -158,18 +159,34 @@ class ClippingEngine:
         for parts in self._batches(x, y, micro_batch):
             yield torch.cat([parts[name].rows() for name in self._parameters], dim=1)
 
-    def micro_batch_for(self, x: Tensor, y: Tensor, budget: int) -> int:
+    def parts(self, x: Tensor, y: Tensor) -> dict[str, Part]:
+        """Per-example gradients by parameter, in whatever form is cheapest to hold, of a whole batch at once."""
+        return self._parts(x, y)
+
+    def check(self, x: Tensor, y: Tensor) -> None:
+        """Compare with autograd now, on these examples, and not on the first batch.
+
+        Raises:
+            InputError: the sums differ; names a parameter that is used outside of its layer's ``forward``.
+        """
+        self._checked = False
+        self._parts(x, y)
+        self._checked = True
+
+    def micro_batch_for(self, x: Tensor, y: Tensor, budget: int, *, rows: bool = False) -> int:
         """How many examples fit at a time into ``budget`` bytes of activations and kept gradients; at least 1.
 
         Args:
-            x: ``(n, …)``; the first two examples are run.
+            x: ``(n, …)``; the first example is run.
             y: ``(n, …)``.
             budget: bytes beside the model's own.
+            rows: whether gradients are wanted themselves, and not their sum alone.
         """
         calls = self._forward(x[:1])[1]
         activations = sum(c.source.nbytes + 3 * c.result.nbytes for c in calls)  # output, its gradient, an activation
         parts = next(iter(self._batches(x[:1], y[:1], None)))
-        kept = sum(part.rows().nbytes for part in parts.values() if isinstance(part, Kept))
+        # One copy where rows are wanted besides: rules and their callers hold another for a while.
+        kept = sum((1 + rows) * part.rows().nbytes for part in parts.values() if rows or isinstance(part, Kept))
         return max(1, int(budget // max(1, activations + kept)))
 
     def _batches(self, x: Tensor, y: Tensor, size: int | None) -> Iterator[dict[str, Part]]:

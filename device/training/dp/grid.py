@@ -6,9 +6,11 @@ it cannot make it weigh more, and it cannot show through the noise.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,9 @@ __all__ = ["Grid"]
 _TARGET_SCALE = 2**14  # of the noise, in grid cells: a table of 1.5 MB each for high and low words
 _LARGEST_BOUND = 2**20  # B; finer gains nothing, and d·B² has to stay within 63 bits
 _SLACK = 8  # B ≥ 8·√d: rounding costs at most 1/16 of the clip
+_BLOCK = 2**16  # numbers worked on at a time: in float32 they stay in the second cache
+_COLUMNS = 2**14  # of them, at most: rounding errors of a sum grow with its length
+_EXACT_SUM = 2**24 - 1  # float32 holds every whole number up to it
 _LEAST_SLACK = 4  # B ≥ 4·√d and 1/8 of the clip, where 8·√d would need a larger table than there is
 
 
@@ -107,6 +112,69 @@ class Grid:
         fits &= np.einsum("ij,ij->i", cells, cells) <= self.bound**2
         total += (cells if fits.all() else cells[fits]).sum(axis=0)
         return int(len(rows) - np.count_nonzero(fits))
+
+    def add_clipped(
+        self,
+        norms: npt.NDArray[np.float64],
+        pieces: Sequence[npt.NDArray[Any]],
+        total: npt.NDArray[np.int64],
+    ) -> int:
+        """Clip gradients, round them and add those that pass the bound to ``total``, in place.
+
+        Each gradient's integers depend on its own numbers and norm alone. Columns are worked on a few at a time, so
+        that they are read once. Sums of squares in float32 decide where they pass with more than their rounding error
+        to spare, else integers do.
+
+        Args:
+            norms: ``(m,)`` of the gradients; not finite: left out.
+            pieces: ``(m, k)`` float, side by side; together d columns.
+            total: ``(d,)`` int64.
+
+        Returns:
+            How many were left out: not finite, or longer than B. Private like the data: not for sending.
+        """
+        factors, usable = self.factors(norms), np.isfinite(norms)
+        lengths = np.zeros(len(norms))
+        kind = np.float64 if len(norms) * (self.bound + 1) > _EXACT_SUM else None
+        for place, columns in self._columns(pieces):
+            cells = self._cells(columns, factors)
+            cells[~usable] = 0  # NaN times a factor is NaN
+            squares = np.einsum("ij,ij->i", cells, cells)
+            if not np.isfinite(squares).all():  # the norm did not tell
+                squares[np.isnan(squares)] = np.inf
+                np.nan_to_num(cells, copy=False)
+            lengths += squares
+            total[place] += cells.sum(axis=0, dtype=kind).astype(np.int64)
+        fits = usable & (lengths * (1 + _COLUMNS * 2**-23) <= self.bound**2)  # n terms: at most about n·2^-24 too small
+        for i in np.flatnonzero(usable & ~fits):
+            one, factor = [piece[i : i + 1] for piece in pieces], factors[i : i + 1]
+            rounded = [
+                (place, np.nan_to_num(self._cells(columns, factor)[0]).astype(np.int64))
+                for place, columns in self._columns(one)
+            ]
+            if np.isfinite(lengths[i]) and sum(int(cells @ cells) for _, cells in rounded) <= self.bound**2:
+                fits[i] = True
+                continue
+            for place, cells in rounded:  # longer than the bound after all: taken out again
+                total[place] -= cells
+        return int(len(norms) - np.count_nonzero(fits))
+
+    def _cells(self, columns: npt.NDArray[Any], factors: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """Whole numbers, clipped, in the type of the columns; none beyond what a sum of them can hold exactly."""
+        cells: npt.NDArray[Any] = columns * factors.astype(columns.dtype)[:, None]
+        np.rint(cells, out=cells)
+        np.clip(cells, -self.bound - 1, self.bound + 1, out=cells)
+        return cells
+
+    @staticmethod
+    def _columns(pieces: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        at = 0
+        for piece in pieces:
+            width = min(_COLUMNS, max(1, _BLOCK // len(piece)))
+            for first in range(0, piece.shape[1], width):
+                columns = piece[:, first : first + width]
+                yield slice(at, at + columns.shape[1]), columns
+                at += columns.shape[1]
 
     def release(self, total: npt.NDArray[np.int64], stream: RandomStream) -> npt.NDArray[np.float64]:
         """The sum with its noise, in gradient units, ``(d,)``: the only value here that may leave the device."""
