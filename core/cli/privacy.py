@@ -7,6 +7,7 @@ import typer
 
 from skerry.cli.audit import audit, audit_faults
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, out, table
+from skerry.cli.forget import forget
 from skerry.cli.plan import plan
 from skerry.cli.prove import prove
 from skerry.cli.spent import show
@@ -25,6 +26,7 @@ app.command()(show)
 app.command()(audit)
 app.command()(witness)
 app.command()(prove)
+app.command()(forget)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -54,6 +55,7 @@ class LedgerReport:
         )
 
 
+@lru_cache(maxsize=1024)
 def origin(scope: Scope, subject: str) -> str:
     """The name of a ledger in its checkpoints."""
     return f"skerry/ledger/{scope}/{quote(subject)}"

@@ -31,7 +31,7 @@ def test_only_commands_that_work_are_registered() -> None:
     root = get_command(app)
     assert set(root.commands) == COMMANDS
     assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare"}
-    assert set(root.commands["privacy"].commands) == {"audit", "plan", "prove", "show", "verify", "witness"}
+    assert set(root.commands["privacy"].commands) == {"audit", "forget", "plan", "prove", "show", "verify", "witness"}
     assert set(root.commands["release"].commands) == {"list", "verify", "fetch"}
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 

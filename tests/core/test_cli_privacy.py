@@ -191,14 +191,22 @@ def test_a_checkpoint_that_is_forged_or_gone_is_a_failure(skerry, run: Path, cha
 
 
 def test_a_device_that_was_forgotten_leaves_proofs_that_hold(skerry, run: Path) -> None:
-    from skerry.security.privacy import Ledger
-
     population = run / "ledger" / "population.jsonl"
-    with Ledger.open(population) as ledger:
-        entry = next(e for e in ledger.entries() if e.kind == "member" and e.body["device"] == "writer-05")
-        ledger.erase([entry.seq], entry.at + 3_600_000)
+    before = json.loads(skerry("privacy", "show", "latest", "--json").stdout)["devices"]
+    assert skerry("privacy", "witness", "latest").exit_code == 0
+    assert skerry("privacy", "forget", "latest", "writer-05", "--json").exit_code == 2  # nobody said yes
+    assert b"writer-05" in population.read_bytes()
+    done = json.loads(skerry("privacy", "forget", "latest", "writer-05", "--yes", "--json").stdout)
     assert b"writer-05" not in population.read_bytes()
-    assert _verify(skerry) == (0, _verify(skerry)[1])
+    assert "ledger/devices/writer-05.jsonl" in done["still_named_in"]
+    assert "result.json" in done["still_named_in"]
+    assert not any(name.startswith("ledger/p") for name in done["still_named_in"])
+    assert _verify(skerry)[0] == 0
+    assert skerry("privacy", "witness", "latest").exit_code == 0
+    assert json.loads(skerry("privacy", "show", "latest", "--json").stdout)["devices"] == before  # nothing comes back
+    again = skerry("privacy", "forget", "latest", "writer-05", "--yes")
+    assert again.exit_code == 2
+    assert "names no device" in again.stderr
 
 
 def test_show_foretells_when_a_budget_is_used_up(skerry, sample, tmp_path: Path) -> None:
