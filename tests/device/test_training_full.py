@@ -204,3 +204,15 @@ def test_an_architecture_that_cannot_be_trained_in_full_names_the_near_one():
     with pytest.raises(ScenarioError) as caught:
         FullTrainer("cmn", 10)
     assert "'cnn'" in (caught.value.mend or "")
+
+
+def test_under_device_level_privacy_a_device_trains_as_without_and_under_example_level_not_at_all(trainer, data):
+    """The coordinator clips and adds noise; single examples are not protected by it."""
+    vector = trainer.initial(5)
+    deltas = [
+        trainer.train(vector, *data, plan(**changes), np.random.default_rng(1))
+        for changes in ({}, {"unit": "device", "noise_multiplier": 2.0, "rounds": 5, "cohort_rate": 0.1})
+    ]
+    assert np.array_equal(*deltas)
+    with pytest.raises(InputError, match="example-level"):
+        trainer.train(vector, *data, plan(unit="example", noise_multiplier=2.0, batch_size=0), np.random.default_rng(1))
