@@ -1,5 +1,7 @@
 """Aggregation: from a matrix of deltas, one row a device, to one step of the model."""
 
+from typing import TYPE_CHECKING, Any
+
 from skerry.strategies.arc import AdaptiveClipping
 from skerry.strategies.bucketing import Bucketing
 from skerry.strategies.bulyan import Bulyan
@@ -23,6 +25,9 @@ from skerry.strategies.norm_clipped_mean import NormClippedMean
 from skerry.strategies.optimizers import FedAvg, FedAvgM
 from skerry.strategies.rule import RULES, STEPS, Rule, parse_rule
 from skerry.strategies.trimmed_mean import TrimmedMean
+
+if TYPE_CHECKING:
+    from skerry.strategies.flower import RobustStrategy
 
 __all__ = [
     "CAF",
@@ -49,7 +54,17 @@ __all__ = [
     "MultiKrum",
     "NearestNeighbourMixing",
     "NormClippedMean",
+    "RobustStrategy",
     "Rule",
     "TrimmedMean",
     "parse_rule",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``RobustStrategy`` imports Flower, which whoever only wants a rule does not wait for."""
+    if name == "RobustStrategy":
+        from skerry.strategies.flower import RobustStrategy
+
+        return RobustStrategy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
