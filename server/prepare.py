@@ -17,7 +17,8 @@ from skerry.fsio import require_space, write_json
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.accounting import calibrate, check_delta
 from skerry.server.central import run_event
-from skerry.server.provision import check_budgets, provision_fleet
+from skerry.server.provision import provision_fleet
+from skerry.server.standing import check_budgets
 from skerry.strategies.rule import parse_rule
 
 __all__ = ["Prepared", "noise_for", "prepare"]
@@ -76,8 +77,8 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     model = _model(folder, scenario, task, worker)
     if new:
         folder.mark("preparing", stage="enrolling the simulated fleet")
-        identities = {device: worker.identity_of(device, task) for device in task.devices()}
-        provision_fleet(folder, scenario, task, identities, now=clock())
+        contents = {device: worker.identity_of(device, task) for device in task.devices()}
+        provision_fleet(folder, scenario, task, contents, now=clock())
         check_budgets(folder, scenario, noise_for(scenario))
     return Prepared(task, model)
 

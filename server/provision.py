@@ -13,21 +13,17 @@ from skerry.config import Scenario
 from skerry.device.canaries import CanaryPlan
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
-from skerry.errors import BudgetExceededError, RefusedError
-from skerry.fsio import disk_errors, write_json
+from skerry.fsio import write_json
 from skerry.runfolder import RunFolder
 from skerry.security.attacks import compromised
 from skerry.security.identity import Directory, Identity, PublicIdentity
-from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.audit import Coins, toss
 from skerry.security.privacy.ledger import Ledger, Policy
 from skerry.security.privacy.stream import seeded_stream
-from skerry.security.privacy.verification import read_ledger
-from skerry.server.central import run_event
+from skerry.server.standing import StandingLedgers, data_name
 
 __all__ = [
     "COORDINATOR",
-    "check_budgets",
     "coins_of",
     "coordinator_identity",
     "coordinator_public",
@@ -42,26 +38,25 @@ COORDINATOR = "coordinator"
 
 
 def provision_fleet(
-    folder: RunFolder, scenario: Scenario, task: Task, identities: Mapping[str, str], *, now: int
+    folder: RunFolder, scenario: Scenario, task: Task, contents: Mapping[str, str], *, now: int
 ) -> None:
     """Make the coordinator's keys and a home for each training device of the task.
 
     Compromised devices are drawn from the scenario's seed; which they are is written into their own homes only, and
     the coordinator never reads it before the run is over.
 
-    Each device gets a ledger in the run's folder; or, under ``privacy.ledgers``, the one that its data set has there,
-    of which the run's folder then holds a link: what other runs have spent of these data counts.
+    Each device gets a ledger in the run's folder; or, under ``privacy.ledgers``, the one that its data have there
+    (:mod:`skerry.server.standing`), of which the run's folder then holds a link.
 
     Args:
         folder: the run.
         scenario: of the run.
         task: whose devices are enrolled.
-        identities: each device's data set, as a digest.
+        contents: digest of each device's data.
         now: milliseconds since the epoch.
 
     Raises:
-        RefusedError: a ledger is in use, or promises something else than the scenario (``other_promise``).
-        LedgerCorruptError: a ledger's chain does not hold.
+        RefusedError, LedgerCorruptError: see :meth:`~skerry.server.standing.StandingLedgers.join`.
     """
     fleet = folder.path / "fleet"
     coordinator = Identity.generate(COORDINATOR)
@@ -76,13 +71,20 @@ def provision_fleet(
         max_participations=scenario.privacy.max_participations,
     )
     coins = _toss(scenario, devices)
+    store = scenario.privacy.ledgers
+    standing = None if store is None else StandingLedgers(Path(store).expanduser().resolve())
     publics: dict[str, PublicIdentity] = {}
     for number, device in enumerate(devices):
         path = fleet / device
         identity = Identity.generate(device)
         identity.save(path / "identity.json")
         write_json(path / "trust.json", coordinator.public.to_json(), durable=False)
-        ledger, agreed = _ledger(folder, scenario, device, replace(policy, data=identities[device]), now)
+        ledger = folder.path / "ledger" / "devices" / f"{device}.jsonl"
+        agreed = replace(policy, data=f"{data_name(scenario)}/{device}")
+        if standing is None:
+            Ledger.create(ledger, scope="device", subject=device, policy=agreed, now=now).close()
+        else:
+            ledger, agreed = standing.join(agreed, device, contents[device], link=ledger, now=now)
         home = DeviceHome(
             path=path,
             device=device,
@@ -101,30 +103,6 @@ def provision_fleet(
     write_json(fleet / "devices.public.json", {name: public.to_json() for name, public in publics.items()})
     write_json(fleet / "coordinator.public.json", coordinator.public.to_json())
     coordinator.save(fleet / "coordinator.json")  # last: its presence says that the fleet is whole
-
-
-def check_budgets(folder: RunFolder, scenario: Scenario, noise_multiplier: float) -> None:
-    """Say before anything runs that nobody can take part: ledgers that go on from other runs may be used up.
-
-    Raises:
-        BudgetExceededError: no device has budget for a single round (``budget_exceeded``).
-    """
-    privacy = scenario.privacy
-    if privacy.ledgers is None or privacy.unit == "none":
-        return
-    steps = scenario.training.epochs * round(1 / privacy.sampling_rate)
-    event = GaussianEvent(noise_multiplier, privacy.sampling_rate, steps)
-    if privacy.unit == "device":
-        event = run_event(scenario, noise_multiplier)
-    accounts = [read_ledger(path) for path in sorted((folder.path / "ledger" / "devices").glob("*.jsonl"))]
-    after = [account.spending.epsilon(account.policy.delta, event) / account.policy.epsilon for account in accounts]
-    if after and min(after) > 1:
-        raise BudgetExceededError(
-            "budget_exceeded",
-            "no device has budget left for a round: earlier runs over the same data have spent it",
-            where=privacy.ledgers,
-            mend="use other data, or more noise (a smaller privacy.epsilon): what is spent does not come back",
-        )
 
 
 def coins_of(folder: RunFolder) -> Coins | None:
@@ -155,33 +133,6 @@ def device_directory(folder: RunFolder) -> Directory:
 def published(folder: RunFolder) -> Path:
     """Where the coordinator publishes the population's ledger for witnesses: checkpoint and tiles."""
     return folder.path / "ledger" / "published"
-
-
-def _ledger(folder: RunFolder, scenario: Scenario, device: str, policy: Policy, now: int) -> tuple[Path, Policy]:
-    """The device's ledger and the policy in force."""
-    path = folder.path / "ledger" / "devices" / f"{device}.jsonl"
-    if scenario.privacy.ledgers is None:
-        Ledger.create(path, scope="device", subject=device, policy=policy, now=now).close()
-        return path, policy
-    store = Path(scenario.privacy.ledgers).expanduser().resolve() / f"{policy.data}.jsonl"
-    if store.exists():
-        with Ledger.open(store) as ledger:
-            found = ledger.policy
-    else:
-        Ledger.create(store, scope="device", subject=device, policy=policy, now=now).close()
-        found = policy
-    if (found.unit, found.delta, found.data) != (policy.unit, policy.delta, policy.data):
-        raise RefusedError(
-            "other_promise",
-            f"the ledger of these data promises {found.unit} level at δ = {found.delta:g}; the scenario asks for"
-            f" {policy.unit} at δ = {policy.delta:g}",
-            where=str(store),
-            mend="use the same privacy.unit and privacy.delta; a promise once made is kept",
-        )
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(store)
-    return store, found
 
 
 def _toss(scenario: Scenario, devices: Sequence[str]) -> Coins | None:

@@ -205,6 +205,9 @@ class PrivacyConfig(_Section):
     ledgers: str | None = Field(
         None, description="folder of ledgers by data set, which go on from run to run; none for new ones in the run"
     )
+    data: str | None = Field(
+        None, description="name of the data set whose ledgers go on; none for the task's name and folder"
+    )
     min_separation: Count = Field(1, description="rounds from one participation of a device to its next, at least")
     max_participations: Annotated[int, Field(ge=0)] = Field(
         0, description="rounds of all runs in which a data set takes part, at most; 0 for any number"

@@ -40,7 +40,7 @@ def test_runs_over_the_same_data_spend_one_budget(run, tmp_path: Path):
     store = sorted((tmp_path / "ledgers").glob("*.jsonl"))
     assert len(store) == len(before)
     assert all(read_ledger(path).policy.epsilon == 6 for path in store)  # the first promise binds
-    assert all(read_ledger(path).policy.data == path.stem for path in store)
+    assert {read_ledger(path).policy.data for path in store} == {f"digits/{name}" for name in before}
     for folder in (first, second):  # what a run claimed is proved although its ledgers went on
         assert verify_run(folder, remembered={}, pld=False).failures == ()
     with pytest.raises(BudgetExceededError, match="no device has budget left") as refused:
@@ -49,6 +49,10 @@ def test_runs_over_the_same_data_spend_one_budget(run, tmp_path: Path):
     with pytest.raises(RefusedError) as other:
         run("privacy.delta=1e-6")
     assert other.value.reason == "other_promise"
+    with pytest.raises(RefusedError) as renamed:
+        run("privacy.data=fresh")
+    assert renamed.value.reason == "other_name"
+    assert "'digits/writer-00'" in renamed.value.what
     with Ledger.open(store[0]), pytest.raises(RefusedError) as used:
         run()
     assert used.value.reason == "ledger_in_use"
