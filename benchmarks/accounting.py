@@ -39,6 +39,7 @@ def figures(_scratch: Path) -> Iterator[Claim]:
         "rdp_dp_accounting": (_our_rdp, _dp_accounting_rdp, "dp-accounting"),
         "rdp_opacus": (_our_rdp, _opacus_rdp, "opacus"),
         "pld_dp_accounting": (_our_pld, _dp_accounting_pld, "dp-accounting"),
+        "pld_opacus_prv": (_our_pld, _opacus_prv, "opacus"),
         "fixed_dp_accounting": (_our_fixed, _dp_accounting_fixed, "dp-accounting"),
     }
     for name, (ours, theirs, package) in peers.items():
@@ -138,6 +139,14 @@ def _opacus_rdp(sigma: float, rate: float, steps: int) -> float:
     from opacus.accountants import RDPAccountant
 
     accountant = RDPAccountant()
+    accountant.history = [(sigma, rate, steps)]
+    return float(accountant.get_epsilon(delta=DELTA))
+
+
+def _opacus_prv(sigma: float, rate: float, steps: int) -> float:
+    from opacus.accountants import PRVAccountant
+
+    accountant = PRVAccountant()
     accountant.history = [(sigma, rate, steps)]
     return float(accountant.get_epsilon(delta=DELTA))
 

@@ -24,11 +24,10 @@ from skerry.records import Float32Array
 from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.factorisation import CorrelatedSums, banded, buffered
 from skerry.security.privacy.mechanisms import (
-    MAX_SCALE,
     MAX_WIDE_SCALE,
     DiscreteGaussian,
     RandomRounding,
-    WideGaussian,
+    gaussian_noise,
 )
 from skerry.security.privacy.stream import RandomStream
 
@@ -112,8 +111,7 @@ class CentralNoise:
         if privacy.mechanism == "matrix_factorization":
             self._correlated = CorrelatedSums(strategy, self.bound, self.noise_multiplier, self.size)
         else:
-            scale = Fraction(self._sum_sigma) * self.bound
-            self._noise = DiscreteGaussian(scale) if scale <= MAX_SCALE else WideGaussian(scale)
+            self._noise = gaussian_noise(Fraction(self._sum_sigma) * self.bound)
 
     def debit(self, number: int) -> GaussianEvent:
         """What round ``number`` spends; the rounds add up to :func:`run_event`."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from skerry.device.training import Grid
 from skerry.errors import InputError
-from skerry.security.privacy import GaussianEvent, seeded_stream
+from skerry.security.privacy import GaussianEvent, WideGaussian, seeded_stream
 
 
 def summed(grid, rows):
@@ -168,15 +168,24 @@ def test_vectors_whose_squares_would_overflow_are_refused():
         Grid(1.0, 0.001, 2**23)
 
 
-def test_where_the_table_ends_the_grid_gets_coarser_before_anything_is_refused():
-    size, sigma = 4_000_000, 6.0  # 8·√d cells of this noise would need a scale of 96,000
+def test_where_one_table_ends_two_go_on_and_the_grid_stays_as_fine():
+    size, sigma = 4_000_000, 6.0  # 8·√d cells of this noise need a scale of 96,000
+    grid = Grid(1.0, sigma, size)
+    assert grid.bound == 8 * math.sqrt(size)
+    assert isinstance(grid.noise, WideGaussian)
+    assert grid.noise.scale == Fraction(sigma) * grid.bound
+    out = Grid(1.0, 6.0, 4_000_000).release(np.zeros(4_000_000, np.int64), seeded_stream(3))
+    assert out.std() == pytest.approx(6.0, rel=0.01)
+
+
+def test_where_samplers_end_the_grid_gets_coarser_before_anything_is_refused():
+    size, sigma = 4_000_000, 9000.0
     grid = Grid(1.0, sigma, size)
     assert 4 * math.sqrt(size) <= grid.bound < 8 * math.sqrt(size)
-    assert sigma * grid.bound <= 2**16
-    assert Grid(1.0, sigma, 100_000).bound >= 8 * math.sqrt(100_000)
+    assert sigma * grid.bound <= 2**27
 
 
-def test_too_much_noise_for_a_table_is_refused_with_a_way_out():
+def test_more_noise_than_samplers_reach_is_refused_with_a_way_out():
     with pytest.raises(InputError, match="scale") as refused:
-        Grid(1.0, 1000.0, 100_000)
+        Grid(1.0, 1e6, 100_000)
     assert refused.value.mend

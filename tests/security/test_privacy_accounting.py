@@ -85,6 +85,21 @@ def test_privacy_loss_distributions_give_the_published_figures(parameters, _, ex
     assert epsilon_pld([GaussianEvent(*parameters)], DELTA) == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize(("parameters", "_", "expected"), ROWS)
+def test_opacus_s_privacy_loss_accountant_agrees_and_its_gaussian_dp_reports_too_little(parameters, _, expected):
+    """Why Gaussian DP is not offered: 6 to 15 % below what was spent under sampling (and far above it without)."""
+    from opacus.accountants import GaussianAccountant, PRVAccountant
+
+    figures = {}
+    for kind in (PRVAccountant, GaussianAccountant):
+        accountant = kind()
+        accountant.history = [parameters]
+        figures[kind] = accountant.get_epsilon(delta=DELTA)
+    assert figures[PRVAccountant] == pytest.approx(expected, rel=0.01)
+    ratio = figures[GaussianAccountant] / expected
+    assert ratio < 0.95 if parameters[1] < 1 else ratio > 1.4
+
+
 @pytest.mark.parametrize(("parameters", "_rdp", "_pld"), ROWS)
 def test_integer_noise_is_credited_with_no_more_than_continuous_noise(parameters, _rdp, _pld):
     proved, continuous = epsilon(*parameters, discrete=True), epsilon(*parameters, discrete=False)

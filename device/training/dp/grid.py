@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from skerry.errors import InputError
 from skerry.security.privacy.accounting import GaussianEvent
-from skerry.security.privacy.mechanisms import MAX_SCALE, DiscreteGaussian
+from skerry.security.privacy.mechanisms import MAX_WIDE_SCALE, DiscreteGaussian, WideGaussian, gaussian_noise
 from skerry.security.privacy.stream import RandomStream
 
 __all__ = ["Grid"]
@@ -28,7 +28,7 @@ _SLACK = 8  # B ≥ 8·√d: rounding costs at most 1/16 of the clip
 _BLOCK = 2**16  # numbers worked on at a time: in float32 they stay in the second cache
 _COLUMNS = 2**14  # of them, at most: rounding errors of a sum grow with its length
 _EXACT_SUM = 2**24 - 1  # float32 holds every whole number up to it
-_LEAST_SLACK = 4  # B ≥ 4·√d and 1/8 of the clip, where 8·√d would need a larger table than there is
+_LEAST_SLACK = 4  # B ≥ 4·√d and 1/8 of the clip, where 8·√d would need more noise than samplers reach
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Grid:
         size: d.
 
     Raises:
-        InputError: so much noise on so many coordinates needs too large a table.
+        InputError: so much noise on so many coordinates is more than samplers reach.
     """
 
     clip: float
@@ -67,7 +67,7 @@ class Grid:
     def bound(self) -> int:
         """B: the largest L2 norm of one example's vector, in cells. Public: it depends on σ and d only."""
         fine = min(_TARGET_SCALE / self.noise_multiplier, _LARGEST_BOUND)
-        largest = max(int(MAX_SCALE / self.noise_multiplier), math.ceil(_LEAST_SLACK * math.sqrt(self.size)))
+        largest = max(int(MAX_WIDE_SCALE / self.noise_multiplier), math.ceil(_LEAST_SLACK * math.sqrt(self.size)))
         return min(max(int(fine), math.ceil(_SLACK * math.sqrt(self.size))), largest)
 
     @property
@@ -81,9 +81,9 @@ class Grid:
         return self.bound - math.sqrt(self.size) / 2
 
     @cached_property
-    def noise(self) -> DiscreteGaussian:
+    def noise(self) -> DiscreteGaussian | WideGaussian:
         """The noise of one release, per coordinate."""
-        return DiscreteGaussian(Fraction(self.noise_multiplier) * self.bound)
+        return gaussian_noise(Fraction(self.noise_multiplier) * self.bound)
 
     @property
     def event(self) -> GaussianEvent:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from skerry.errors import InputError
 from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.factorisation.strategy import Strategy
-from skerry.security.privacy.mechanisms import MAX_SCALE, DiscreteGaussian, WideGaussian
+from skerry.security.privacy.mechanisms import gaussian_noise
 from skerry.security.privacy.stream import RandomStream
 
 __all__ = ["CorrelatedSums"]
@@ -45,7 +45,7 @@ class CorrelatedSums:
         self.strategy, self.event, self._size = strategy, GaussianEvent(noise_multiplier), size
         root = Fraction(math.isqrt(strategy.sensitivity2 * _ROOT**2 - 1) + 1, _ROOT)
         scale = Fraction(noise_multiplier) * bound * root
-        self.noise = DiscreteGaussian(scale) if scale <= MAX_SCALE else WideGaussian(scale)
+        self.noise = gaussian_noise(scale)
         reach = len(strategy.coefficients) - 1
         self._sums: deque[npt.NDArray[np.int64]] = deque(maxlen=reach)
         self._released: deque[npt.NDArray[np.float64]] = deque(maxlen=reach)

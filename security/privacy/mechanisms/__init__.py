@@ -4,7 +4,7 @@ from skerry.security.privacy.mechanisms.discrete_gaussian import DiscreteGaussia
 from skerry.security.privacy.mechanisms.inversion import MAX_SCALE, IntegerNoise, sampling_delta
 from skerry.security.privacy.mechanisms.rounding import RandomRounding
 from skerry.security.privacy.mechanisms.skellam import Skellam, skellam_rdp
-from skerry.security.privacy.mechanisms.wide_gaussian import MAX_WIDE_SCALE, WideGaussian
+from skerry.security.privacy.mechanisms.wide_gaussian import MAX_WIDE_SCALE, WideGaussian, gaussian_noise
 
 __all__ = [
     "MAX_SCALE",
@@ -14,6 +14,7 @@ __all__ = [
     "RandomRounding",
     "Skellam",
     "WideGaussian",
+    "gaussian_noise",
     "sampling_delta",
     "skellam_rdp",
 ]

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from skerry.errors import InputError
-from skerry.security.privacy.mechanisms.discrete_gaussian import gaussian_table
-from skerry.security.privacy.mechanisms.inversion import Table
+from skerry.security.privacy.mechanisms.discrete_gaussian import DiscreteGaussian, gaussian_table
+from skerry.security.privacy.mechanisms.inversion import MAX_SCALE, Table
 from skerry.security.privacy.stream import RandomStream
 
-__all__ = ["MAX_WIDE_SCALE", "WideGaussian"]
+__all__ = ["MAX_WIDE_SCALE", "WideGaussian", "gaussian_noise"]
 
 MAX_WIDE_SCALE = 2**27
 """Largest scale s of :class:`WideGaussian`."""
@@ -65,3 +65,12 @@ class WideGaussian:
         """``(n,)`` independent samples; the same stream state gives the same samples."""
         fine, coarse = self.parts
         return fine.sample(n, stream) + _STEP * coarse.sample(n, stream)
+
+
+def gaussian_noise(scale: Fraction) -> DiscreteGaussian | WideGaussian:
+    """Discrete Gaussian noise of this scale: from one table where one is large enough, else from two.
+
+    Raises:
+        InputError: the scale is out of range.
+    """
+    return DiscreteGaussian(scale) if scale <= MAX_SCALE else WideGaussian(scale)
