@@ -175,6 +175,13 @@ def _price(ledger: Ledger, header: Header, plan: TrainPlan) -> GaussianEvent | N
         return event
     if header.round > plan.rounds:
         raise RefusedError("beyond_plan", f"the run was to have {plan.rounds} rounds", where=header.run)
+    if plan.separation > ledger.policy.min_separation:
+        apart = ledger.policy.min_separation
+        raise RefusedError(
+            "separation_refused",
+            f"noise that counts on rounds {plan.separation} apart, from a device that keeps them {apart} apart",
+            where=header.run,
+        )
     taken = any(ledger.has(header.run, number) for number in range(1, plan.rounds + 1))
     kind = event.noise_multiplier, event.sampling_rate
     paid = sum(e.steps for e in ledger.events() if (e.noise_multiplier, e.sampling_rate) == kind)

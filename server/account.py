@@ -28,7 +28,7 @@ class Spending:
     def __init__(self, federation: Federation) -> None:
         plan = federation.plan
         self._central = plan.unit == "device"
-        self._correlated = plan.correlated
+        self._correlated = plan.separation > 0
         self._rounds = 0
         self._delta = federation.scenario.privacy.delta
         self._asked = dict.fromkeys(federation.nodes, 0)

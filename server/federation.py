@@ -140,7 +140,7 @@ class Federation:
                 sampling_rate=privacy.sampling_rate,
                 rounds=scenario.rounds if privacy.unit == "device" else 1,
                 cohort_rate=(scenario.cohort.rate or 1.0) if privacy.unit == "device" else 1.0,
-                correlated=privacy.mechanism == "matrix_factorization",
+                separation=privacy.min_separation if privacy.mechanism == "matrix_factorization" else 0,
                 engine=privacy.engine,
             ),
             held_out={

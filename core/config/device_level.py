@@ -35,10 +35,10 @@ def check_device_level(scenario: "Scenario") -> None:
     if privacy.engine != "skerry":
         raise ValueError('privacy.engine clips examples: set privacy.engine = "skerry" under privacy.unit = "device"')
     if privacy.mechanism == "matrix_factorization":
-        if cohort.sampling == "poisson":
+        if cohort.sampling != "all":
             raise ValueError(
-                'privacy.mechanism = "matrix_factorization" rests on privacy.min_separation, not on secret draws: '
-                'set cohort.sampling = "all" (in turns) or "fixed"'
+                'privacy.mechanism = "matrix_factorization" rests on privacy.min_separation, not on draws, and who '
+                'takes part must not depend on what others do: set cohort.sampling = "all" (devices are asked in turns)'
             )
         if privacy.clip_quantile is not None:
             raise ValueError("correlated noise needs one clip for the whole run: leave privacy.clip_quantile out")

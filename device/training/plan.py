@@ -40,8 +40,8 @@ class TrainPlan:
         rounds: unit ``device``: of the whole run. A device that is not drawn in a round pays for it too, so the first
             participation debits all of them.
         cohort_rate: unit ``device``: probability with which each device is drawn in a round, by itself and in secret.
-        correlated: unit ``device``: noise is correlated over rounds; the price is one for the whole run, whoever takes
-            part, and rests on the minimum separation in the device's own policy.
+        separation: unit ``device``: 0 for independent noise; else noise is correlated over rounds, the price is one for
+            the whole run, and it rests on the device taking part in at most one of any so many rounds.
         engine: what computes clipped gradients (:mod:`skerry.device.training.per_example`).
 
     Raises:
@@ -63,11 +63,11 @@ class TrainPlan:
     sampling_rate: float = 1.0
     rounds: int = 1
     cohort_rate: float = 1.0
-    correlated: bool = False
+    separation: int = 0
     engine: Literal["skerry", "bookkeeping", "opacus"] = "skerry"
 
     def __post_init__(self) -> None:
-        counts = (self.epochs, self.batch_size, self.denominator, self.views, self.rounds)
+        counts = (self.epochs, self.batch_size, self.denominator, self.views, self.rounds, self.separation)
         numbers = (
             self.learning_rate,
             self.momentum,
@@ -107,8 +107,8 @@ class TrainPlan:
     def _check_central(self) -> None:
         if self.unit == "device" and (self.clip <= 0 or self.noise_multiplier <= 0):
             raise InputError("device-level privacy needs clip > 0 and noise_multiplier > 0")
-        if self.rounds < 1 or not 0 < self.cohort_rate <= 1 or type(self.correlated) is not bool:
-            raise InputError("a training plan needs rounds ≥ 1, 0 < cohort_rate ≤ 1, and correlated true or false")
+        if self.rounds < 1 or not 0 < self.cohort_rate <= 1 or self.separation < 0:
+            raise InputError("a training plan needs rounds ≥ 1, 0 < cohort_rate ≤ 1 and separation ≥ 0")
 
     @property
     def steps(self) -> int:
@@ -125,5 +125,5 @@ class TrainPlan:
             return None
         if self.unit == "device":
             once = GaussianEvent(float(self.noise_multiplier), float(self.cohort_rate))
-            return once if self.correlated else replace(once, steps=self.rounds)
+            return once if self.separation else replace(once, steps=self.rounds)
         return GaussianEvent(float(self.noise_multiplier), float(self.sampling_rate), self.steps)

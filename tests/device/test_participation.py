@@ -274,10 +274,10 @@ def test_a_coordinator_that_asks_for_less_noise_meets_the_budget(bench: Bench):
     assert bench.debits() == 0
 
 
-def promised(bench: Bench, **changes) -> dict:
+def promised(bench: Bench, min_separation: int = 1, **changes) -> dict:
     """What makes of the bench's plan one of device-level privacy, for a device that promises nothing less."""
     home = bench.resident.home
-    policy = dataclasses.replace(home.policy, unit="device")
+    policy = dataclasses.replace(home.policy, unit="device", min_separation=min_separation)
     home.ledger.unlink()
     Ledger.create(home.ledger, scope="device", subject=home.device, policy=policy, now=0).close()
     object.__setattr__(home, "policy", policy)
@@ -307,12 +307,19 @@ def test_a_device_level_plan_that_changes_its_price_is_paid_anew(bench: Bench, c
     assert [event["steps"] for event in debits] == [9, change.get("rounds", 9)]
 
 
-def test_correlated_noise_is_paid_once(bench: Bench):
-    plan = promised(bench, correlated=True, cohort_rate=1.0)
+def test_correlated_noise_is_paid_once_and_its_separation_kept(bench: Bench):
+    plan = promised(bench, min_separation=3, separation=3, cohort_rate=1.0)
     for number in (1, 4):
-        bench.ask(bench.instruct(number, **plan))
+        assert bench.ask(bench.instruct(number, **plan)).header.kind is Kind.UPDATE
+    assert bench.refusal(bench.instruct(6, **plan)) == "too_soon"
     with bench.ledger() as ledger:
         assert ledger.events() == [GaussianEvent(2.0, 1.0, 1)]
+
+
+def test_noise_that_counts_on_more_separation_than_the_device_keeps_is_refused(bench: Bench):
+    plan = promised(bench, min_separation=3, separation=4, cohort_rate=1.0)
+    assert bench.refusal(bench.instruct(1, **plan)) == "separation_refused"
+    assert bench.debits() == 0
 
 
 def test_a_device_that_hides_its_examples_does_not_send_them_in_the_open_under_another_unit(bench: Bench):
