@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from skerry.device.training.dp import opacus as depthwise
 from skerry.device.training.dp.clipping import ClippingEngine, cross_entropy
+from skerry.device.training.dp.rules import RULES, Kept, Part
 from skerry.errors import InputError
 
 
@@ -257,8 +258,6 @@ def test_a_rule_for_a_class_of_ones_own():
         def forward(self, x: Tensor) -> Tensor:
             return x * self.factor
 
-    from skerry.device.training.dp.rules import Kept
-
     torch.manual_seed(0)
     model = nn.Sequential(Scale(), nn.Linear(6, 5, dtype=torch.float64))
     x, y = torch.randn(7, 6, dtype=torch.float64), torch.randint(0, 5, (7,))
@@ -267,6 +266,60 @@ def test_a_rule_for_a_class_of_ones_own():
     wrong = ClippingEngine(model, rules={Scale: lambda layer, a, g: [Kept(layer.factor, 2 * a * g)]})
     with pytest.raises(InputError, match="would not be its gradients"):
         wrong.clipped_sum(x, y, clip=1.0)
+
+
+def test_without_a_word_a_batch_is_worked_on_in_parts_and_adds_up_to_the_same():
+    model, x, y = make("mobile", examples=40)
+    expected = reference(model, x, y)
+    norms = expected.norm(dim=1)
+    clip = float(norms.median())
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    clipped = ClippingEngine(model).clipped_sum(x, y, clip=clip)
+    assert seen[0] == 16
+    assert sum(seen) == 40
+    assert torch.allclose(clipped.total, (expected * (clip / norms).clamp(max=1)[:, None]).sum(0), atol=1e-11)
+    assert torch.allclose(clipped.norms, norms, atol=1e-11)
+
+
+def test_a_layer_whose_output_is_not_used_has_a_gradient_of_zero():
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.idle = nn.Linear(6, 6)
+            self.head = nn.Linear(6, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.idle(x)
+            return self.head(x)
+
+    torch.manual_seed(0)
+    model, x, y = Unused().double(), torch.randn(7, 6, dtype=torch.float64), torch.randint(0, 5, (7,))
+    rows = next(ClippingEngine(model).rows(x, y, micro_batch=7))
+    assert torch.allclose(rows, reference(model, x, y), atol=1e-12)
+    assert not rows[:, : 6 * 6 + 6].any()
+
+
+def test_a_layers_gradient_is_used_before_the_next_one_is_made():
+    """Which is what keeps the memory of a step near that of a plain one."""
+    events: list[str] = []
+
+    class Mine(nn.Linear):
+        pass
+
+    class Watching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * 1.0
+            y.register_hook(lambda _: events.append("made"))
+            return y
+
+    def rule(layer: Mine, a: Tensor, g: Tensor) -> list[Part]:
+        events.append("used")
+        return RULES[nn.Linear](layer, a, g)
+
+    model = nn.Sequential(*(part for _ in range(5) for part in (Mine(8, 8), Watching())))
+    ClippingEngine(model, rules={Mine: rule}).clipped_sum(torch.randn(7, 8), torch.randint(0, 8, (7,)), clip=1.0)
+    assert events[:10] == ["made", "used"] * 5
 
 
 @pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, math.inf])

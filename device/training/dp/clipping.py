@@ -2,7 +2,8 @@
 
 1. *forward*: each layer with trainable parameters notes its input and output;
 2. *backward*: gradients of the noted outputs only, which autograd needs anyway to get from layer to layer;
-3. *parts*: each layer's rule gives its parameters' per-example norms (:mod:`~skerry.device.training.dp.rules`);
+3. *parts*: as soon as a layer's is there, its rule makes what gives its parameters' per-example norms
+   (:mod:`~skerry.device.training.dp.rules`), and the gradient is let go;
 4. *factors*: min(1, C/‖gᵢ‖), or per layer;
 5. *sum*: Σ factorᵢ·gᵢ from what the parts hold: no second backward.
 
@@ -26,6 +27,10 @@ __all__ = ["ClippedSum", "ClippingEngine", "cross_entropy"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+# Examples at a time where the caller does not say: more at once are slower unless they are small. Measured on two
+# networks: memory goes out of the caches, and back to the system and anew from it in every step.
+_QUICK = 16
+_QUICK_BYTES = 8 << 20
 _TOLERANCE = 1e-3  # of the self-check, in float32; float64 agrees to 1e-9
 
 
@@ -51,10 +56,13 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Call:
+    """One run of a layer: what went in, and what came out in which version."""
+
     name: str
     layer: nn.Module
     rule: Rule
     source: Tensor
+    first: bool
     result: Tensor
     version: int
 
@@ -104,10 +112,12 @@ class ClippingEngine:
                     mend="fold it into its convolution, or call eval() on it",
                 )
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._names = {id(p): name for name, p in self._parameters.items()}
         if not self._parameters:
             raise InputError("nothing of this model is trainable")
         self.layout = ParameterLayout(tuple((name, tuple(p.shape)) for name, p in self._parameters.items()))
         self._checked = False
+        self._bytes = _QUICK_BYTES  # of one example's activations, until a batch has told
 
     def clipped_sum(
         self,
@@ -126,7 +136,7 @@ class ClippingEngine:
             clip: C, the bound on one example's L2 norm.
             clipping: ``flat``: over all parameters at once; ``per_layer``: each of L layers to C/√L, so that the
                 whole stays within C.
-            micro_batch: examples at a time; all when None. See :meth:`micro_batch_for`.
+            micro_batch: examples at a time; None for as many as are quickest. See :meth:`micro_batch_for`.
 
         Raises:
             InputError: ``clip`` is not positive; the model modifies a layer's output in place, or uses a parameter
@@ -182,26 +192,27 @@ class ClippingEngine:
             budget: bytes beside the model's own.
             rows: whether gradients are wanted themselves, and not their sum alone.
         """
-        calls = self._forward(x[:1])[1]
-        activations = sum(c.source.nbytes + 3 * c.result.nbytes for c in calls)  # output, its gradient, an activation
-        parts = next(iter(self._batches(x[:1], y[:1], None)))
+        parts = self._parts(x[:1], y[:1])
         # One copy where rows are wanted besides: rules and their callers hold another for a while.
         kept = sum((1 + rows) * part.rows().nbytes for part in parts.values() if rows or isinstance(part, Kept))
-        return max(1, int(budget // max(1, activations + kept)))
+        return max(1, int(budget // max(1, self._bytes + kept)))
 
     def _batches(self, x: Tensor, y: Tensor, size: int | None) -> Iterator[dict[str, Part]]:
         if size is not None and size < 1:
             raise InputError(f"a micro-batch holds at least one example, got {size}")
-        for first in range(0, len(x), size or max(1, len(x))):
-            batch = slice(first, first + (size or len(x)))
+        first = 0
+        while first < len(x):
+            batch = slice(first, first + (size or max(_QUICK, _QUICK_BYTES // self._bytes)))
             yield self._parts(x[batch], y[batch])
+            first = batch.stop
 
     def _forward(self, x: Tensor) -> tuple[Tensor, list[_Call]]:
         calls: list[_Call] = []
 
         def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
             def note(layer: nn.Module, sources: tuple[Tensor, ...], result: Tensor) -> None:
-                calls.append(_Call(name, layer, rule, sources[0].detach(), result, result._version))  # noqa: SLF001
+                first = not sources[0].requires_grad  # no trained layer is upstream of this one
+                calls.append(_Call(name, layer, rule, sources[0].detach(), first, result, result._version))  # noqa: SLF001
 
             rule = self._layers[name][1]
             return note
@@ -209,7 +220,7 @@ class ClippingEngine:
         hooks = [layer.register_forward_hook(noting(name)) for name, (layer, _) in self._layers.items()]
         try:
             with torch.enable_grad():
-                return self._model(x), calls
+                return self._model(x.detach()), calls
         finally:
             for hook in hooks:
                 hook.remove()
@@ -220,19 +231,40 @@ class ClippingEngine:
         with torch.enable_grad():
             loss = self._loss(outputs, y).sum()
         self._refuse_changed(calls)
-        check = not self._checked
-        inner = torch.autograd.grad(loss, [c.result for c in calls], allow_unused=True, retain_graph=check)
-        names = {id(p): name for name, p in self._parameters.items()}
+        # An input, and an output, its gradient, and what an activation keeps.
+        self._bytes = max(1, sum(c.source.nbytes + 3 * c.result.nbytes for c in calls) // len(x))
         parts: dict[str, Part] = {}
-        for call, g in zip(calls, inner, strict=True):
-            gradient = torch.zeros_like(call.result) if g is None else g
-            for part in call.rule(call.layer, call.source, gradient.detach()):
-                name = names[id(part.parameter)]
-                # A layer that ran twice, or a shared parameter: its gradient is a sum, so norms do not add.
-                parts[name] = Kept(part.parameter, parts[name].rows() + part.rows()) if name in parts else part
+        firsts = [call.result for call in calls if call.first]
+        waiting = [self._on_gradient(call, parts) for call in calls]
+        check = not self._checked
+        del outputs, calls
+        # Going down to the first layers passes all others. Each layer's gradient is used where it appears, and let go:
+        # held until the end they would be as much again as the activations.
+        torch.autograd.grad(loss, firsts, allow_unused=True, retain_graph=check)
+        for use in waiting:
+            use(None)
         if check:
             self._compare(loss, parts)
         return parts
+
+    def _on_gradient(self, call: _Call, parts: dict[str, Part]) -> Callable[[Tensor | None], None]:
+        """Adds a run's parts to ``parts`` when its output's gradient is there; None stands for zero."""
+        pending = [call]
+        shape = call.result.shape
+
+        @torch.no_grad()
+        def use(gradient: Tensor | None) -> None:
+            if not pending:
+                return
+            done = pending.pop()  # its input may be freed
+            g = done.source.new_zeros(shape) if gradient is None else gradient.detach()
+            for part in done.rule(done.layer, done.source, g):
+                name = self._names[id(part.parameter)]
+                # A layer that ran twice, or a shared parameter: its gradient is a sum, so norms do not add.
+                parts[name] = Kept(part.parameter, parts[name].rows() + part.rows()) if name in parts else part
+
+        call.result.register_hook(use)  # type: ignore[no-untyped-call]
+        return use
 
     def _refuse_unused(self, calls: list[_Call]) -> None:
         called = {call.name for call in calls}
