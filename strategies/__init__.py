@@ -24,6 +24,7 @@ from skerry.strategies.nnm import NearestNeighbourMixing
 from skerry.strategies.norm_clipped_mean import NormClippedMean
 from skerry.strategies.optimizers import FedAvg, FedAvgM
 from skerry.strategies.rule import RULES, STEPS, Rule, parse_rule
+from skerry.strategies.stream import UpdateStream
 from skerry.strategies.trimmed_mean import TrimmedMean
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ __all__ = [
     "RobustStrategy",
     "Rule",
     "TrimmedMean",
+    "UpdateStream",
     "parse_rule",
 ]
 

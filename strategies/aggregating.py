@@ -104,7 +104,11 @@ class SortedRule(AggregationRule):
 
 
 def aggregate(
-    rule: AggregationRule, steps: Sequence[Step], rows: Float32Array, products: RowProducts | None = None
+    rule: AggregationRule,
+    steps: Sequence[Step],
+    rows: Float32Array,
+    products: RowProducts | None = None,
+    order: npt.NDArray[np.intp] | None = None,
 ) -> Float32Array:
     """The steps in their order, then the rule.
 
@@ -113,6 +117,7 @@ def aggregate(
         steps: what is mixed before.
         rows: ``(n, d)`` float32, of the form and number that were checked; not changed.
         products: those of the rows, if they are known already.
+        order: which rows, in which order, the products are of; None for all as they lie.
 
     Raises:
         AggregationError: rows that are not finite.
@@ -132,12 +137,25 @@ def aggregate(
         weights = rule.weights(current)
         given.ensure_finite()
         used = weights if mixing is None else mix(mixing.T, weights)
+        if order is not None:
+            used = _where_they_lie(used, order, len(rows))
         result = weighted_sum(rows, used, exact=rule.exact_sum and mixing is None)
         if rule.anchor is not None:
             result = to_float32(result + (1.0 - weights.sum()) * rule.anchor.astype(np.float64))
         return result
     assert isinstance(rule, SortedRule)
     result = np.empty(rows.shape[1], np.float32)
-    for part, block in sorted_columns(rows, mixing, rule=rule.name):
+    if order is not None and mixing is not None and (mixing.ndim == 2 or len(order) == len(rows)):
+        mixing, order = _where_they_lie(mixing, order, len(rows)), None
+    elif order is not None and mixing is None and len(order) == len(rows):
+        order = None  # sorted values know no order
+    for part, block in sorted_columns(rows, mixing, order, rule=rule.name):
         result[part] = rule.of_sorted(block)
     return result
+
+
+def _where_they_lie(weights: Float64Array, order: npt.NDArray[np.intp], count: int) -> Float64Array:
+    """Weights, in the last axis, of all ``count`` rows as they lie; zero for rows that are left out."""
+    there = np.zeros((*weights.shape[:-1], count))
+    there[..., order] = weights
+    return there

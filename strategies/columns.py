@@ -19,7 +19,11 @@ BLOCK = 1024
 
 
 def sorted_columns(
-    rows: Float32Array, mixing: Float64Array | None = None, *, rule: str = "sorted_columns"
+    rows: Float32Array,
+    mixing: Float64Array | None = None,
+    order: npt.NDArray[np.intp] | None = None,
+    *,
+    rule: str = "sorted_columns",
 ) -> Iterator[tuple[slice, Float32Array]]:
     """Each block of columns with the values of all (mixed) rows in ascending order.
 
@@ -30,6 +34,7 @@ def sorted_columns(
     Args:
         rows: ``(n, d)`` float32; not changed.
         mixing: M, ``(m, n)`` float64 or its diagonal, where rows of ``M·X`` are wanted; in float32 where that suffices.
+        order: which rows, in which order, are meant; None for all as they lie.
         rule: name for the message.
 
     Yields:
@@ -45,12 +50,13 @@ def sorted_columns(
     [(0, 2, [[2.0, 3.0, 9.0], [1.0, 4.0, 5.0]])]
     """
     size = rows.shape[1]
-    count = len(rows if mixing is None else mixing)
+    count = len(mixing) if mixing is not None else len(rows if order is None else order)
     buffer = np.empty((min(BLOCK, size), count), np.float32)
     narrow = None if mixing is None or not narrow_enough(mixing) else mixing.astype(np.float32).T
     for start in range(0, size, BLOCK):
         part = slice(start, min(start + BLOCK, size))
-        columns, block = rows[:, part].T, buffer[: part.stop - start]
+        columns = (rows[:, part] if order is None else rows[:, part].take(order, axis=0)).T
+        block = buffer[: part.stop - start]
         if mixing is None:
             np.copyto(block, columns)
             block.sort(axis=1)

@@ -40,6 +40,11 @@ class Composed:
         """The steps before the rule and the rule's own."""
         return (*self.before, *self.then.steps)
 
+    @property
+    def bound(self) -> str:
+        """Where :meth:`minimum` comes from, and whose bound it is."""
+        return self._narrowest()[1]
+
     def minimum(self) -> int:
         """Enough rows for every step and, after all of them, for the rule."""
         return self._narrowest()[0]
@@ -58,6 +63,5 @@ class Composed:
         Raises:
             AggregationError: fewer than :meth:`minimum` rows, or rows that are not finite.
         """
-        need, why = self._narrowest()
-        require_form(deltas, rule=self.name, minimum=need, bound=why)
+        require_form(deltas, rule=self.name, minimum=self.minimum(), bound=self.bound)
         return aggregate(self.then, self.steps, deltas, RowProducts(deltas, rule=self.name))

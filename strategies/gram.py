@@ -6,10 +6,10 @@ numbers are exact in float64, so the cancellation then costs digits that the inp
 centred: subtracting a mean or a first row would let one huge hostile row eat the digits of everybody else's
 distances.
 
-float32 products take half the time. :func:`quick_gram` uses them and says when they will not do: errors of short
-blocks average out over many, so rows must be long; sums over blocks are in float64; and squared distances that are not
-at least an eighth of ``‖x‖² + ‖y‖²`` (cancellation), or squares near the ends of float32's range, are refused. What
-remains has a relative error of at most 10⁻⁶ (``tests/strategies/test_gram.py``; 10⁻⁷ is typical).
+float32 products take half the time. :func:`quick_gram` uses them where they will do: errors of short blocks average out
+over many, so rows must be long; sums over blocks are in float64; rows nearer to each other than an eighth of
+``‖x‖² + ‖y‖²`` (cancellation) are multiplied again in float64; squares near the ends of float32's range are refused.
+The distances have a relative error of at most 10⁻⁶ (``tests/strategies/test_gram.py``; 10⁻⁷ is typical).
 """
 
 import numpy as np
@@ -20,13 +20,13 @@ from skerry.records import Float32Array
 __all__ = [
     "QUICK_ERROR",
     "cosines",
+    "distances_to",
     "gram",
     "quick_distances_to",
     "quick_gram",
     "row_products",
     "row_squares",
     "squared_distances",
-    "trusted",
 ]
 
 Float64Array = npt.NDArray[np.float64]
@@ -41,7 +41,7 @@ _CANCELLED = 1 / 8
 _LEAST = 1e-24  # below it float32 squares begin to vanish
 
 
-def gram(rows: Float32Array) -> Float64Array:
+def gram(rows: Float32Array, chosen: npt.NDArray[np.intp] | None = None) -> Float64Array:
     """``(n, n)`` inner products ``G[i, j] = ⟨x_i, x_j⟩``, multiplied and summed in float64.
 
     One pass over the data; extra memory is one block of columns. Symmetric. A row that is not finite shows in its
@@ -49,17 +49,18 @@ def gram(rows: Float32Array) -> Float64Array:
 
     Args:
         rows: ``(n, d)`` float32; not changed.
+        chosen: numbers of the rows that are wanted; None for all.
 
     >>> import numpy as np
     >>> gram(np.array([[1.0, 2.0], [0.0, 3.0]], np.float32)).tolist()
     [[5.0, 6.0], [6.0, 9.0]]
     """
-    n, size = rows.shape
+    n, size = len(rows) if chosen is None else len(chosen), rows.shape[1]
     total = np.zeros((n, n))
     buffer = np.empty((n, min(_BLOCK, size)))
     with np.errstate(invalid="ignore"):
         for start in range(0, size, _BLOCK):
-            part = rows[:, start : start + _BLOCK]
+            part = rows[:, start : start + _BLOCK] if chosen is None else rows[chosen, start : start + _BLOCK]
             block = buffer[:, : part.shape[1]]
             np.copyto(block, part)
             total += block @ block.T
@@ -73,11 +74,7 @@ def quick_gram(rows: Float32Array) -> Float64Array | None:
         rows: ``(n, d)`` float32; not changed.
 
     >>> import numpy as np
-    >>> rows = np.ones((2, 65_536), np.float32)
-    >>> quick_gram(rows) is None
-    True
-    >>> rows[0] = -1
-    >>> quick_gram(rows).tolist()
+    >>> quick_gram(np.ones((2, 65_536), np.float32) * np.array([[1], [-1]], np.float32)).tolist()
     [[65536.0, -65536.0], [-65536.0, 65536.0]]
     """
     n, size = rows.shape
@@ -88,10 +85,18 @@ def quick_gram(rows: Float32Array) -> Float64Array | None:
         for start in range(0, size, _BLOCK):
             block = rows[:, start : start + _BLOCK]
             total += block @ block.T
-        squares = np.diagonal(total)
-        sums = squares[:, None] + squares[None, :]
-        distances = sums - 2.0 * total
-    return total if trusted(squares, distances, sums) else None
+    squares = np.diagonal(total)
+    if not (np.isfinite(total).all() and (squares >= _LEAST).all()):
+        return None
+    sums = squares[:, None] + squares[None, :]
+    near = sums - 2.0 * total < _CANCELLED * sums
+    np.fill_diagonal(near, val=False)
+    close = np.flatnonzero(near.any(axis=1))
+    if 2 * len(close) > n:
+        return None
+    if len(close):
+        total[np.ix_(close, close)] = gram(rows, close)
+    return total
 
 
 def quick_distances_to(rows: Float32Array, index: int) -> Float64Array | None:
@@ -109,28 +114,32 @@ def quick_distances_to(rows: Float32Array, index: int) -> Float64Array | None:
             block = rows[:, start : start + _WIDE]
             squares += np.vecdot(block, block)
             inner += block @ block[index]
-        sums = squares + squares[index]
-        distances: Float64Array = sums - 2.0 * inner
-    others = np.arange(n) != index
-    if not trusted(squares, distances[others], sums[others]):
+    if not (np.isfinite(squares).all() and np.isfinite(inner).all() and (squares >= _LEAST).all()):
         return None
+    sums = squares + squares[index]
+    distances: Float64Array = sums - 2.0 * inner
     distances[index] = 0.0
+    close = np.flatnonzero((distances < _CANCELLED * sums) & (np.arange(n) != index))
+    if 2 * len(close) > n:
+        return None
+    if len(close):
+        distances[close] = distances_to(rows, index, close)
     return distances
 
 
-def trusted(squares: Float64Array, distances: Float64Array, sums: Float64Array) -> bool:
-    """Whether float32 products were good enough: no overflow, nothing vanished, no cancellation; diagonals aside.
+def distances_to(rows: Float32Array, index: int, chosen: npt.NDArray[np.intp] | None = None) -> Float64Array:
+    """``(n,)`` squared distances to one row, from differences in float64; of all rows or of chosen ones.
 
-    >>> two, eight = np.full(2, 2.0), np.array([[0.0, 8.0], [8.0, 0.0]])
-    >>> trusted(two, eight, np.full((2, 2), 4.0)), trusted(two, eight / 100, np.full((2, 2), 4.0))
-    (True, False)
+    >>> distances_to(np.array([[1.0, 2.0], [0.0, 3.0]], np.float32), 0).tolist()
+    [0.0, 2.0]
     """
-    if not (np.isfinite(squares).all() and np.isfinite(distances).all() and (squares >= _LEAST).all()):
-        return False
-    near = distances < _CANCELLED * sums
-    if near.ndim == 2:
-        np.fill_diagonal(near, val=False)
-    return not bool(near.any())
+    total = np.zeros(len(rows) if chosen is None else len(chosen))
+    for start in range(0, rows.shape[1], _BLOCK):
+        part = slice(start, start + _BLOCK)
+        block = (rows[:, part] if chosen is None else rows[chosen, part]).astype(np.float64)
+        block -= rows[index, part]
+        total += np.vecdot(block, block)
+    return total
 
 
 def row_squares(rows: Float32Array) -> Float64Array:

@@ -7,13 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from skerry.records import Float32Array
-from skerry.strategies.gram import gram, quick_distances_to, quick_gram, row_products, row_squares, squared_distances
+from skerry.strategies.gram import (
+    distances_to,
+    gram,
+    quick_distances_to,
+    quick_gram,
+    row_products,
+    row_squares,
+    squared_distances,
+)
 from skerry.strategies.rows import refuse_not_finite
 
 __all__ = ["MixedProducts", "Products", "RowProducts", "joined", "mix"]
 
 Float64Array = npt.NDArray[np.float64]
-_BLOCK = 1024  # columns
 
 
 class Products(ABC):
@@ -125,6 +132,7 @@ class RowProducts(Products):
         rows: ``(n, d)`` float32; not changed, not copied.
         rule: name for the message.
         gram: ``(n, n)`` float64, where it was kept up while updates arrived; finite.
+        order: which rows, in which order, the Gram matrix is of; None for all as they lie.
 
     >>> import numpy as np
     >>> products = RowProducts(np.array([[1.0, 2.0], [0.0, 3.0]], np.float32), rule="krum")
@@ -132,9 +140,16 @@ class RowProducts(Products):
     [0.0, 2.0]
     """
 
-    def __init__(self, rows: Float32Array, *, rule: str, gram: Float64Array | None = None) -> None:
-        self._rows, self._rule, self._known = rows, rule, gram
-        self.count = len(rows)
+    def __init__(
+        self,
+        rows: Float32Array,
+        *,
+        rule: str,
+        gram: Float64Array | None = None,
+        order: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        self._rows, self._rule, self._known, self._order = rows, rule, gram, order
+        self.count = len(rows) if order is None else len(order)
         self._finite = gram is not None
 
     def ensure_finite(self) -> None:
@@ -193,14 +208,10 @@ class RowProducts(Products):
         if self._known is not None:
             return super().distances_to(index)
         self.ensure_finite()
-        total = np.zeros(self.count)
-        for start in range(0, self._rows.shape[1], _BLOCK):
-            block = self._rows[:, start : start + _BLOCK].astype(np.float64)
-            block -= block[index].copy()
-            total += np.vecdot(block, block)
-        return total
+        return distances_to(self._rows, index)
 
     def against(self, vector: Float32Array) -> Float64Array:
         """``(n,)`` inner products with a vector of the caller's, in float64."""
         self.ensure_finite()
-        return row_products(self._rows, vector)
+        products = row_products(self._rows, vector)
+        return products if self._order is None else products[self._order]

@@ -24,7 +24,7 @@ def random_rows(n: int, d: int, seed: int, common: float = 0.0) -> np.ndarray:
 def test_quick_distances_are_right_to_the_stated_error_or_refused(n: int, d: int, common: float) -> None:
     rows = random_rows(n, d, n, common)
     found = quick_gram(rows)
-    assert (found is None) == (common > 2.6)
+    assert (found is None) == (common > 2.6)  # then all rows are near each other
     if found is not None:
         np.testing.assert_allclose(squared_distances(found), exact_distances(rows), rtol=QUICK_ERROR, atol=0)
 
@@ -38,11 +38,15 @@ def test_quick_products_are_refused_near_the_ends_of_the_range_of_float32(scale:
 
 
 @pytest.mark.parametrize("change", [0.0, 1e-4, 0.1])
-def test_quick_products_are_refused_where_two_rows_are_nearly_equal(change: float) -> None:
+def test_rows_near_each_other_are_multiplied_in_float64(change: float) -> None:
     rows = random_rows(6, 65_536, 0)
     rows[4] = rows[1] + np.float32(change) * rows[2]
-    assert quick_gram(rows) is None
-    assert RowProducts(rows, rule="krum").quick_distances_to(1) is None
+    expected = exact_distances(rows)
+    found = squared_distances(quick_gram(rows))
+    np.testing.assert_allclose(found, expected, rtol=QUICK_ERROR, atol=0)
+    assert found[1, 4] == pytest.approx(expected[1, 4], rel=QUICK_ERROR, abs=0)
+    to_one = RowProducts(rows, rule="krum").quick_distances_to(1)
+    np.testing.assert_allclose(to_one, expected[1], rtol=QUICK_ERROR, atol=0)
 
 
 @pytest.mark.parametrize("common", [0.0, 2.0])
