@@ -34,10 +34,10 @@ WORK = {
     ],
     "ledgers": [
         "skerry.security.privacy.ledger:Ledger.open",
-        "skerry.security.privacy.ledger:Ledger._check",
         "skerry.security.privacy.ledger:Ledger._append",
         "skerry.security.privacy.ledger:Ledger._take_in",
         "skerry.security.privacy.ledger:Ledger.untouched",
+        "skerry.security.privacy.ledger:Ledger._settle",
     ],
     "checkpoint": [
         "skerry.runfolder:RunFolder.mark",

@@ -58,7 +58,7 @@ def build(
     release: bool = True,
 ) -> RunFolder:
     """Write ``runs/<id>``; ``rename`` gives devices other names, ``rounds_done`` stops early."""
-    scenario = default_scenario(overrides)
+    scenario = default_scenario(["rounds=20", "training.epochs=1", *overrides])
     names = rename or {}
     devices = [names.get(f"writer-{i:02d}", f"writer-{i:02d}") for i in range(14) if f"writer-{i:02d}" not in HELD_OUT]
     attackers = sorted({devices[3], devices[7]}) if scenario.attack.devices else []

@@ -69,7 +69,7 @@ def test_an_unknown_key_is_refused_with_the_near_match(override, near):
 )
 def test_a_wrong_value_names_its_key(override, named):
     with pytest.raises(ScenarioError) as caught:
-        default_scenario([override])
+        default_scenario(["training.epochs=1", override])
     assert named in caught.value.what
 
 

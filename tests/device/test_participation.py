@@ -52,7 +52,7 @@ class Bench:
         self.model = self.worker.model(self.scenario.model, base["digest"], self.task)
         privacy = self.scenario.privacy
         self.plan = TrainPlan(
-            epochs=1,
+            epochs=self.scenario.training.epochs,
             learning_rate=self.scenario.training.learning_rate,
             batch_size=0,
             momentum=0.0,
