@@ -94,7 +94,15 @@ def open_round(
         "sampling_rate": federation.plan.sampling_rate,
     }
     members = [federation.members[device] for device in cohort]
-    body = {"round": number, "mechanism": mechanism, "cohort": members, "weights": "uniform"}
+    event = federation.plan.event
+    body = {
+        "round": number,
+        "mechanism": mechanism,
+        "price": None if event is None else dict(vars(event)),
+        "unit": federation.plan.unit,
+        "cohort": members,
+        "weights": "uniform",
+    }
     if debit is not None:
         nonce = secrets.token_hex(16)
         federation.ledger.debit(federation.run, number, debit, nonce=nonce, now=federation.clock())

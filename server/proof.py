@@ -2,9 +2,10 @@
 
 1. each ledger's chain, tree, policy and spending, by two accountants (``security/privacy/verification.py``);
 2. the coordinator's signed checkpoint, and every checkpoint that a witness remembers: the ledger extends them;
-3. each receipt in the population's ledger: signed by the device, and included in that device's ledger;
-4. each released average: made of updates for which there are receipts;
-5. ``result.json``: the ε it claims are those of the ledgers, its evidence is in them.
+3. each receipt in the population's ledger: of a device that was asked in that round, signed by it, included in its
+   ledger, and debited at the price that the round was opened with;
+4. each released average: of a round that was opened, made of updates for which there are receipts;
+5. ``result.json``: the ε it claims, their δ and unit are those of the ledgers, its evidence is in them.
 """
 
 import math
@@ -100,28 +101,36 @@ def _tiles(folder: RunFolder, signed: Checkpoint) -> Iterator[Failure]:
 def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
     known = device_directory(folder)
     members = {str(entry.seq): entry for entry in ledgers.of_kind("member")}
+    opened: dict[int, Entry] = {}
     given: set[tuple[int, str]] = set()
-    for entry in [*ledgers.of_kind("receipts"), *ledgers.of_kind("release")]:
+    for entry in ledgers.entries.get(POPULATION, []):
+        if entry.erased or entry.kind not in {"round_open", "receipts", "release"}:
+            continue
         try:
-            if entry.kind == "receipts":
-                given.update((entry.body["round"], member) for member in entry.body["receipts"])
-                yield from _check_receipts(folder.id, entry, members, known, ledgers)
-                continue
-            number, accepted = entry.body["round"], entry.body["accepted"]
-            lacking = [member for member in accepted if (number, str(member)) not in given]
+            number = entry.body["round"]
+            if entry.kind == "round_open":
+                opened[number] = entry
+            elif number not in opened:
+                yield Failure(POPULATION, entry.hash, f"a {entry.kind} of round {number}, which was never opened")
+            elif entry.kind == "receipts":
+                given.update((number, member) for member in entry.body["receipts"])
+                yield from _check_receipts(folder.id, entry, opened[number], members, known, ledgers)
+            else:
+                lacking = [member for member in entry.body["accepted"] if (number, str(member)) not in given]
+                if lacking:
+                    what = f"the average of round {number} holds updates without a receipt (members {lacking})"
+                    yield Failure(POPULATION, entry.hash, what)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             yield Failure(POPULATION, entry.hash, f"a {entry.kind} that this program does not write: {error}")
-            continue
-        if lacking:
-            what = f"the average of round {number} holds updates without a receipt (members {lacking})"
-            yield Failure(POPULATION, entry.hash, what)
 
 
 def _check_receipts(
-    run: str, entry: Entry, members: Mapping[str, Entry], known: Directory, ledgers: Ledgers
+    run: str, entry: Entry, opened: Entry, members: Mapping[str, Entry], known: Directory, ledgers: Ledgers
 ) -> Iterator[Failure]:
     number = entry.body["round"]
     for member, kept in entry.body["receipts"].items():
+        if int(member) not in opened.body["cohort"]:
+            yield Failure(POPULATION, entry.hash, f"a receipt of member {member} in round {number}, who was not asked")
         if member not in members:
             continue  # its name was erased, and with it the key
         device = members[member].body["device"]
@@ -133,17 +142,47 @@ def _check_receipts(
             receipt = SignedReceipt.from_json(kept, run=run, round=number, device=device)
             receipt.check_signed(signer)
             receipt.check_against(ledgers.entries[device], ledgers.trees[device])
+            _check_price(ledgers.entries[device][receipt.receipt.size - 1], opened)
         except (RefusedError, InputError) as error:
             leaf = kept.get("leaf") if isinstance(kept, dict) else None
             yield Failure(device, leaf or entry.hash, f"receipt of round {number}: {error.what}")
+
+
+def _check_price(debit: Entry, opened: Entry) -> None:
+    """A debit's price is the one that its round was opened with.
+
+    Under unit ``device`` the first participation pays for the whole run, and the others need not pay again.
+
+    Raises:
+        RefusedError: it is another (``price``).
+    """
+    asked, paid = opened.body["price"], debit.body["event"]
+    free = opened.body["unit"] == "device" and paid is not None and paid["steps"] == 0
+    if paid != asked and not (free and asked is not None and paid == asked | {"steps": 0}):
+        raise RefusedError("price", f"its debit of {paid} is not the price that the round was opened with, {asked}")
 
 
 def _claims(
     result: Result, ledgers: Ledgers, reports: Mapping[str, LedgerReport], signed: Checkpoint | None
 ) -> Iterator[Failure]:
     """Where result.json says something else than the ledgers did when it was written."""
-    claimed = result.privacy.devices.per_device if result.privacy.unit != "none" else {}
-    for device, claim in claimed.items():
+    privacy = result.privacy
+    if privacy.unit != "none":
+        yield from _device_claims(result, ledgers, reports)
+        promised = {(report.policy.unit, report.policy.delta) for report in reports.values() if report.policy}
+        if promised - {(privacy.unit, privacy.delta)}:
+            claim = f"{privacy.unit} level at δ = {privacy.delta}"
+            yield Failure("", None, f"it claims {claim}; a ledger promises something else")
+        claims = [claim.epsilon_rdp for claim in privacy.devices.per_device.values() if claim.epsilon_rdp]
+        whole = _whole(ledgers) if privacy.unit == "device" else max(claims, default=0.0)
+        said = privacy.epsilon_rdp
+        if said is not None and whole is not None and not math.isclose(said, whole, rel_tol=1e-9):
+            yield Failure("", None, f"it says ε = {said:.6g} of the run, the ledgers {whole:.6g}")
+    yield from _evidence(result, ledgers, signed)
+
+
+def _device_claims(result: Result, ledgers: Ledgers, reports: Mapping[str, LedgerReport]) -> Iterator[Failure]:
+    for device, claim in result.privacy.devices.per_device.items():
         if device not in reports:
             yield Failure("", claim.head, f"it speaks of {device}, which has no ledger")
             continue
@@ -158,10 +197,10 @@ def _claims(
         said, spent = claim.epsilon_rdp, account.spending.epsilon(account.policy.delta)
         if said is not None and not math.isclose(said, spent, rel_tol=1e-9):
             yield Failure("", claim.head, f"it says that {device} spent ε = {said:.6g}, its ledger {spent:.6g}")
-    said, most = result.privacy.epsilon_rdp, [claim.epsilon_rdp for claim in claimed.values() if claim.epsilon_rdp]
-    whole = _whole(ledgers) if result.privacy.unit == "device" else max(most, default=0.0)
-    if said is not None and whole is not None and not math.isclose(said, whole, rel_tol=1e-9):
-        yield Failure("", None, f"it says ε = {said:.6g} of the run, the ledgers {whole:.6g}")
+
+
+def _evidence(result: Result, ledgers: Ledgers, signed: Checkpoint | None) -> Iterator[Failure]:
+    """Every ledger entry that is named exists, and is included under the signed checkpoint."""
     entries = ledgers.entries.get(POPULATION, [])
     by_hash = {entry.hash: entry for entry in entries}
     for name, evidence in result.evidence.items():

@@ -193,9 +193,23 @@ def _rounds(
     )
     named = [("member", {"device": d, "signing_key": fleet[d].public.signing_key.hex()}) for d in sorted(devices)]
     members = {entry.body["device"]: entry.seq for entry in population.record_all(named, NOW)}
+    price = dict(vars(GaussianEvent(sigma))) if sigma else None
+    mechanism = {"name": "discrete_gaussian" if sigma else "none", "noise_multiplier": sigma, "steps": 1}
     records: list[RoundRecord] = []
     for number in range(1, done + 1):
         late = devices[1] if number == 4 else None
+        population.record(
+            "round_open",
+            {
+                "round": number,
+                "mechanism": mechanism,
+                "price": price,
+                "unit": policy.unit,
+                "cohort": [members[d] for d in sorted(devices)],
+                "weights": "uniform",
+            },
+            now=NOW + number,
+        )
         for ledger in ledgers.values():
             event = GaussianEvent(sigma) if sigma else None
             ledger.debit(folder.id, number, event, nonce=f"{number:032x}", now=NOW + number)

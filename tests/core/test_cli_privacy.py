@@ -153,6 +153,11 @@ def _resign(run: Path) -> None:
         ("receipts", lambda body: body["receipts"].pop("3"), "without a receipt (members [3])"),
         ("receipts", lambda body: body.update(receipts=7), "does not write"),
         ("member", lambda body: body.update(signing_key="00" * 32), "another key"),
+        ("round_open", lambda body: body.update(round=body["round"] + 100), "never opened"),
+        ("round_open", lambda body: body["cohort"].remove(3), "who was not asked"),
+        ("round_open", lambda body: body["price"].update(noise_multiplier=9.0), "not the price"),
+        ("round_open", lambda body: body.update(price=None), "not the price"),
+        ("release", lambda body: body["accepted"].append("x"), "without a receipt"),
     ],
 )
 def test_a_coordinator_cannot_make_up_or_lose_what_devices_gave_it(skerry, run: Path, kind, change, said) -> None:
@@ -172,7 +177,7 @@ def test_a_coordinator_cannot_make_up_or_lose_what_devices_gave_it(skerry, run: 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda note: note.replace("\n52\n", "\n51\n"),
+        lambda note: note.replace("\n72\n", "\n71\n"),
         lambda note: note.replace("population", "popularity"),
         lambda note: "",
         lambda note: None,
@@ -215,7 +220,7 @@ def test_show_foretells_when_a_budget_is_used_up(skerry, sample, tmp_path: Path)
     shown = json.loads(skerry("privacy", "show", folder.path, "--plot", plot, "--json").stdout)
     assert {device["rounds_left"] for device in shown["devices"]} == {15}  # twenty were calibrated
     assert shown["population"] == {
-        "rounds_opened": 0,
+        "rounds_opened": 5,
         "rounds_released": 5,
         "epsilon_rdp_most": max(device["epsilon_rdp"] for device in shown["devices"]),
         "epsilon_budget": None,
@@ -276,7 +281,7 @@ def test_a_ledger_that_a_witness_saw_may_not_vanish(skerry, run: Path) -> None:
 
 def test_a_witness_takes_nothing_that_was_not_signed_or_does_not_hold(skerry, run: Path) -> None:
     note = run / "ledger" / "published" / "checkpoint"
-    note.write_text(note.read_text().replace("\n52\n", "\n53\n"))
+    note.write_text(note.read_text().replace("\n72\n", "\n73\n"))
     path = run / "ledger" / "devices" / "writer-05.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"round":7', b'"round":8', 1))
     result = skerry("privacy", "witness", "latest", "--json")
@@ -292,10 +297,10 @@ def test_a_published_log_is_witnessed_without_its_entries(skerry, run: Path, tmp
     copy = tmp_path / "copy"
     shutil.copytree(run / "ledger" / "published", copy)
     assert not any(b"writer" in path.read_bytes() for path in copy.rglob("*") if path.is_file())
-    for before in (None, 52):
+    for before in (None, 72):
         document = json.loads(skerry("privacy", "witness", copy, "--key", key, "--json").stdout)
         assert document["ledgers"] == [
-            {"ledger": "population", "before": before, "now": 52, "signed": True, "problem": None}
+            {"ledger": "population", "before": before, "now": 72, "signed": True, "problem": None}
         ]
     (run / "result.json").unlink()
     _rewrite(run / "ledger" / "population.jsonl", lambda kind, body: body)
@@ -305,7 +310,7 @@ def test_a_published_log_is_witnessed_without_its_entries(skerry, run: Path, tmp
     assert "not the ones that were there before" in result.stdout
     assert skerry("privacy", "witness", "latest").exit_code == 3  # the same memory
 
-    tile = copy / "tile" / "0" / "000.p" / "52"
+    tile = copy / "tile" / "0" / "000.p" / "72"
     tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
     assert skerry("privacy", "witness", copy, "--key", key, "--memory", tmp_path / "n").exit_code == 3
     other = key.replace("+", "x+", 1)
@@ -314,11 +319,21 @@ def test_a_published_log_is_witnessed_without_its_entries(skerry, run: Path, tmp
 
 
 def test_published_tiles_must_be_those_of_the_checkpoint(skerry, run: Path) -> None:
-    tile = run / "ledger" / "published" / "tile" / "0" / "000.p" / "52"
+    tile = run / "ledger" / "published" / "tile" / "0" / "000.p" / "72"
     tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
     code, document = _verify(skerry)
     assert code == 3
     assert "published tiles" in document["failures"][0]["what"]
+
+
+@pytest.mark.parametrize("change", [{"delta": 1e-6}, {"unit": "device"}])
+def test_a_result_that_claims_another_promise_than_the_ledgers_is_refused(skerry, run: Path, change) -> None:
+    result = json.loads((run / "result.json").read_text())
+    result["privacy"].update(change)
+    (run / "result.json").write_text(json.dumps(result))
+    code, document = _verify(skerry)
+    assert code == 3
+    assert any("a ledger promises something else" in problem for problem in document["problems"])
 
 
 def test_the_figure_of_the_whole_run_is_held_against_the_ledgers(skerry, run: Path) -> None:
