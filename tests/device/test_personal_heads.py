@@ -18,6 +18,7 @@ from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Worker
 from skerry.errors import DiskFullError
 from skerry.security.privacy import seeded_stream
+from skerry.security.privacy.ledger import Ledger
 from skerry.server.launch import launch
 
 PRIVATE = TrainPlan(learning_rate=0.05, unit="example", noise_multiplier=1.0, denominator=14, epochs=2)
@@ -156,23 +157,13 @@ def test_a_head_is_not_kept_before_its_debit_is_on_the_disk(models, tmp_path, mo
         def __exit__(self, kind, error, trace):
             raise DiskFullError("no space left on the device")
 
-    class Ledger:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            return None
-
-        def debiting(self, *_args, **_kw):
-            return Refusing()
-
     scenario = tiny_tasks.scenario("tail", "TinyWindows", "example", "model.personal_head=true", "rounds=1")
     folder = launch(scenario, engine="inprocess", parent=tmp_path)
     home = folder.path / "fleet" / "device-0"
     before = (home / FILE).read_bytes()
     monkeypatch.setattr(PersonalModel, "keep_head", lambda *_: kept.append(True))
     worker = Worker()
-    monkeypatch.setattr(type(worker.ledgers), "at", lambda *_: Ledger())
+    monkeypatch.setattr(Ledger, "debiting", lambda *_args, **_named: Refusing())
     seen = []
     monkeypatch.setattr(participation, "open_envelope", lambda *_a, **_k: seen.append(1) or _opened(folder))
     with pytest.raises(DiskFullError):
