@@ -210,7 +210,10 @@ def _misbehave(resident: Resident, delta: Float32Array, number: int, seed: int |
     if hostile is None or not resident.home.simulated:
         return delta
     attack = attack_for(hostile)
-    return delta if attack is None else attack(delta, seeded_stream(seed or 0, "attack", resident.home.device, number))
+    if attack is None:
+        return delta
+    who = "all" if attack.shared else resident.home.device
+    return attack(delta, seeded_stream(seed or 0, "attack", who, number))
 
 
 def _reply(

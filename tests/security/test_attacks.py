@@ -1,15 +1,23 @@
 """Simulated attacks do what they say, repeatably, and never touch the honest delta."""
 
-import doctest
 from collections import Counter
 
 import numpy as np
 import pytest
 
-import skerry.security.attacks as module
 from skerry.config import AttackConfig
 from skerry.errors import ScenarioError
-from skerry.security.attacks import NotANumber, RandomDirection, SignFlip, attack_for, compromised
+from skerry.security.attacks import (
+    Clones,
+    GaussianNoise,
+    Infinite,
+    NotANumber,
+    RandomDirection,
+    Scaling,
+    SignFlip,
+    attack_for,
+    compromised,
+)
 from skerry.security.privacy.stream import seeded_stream
 
 HONEST = np.random.default_rng(0).normal(0, 3, 2571).astype(np.float32)
@@ -21,9 +29,13 @@ def test_a_scenario_names_its_attack() -> None:
     assert attack_for(AttackConfig(kind="sign_flip", scale=4.0)) == SignFlip(4.0)
     assert attack_for(AttackConfig(kind="nan")) == NotANumber()
     assert attack_for(AttackConfig(kind="random", scale=2.0)) == RandomDirection(2.0)
+    assert attack_for(AttackConfig(kind="scaling", scale=9.0)) == Scaling(9.0)
+    assert attack_for(AttackConfig(kind="inf")) == Infinite()
+    assert attack_for(AttackConfig(kind="gaussian", scale=2.0)) == GaussianNoise(2.0)
+    assert attack_for(AttackConfig(kind="clones", scale=2.0)) == Clones(2.0)
 
 
-@pytest.mark.parametrize("kind", ["sign_flip", "nan", "random"])
+@pytest.mark.parametrize("kind", ["sign_flip", "scaling", "nan", "inf", "random", "gaussian", "clones"])
 def test_attacks_leave_the_honest_delta_alone_and_send_float32_of_its_shape(kind: str) -> None:
     attack = attack_for(AttackConfig(kind=kind, scale=4.0))
     assert attack is not None
@@ -40,6 +52,13 @@ def test_attacks_leave_the_honest_delta_alone_and_send_float32_of_its_shape(kind
 
 def test_sign_flip_sends_the_scaled_opposite() -> None:
     np.testing.assert_array_equal(SignFlip(4.0)(HONEST, seeded_stream(0)), -4 * HONEST)
+
+
+def test_devices_that_act_alone_are_clones_only_because_they_draw_the_same_bits() -> None:
+    assert Clones.shared
+    assert not RandomDirection.shared
+    first, second = Clones(2.0)(HONEST, seeded_stream(5)), Clones(2.0)(-3 * HONEST, seeded_stream(5))
+    np.testing.assert_allclose(second, 3 * first, rtol=1e-5)
 
 
 def test_nan_sends_nothing_but_nan() -> None:
@@ -83,7 +102,3 @@ def test_no_attack_compromises_nobody_and_too_many_is_an_error() -> None:
     assert compromised(DEVICES, AttackConfig(devices=11), seed=0) == set(DEVICES)
     with pytest.raises(ScenarioError, match="12 devices cannot be hostile"):
         compromised(DEVICES, AttackConfig(devices=12), seed=0)
-
-
-def test_examples_in_docstrings_run() -> None:
-    assert doctest.testmod(module).failed == 0

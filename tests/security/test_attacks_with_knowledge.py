@@ -1,0 +1,142 @@
+"""Attacks of devices that know the honest rows, the last step or the rule: they send what their papers say."""
+
+import doctest
+import importlib
+import pkgutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import skerry.security.attacks as package
+from skerry.errors import InputError
+from skerry.security.attacks import (
+    ATTACKS,
+    Adaptive,
+    Clones,
+    FreeRider,
+    InnerProduct,
+    Knowledge,
+    LittleIsEnough,
+    Mimic,
+    MinMax,
+    MinSum,
+    Replay,
+    attack_named,
+    flip_labels,
+    plant_trigger,
+)
+from skerry.security.privacy.stream import seeded_stream
+from skerry.strategies import MultiKrum, TrimmedMean
+
+RNG = np.random.default_rng(0)
+HONEST = (RNG.normal(0.3, 1, (12, 500)) * RNG.uniform(0.5, 2, (12, 1))).astype(np.float32)
+OWN = RNG.normal(0.3, 1, (3, 500)).astype(np.float32)
+LAST = RNG.normal(size=500).astype(np.float32)
+KNOWN = Knowledge(own=OWN, honest=HONEST, last=LAST, early=OWN[::-1].copy(), rule=TrimmedMean(3))
+
+
+def sent(attack, known=KNOWN, seed=0):
+    return attack.rows(known, seeded_stream(seed, "attack"))
+
+
+def squared_distances(row):
+    return ((HONEST.astype(np.float64) - row) ** 2).sum(axis=1)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_gives_new_rows_changes_nothing_and_repeats(name: str) -> None:
+    before = {field: getattr(KNOWN, field).copy() for field in ("own", "honest", "last", "early")}
+    first = sent(attack_named(name))
+    assert first.dtype == np.float32
+    assert first.shape == OWN.shape
+    for field, kept in before.items():
+        np.testing.assert_array_equal(getattr(KNOWN, field), kept)
+        assert not np.shares_memory(first, getattr(KNOWN, field))
+    np.testing.assert_array_equal(first, sent(attack_named(name)))
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_stands_hostile_devices_of_any_number_and_rows_without_spread(name: str) -> None:
+    for k in (1, 2, 5):
+        zero = np.zeros((k, 7), np.float32)
+        assert sent(attack_named(name), Knowledge(zero, zero, rule=TrimmedMean(0))).shape == (k, 7)
+
+
+def test_ipm_and_alie_are_the_formulas_of_their_papers() -> None:
+    np.testing.assert_allclose(sent(InnerProduct(2.0)), np.tile(-2 * HONEST.mean(axis=0), (3, 1)), atol=1e-5)
+    expected = HONEST.mean(axis=0) - 1.5 * HONEST.std(axis=0)
+    np.testing.assert_allclose(sent(LittleIsEnough(1.5)), np.tile(expected, (3, 1)), atol=1e-5)
+
+
+def test_min_max_is_as_far_as_two_honest_rows_and_no_farther() -> None:
+    row = sent(MinMax())[0].astype(np.float64)
+    widest = max(squared_distances(one).max() for one in HONEST.astype(np.float64))
+    assert squared_distances(row).max() == pytest.approx(widest, rel=1e-5)
+    mean = HONEST.mean(axis=0, dtype=np.float64)
+    assert squared_distances(mean + 1.01 * (row - mean)).max() > widest
+
+
+def test_min_sum_reaches_the_largest_honest_sum_and_no_more() -> None:
+    row = sent(MinSum())[0].astype(np.float64)
+    largest = max(squared_distances(one).sum() for one in HONEST.astype(np.float64))
+    assert squared_distances(row).sum() == pytest.approx(largest, rel=1e-5)
+
+
+def test_mimic_sends_an_honest_row_again() -> None:
+    np.testing.assert_array_equal(sent(Mimic(4)), np.tile(HONEST[4], (3, 1)))
+
+
+def test_clones_are_one_row_and_near_clones_differ_by_their_jitter() -> None:
+    exact, near = sent(Clones()), sent(Clones(jitter=0.3))
+    assert (exact == exact[0]).all()
+    cosine = float(near[0] @ near[1]) / np.linalg.norm(near[0]) / np.linalg.norm(near[1])
+    assert cosine == pytest.approx(1 / 1.09, abs=0.05)
+    assert np.linalg.norm(exact[0]) == pytest.approx(np.linalg.norm(OWN, axis=1).mean(), rel=1e-4)
+
+
+def test_free_riders_echo_the_last_step_and_replayers_their_past() -> None:
+    echo = sent(FreeRider(jitter=0.1))
+    assert all(np.linalg.norm(row - LAST) == pytest.approx(0.1 * np.linalg.norm(LAST), rel=1e-4) for row in echo)
+    assert not (echo[0] == echo[1]).all()
+    np.testing.assert_array_equal(sent(Replay()), OWN[::-1])
+
+
+@pytest.mark.parametrize("rule", [TrimmedMean(3), MultiKrum(3)], ids=["trimmed_mean", "multi_krum"])
+@pytest.mark.parametrize("other", [InnerProduct(0.3), InnerProduct(1.5), LittleIsEnough(1.5), LittleIsEnough(0.6)])
+def test_who_knows_the_rule_moves_it_at_least_as_far_as_who_does_not(other, rule) -> None:
+    mean, known = HONEST.mean(axis=0), replace(KNOWN, rule=rule)
+
+    def moved(attack):
+        return np.linalg.norm(rule(np.concatenate([HONEST, sent(attack, known)])) - mean)
+
+    assert moved(Adaptive()) >= moved(other) * 0.999
+
+
+def test_the_adaptive_attack_without_a_rule_is_an_error() -> None:
+    with pytest.raises(InputError, match="not known"):
+        sent(Adaptive(), Knowledge(own=OWN, honest=HONEST))
+
+
+def test_an_unknown_attack_says_the_near_match() -> None:
+    with pytest.raises(InputError, match="unknown attack") as caught:
+        attack_named("min_mx")
+    assert "min_max" in str(caught.value.mend)
+
+
+def test_poison_changes_labels_and_only_the_triggered_examples() -> None:
+    features, labels = HONEST[:10, :20], np.arange(10)
+    np.testing.assert_array_equal(flip_labels(flip_labels(labels, 10), 10), labels)
+    poisoned, named = plant_trigger(features, labels, target=7, width=3, value=9.0, share=0.4)
+    assert (poisoned[:4, -3:] == 9).all()
+    assert (named[:4] == 7).all()
+    np.testing.assert_array_equal(poisoned[4:], features[4:])
+    np.testing.assert_array_equal(poisoned[:, :-3], features[:, :-3])
+    np.testing.assert_array_equal(named[4:], labels[4:])
+    with pytest.raises(InputError, match="does not fit"):
+        plant_trigger(features, labels, target=7, width=21, value=9.0, share=0.4)
+
+
+@pytest.mark.parametrize("name", [found.name for found in pkgutil.iter_modules(package.__path__)])
+def test_examples_in_docstrings_run(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"{package.__name__}.{name}")).failed == 0
