@@ -21,6 +21,7 @@ from skerry.security.privacy.accounting import (
     zcdp_for,
 )
 from skerry.security.privacy.chain import Entry
+from skerry.security.privacy.forecast import Forecast, forecast
 from skerry.security.privacy.ledger import Ledger, LedgerReport, Policy, Scope, verify_ledger
 from skerry.security.privacy.mechanisms import (
     MAX_SCALE,
@@ -32,6 +33,7 @@ from skerry.security.privacy.mechanisms import (
     sampling_delta,
     skellam_rdp,
 )
+from skerry.security.privacy.receipt import Receipt, SignedReceipt
 from skerry.security.privacy.stream import ChaChaStream, RandomStream, derive_generator, os_stream, seeded_stream
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "DiscreteGaussian",
     "Entry",
     "FixedSizeEvent",
+    "Forecast",
     "GaussianEvent",
     "Guarantee",
     "IntegerNoise",
@@ -51,8 +54,10 @@ __all__ = [
     "Policy",
     "RandomStream",
     "Rdp",
+    "Receipt",
     "Relation",
     "Scope",
+    "SignedReceipt",
     "Skellam",
     "WideGaussian",
     "calibrate",
@@ -62,6 +67,7 @@ __all__ = [
     "epsilon_from_rdp",
     "epsilon_from_zcdp",
     "epsilon_pld",
+    "forecast",
     "merge",
     "os_stream",
     "rdp",

@@ -400,3 +400,16 @@ def test_what_cannot_be_proved_is_said(skerry, run: Path) -> None:
     assert skerry("privacy", "prove", "latest", before).exit_code == 0  # what came before is still what was signed
     assert skerry("privacy", "prove", "latest", changed).exit_code == 3
     assert skerry("privacy", "prove", "latest", after).exit_code == 3
+
+
+def test_nothing_is_proved_by_a_receipt_that_nobody_signed(skerry, run: Path) -> None:
+    def lie(kind: str, body: dict) -> dict:
+        if kind == "receipts":
+            for receipt in body["receipts"].values():
+                receipt["signature"] = receipt["signature"][::-1]
+        return body
+
+    leaf = json.loads((run / "ledger" / "devices" / "writer-05.jsonl").read_bytes().splitlines()[3])["hash"]
+    assert skerry("privacy", "prove", "latest", leaf).exit_code == 0
+    _rewrite(run / "ledger" / "population.jsonl", lie)
+    assert skerry("privacy", "prove", "latest", leaf).exit_code == 3
