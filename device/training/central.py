@@ -4,7 +4,9 @@
 2. each step: a batch in a seeded order, augmented where asked, the loss, stochastic gradient descent with Nesterov
    momentum and a cosine learning rate after a linear warm-up (Loshchilov & Hutter, arXiv:1608.03983);
 3. the loss is cross-entropy with label smoothing; with a teacher also T²·KL(teacher ‖ student) at temperature T
-   (Hinton et al., arXiv:1503.02531).
+   (Hinton et al., arXiv:1503.02531);
+4. with a recipe of adversarial training, its loss instead; where single steps turn out to overfit, the weights go back
+   to when they did not, and training goes on with several.
 
 There is no clipping and no noise here: private data have no business in this file.
 """
@@ -22,9 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skerry.device.training.attacked import Attacked
 from skerry.device.training.precision import Precision, chosen_precision
 from skerry.errors import InputError, RunFailedError
 from skerry.records import Float32Array
+from skerry.security.adversarial import AdversarialRecipe
 
 __all__ = ["Augment", "Trained", "TrainingProgress", "one_thread", "predict", "train_centrally"]
 
@@ -46,11 +50,19 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training did: the last epoch's mean loss, its steps, and the precision that was used."""
+    """What training did.
+
+    Attributes:
+        loss: mean of the last epoch.
+        steps: how many there were.
+        precision: that was used.
+        overfitted: epoch (from 1) after which single steps of attack were given up for several; None: never.
+    """
 
     loss: float
     steps: int
     precision: Literal["float32", "bfloat16"]
+    overfitted: int | None = None
 
 
 def train_centrally(
@@ -71,6 +83,7 @@ def train_centrally(
     distillation: float = 0.7,
     precision: Precision = "float32",
     clip_norm: float | None = 5.0,
+    adversarial: AdversarialRecipe | None = None,
     progress: Callable[[TrainingProgress], None] = lambda _: None,
 ) -> Trained:
     """Train in place the parameters of ``module`` that require a gradient; it is left in inference mode.
@@ -95,6 +108,7 @@ def train_centrally(
         distillation: weight of the soft loss, the hard one has the rest; without effect when there is no teacher.
         precision: ``bfloat16`` runs forward and backward passes under autocast; weights and steps stay float32.
         clip_norm: bound on the gradient's norm, against the odd bad batch; None for no bound.
+        adversarial: attacks that the network is trained against; excludes teacher, smoothing and bfloat16.
         progress: told after every step.
 
     Raises:
@@ -106,6 +120,15 @@ def train_centrally(
     weights = [p for p in module.parameters() if p.requires_grad]
     soft = 0.0 if teacher is None else distillation
     _check(module, x, y, weights, labelled=soft < 1.0)
+    attacks = None
+    if adversarial is not None:
+        if teacher is not None or label_smoothing or used != "float32":
+            raise InputError(
+                "adversarial training has a loss of its own, in float32",
+                where="training on public data",
+                mend='leave out teacher and label smoothing, and take precision = "float32"',
+            )
+        attacks = Attacked(module, adversarial, x, y, epochs=epochs, seed=seed)
     kept = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     try:
         with one_thread(), torch.random.fork_rng(devices=[]):
@@ -115,7 +138,7 @@ def train_centrally(
             module.train()
             loss = _Loss(module, _Teacher(teacher, x, once=augment is None), soft, temperature, label_smoothing, used)
             result = _descend(
-                loss,
+                loss if attacks is None else attacks.loss,
                 x,
                 y,
                 optimizer=_optimizer(module, weights, learning_rate, momentum, weight_decay),
@@ -125,6 +148,7 @@ def train_centrally(
                 augment=augment,
                 clip_norm=clip_norm,
                 progress=progress,
+                after_epoch=(lambda _: None) if attacks is None else attacks.after_epoch,
             )
     except BaseException:
         module.load_state_dict(kept)
@@ -132,7 +156,7 @@ def train_centrally(
     finally:
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         module.eval()
-    return Trained(result[0], result[1], used)
+    return Trained(result[0], result[1], used, attacks.overfitted if attacks is not None else None)
 
 
 @torch.no_grad()
@@ -213,7 +237,7 @@ class _Loss:
 
 
 def _descend(
-    loss: _Loss,
+    loss: Callable[[Tensor, Tensor, npt.NDArray[np.int64]], Tensor],
     x: Float32Array,
     y: npt.NDArray[np.int64],
     *,
@@ -224,6 +248,7 @@ def _descend(
     augment: Augment | None,
     clip_norm: float | None,
     progress: Callable[[TrainingProgress], None],
+    after_epoch: Callable[[int], None],
 ) -> tuple[float, int]:
     order, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     batches = math.ceil(len(x) / batch_size)
@@ -256,6 +281,7 @@ def _descend(
             recent = number if math.isnan(recent) else 0.9 * recent + 0.1 * number
             progress(TrainingProgress(done, total, recent))
         mean = seen / len(x)
+        after_epoch(epoch + 1)
     return mean, done
 
 

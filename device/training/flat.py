@@ -1,5 +1,6 @@
 """A torch network whose trainable parameters are one flat vector: what travels, what is clipped, what is stepped."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy.typing as npt
@@ -10,7 +11,10 @@ from torch.nn import functional
 from skerry.errors import InputError
 from skerry.records import Float32Array, ParameterLayout
 
-__all__ = ["RULED", "FlatNetwork", "cross_entropies"]
+__all__ = ["RULED", "FlatNetwork", "Losses", "cross_entropies"]
+
+Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""A network, ``(n, ...)`` examples and ``(n,)`` classes to ``(n,)`` losses, each of one example alone."""
 
 RULED = (nn.Conv2d, nn.Linear)
 """Layers whose parameters may be trained: those whose per-example gradients are known to every clipping engine."""
@@ -79,15 +83,17 @@ class FlatNetwork:
             raise InputError(f"expected a vector of {self.layout.size} numbers, got shape {vector.shape}")
         self._weights.copy_(torch.tensor(vector))  # a copy: vectors from messages are read-only
 
-    def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Gradient of the examples' summed cross-entropy, ``(d,)``: valid until the next call.
+    def gradient(self, x: Tensor, y: Tensor, losses: Losses | None = None) -> Tensor:
+        """Gradient of the examples' summed losses, ``(d,)``: valid until the next call.
 
         Args:
             x: ``(n, ...)`` of the network's type.
             y: ``(n,)`` class indices that exist.
+            losses: what is descended; None for cross-entropy.
         """
         self._slope.zero_()
-        cross_entropies(self.module(x), y).sum().backward()  # type: ignore[no-untyped-call]
+        found = cross_entropies(self.module(x), y) if losses is None else losses(self.module, x, y)
+        found.sum().backward()  # type: ignore[no-untyped-call]
         return self._slope
 
     @torch.no_grad()

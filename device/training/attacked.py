@@ -1,0 +1,61 @@
+"""Adversarial training in one place: the loss of a batch, and the guard that single steps of attack need."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from skerry.device.training.adversarial import CHECKED, adversarial_losses, fools_itself
+from skerry.records import Float32Array
+from skerry.security.adversarial import AdversarialRecipe
+
+__all__ = ["Attacked"]
+
+_CHECKS = 10  # in all: they cost a few hundredths of the training
+
+
+class Attacked:
+    """What :func:`~skerry.device.training.central.train_centrally` descends instead of its own loss.
+
+    Attributes:
+        overfitted: epoch after which single steps were given up for several; None: so far never.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        recipe: AdversarialRecipe,
+        x: Float32Array,
+        y: npt.NDArray[np.int64],
+        *,
+        epochs: int,
+        seed: int,
+    ) -> None:
+        self._module, self._recipe = module, recipe
+        self._generator = torch.Generator().manual_seed(seed)
+        checked = np.random.default_rng(seed).permutation(len(x))[:CHECKED]
+        self._x, self._y = torch.from_numpy(x[checked]), torch.from_numpy(y[checked])
+        self._every = max(1, epochs // _CHECKS)
+        self._kept: dict[str, Tensor] | None = None
+        self.overfitted: int | None = None
+
+    def loss(self, x: Tensor, y: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Mean over a batch."""
+        del rows
+        return adversarial_losses(self._module, x, y, self._recipe, self._starts).mean()
+
+    def after_epoch(self, epoch: int) -> None:
+        """Keep the weights; or go back to the last that were kept, and on with several steps."""
+        if self._recipe.ascents > 1 or epoch % self._every:
+            return
+        self._module.eval()
+        if not fools_itself(self._module, self._x, self._y, self._recipe.ball):
+            self._kept = {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
+        else:
+            self.overfitted, self._recipe = epoch, self._recipe.multi_step
+            if self._kept is not None:
+                self._module.load_state_dict(self._kept)
+        self._module.train()
+
+    def _starts(self, x: Tensor) -> Tensor:
+        return torch.rand(x.shape, generator=self._generator) * 2 - 1
