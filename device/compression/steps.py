@@ -171,7 +171,7 @@ class Steps:
         progress: Progress,
     ) -> None:
         x, y = self._public
-        soft = {} if isinstance(step, TrainStep) else {"temperature": step.temperature, "distillation": step.weight}
+        soft = (4.0, 0.0) if isinstance(step, TrainStep) else (step.temperature, step.weight)  # no teacher, no effect
         train_centrally(
             module,
             x,
@@ -183,9 +183,10 @@ class Steps:
             label_smoothing=step.label_smoothing,
             augment=ShiftAndFlip(step.shift, step.flip) if step.shift or step.flip else None,
             teacher=teacher,
+            temperature=soft[0],
+            distillation=soft[1],
             precision=step.precision,
             progress=progress,
-            **soft,
         )
 
 

@@ -141,7 +141,7 @@ def _lengths(rows: Tensor) -> Tensor:
     """``(n, 1, …)`` L2 norms; of numbers whose squares would vanish too."""
     flat = rows.reshape(len(rows), -1)
     largest = flat.abs().amax(1, keepdim=True).clip(_SMALLEST, None)
-    norms = largest * (flat / largest).norm(dim=1, keepdim=True).clip(_SMALLEST, None)
+    norms: Tensor = largest * torch.linalg.vector_norm(flat / largest, dim=1, keepdim=True).clip(_SMALLEST, None)
     return norms.reshape(-1, *[1] * (rows.ndim - 1))
 
 
