@@ -18,7 +18,16 @@ from skerry.security.transparency.publisher import CHECKPOINT
 from skerry.security.transparency.tiles import TiledTree
 from skerry.server.provision import coordinator_public, device_directory, published
 
-__all__ = ["POPULATION", "Ledgers", "enrolled", "ledger_paths", "published_checkpoint", "signed_root"]
+__all__ = [
+    "POPULATION",
+    "Ledgers",
+    "coordinator_key",
+    "device_keys",
+    "enrolled",
+    "ledger_paths",
+    "published_checkpoint",
+    "signed_root",
+]
 
 POPULATION: Final = "population"
 
@@ -67,6 +76,30 @@ class Ledgers:
         return (entry for entry in self.entries.get(POPULATION, []) if entry.kind == kind and not entry.erased)
 
 
+def coordinator_key(folder: RunFolder) -> NoteKey:
+    """The key under which the coordinator signs the population's checkpoints.
+
+    Raises:
+        RefusedError: the run's folder does not hold it (``signature``).
+    """
+    try:
+        return NoteKey(origin(POPULATION, folder.id), coordinator_public(folder).signing_key)
+    except (OSError, ValueError, InputError) as error:
+        raise RefusedError("signature", f"the coordinator's key cannot be read: {error}", where=folder.id) from error
+
+
+def device_keys(folder: RunFolder) -> Directory:
+    """The devices as they were enrolled.
+
+    Raises:
+        RefusedError: the run's folder does not hold them (``signature``).
+    """
+    try:
+        return device_directory(folder)
+    except (OSError, ValueError, InputError) as error:
+        raise RefusedError("signature", f"the devices' keys cannot be read: {error}", where=folder.id) from error
+
+
 def published_checkpoint(folder: RunFolder) -> tuple[Checkpoint, str] | None:
     """What the coordinator signed last, if anything: the checkpoint and its note.
 
@@ -76,13 +109,12 @@ def published_checkpoint(folder: RunFolder) -> tuple[Checkpoint, str] | None:
     path = published(folder) / CHECKPOINT
     if not path.is_file():
         return None
-    name = origin("population", folder.id)
+    key = coordinator_key(folder)
     try:
-        key = NoteKey(name, coordinator_public(folder).signing_key)
         note = path.read_text(encoding="utf-8")
-        return Checkpoint.open(note, [key], origin=name), note
     except (OSError, UnicodeDecodeError) as error:
         raise RefusedError("signature", f"the checkpoint cannot be read: {error}", where=str(path)) from error
+    return Checkpoint.open(note, [key], origin=key.name), note
 
 
 def signed_root(folder: RunFolder, name: str, entry: Entry) -> tuple[Tree, int, bytes, str | None, dict[str, Any]]:
@@ -110,7 +142,7 @@ def signed_root(folder: RunFolder, name: str, entry: Entry) -> tuple[Tree, int, 
             if not isinstance(kept, dict) or kept.get("size", 0) <= entry.seq:
                 continue
             receipt = SignedReceipt.from_json(kept, run=folder.id, round=found.body["round"], device=name)
-            receipt.check_signed(enrolled(device_directory(folder), members[member]))
+            receipt.check_signed(enrolled(device_keys(folder), members[member]))
             receipt.check_against(ledgers.entries[name], ledgers.trees[name])
             said = {"receipt": {**vars(receipt.receipt), "body": receipt.body, "signature": receipt.signature}}
             return ledgers.trees[name], kept["size"], bytes.fromhex(kept["root"]), name, said

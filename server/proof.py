@@ -23,8 +23,8 @@ from skerry.security.privacy.verification import LedgerReport, verify_ledger
 from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.security.transparency.merkle import verify_inclusion
 from skerry.security.transparency.tiles import TiledTree
-from skerry.server.ledgers import POPULATION, Ledgers, enrolled, published_checkpoint
-from skerry.server.provision import device_directory, published
+from skerry.server.ledgers import POPULATION, Ledgers, device_keys, enrolled, published_checkpoint
+from skerry.server.provision import published
 
 __all__ = ["Failure", "Proof", "verify_run"]
 
@@ -99,7 +99,11 @@ def _tiles(folder: RunFolder, signed: Checkpoint) -> Iterator[Failure]:
 
 
 def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
-    known = device_directory(folder)
+    try:
+        known = device_keys(folder) if any(ledgers.of_kind("receipts")) else Directory({})
+    except RefusedError as error:
+        yield Failure(POPULATION, None, f"no receipt can be checked: {error.what}")
+        return
     members = {str(entry.seq): entry for entry in ledgers.of_kind("member")}
     opened: dict[int, Entry] = {}
     given: set[tuple[int, str]] = set()

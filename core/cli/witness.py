@@ -83,10 +83,7 @@ def witness(
 def _run(folder: "RunFolder", memory: Path | None, place: Path) -> tuple[list[dict[str, Any]], str | None]:
     """Each ledger of a run, and the coordinator's verifier key."""
     from skerry.errors import RefusedError
-    from skerry.security.privacy.verification import origin
-    from skerry.security.transparency.note import NoteKey
-    from skerry.server.ledgers import POPULATION, Ledgers, published_checkpoint
-    from skerry.server.provision import coordinator_public
+    from skerry.server.ledgers import POPULATION, Ledgers, coordinator_key, published_checkpoint
 
     ledgers = Ledgers.of(folder)
     rows: list[dict[str, Any]] = []
@@ -102,7 +99,7 @@ def _run(folder: "RunFolder", memory: Path | None, place: Path) -> tuple[list[di
     rows += [{"ledger": name} | gone for name in sorted(remembered(folder, memory).keys() - ledgers.paths.keys())]
     if POPULATION not in ledgers.paths:
         return rows, None
-    return rows, str(NoteKey(origin(POPULATION, folder.id), coordinator_public(folder).signing_key))
+    return rows, str(coordinator_key(folder))
 
 
 def _say(

@@ -94,6 +94,8 @@ class Spending:
 
     def nearest(self, run: str, round_: int, separation: int) -> int | None:
         """A counted round of that run fewer than ``separation`` rounds away, before or after."""
+        if separation > len(self._rounds):  # a policy may say any number
+            return next((r for of, r in self._rounds if of == run and abs(r - round_) < separation), None)
         return next((r for r in range(round_ - separation + 1, round_ + separation) if (run, r) in self._rounds), None)
 
     def rdp(self, extra: GaussianEvent | None = None) -> Rdp:

@@ -413,3 +413,43 @@ def test_nothing_is_proved_by_a_receipt_that_nobody_signed(skerry, run: Path) ->
     assert skerry("privacy", "prove", "latest", leaf).exit_code == 0
     _rewrite(run / "ledger" / "population.jsonl", lie)
     assert skerry("privacy", "prove", "latest", leaf).exit_code == 3
+
+
+def test_a_ledger_that_lost_all_its_receipts_is_found(skerry, run: Path) -> None:
+    from skerry.security.privacy.chain import GENESIS, entry, line, walk
+
+    population, prev, lines = run / "ledger" / "population.jsonl", GENESIS, []
+    for old in walk(population.read_bytes()):
+        if old.kind != "receipts":
+            made = entry(len(lines), prev, old.kind, old.at, old.body)
+            prev = made.hash
+            lines.append(line(made))
+    population.write_bytes(b"".join(lines))
+    (run / "result.json").unlink()
+    _resign(run)
+    code, document = _verify(skerry)
+    assert code == 3
+    assert sum("without a receipt" in failure["what"] for failure in document["failures"]) == 20
+
+
+def test_without_the_keys_nothing_is_proved(skerry, run: Path) -> None:
+    (run / "fleet" / "devices.public.json").unlink()
+    code, document = _verify(skerry)
+    assert code == 3
+    assert any("no receipt can be checked" in failure["what"] for failure in document["failures"])
+    (run / "fleet" / "coordinator.public.json").write_text("{")
+    code, document = _verify(skerry)
+    assert code == 3
+    assert "coordinator's key" in document["failures"][0]["what"]
+    assert skerry("privacy", "witness", "latest").exit_code == 3
+
+
+def test_a_run_that_was_killed_while_its_fleet_was_made_verifies(skerry, run: Path) -> None:
+    import shutil
+
+    for gone in ("result.json", "ledger/population.jsonl", "fleet/devices.public.json"):
+        (run / gone).unlink()
+    shutil.rmtree(run / "ledger" / "published")
+    code, document = _verify(skerry)
+    assert code == 0
+    assert len(document["ledgers"]) == 11

@@ -198,6 +198,16 @@ def test_rounds_closer_than_the_separation_are_refused_across_restarts(path):
     assert verify_ledger(path, pld=False).problems == ()
 
 
+def test_a_separation_of_any_size_is_kept_and_costs_nothing(path):
+    with new(path, min_separation=10**15) as ledger:
+        spend(ledger, 4)
+        with pytest.raises(BudgetExceededError, match="round 4"):
+            spend(ledger, 10**14)
+        spend(ledger, 4 + 10**15)
+        spend(ledger, 5, run="another")
+    assert verify_ledger(path, pld=False).problems == ()
+
+
 def test_participations_are_counted_over_all_runs(path):
     with new(path, max_participations=2, unit="none") as ledger:
         spend(ledger, 1, run="a")
