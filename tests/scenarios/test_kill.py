@@ -15,6 +15,7 @@ import pytest
 
 from skerry.runfolder import RunFolder, list_runs
 from skerry.security.privacy.ledger import Ledger, verify_ledger
+from skerry.server.proof import verify_run
 
 KILLS = 20
 
@@ -71,7 +72,12 @@ def arrived(folder: RunFolder) -> dict[str, set[int]]:
 
 
 def check(folder: RunFolder) -> int:
-    """Hold a killed run to the promise; returns the number of updates that had left a device."""
+    """Hold a killed run to the promise; returns the number of updates that had left a device.
+
+    What it left is proved as a whole run's ledgers are: checkpoint, receipts, releases.
+    """
+    if (folder.path / "ledger").exists():
+        assert verify_run(folder, remembered={}, pld=False).failures == ()
     released = 0
     reached = arrived(folder)
     receipts: dict[str, set[str]] = {}
