@@ -105,10 +105,11 @@ def _typical_norm(public: _Public, scenario: Scenario, wish: Wish) -> float:
     zero = np.zeros(trainer.layout.size, np.float32)
     generator = derive_generator(0, "pilot norms")
     norms = []
+    alone = wish.unit == "example"
+    plan = replace(_plain(scenario, wish), epochs=1) if alone else _plain(scenario, wish)
     for _ in range(20):
-        at = generator.integers(0, len(public.labels), 1 if wish.unit == "example" else wish.examples)
-        stream = seeded_stream(0, "order")
-        delta = trainer.train(zero, public.features[at], public.labels[at], _plain(scenario, wish), stream)
+        at = generator.integers(0, len(public.labels), 1 if alone else wish.examples)
+        delta = trainer.train(zero, public.features[at], public.labels[at], plan, seeded_stream(0, "order"))
         norms.append(float(np.linalg.norm(delta)))
     rate = scenario.training.learning_rate if wish.unit == "example" else 1.0
     return float(np.median(norms)) / rate
@@ -141,7 +142,7 @@ def _way(wish: Wish, epsilon: float) -> Option:
 
 
 def _plain(scenario: Scenario, wish: Wish) -> TrainPlan:
-    epochs = 1 if wish.unit == "example" else scenario.training.epochs
+    epochs = wish.steps if wish.unit == "example" else scenario.training.epochs
     return TrainPlan(epochs=epochs, learning_rate=scenario.training.learning_rate, unit="none")
 
 
@@ -150,6 +151,7 @@ def _plan(scenario: Scenario, wish: Wish, way: Option | None, clip: float, count
     if way is None or wish.unit == "device":
         return _plain(scenario, wish)
     return TrainPlan(
+        epochs=wish.steps,
         learning_rate=scenario.training.learning_rate,
         unit="example",
         clip=clip,

@@ -30,6 +30,7 @@ def plan(
     delta: Annotated[float, typer.Option(metavar="δ", help="Well below 1 over the number of units.")] = 1e-5,
     rounds: Annotated[int, typer.Option(metavar="T", help="Rounds of the run.")] = 20,
     participation: Annotated[float, typer.Option(metavar="Q", help="Share of the devices in a round.")] = 1.0,
+    steps: Annotated[int, typer.Option(metavar="K", help="Unit example: noisy steps of a device in a round.")] = 1,
     unit: Annotated[Unit, typer.Option(help="What is protected: an example of a device, or a whole device.")] = (
         Unit.EXAMPLE
     ),
@@ -58,6 +59,7 @@ def plan(
         delta=delta,
         rounds=rounds,
         participation=participation,
+        steps=steps,
         force=force,
     )
     if plot is not None and pilot is None:

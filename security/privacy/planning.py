@@ -34,6 +34,7 @@ class Wish:
         delta: its δ.
         rounds: of the run.
         participation: share of the devices that take part in a round.
+        steps: unit ``example``: noisy steps of a device in a round.
         force: let δ be 1/n or more.
 
     Raises:
@@ -48,10 +49,11 @@ class Wish:
     delta: float
     rounds: int
     participation: float
+    steps: int = 1
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("devices", "examples", "rounds"):
+        for name in ("devices", "examples", "rounds", "steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not (self.epsilon > 0 and math.isfinite(self.epsilon)):
@@ -76,7 +78,7 @@ class Wish:
     @property
     def separation(self) -> int:
         """Rounds from one turn of a device to its next, when devices take part in turns."""
-        return max(1, math.floor(1 / self.participation + 1e-9))
+        return max(1, math.ceil(1 / self.participation - 1e-9))
 
 
 @dataclass(frozen=True)
@@ -129,14 +131,18 @@ def options(wish: Wish) -> list[Option]:
 
 def _on_devices(wish: Wish) -> Option:
     turns = math.ceil(wish.rounds / wish.separation)
-    sigma = calibrate(wish.epsilon, wish.delta, turns)
-    noise = sigma / (wish.examples * math.sqrt(wish.cohort))
+    sigma = calibrate(wish.epsilon, wish.delta, turns * wish.steps)
+    noise = sigma * math.sqrt(wish.steps) / (wish.examples * math.sqrt(wish.cohort))
     return Option(
         "on_device",
-        f"each device adds noise to its own gradient, in each of the {turns} rounds that it takes part in",
+        f"each device adds noise to its own gradients, in each of the {turns} rounds that it takes part in",
         sigma,
         wish.cohort,
-        _both(wish, [GaussianEvent(sigma, 1.0, turns)], "no sampling: every step uses all examples of a device"),
+        _both(
+            wish,
+            [GaussianEvent(sigma, 1.0, turns * wish.steps)],
+            "no sampling: every step uses all examples of a device",
+        ),
         noise,
         noise * math.sqrt(wish.rounds),
         {
@@ -145,6 +151,7 @@ def _on_devices(wish: Wish) -> Option:
             "privacy.delta": wish.delta,
             "privacy.denominator": wish.examples,
             "privacy.min_separation": wish.separation,
+            "training.epochs": wish.steps,
             "rounds": wish.rounds,
         },
     )

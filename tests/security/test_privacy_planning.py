@@ -13,6 +13,7 @@ from skerry.server.prepare import noise_for
 
 DEVICE = Wish(unit="device", devices=500, examples=50, epsilon=4.0, delta=1e-5, rounds=40, participation=0.1)
 EXAMPLE = Wish(unit="example", devices=12, examples=120, epsilon=8.0, delta=1e-5, rounds=20, participation=1.0)
+STEPS = Wish(**(vars(EXAMPLE) | {"steps": 3}))
 
 
 def scenario_of(option):
@@ -23,7 +24,7 @@ def scenario_of(option):
     return default_scenario([*(f"{key}={value}" for key, value in quoted.items()), *others])
 
 
-@pytest.mark.parametrize("wish", [DEVICE, EXAMPLE], ids=["device", "example"])
+@pytest.mark.parametrize("wish", [DEVICE, EXAMPLE, STEPS], ids=["device", "example", "steps"])
 def test_a_run_with_the_settings_has_the_noise_and_the_epsilon_of_the_plan(wish):
     for option in options(wish):
         if not option.settings:
@@ -77,9 +78,12 @@ def test_a_fixed_cohort_is_compared_under_exchange_with_half_the_noise_multiplie
     assert fixed.guarantees[0].epsilon == pytest.approx(epsilon_from_rdp(rdp_fixed_size(event), 1e-5)[0])
 
 
-def test_what_is_recommended_asks_no_more_devices_than_was_wished():
-    first, *rest = options(DEVICE)
-    assert first.cohort <= DEVICE.cohort
+@pytest.mark.parametrize("participation", [0.1, 0.3, 0.7])
+def test_what_is_recommended_asks_no_more_devices_than_was_wished(participation):
+    wish = Wish(**(vars(DEVICE) | {"participation": participation, "rounds": 10}))
+    first, *rest = options(wish)
+    assert first.cohort <= wish.cohort
+    assert rest[0].cohort <= wish.cohort
     assert first.model_noise == min(option.model_noise for option in [*rest[:1], first])
     assert [option.name for option in rest[-2:]] == ["everybody", "fixed_size"]
 
@@ -95,6 +99,7 @@ def test_what_is_recommended_asks_no_more_devices_than_was_wished():
         ({"delta": -1e-5}, InputError, "δ"),
         ({"delta": 1 / 500}, RefusedError, "1/500"),
         ({"rounds": 0}, InputError, "rounds"),
+        ({"steps": 0}, InputError, "steps"),
         ({"devices": 0}, InputError, "devices"),
     ],
 )
