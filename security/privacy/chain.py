@@ -44,6 +44,7 @@ GENESIS = "0" * 64
 KEPT = frozenset({"policy", "debit", "erasure"})
 """Kinds of entry that cannot be erased."""
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _DOMAIN = "skerry/ledger/v2"
 _KIND = re.compile(r"[a-z][a-z_]{0,31}")
 _LONGEST = 1 << 20  # characters of a body
@@ -85,7 +86,7 @@ def entry(seq: int, prev: str, kind: str, at: int, body: Mapping[str, Any]) -> E
     if not _KIND.fullmatch(kind):
         raise InputError(f"{kind!r} cannot be a kind of ledger entry", mend="use lower-case letters and underscores")
     try:
-        text = json.dumps(body, allow_nan=False)
+        text = _JSON.encode(body)
         if len(text) > _LONGEST:
             raise InputError("a ledger entry holds at most 1 MiB", mend="record a digest instead")
         return _whole(seq, prev, kind, at, json.loads(text), secrets.token_hex(_SALT))
@@ -116,7 +117,7 @@ def line(value: Entry) -> bytes:
     """The entry as it stands in the file, line end included."""
     fields = {"at": value.at, "hash": value.hash, "kind": value.kind, "prev": value.prev, "seq": value.seq}
     rest = {"commitment": value.commitment} if value.erased else {"body": value.body, "salt": value.salt}
-    return json.dumps(fields | rest, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return _JSON.encode(fields | rest).encode() + b"\n"
 
 
 def split(data: bytes) -> tuple[bytes, bytes]:
