@@ -25,6 +25,4 @@ def discreetly(message: Message, context: Context, answer: Callable[[Message, Co
         return answer(message, context)
     except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
         _LOG.exception("the device's app failed")
-        return Message(
-            Error(_APP_FAILED, f"the device's app failed ({type(error).__name__})"), reply_to=message
-        )
+        return Message(Error(_APP_FAILED, f"the device's app failed ({type(error).__name__})"), reply_to=message)

@@ -216,9 +216,7 @@ def _misbehave(resident: Resident, delta: Float32Array, number: int, seed: int |
     return attack(delta, seeded_stream(seed or 0, "attack", who, number))
 
 
-def _reply(
-    kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: int, receipt: bytes = b""
-) -> bytes:
+def _reply(kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: int, receipt: bytes = b"") -> bytes:
     asked = opened.header
     header = Header(
         kind=kind,

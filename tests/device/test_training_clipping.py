@@ -276,7 +276,7 @@ def test_without_a_word_a_batch_is_worked_on_in_parts_and_adds_up_to_the_same():
     seen: list[int] = []
     model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
     clipped = ClippingEngine(model).clipped_sum(x, y, clip=clip)
-    assert seen[0] == 16
+    assert seen[0] <= 16  # nothing is known yet of how much an example takes
     assert sum(seen) == 40
     assert torch.allclose(clipped.total, (expected * (clip / norms).clamp(max=1)[:, None]).sum(0), atol=1e-11)
     assert torch.allclose(clipped.norms, norms, atol=1e-11)

@@ -57,8 +57,14 @@ class Part(ABC):
         """``(n, numel)``: one example's gradient a row."""
 
     @abstractmethod
+    def add_weighted_sum(self, out: Tensor, factors: Tensor) -> None:
+        """Add Σ factorᵢ·gradientᵢ, for ``(n,)`` factors, to ``out``, contiguous and in the parameter's shape."""
+
     def weighted_sum(self, factors: Tensor) -> Tensor:
         """Σ factorᵢ·gradientᵢ in the parameter's shape, for ``(n,)`` factors."""
+        out = torch.zeros_like(self.parameter, memory_format=torch.contiguous_format)
+        self.add_weighted_sum(out, factors)
+        return out
 
 
 class Kept(Part):
@@ -77,9 +83,9 @@ class Kept(Part):
         """``(n, numel)``."""
         return self._rows
 
-    def weighted_sum(self, factors: Tensor) -> Tensor:
-        """In the parameter's shape."""
-        return (factors @ self._rows).view(self.parameter.shape)
+    def add_weighted_sum(self, out: Tensor, factors: Tensor) -> None:
+        """In place."""
+        out.view(-1).addmv_(self._rows.mT, factors)
 
 
 class Outer(Part):
@@ -98,9 +104,9 @@ class Outer(Part):
         """``(n, o·p)``."""
         return torch.einsum("no,np->nop", self._g, self._a).flatten(1)
 
-    def weighted_sum(self, factors: Tensor) -> Tensor:
-        """In the parameter's shape."""
-        return ((self._g * factors[:, None]).mT @ self._a).view(self.parameter.shape)
+    def add_weighted_sum(self, out: Tensor, factors: Tensor) -> None:
+        """In place."""
+        out.view(len(out), -1).addmm_((self._g * factors[:, None]).mT, self._a)
 
 
 class Gram(Part):
@@ -120,10 +126,10 @@ class Gram(Part):
         """``(n, o·p)``."""
         return torch.bmm(self._g, self._a.mT).flatten(1)
 
-    def weighted_sum(self, factors: Tensor) -> Tensor:
-        """In the parameter's shape."""
+    def add_weighted_sum(self, out: Tensor, factors: Tensor) -> None:
+        """In place."""
         outputs = (self._g * factors[:, None, None]).transpose(0, 1).flatten(1)
-        return (outputs @ self._a.transpose(0, 1).flatten(1).mT).view(self.parameter.shape)
+        out.view(len(out), -1).addmm_(outputs, self._a.transpose(0, 1).flatten(1).mT)
 
 
 Rule = Callable[[Any, Tensor, Tensor], list[Part]]
