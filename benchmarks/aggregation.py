@@ -143,6 +143,7 @@ def mixing(_scratch: Path) -> Iterator[Claim]:
                 bar=0.6,
                 peer=Peer("byzfl-numpy, s", said.get("seconds"), _version("byzfl-numpy"), said.get("failed")),
                 spread=times.spread,
+                detail={"nobody hostile, s": round(opened["skerry"].ask("honest", rule)["seconds"], 3)},
             )
 
 

@@ -109,6 +109,7 @@ def aggregate(
     rows: Float32Array,
     products: RowProducts | None = None,
     order: npt.NDArray[np.intp] | None = None,
+    name: str | None = None,
 ) -> Float32Array:
     """The steps in their order, then the rule.
 
@@ -119,6 +120,8 @@ def aggregate(
         products: those of the rows, if they are known already.
         order: which rows, in which order, the products are of; None for all as they lie.
 
+        name: for messages; None for the rule's.
+
     Raises:
         AggregationError: rows that are not finite.
 
@@ -126,7 +129,9 @@ def aggregate(
     >>> aggregate(TrimmedMean(1), (), np.array([[1.0], [2.0], [1e9]], np.float32)).tolist()
     [2.0]
     """
-    given = RowProducts(rows, rule=rule.name) if products is None else products
+    # What is mixed once more, or weighed after mixing, needs inner products in float64: then nothing is quicker.
+    quick = len(steps) <= isinstance(rule, SortedRule)
+    given = RowProducts(rows, rule=name or rule.name, quick=quick) if products is None else products
     current: Products = given
     mixing: Float64Array | None = None
     for step in steps:
@@ -149,7 +154,7 @@ def aggregate(
         mixing, order = _where_they_lie(mixing, order, len(rows)), None
     elif order is not None and mixing is None and len(order) == len(rows):
         order = None  # sorted values know no order
-    for part, block in sorted_columns(rows, mixing, order, rule=rule.name):
+    for part, block in sorted_columns(rows, mixing, order, rule=name or rule.name):
         result[part] = rule.of_sorted(block)
     return result
 

@@ -52,7 +52,7 @@ def sorted_columns(
     size = rows.shape[1]
     count = len(mixing) if mixing is not None else len(rows if order is None else order)
     buffer = np.empty((min(BLOCK, size), count), np.float32)
-    narrow = None if mixing is None or not narrow_enough(mixing) else mixing.astype(np.float32).T
+    narrow = None if mixing is None or not narrow_enough(mixing) else _Narrow(mixing)
     for start in range(0, size, BLOCK):
         part = slice(start, min(start + BLOCK, size))
         columns = (rows[:, part] if order is None else rows[:, part].take(order, axis=0)).T
@@ -63,22 +63,38 @@ def sorted_columns(
             if not (np.isfinite(block[:, 0]).all() and np.isfinite(block[:, -1]).all()):
                 refuse_not_finite(rows, rule=rule)
                 raise AggregationError("updates changed while they were aggregated", where=rule)
-        elif narrow is None or not _mix(columns, narrow, block):
+        elif narrow is None or not narrow.into(block, columns):
             wide = columns.astype(np.float64)
             np.copyto(block, to_float32(wide @ mixing.T if mixing.ndim == 2 else wide * mixing))
             block.sort(axis=1)
         yield part, block
 
 
-def _mix(columns: Float32Array, mixing: Float32Array, block: Float32Array) -> bool:
-    """Mix and sort in float32; False if the sums may have overflowed."""
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        if mixing.ndim == 1:
-            np.multiply(columns, mixing, out=block)
-        else:
-            np.matmul(columns, mixing, out=block)
-    block.sort(axis=1)
-    return bool((block[:, 0] > -HUGE).all() and (block[:, -1] < HUGE).all())
+class _Narrow:
+    """Mixing in float32. Mixtures that are alike are made once: with attackers told apart, all honest rows have one."""
+
+    def __init__(self, mixing: Float64Array) -> None:
+        self._factors = mixing.astype(np.float32)
+        self._counts = None
+        if mixing.ndim == 2:
+            different, counts = np.unique(self._factors, axis=0, return_counts=True)
+            if 2 * len(different) <= len(mixing):
+                self._factors, self._counts = different, counts
+
+    def into(self, block: Float32Array, columns: Float32Array) -> bool:
+        """Mix and sort; False if the sums may have overflowed."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            if self._factors.ndim == 1:
+                np.multiply(columns, self._factors, out=block)
+            elif self._counts is None:
+                np.matmul(columns, self._factors.T, out=block)
+            else:
+                stop = 0
+                for values, count in zip((self._factors @ columns.T), self._counts, strict=True):
+                    block[:, stop : stop + count] = values[:, None]
+                    stop += count
+        block.sort(axis=1)
+        return bool((block[:, 0] > -HUGE).all() and (block[:, -1] < HUGE).all())
 
 
 def mean_of(values: Float32Array) -> Float32Array:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from skerry.records import Float32Array
 from skerry.strategies.aggregating import AggregationRule, Step, aggregate
-from skerry.strategies.products import RowProducts
 from skerry.strategies.rows import require_form
 
 __all__ = ["Composed"]
@@ -64,4 +63,4 @@ class Composed:
             AggregationError: fewer than :meth:`minimum` rows, or rows that are not finite.
         """
         require_form(deltas, rule=self.name, minimum=self.minimum(), bound=self.bound)
-        return aggregate(self.then, self.steps, deltas, RowProducts(deltas, rule=self.name))
+        return aggregate(self.then, self.steps, deltas, name=self.name)

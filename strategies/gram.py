@@ -22,6 +22,7 @@ __all__ = [
     "cosines",
     "distances_to",
     "gram",
+    "pair_distances",
     "quick_distances_to",
     "quick_gram",
     "row_products",
@@ -139,6 +140,21 @@ def distances_to(rows: Float32Array, index: int, chosen: npt.NDArray[np.intp] | 
         block = (rows[:, part] if chosen is None else rows[chosen, part]).astype(np.float64)
         block -= rows[index, part]
         total += np.vecdot(block, block)
+    return total
+
+
+def pair_distances(rows: Float32Array, pairs: npt.NDArray[np.intp]) -> Float64Array:
+    """``(p,)`` squared distances between pairs of rows, ``(p, 2)`` row numbers, from differences in float64.
+
+    >>> pair_distances(np.array([[1.0, 2.0], [0.0, 3.0]], np.float32), np.array([[0, 1], [1, 1]])).tolist()
+    [2.0, 0.0]
+    """
+    total = np.zeros(len(pairs))
+    for start in range(0, rows.shape[1], _BLOCK):
+        part = rows[:, start : start + _BLOCK]
+        difference = part[pairs[:, 0]].astype(np.float64)
+        difference -= part[pairs[:, 1]]
+        total += np.vecdot(difference, difference)
     return total
 
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from skerry.strategies.products import Products
 from skerry.strategies.rows import require_tolerance
-from skerry.strategies.select import settled
+from skerry.strategies.select import nearest
 
-__all__ = ["NearestNeighbourMixing", "mixing_matrix"]
+__all__ = ["NearestNeighbourMixing"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class NearestNeighbourMixing:
     1/(n - f)) and the mean counts it.
 
     Rows equally near are taken in row order, so callers sort rows by device id: the result is then a function
-    of the set of updates. Distances are in float64; another order of the rows changes at most the last bits.
+    of the set of updates. Distances are from float32 products where these settle a neighbourhood, else from float64.
 
     Cost: one Gram matrix (n²d), and before a coordinate-wise rule one mixing product (n²d, in float32: relative error
     about 10⁻⁷ of a mixture's largest row); extra memory is one block of columns.
@@ -60,24 +60,6 @@ class NearestNeighbourMixing:
         return count
 
     def matrix(self, products: Products) -> npt.NDArray[np.float64]:
-        """See :func:`mixing_matrix`."""
-        return mixing_matrix(products.distances, self.tolerate)
-
-
-def mixing_matrix(distances: npt.NDArray[np.float64], tolerate: int) -> npt.NDArray[np.float64]:
-    """``(n, n)`` matrix M with ``M[i, j] = 1/(n - f)`` where row j is among the n - f nearest of row i, else 0.
-
-    Ties go to the earlier row; a row is always its own neighbour.
-
-    >>> import numpy as np
-    >>> mixing_matrix(np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 4.0], [9.0, 4.0, 0.0]]), 1).tolist()
-    [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]
-    """
-    n = len(distances)
-    keep = n - tolerate
-    ranked = settled(distances)
-    np.fill_diagonal(ranked, -1.0)  # before any twin at distance zero
-    nearest = np.argsort(ranked, axis=1, kind="stable")[:, :keep]
-    mixing = np.zeros((n, n))
-    np.put_along_axis(mixing, nearest, 1.0 / keep, axis=1)
-    return mixing
+        """``1/(n - f)`` where row j is among the n - f nearest of row i, else 0."""
+        keep = products.count - self.tolerate
+        return nearest(products, keep) / keep

@@ -10,6 +10,7 @@ from skerry.records import Float32Array
 from skerry.strategies.gram import (
     distances_to,
     gram,
+    pair_distances,
     quick_distances_to,
     quick_gram,
     row_products,
@@ -64,6 +65,11 @@ class Products(ABC):
     def quick_distances(self) -> Float64Array | None:
         """:attr:`distances` to ``QUICK_ERROR`` of their size, or None if there is no quick way to them."""
         return None if self.quick_gram is None else squared_distances(self.quick_gram)
+
+    def pair_distances(self, pairs: npt.NDArray[np.intp]) -> Float64Array:
+        """``(p,)`` squared distances between ``(p, 2)`` pairs of rows, in float64."""
+        distances: Float64Array = self.distances[pairs[:, 0], pairs[:, 1]]
+        return distances
 
     def quick_distances_to(self, index: int) -> Float64Array | None:  # noqa: ARG002 - for those who have one
         """:meth:`distances_to` to ``QUICK_ERROR`` of their size, or None if there is no quick way to them."""
@@ -133,6 +139,7 @@ class RowProducts(Products):
         rule: name for the message.
         gram: ``(n, n)`` float64, where it was kept up while updates arrived; finite.
         order: which rows, in which order, the Gram matrix is of; None for all as they lie.
+        quick: whether float32 may be asked first; not worth it where :attr:`gram` is needed later all the same.
 
     >>> import numpy as np
     >>> products = RowProducts(np.array([[1.0, 2.0], [0.0, 3.0]], np.float32), rule="krum")
@@ -147,7 +154,9 @@ class RowProducts(Products):
         rule: str,
         gram: Float64Array | None = None,
         order: npt.NDArray[np.intp] | None = None,
+        quick: bool = True,
     ) -> None:
+        self._quick = quick and gram is None
         self._rows, self._rule, self._known, self._order = rows, rule, gram, order
         self.count = len(rows) if order is None else len(order)
         self._finite = gram is not None
@@ -189,7 +198,7 @@ class RowProducts(Products):
     @cached_property
     def quick_gram(self) -> Float64Array | None:
         """``(n, n)`` inner products from float32, unless those in float64 are known or float32 is not good enough."""
-        if self._known is not None or "gram" in self.__dict__:
+        if not self._quick or "gram" in self.__dict__:
             return None
         found = quick_gram(self._rows)
         self._finite = self._finite or found is not None
@@ -197,7 +206,7 @@ class RowProducts(Products):
 
     def quick_distances_to(self, index: int) -> Float64Array | None:
         """``(n,)`` squared distances to one row to ``QUICK_ERROR`` of their size, or None if float32 cannot."""
-        if self._known is not None:
+        if not self._quick:
             return None
         found = quick_distances_to(self._rows, index)
         self._finite = self._finite or found is not None
@@ -209,6 +218,13 @@ class RowProducts(Products):
             return super().distances_to(index)
         self.ensure_finite()
         return distances_to(self._rows, index)
+
+    def pair_distances(self, pairs: npt.NDArray[np.intp]) -> Float64Array:
+        """``(p,)`` squared distances between ``(p, 2)`` pairs of rows, in float64."""
+        if self._known is not None or "gram" in self.__dict__:
+            return super().pair_distances(pairs)
+        self.ensure_finite()
+        return pair_distances(self._rows, pairs)
 
     def against(self, vector: Float32Array) -> Float64Array:
         """``(n,)`` inner products with a vector of the caller's, in float64."""

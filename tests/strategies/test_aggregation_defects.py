@@ -8,7 +8,7 @@ from skerry.records import Action
 from skerry.security.anomaly import ScreenContext, Screener
 from skerry.strategies import RULES, STEPS, parse_rule
 from skerry.strategies.gram import gram, squared_distances
-from skerry.strategies.nnm import mixing_matrix
+from skerry.strategies.select import nearest_rows
 
 N, F, D = 23, 4, 500
 NAMES = (*RULES, *(f"nnm+{rule}" for rule in RULES), *(f"{step}+mean" for step in STEPS), "arc+nnm+median")
@@ -62,7 +62,7 @@ def test_distances_of_nearly_equal_models_keep_their_digits(scale: float) -> Non
     exact = np.array([[np.sum((a - b) ** 2) for b in wide] for a in wide])
     found = squared_distances(gram(models))
     np.testing.assert_allclose(found, exact, rtol=1e-6, atol=0)
-    np.testing.assert_array_equal(mixing_matrix(found, F), mixing_matrix(exact, F))
+    np.testing.assert_array_equal(nearest_rows(found, N - F), nearest_rows(exact, N - F))
 
 
 def test_distances_between_honest_rows_keep_their_digits_beside_a_huge_hostile_one(honest: np.ndarray) -> None:

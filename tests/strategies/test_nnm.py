@@ -4,18 +4,31 @@ import numpy as np
 import pytest
 
 from skerry.strategies import Composed, Mean, Median, NearestNeighbourMixing, TrimmedMean
-from skerry.strategies.nnm import mixing_matrix
+from skerry.strategies.products import RowProducts
+from skerry.strategies.select import nearest, nearest_rows
 
 
 def test_ties_go_to_the_earlier_row() -> None:
     distances = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 4.0], [1.0, 4.0, 0.0]])
-    np.testing.assert_array_equal(mixing_matrix(distances, 1)[0], [0.5, 0.5, 0.0])
+    assert nearest_rows(distances, 2)[0].tolist() == [True, True, False]
 
 
 def test_a_row_is_its_own_neighbour_even_among_twins() -> None:
-    mixing = mixing_matrix(np.zeros((5, 5)), 3)
-    assert (np.diagonal(mixing) > 0).all()
-    np.testing.assert_array_equal(mixing.sum(axis=1), np.ones(5))
+    inside = nearest_rows(np.zeros((5, 5)), 2)
+    assert np.diagonal(inside).all()
+    assert (inside.sum(axis=1) == 2).all()
+
+
+@pytest.mark.parametrize("keep", [1, 5, 8, 12, 16])
+def test_neighbourhoods_that_float32_does_not_settle_are_settled_in_float64(keep: int) -> None:
+    rng = np.random.default_rng(keep)
+    for closeness in (0.0, 1e-7, 1e-5):
+        rows = rng.standard_normal((16, 66_000)).astype(np.float32)
+        rows[8:12] = rows[8] + closeness * rng.standard_normal((4, 66_000))  # nearly as near to anybody as each other
+        products, exact = RowProducts(rows, rule="nnm"), RowProducts(rows, rule="nnm", quick=False)
+        assert products.quick_distances is not None
+        assert exact.quick_distances is None
+        np.testing.assert_array_equal(nearest(products, keep), nearest(exact, keep))
 
 
 def test_without_tolerance_every_row_becomes_the_mean() -> None:
