@@ -10,6 +10,7 @@
 4. *Train*, while the disk takes the debit: under unit ``example`` clipping and integer noise happen here, and the exact
    gradient exists nowhere else.
 5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer.
+   Asked for the same again, by the same nonce, it debits nothing and says the same (``answers.py``).
 6. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers, with a
    receipt of the debit that the coordinator can show to others.
 
@@ -25,6 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skerry.clock import Clock
+from skerry.device.answers import KeptAnswer, keep_answer, kept_answer
 from skerry.device.local_model import LocalModel, has_views
 from skerry.device.personal import PersonalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
@@ -37,6 +39,7 @@ from skerry.security.attacks import attack_for
 from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelope, seal
 from skerry.security.identity import verify_signature
 from skerry.security.privacy.accounting import GaussianEvent
+from skerry.security.privacy.chain import Entry
 from skerry.security.privacy.ledger import Ledger
 from skerry.security.privacy.receipt import remembers
 from skerry.security.privacy.stream import ChaChaStream, os_stream, seeded_stream
@@ -106,18 +109,16 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
         )
     try:
         instruction = Instruction.from_bytes(opened.payload)
-        update = _follow(_Work(opened, instruction), resident, worker, clock)
+        answer = _follow(_Work(opened, instruction), resident, worker, clock)
     except RefusedError as refusal:
         return _reply(Kind.REFUSAL, refusal.reason.encode(), opened, resident, clock())
     except InputError:
         return _reply(Kind.REFUSAL, b"malformed", opened, resident, clock())
     with worker.watch.stage("answer"):
-        header = opened.header
-        receipt = update.receipt(header.run, header.round, resident.home.device)
-        return _reply(Kind.UPDATE, update.to_bytes(), opened, resident, clock(), receipt.digest)
+        return _reply(Kind.UPDATE, answer.payload, opened, resident, clock(), answer.receipt)
 
 
-def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Update:
+def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> KeptAnswer:
     home, header, instruction = resident.home, work.opened.header, work.instruction
     _agree(resident, instruction)
     task = worker.task(home.task, home.model)
@@ -133,21 +134,46 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
             raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))
         if header.receipt and not remembers(ledger, header.run, home.device, header.receipt):
             raise RefusedError("rolled_back", "this ledger lacks a debit that it gave a receipt of", where=home.device)
-        debit = ledger.debiting(
-            header.run,
-            header.round,
-            _price(ledger, header, instruction.plan),
-            nonce=header.nonce.hex(),
-            now=clock(),
-            syncer=worker.syncer,
-        )
-        with debit as entry:
+        entry = _debited(ledger, header)
+        if entry is None:
+            debit = ledger.debiting(
+                header.run,
+                header.round,
+                _price(ledger, header, instruction.plan),
+                nonce=header.nonce.hex(),
+                now=clock(),
+                syncer=worker.syncer,
+            )
+            with debit as entry:
+                delta, head = _train(work, resident, worker, task, model)
+        else:
+            kept = kept_answer(home.path, header.run, header.round, header.nonce)
+            if kept is not None:
+                return kept
             delta, head = _train(work, resident, worker, task, model)
         state = ledger.checkpoint(entry.seq + 1)  # of what is on stable storage now
+    sent = _misbehave(resident, delta, header.round, instruction.seed)
+    update = Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex())
+    answer = KeptAnswer(update.to_bytes(), update.receipt(header.run, header.round, home.device).digest)
+    if instruction.seed is None or isinstance(model, PersonalModel):  # computed again it would be another one
+        keep_answer(home.path, header.run, header.round, header.nonce, answer)
     if isinstance(model, PersonalModel):  # what is kept and used again is spent too: not before the debit is settled
         model.keep_head(home.path, head, instruction.plan)
-    sent = _misbehave(resident, delta, header.round, instruction.seed)
-    return Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex())
+    return answer
+
+
+def _debited(ledger: Ledger, header: Header) -> Entry | None:
+    """The debit of this very instruction, if it was the last one to be followed and is asked for again.
+
+    Another instruction for the same round is a replay, which the ledger refuses. So is one that others followed: its
+    answer was sent, and is kept no more.
+    """
+    if not ledger.has(header.run, header.round):
+        return None
+    entry = ledger.last_debit()
+    asked = (header.run, header.round, header.nonce.hex())
+    same = entry is not None and (entry.body["run"], entry.body["round"], entry.body["nonce"]) == asked
+    return entry if same else None
 
 
 def _train(

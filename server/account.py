@@ -2,15 +2,15 @@
 
 import secrets
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from skerry.errors import RunFailedError
 from skerry.security.privacy.accounting import GaussianEvent, epsilon_from_rdp, rdp
 from skerry.security.privacy.chain import Entry
 from skerry.server.federation import Federation
 from skerry.server.judge import Judged, Valid
-from skerry.server.plan import RoundPlan
 from skerry.syncer import Syncer
 
 __all__ = ["Spending", "open_round", "release_round"]
@@ -40,12 +40,12 @@ class Spending:
         self._once = None if once is None else rdp(once)
         self._known: dict[int, float] = {0: 0.0}
 
-    def add(self, plan: RoundPlan) -> None:
+    def add(self, number: int, cohort: Iterable[str]) -> None:
         """Count a round's instructions."""
         self._rounds += 1
-        for device in plan.asked:
+        for device in cohort:
             self._asked[device] += 1
-            self.last_asked[device] = plan.number
+            self.last_asked[device] = number
 
     def epsilon(self, rounds: int) -> float | None:
         """ε(δ) of a device that was asked ``rounds`` times; None without privacy, where no finite ε holds."""
@@ -76,6 +76,8 @@ def open_round(
 ) -> Iterator[None]:
     """Record who will be asked to spend what, while the block prepares the instructions; durable when it is left.
 
+    A round that an earlier process opened is open: nothing is recorded or spent twice.
+
     Args:
         federation: the run.
         number: of the round.
@@ -86,6 +88,9 @@ def open_round(
     Raises:
         BudgetExceededError: the population's policy does not allow that.
     """
+    if number in federation.past.cohorts:
+        yield
+        return
     mechanism = {
         "name": federation.scenario.privacy.mechanism if federation.plan.unit != "none" else "none",
         "noise_multiplier": federation.plan.noise_multiplier,
@@ -117,8 +122,22 @@ def release_round(
     """Record the devices' receipts and the vector that the round releases, while the block looks at it.
 
     Devices are told by the number of the ``member`` entry that names them: erasing that entry makes them nameless.
-    Durable when the block is left: nothing of the vector may be published in it.
+    Durable when the block is left: nothing of the vector may be published in it. A round that an earlier process
+    released is released, if it comes out the same.
+
+    Raises:
+        RunFailedError: it does not.
     """
+    earlier = federation.past.released.get(number)
+    if earlier is not None:
+        if earlier.body["vector"] != vector_digest:
+            raise RunFailedError(
+                f"round {number} was released before, and comes out otherwise now",
+                where=federation.run,
+                mend="its data or its model were changed since; run the scenario again",
+            )
+        yield earlier
+        return
     kept = [(federation.members[device], receipt.to_json()) for device, receipt in sorted(valid.receipts.items())]
     chunks = [kept[i : i + _RECEIPTS] for i in range(0, len(kept), _RECEIPTS)]
     events = [("receipts", {"round": number, "receipts": {str(m): r for m, r in chunk}}) for chunk in chunks]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 from skerry.canonical import sha256_hex
 from skerry.device.protocol import to_bytes
 from skerry.fsio import append_durably, write_atomic
-from skerry.records import Float32Array, RoundRecord, Verdict
+from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store_round", "vector_digest"]
@@ -21,12 +21,14 @@ FILE = "checkpoint/round.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The trainable vector after a round, the server's momentum, and what the screen remembers."""
+    """The trainable vector after a round, the server's momentum, what the screen remembers, and the round's lines."""
 
     round: int
     vector: Float32Array
     velocity: Float32Array
     screener: dict[str, Any]
+    record: dict[str, Any] = field(default_factory=dict)
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def vector_digest(vector: Float32Array) -> str:
@@ -36,15 +38,16 @@ def vector_digest(vector: Float32Array) -> str:
 
 def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Write atomically and durably; one file, so that vector and round cannot disagree."""
-    metadata = {"round": str(checkpoint.round), "screener": json.dumps(checkpoint.screener)}
+    told = {"screener": checkpoint.screener, "record": checkpoint.record, "verdicts": checkpoint.verdicts}
+    metadata = {"round": str(checkpoint.round)} | {name: json.dumps(value) for name, value in told.items()}
     write_atomic(folder.path / FILE, save({"vector": checkpoint.vector, "velocity": checkpoint.velocity}, metadata))
 
 
-def store_round(folder: RunFolder, checkpoint: Checkpoint, verdicts: Iterable[Verdict], record: RoundRecord) -> None:
+def store_round(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Everything of a finished round, durably: first the checkpoint, so that no record promises what is not there."""
     save_checkpoint(folder, checkpoint)
-    append_durably(folder.path / "verdicts.jsonl", _lines(verdict.to_json() for verdict in verdicts))
-    append_durably(folder.path / "rounds.jsonl", _lines([record.to_json()]))
+    append_durably(folder.path / "verdicts.jsonl", _lines(checkpoint.verdicts))
+    append_durably(folder.path / "rounds.jsonl", _lines([checkpoint.record]))
     folder.mark("running", stage=f"round {checkpoint.round}")
 
 
@@ -60,4 +63,5 @@ def load_checkpoint(folder: RunFolder) -> Checkpoint | None:
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     vector, velocity = (load(data)[name].astype(np.float32, copy=False) for name in ("vector", "velocity"))
-    return Checkpoint(int(header["round"]), vector, velocity, json.loads(header["screener"]))
+    told = {name: json.loads(header[name]) for name in ("screener", "record", "verdicts")}
+    return Checkpoint(int(header["round"]), vector, velocity, **told)

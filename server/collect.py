@@ -11,6 +11,7 @@ from skerry.records import Reason
 from skerry.security.envelope import Expected, Kind, Refusal, open_envelope
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.federation import Federation
+from skerry.server.journal import RoundJournal
 from skerry.server.mailbox import exchange
 from skerry.server.plan import RoundPlan
 
@@ -53,12 +54,14 @@ class Opened:
     refusals: dict[str, str]
 
 
-def collect(federation: Federation, plan: RoundPlan) -> Replies:
-    """Send the instructions and wait for answers, at most until the cohort's deadline."""
-    replies = Replies()
+def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> Replies:
+    """Send the instructions and wait for answers, at most until the cohort's deadline; each is kept as it comes."""
+    replies = Replies(dict(plan.answers))
+    journal.open(plan.number, plan.answers)
     contents = {
         device: (federation.nodes[device], {"device": device, "envelope": asked.envelope})
         for device, asked in plan.asked.items()
+        if device not in plan.answers
     }
     for device, record in exchange(
         federation.grid, contents, "train", deadline_s=federation.scenario.cohort.deadline_s
@@ -66,6 +69,7 @@ def collect(federation: Federation, plan: RoundPlan) -> Replies:
         envelope = record.get("envelope") if record is not None else None
         if isinstance(envelope, bytes):
             replies.envelopes[device] = envelope
+            journal.add(plan.number, device, envelope)
         else:
             replies.dropped[device] = Reason.ERROR
     for device in plan.asked.keys() - replies.envelopes.keys() - replies.dropped.keys():

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from skerry.security.transparency.publisher import Publisher
 from skerry.server.audit import Auditor
 from skerry.server.prepare import Prepared, noise_for
 from skerry.server.provision import coordinator_identity, device_directory, published
+from skerry.server.resume import Past, read_past
 
 __all__ = ["Federation"]
 
@@ -51,6 +52,7 @@ class Federation:
     plan: TrainPlan
     held_out: Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
     auditor: Auditor | None = None
+    past: Past = field(default_factory=Past)
 
     @property
     def run(self) -> str:
@@ -90,23 +92,25 @@ class Federation:
     def assemble(
         folder: RunFolder, prepared: Prepared, grid: Grid, nodes: Mapping[str, int], clock: Clock
     ) -> "Federation":
-        """Put the parts together and open the population's ledger."""
+        """Put the parts together and open the population's ledger; one that is there is a run that goes on."""
         scenario = folder.scenario
         privacy, training = scenario.privacy, scenario.training
         policy = Policy(unit=privacy.unit, epsilon=privacy.epsilon, delta=privacy.delta, simulated=True)
-        ledger = Ledger.create(
-            folder.path / "ledger" / "population.jsonl",
-            scope="population",
-            subject=folder.id,
-            policy=policy,
-            now=clock(),
-        )
+        path = folder.path / "ledger" / "population.jsonl"
+        if not path.exists():
+            Ledger.create(path, scope="population", subject=folder.id, policy=policy, now=clock()).close()
+        ledger = Ledger.open(path)
+        past = read_past(folder, ledger)
         directory = device_directory(folder)
         named = [
             ("member", {"device": device, "signing_key": directory.get(device).signing_key.hex()})
             for device in sorted(nodes)
+            if device not in past.members
         ]
-        members = {entry.body["device"]: entry.seq for entry in ledger.record_all(named, clock())}
+        members = {**past.members, **{e.body["device"]: e.seq for e in ledger.record_all(named, clock())}}
+        screener = Screener(scenario.defence.screen, tolerate=scenario.defence.tolerate)
+        if past.checkpoint is not None:
+            screener.restore(past.checkpoint.screener)
         auditor = Auditor.of(folder, prepared.task, prepared.model)
         if auditor is not None:
             auditor.commit(ledger, clock())
@@ -123,7 +127,7 @@ class Federation:
             ledger=ledger,
             log=Publisher(published(folder)),
             members=members,
-            screener=Screener(scenario.defence.screen, tolerate=scenario.defence.tolerate),
+            screener=screener,
             plan=TrainPlan(
                 epochs=training.epochs,
                 learning_rate=training.learning_rate,
@@ -147,4 +151,5 @@ class Federation:
                 device: (prepared.model.prepare(data.x), data.y) for device, data in prepared.task.evaluation().items()
             },
             auditor=auditor,
+            past=past,
         )

@@ -1,5 +1,6 @@
 """Starting a run from one machine: make the folder, prepare, hand over to an engine, and tell how it ended."""
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ from skerry.runfolder import RunFolder
 from skerry.server.conduct import recorded
 from skerry.server.engines import get_engine
 from skerry.server.prepare import prepare
+from skerry.server.resume import reopen
 
-__all__ = ["launch"]
+__all__ = ["launch", "resume"]
 
 
 def launch(
@@ -38,23 +40,56 @@ def launch(
         InterruptedRunError: Ctrl-C or SIGTERM; what was finished is kept and can be shown.
         RunFailedError: the run was tried and failed; its folder says why.
     """
-    runner = get_engine(engine)
+    get_engine(engine)  # one that does not exist is told before there is a folder
     folder = RunFolder.create(parent, scenario, engine=engine)
     on_folder(folder)
     try:
-        with _terminable(), recorded(folder):
-            prepare(folder, system_clock, process_worker())
-            runner.run(folder)
+        return _run(folder)
     except InputError:
         if not folder.rounds():
             shutil.rmtree(folder.path)  # nothing has run: nothing is left half-written
         raise
+
+
+def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = lambda _: None) -> RunFolder:
+    """Go on with a run that was interrupted or failed, with its own scenario and engine; blocks.
+
+    Guarantee: no round is opened, debited or released twice; in simulation the final vector is that of the run if it
+    had never been stopped.
+
+    Args:
+        name: the run's id, its folder, or ``latest``.
+        parent: folder of runs.
+        on_folder: called with the run's folder before it goes on.
+
+    Raises:
+        InputError: there is no such run.
+        RefusedError: it is complete, is still going on, or has state that is kept nowhere.
+        InterruptedRunError, RunFailedError: as :func:`launch`.
+    """
+    folder = RunFolder.open(name, parent)
+    reopen(folder)
+    if not (folder.path / "fleet" / "coordinator.json").exists():
+        for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
+            shutil.rmtree(folder.path / half, ignore_errors=True)
+    shutil.rmtree(folder.path / "release", ignore_errors=True)  # half a release, if anything
+    folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})
+    on_folder(folder)
+    return _run(folder)
+
+
+def _run(folder: RunFolder) -> RunFolder:
+    try:
+        with _terminable(), recorded(folder):
+            runner = get_engine(folder.status["engine"])
+            prepare(folder, system_clock, process_worker())
+            runner.run(folder)
     except KeyboardInterrupt as error:
         done = len(folder.rounds())
         raise InterruptedRunError(
-            f"interrupted after {done} of {scenario.rounds} rounds",
+            f"interrupted after {done} of {folder.status['rounds']} rounds",
             where=folder.id,
-            mend=f"see what was finished with `skerry runs show {folder.id}`",
+            mend=f"go on with `skerry run --resume {folder.id}`",
         ) from error
     if folder.status["state"] != "complete":
         fault = folder.status["error"] or {}

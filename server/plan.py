@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from skerry.device.protocol import Instruction
@@ -11,26 +11,20 @@ from skerry.records import Float32Array
 from skerry.security.envelope import Header, Kind, envelope_digest, seal
 from skerry.security.privacy.stream import derive_generator, seeded_stream
 from skerry.server.federation import Federation
+from skerry.server.journal import Asked, Kept
 
-__all__ = ["Asked", "RoundPlan", "draw_cohort", "make_plan"]
+__all__ = ["RoundPlan", "draw_cohort", "make_plan"]
 
 GRACE_MS = 60_000
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One device's instruction as it is sent, with the digest that its answer must name."""
-
-    envelope: bytes
-    digest: bytes
-
-
-@dataclass(frozen=True)
 class RoundPlan:
-    """The round's instructions by device, sorted."""
+    """The round's instructions by device, sorted, and the answers that an earlier process received to them."""
 
     number: int
     asked: dict[str, Asked]
+    answers: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def bytes_down(self) -> int:
@@ -74,11 +68,15 @@ def make_plan(
     cohort: Sequence[str],
     vector: Float32Array,
     receipts: Mapping[str, bytes] = MappingProxyType({}),
+    kept: Kept | None = None,
 ) -> RoundPlan:
     """Sign and seal one instruction for each device of the cohort.
 
-    ``receipts`` are the digests of the last ones that devices gave: an instruction carries its device's.
+    ``receipts`` are the digests of the last ones that devices gave: an instruction carries its device's. ``kept`` is
+    what an earlier process left of this round: devices that answered it are not asked again, and the others are asked
+    under the same nonce, by which they know whether they have done the work.
     """
+    before = kept or Kept()
     instruction = Instruction(
         vector=vector,
         layout=federation.model.layout.digest,
@@ -89,6 +87,11 @@ def make_plan(
     lifetime = int(federation.scenario.cohort.deadline_s * 1000) + GRACE_MS
     asked: dict[str, Asked] = {}
     for device in cohort:
+        earlier = before.asked.get(device)
+        if earlier is not None and device in before.answers:
+            asked[device] = earlier
+            continue
+        nonce = earlier.nonce if earlier is not None else secrets.token_bytes(16)
         header = Header(
             kind=Kind.INSTRUCTION,
             run=federation.run,
@@ -96,12 +99,12 @@ def make_plan(
             sender=federation.coordinator.name,
             receiver=device,
             model=federation.model.digest,
-            nonce=secrets.token_bytes(16),
+            nonce=nonce,
             in_reply_to=b"",
             receipt=receipts.get(device, b""),
             issued=now,
             expires=now + lifetime,
         )
         envelope = seal(header, instruction, sender=federation.coordinator, receiver=federation.directory.get(device))
-        asked[device] = Asked(envelope, envelope_digest(envelope))
-    return RoundPlan(number, asked)
+        asked[device] = Asked(envelope, envelope_digest(envelope), nonce)
+    return RoundPlan(number, asked, dict(before.answers))

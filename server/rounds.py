@@ -35,6 +35,7 @@ from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.collect import collect, open_replies
 from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
+from skerry.server.journal import RoundJournal
 from skerry.server.judge import Judged, screen, validate
 from skerry.server.plan import draw_cohort, make_plan
 from skerry.strategies.optimizers import FedAvgM
@@ -53,6 +54,7 @@ class Progress:
     spending: Spending
     base: Quality
     syncer: Syncer
+    journal: RoundJournal
     central: CentralNoise | None = None
     records: list[RoundRecord] = field(default_factory=list)
     device_seconds: dict[str, float] = field(default_factory=dict)
@@ -60,18 +62,28 @@ class Progress:
 
 
 def run_rounds(federation: Federation) -> Progress:
-    """All rounds of the scenario, from the public head to the final vector."""
-    vector = federation.model.initial()
-    base = evaluate_held_out(federation, vector)
-    federation.folder.mark("running", stage="round 0", extra={"base_accuracy": base.accuracy})
+    """All rounds of the scenario that are not finished yet, from the public head to the final vector."""
+    past = federation.past
+    initial = federation.model.initial()
+    base = evaluate_held_out(federation, initial)
+    federation.folder.mark("running", stage=f"round {past.rounds}", extra={"base_accuracy": base.accuracy})
+    vector, velocity = initial, np.zeros_like(initial)
+    if past.checkpoint is not None:
+        vector, velocity = past.checkpoint.vector, past.checkpoint.velocity
     before = dict(process_worker().watch.seconds)
     with Syncer() as syncer:
         central = None
         if federation.plan.unit == "device":
             central = CentralNoise(federation.scenario, federation.plan.noise_multiplier, vector.size)
-        progress = Progress(vector, np.zeros_like(vector), Spending(federation), base, syncer, central)
-        for number in range(1, federation.scenario.rounds + 1):
+        journal = RoundJournal(federation.folder.path)
+        progress = Progress(vector, velocity, Spending(federation), base, syncer, journal, central)
+        progress.records.extend(past.records)
+        progress.receipts |= past.receipts
+        for number in range(1, past.rounds + 1):
+            progress.spending.add(number, past.cohorts[number])
+        for number in range(past.rounds + 1, federation.scenario.rounds + 1):
             progress.records.append(run_round(federation, progress, number))
+    journal.drop()
     after = process_worker().watch.seconds
     progress.device_seconds = {stage: after[stage] - before.get(stage, 0.0) for stage in after}
     return progress
@@ -81,15 +93,17 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     """One round, stage by stage."""
     watch = Stopwatch()
     with watch.stage("plan"):
-        cohort = draw_cohort(federation, number, progress.spending.last_asked)
+        kept = progress.journal.read(number) if number == federation.past.rounds + 1 else None
+        cohort = federation.past.cohorts.get(number) or draw_cohort(federation, number, progress.spending.last_asked)
         debit = progress.central.debit(number) if progress.central is not None else None
         with open_round(federation, number, cohort, progress.syncer, debit):
-            plan = make_plan(federation, number, cohort, progress.vector, progress.receipts)
-        progress.spending.add(plan)
+            plan = make_plan(federation, number, cohort, progress.vector, progress.receipts, kept)
+            progress.syncer.begin(progress.journal.begin, number, plan.asked)
+        progress.spending.add(number, cohort)
     with watch.stage("checkpoint"):
         progress.syncer.settle()  # the round before is on the disk too, or this one does not begin
     with watch.stage("collect"):
-        replies = collect(federation, plan)
+        replies = collect(federation, plan, progress.journal)
     with watch.stage("open"):
         opened = open_replies(federation, plan, replies)
     progress.receipts |= {device: signed.receipt.digest for device, signed in opened.receipts.items()}
@@ -146,8 +160,15 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
             "quarantined": sorted(federation.screener.quarantined),
         },
     )
-    checkpoint = Checkpoint(number, progress.vector, progress.velocity, federation.screener.state())
-    progress.syncer.begin(store_round, federation.folder, checkpoint, judged.verdicts, record)
+    checkpoint = Checkpoint(
+        number,
+        progress.vector,
+        progress.velocity,
+        federation.screener.state(),
+        record.to_json(),
+        [verdict.to_json() for verdict in judged.verdicts],
+    )
+    progress.syncer.begin(store_round, federation.folder, checkpoint)
     return record
 
 

@@ -51,22 +51,42 @@ def demo(
 
 
 def run(
-    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file, or a shipped one by name.")],
+    scenario: Annotated[
+        Path | None, typer.Argument(metavar="[SCENARIO]", help="A scenario file, or a shipped one by name.")
+    ] = None,
     *,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with a run that was stopped, instead: its id, folder, or 'latest'."),
+    ] = None,
     overrides: SetOption = None,
     engine: EngineOption = Engine.INPROCESS,
     runs_dir: RunsDir = None,
     open_: OpenOption = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a scenario."""
-    from skerry.config import load_scenario
+    """Run a scenario, or go on with a run that was stopped.
 
+    A run that goes on keeps its scenario, seed and engine. No round is opened, debited or released twice.
+    """
+    from skerry.config import load_scenario
+    from skerry.errors import InputError
+
+    if (scenario is None) == (resume is None):
+        raise InputError(
+            "name a scenario, or a run to go on with", mend="`skerry run SCENARIO` or `skerry run --resume RUN`"
+        )
+    if resume is not None:
+        if overrides:
+            raise InputError("a run that goes on keeps its scenario", where="--set", mend="leave --set out")
+        _follow(resume, engine, runs_dir, open_=open_, as_json=as_json)
+        return
+    assert scenario is not None
     _follow(load_scenario(scenario, overrides or ()), engine, runs_dir, open_=open_, as_json=as_json)
 
 
-def conducted(scenario: "Scenario", engine: Engine, parent: Path | None, *, as_json: bool) -> "RunFolder":
-    """Run a scenario to its end under a live display; its folder, with a report in it.
+def conducted(scenario: "Scenario | str", engine: Engine, parent: Path | None, *, as_json: bool) -> "RunFolder":
+    """Run a scenario, or go on with the run of that name, to its end under a live display; its folder with a report.
 
     Raises:
         InterruptedRunError: Ctrl-C; what was finished is kept.
@@ -78,13 +98,16 @@ def conducted(scenario: "Scenario", engine: Engine, parent: Path | None, *, as_j
     from skerry.clock import system_clock
     from skerry.errors import InterruptedRunError
     from skerry.runfolder import runs_dir
-    from skerry.server.launch import launch
+    from skerry.server.launch import launch, resume
     from skerry.server.report import write_report
 
     follower = Follower(view_for(note(), as_json=as_json), system_clock)
     try:
         with follower:
-            folder = launch(scenario, engine=engine.value, parent=runs_dir(parent), on_folder=follower.watch)
+            if isinstance(scenario, str):
+                folder = resume(scenario, parent=runs_dir(parent), on_folder=follower.watch)
+            else:
+                folder = launch(scenario, engine=engine.value, parent=runs_dir(parent), on_folder=follower.watch)
     except (KeyboardInterrupt, InterruptedRunError) as error:
         raise _interrupted(follower.folder) from error
     if follower.fault is not None:
@@ -94,7 +117,7 @@ def conducted(scenario: "Scenario", engine: Engine, parent: Path | None, *, as_j
     return folder
 
 
-def _follow(scenario: "Scenario", engine: Engine, parent: Path | None, *, open_: bool, as_json: bool) -> None:
+def _follow(scenario: "Scenario | str", engine: Engine, parent: Path | None, *, open_: bool, as_json: bool) -> None:
     from rich.text import Text
 
     from skerry.result import load_result
@@ -128,5 +151,6 @@ def _interrupted(folder: "RunFolder | None") -> Exception:
     return InterruptedRunError(
         f"stopped after {done} of {folder.status['rounds']} rounds; what was finished is kept",
         where=str(folder.path),
-        mend=f"see it with `skerry runs show {folder.id}`; its ledgers count every round that began",
+        mend=f"go on with `skerry run --resume {folder.id}`, or see it with `skerry runs show {folder.id}`; "
+        "its ledgers count every round that began",
     )

@@ -148,6 +148,10 @@ class Ledger:
         """Rounds of a run that were debited, each with the number of its entry, the newest first."""
         return ((round_, seq) for of, round_, seq in reversed(self._debits) if of == run)
 
+    def last_debit(self) -> Entry | None:
+        """The newest debit, of whatever run; goes through the whole file."""
+        return next((entry for entry in reversed(list(self.entries())) if entry.kind == "debit"), None)
+
     def spent_rdp(self) -> Rdp:
         """RDP of all debits at :data:`~skerry.security.privacy.accounting.ORDERS`."""
         return self._account.spending.rdp()

@@ -328,11 +328,41 @@ def test_a_device_that_hides_its_examples_does_not_send_them_in_the_open_under_a
     assert bench.debits() == 0
 
 
-def test_a_round_is_answered_once(bench: Bench):
+def test_a_round_is_answered_once_and_the_same_again_to_who_asks_again(bench: Bench):
     envelope = bench.instruct()
-    bench.ask(envelope)
-    assert bench.refusal(envelope) == "replayed"
-    assert bench.refusal(bench.instruct()) == "replayed"  # a new envelope for the same round
+    first = bench.ask(envelope)
+    again = bench.ask(envelope)  # by a coordinator that lost the answer
+    assert (again.payload, again.header.receipt) == (first.payload, first.header.receipt)
+    assert bench.refusal(bench.instruct()) == "replayed"  # another instruction for the same round
+    assert bench.debits() == 1
+    bench.ask(bench.instruct(2))
+    assert bench.refusal(envelope) == "replayed"  # others followed: its answer was sent
+    assert bench.debits() == 2
+
+
+def test_a_real_device_asked_again_sends_what_it_sent_and_draws_no_other_noise(bench: Bench, monkeypatch):
+    change_home(bench, simulated=False)
+    envelope = bench.instruct(seed=None)
+    first = bench.ask(envelope)
+    monkeypatch.setattr(type(bench.model), "train", lambda *_: pytest.fail("computed again, with other noise"))
+    assert bench.ask(envelope).payload == first.payload
+    assert bench.debits() == 1
+    (bench.resident.home.path / "answer.cbor").write_bytes(b"torn")
+    assert bench.refusal(envelope) == "malformed"  # what was sent is not known any more: nothing is computed again
+
+
+def test_a_real_device_that_never_answered_does_the_work_under_the_debit_that_exists(bench: Bench, monkeypatch):
+    change_home(bench, simulated=False)
+    envelope = bench.instruct(seed=None)
+
+    def crash(*_args, **_named):
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("skerry.device.participation.keep_answer", crash)  # after training, before anything is sent
+        with pytest.raises(RuntimeError, match="power cut"):
+            participate(envelope, bench.resident, bench.worker, system_clock)
+    assert bench.ask(envelope).header.kind is Kind.UPDATE
     assert bench.debits() == 1
 
 
