@@ -106,6 +106,7 @@ class Reason(StrEnum):
     NOT_FINITE = "finite"
     NORM = "norm"
     COSINE = "cosine"
+    SIMILARITY = "similarity"
     QUARANTINED = "quarantined"
 
 

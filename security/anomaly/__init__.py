@@ -5,6 +5,7 @@ from skerry.security.anomaly.detectors import DETECTORS, detectors_for
 from skerry.security.anomaly.evidence import Detector, Finding, ScreenContext
 from skerry.security.anomaly.norm import NormDetector
 from skerry.security.anomaly.screening import Screener
+from skerry.security.anomaly.similarity import SimilarityDetector
 from skerry.security.anomaly.validate import check_update, describe_fault
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NormDetector",
     "ScreenContext",
     "Screener",
+    "SimilarityDetector",
     "check_update",
     "describe_fault",
     "detectors_for",

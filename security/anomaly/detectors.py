@@ -8,6 +8,7 @@ from skerry.errors import ScenarioError
 from skerry.security.anomaly.cosine import CosineDetector
 from skerry.security.anomaly.evidence import Detector
 from skerry.security.anomaly.norm import NormDetector
+from skerry.security.anomaly.similarity import SimilarityDetector
 
 __all__ = ["CHECKS", "DETECTORS", "detectors_for"]
 
@@ -15,9 +16,13 @@ CHECKS = ("finite", "shape", "fresh")
 """Names that need no detector: finite and shape are always checked, fresh is the envelope's work."""
 
 DETECTORS: Mapping[str, Callable[[], Detector]] = MappingProxyType(
-    {NormDetector.name: NormDetector, CosineDetector.name: CosineDetector}
+    {
+        NormDetector.name: NormDetector,
+        SimilarityDetector.name: SimilarityDetector,
+        CosineDetector.name: CosineDetector,
+    }
 )
-"""Statistical detectors by name, in the order in which they run: what norm flags is no reference for cosine."""
+"""Statistical detectors by name, in the order in which they run: what one flags is no reference for the next."""
 
 
 def detectors_for(names: Sequence[str]) -> tuple[Detector, ...]:

@@ -57,10 +57,10 @@ class Screener:
 
     **What is promised** about an honest device whose update is x = s + N, with noise N of the stated std, ‖s‖ within
     the stated bound, and s not opposed to what the others agree on: in R rounds it is dropped at all with probability
-    at most R·(10⁻⁹ (norm) + 10⁻⁶ (cosine) + 5·10⁻⁶ (history)) < R·10⁻⁵; quarantine takes ``patience`` drops, though
-    one by the history makes the next likelier. The relative limit on norms adds to this only if honest norms differ
-    by more than three times. Without noise no such figure can be stated; then step 5 of the module's text limits
-    the harm.
+    at most R·(2·10⁻⁹ (norm, similarity) + 10⁻⁶ (cosine) + 5·10⁻⁶ (history)) < R·10⁻⁵; quarantine takes ``patience``
+    drops, though one by the history makes the next likelier. The relative limit on norms adds to this only if
+    honest norms differ by more than three times. Without noise no such figure can be stated; then step 5 of the
+    module's text limits the harm.
 
     **What it cannot see**: an update of ordinary length that points across the common direction, or against it while
     the common signal is small against the noise; label flips and backdoors that look like honest training; more

@@ -1,0 +1,158 @@
+"""The similarity detector: updates so alike that one attacker must have written them all (sybils)."""
+
+from collections.abc import Mapping, Sequence
+from math import log, sqrt
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry.records import Float32Array, Reason, Score
+from skerry.security.anomaly.bounds import smallest_norm
+from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext
+from skerry.security.anomaly.peers import peers
+
+__all__ = ["SIMILARITY_ERROR", "SimilarityDetector"]
+
+Float64Array = npt.NDArray[np.float64]
+
+SIMILARITY_ERROR = 1e-9
+"""Bound on the probability that the noise of all honest pairs of a round leaves two of them this near."""
+
+_FAR = 5.0  # robust standard deviations of the log-distance
+_FLOOR = log(4) / _FAR  # least spread assumed: a pair is never flagged above a quarter of the usual distance
+_FEWEST = 4  # trusted rows, so that every device has three others to be compared with
+_LEAST = 1e-9  # distance that stands for an exact copy
+_BLOCK = 4096  # columns converted to float64 at a time
+
+
+class SimilarityDetector:
+    """The distance of each update to its nearest neighbour; of a group that is too near, one update keeps its vote.
+
+    *With noise* of known std ν two honest updates differ at least by their independent noise: x_i - x_j has noise of
+    std √2·ν, whatever the signals are, and is shorter than √2·ν·``smallest_norm(d)`` with probability at most
+    ``SIMILARITY_ERROR`` = 10⁻⁹ for all pairs of a round together (a union bound). A nearer pair is a breach of public
+    constants: noise was shared or left out.
+
+    *Without noise* (no stated error) distance is measured in the pair's mean length, and an update is flagged when
+    that to its nearest neighbour lies five robust standard deviations of its logarithm, each at least log(4)/5, below
+    the other devices': at most a quarter of what is usual. Devices that all send nearly the same, as with much data
+    of one kind, are usual to each other and nobody is flagged.
+
+    Groups are the connected pairs that are too near. The first device by name keeps its place: a group has one vote,
+    not none, since one of them may be honest and copied. Updates are sealed for the coordinator, so no other
+    device can copy one in the round in which it is sent.
+
+    Cannot see: sybils that each add as much noise of their own as honest devices differ by. That noise averages out
+    in a mean; a rule meets it as many ordinary attackers, within its ``tolerate``.
+
+    Reference for the idea: Fung, Yoon and Beschastnikh 2020, "The Limitations of Federated Learning in Sybil Settings"
+    (arXiv:1808.04866), which lowers weights instead, also of honest devices with the same classes.
+    """
+
+    name: ClassVar[str] = "similarity"
+    reason: ClassVar[Reason] = Reason.SIMILARITY
+
+    def examine(
+        self, rows: Float32Array, devices: Sequence[str], trusted: Mask, context: ScreenContext
+    ) -> list[Finding]:
+        """One finding a row. Rows that an earlier detector flagged are compared too, but say not what is usual."""
+        count = int(trusted.sum())
+        if context.noise_std == 0 and count < _FEWEST:
+            sentence = f"Not compared with others: {count} usable updates are too few to say what is usual."
+            return [Finding((Score(self.name, 0.0, None, None, sentence),)) for _ in devices]
+        apart, sizes = _distances(rows)
+        if context.noise_std > 0:
+            limits, scores = np.full(len(rows), _noise_limit(rows, context)), apart
+            usual = np.full(len(rows), np.nan)
+        else:
+            scores = np.divide(apart, sizes, out=np.full_like(apart, np.inf), where=sizes > 0)
+            limits, usual = _relative_limits(scores, trusted)
+        near = scores < np.minimum(limits[:, None], limits[None, :])
+        group = _groups(near)
+        return [
+            _finding(i, devices, float(scores[i].min(initial=np.inf)), float(limits[i]), float(usual[i]), group)
+            for i in range(len(rows))
+        ]
+
+    def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
+        """Nothing: each round is judged by itself."""
+
+    def state(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+def _distances(rows: Float32Array) -> tuple[Float64Array, Float64Array]:
+    """``(n, n)`` distances, infinite on the diagonal, and mean lengths of the pairs.
+
+    From inner products in float64: a distance is known to about 10⁻⁸ of the lengths, where limits are a tenth.
+    """
+    n, size = rows.shape
+    products = np.zeros((n, n))
+    for start in range(0, size, _BLOCK):
+        block = rows[:, start : start + _BLOCK].astype(np.float64)
+        products += block @ block.T
+    lengths = np.diagonal(products)
+    distances = np.sqrt(np.maximum(lengths[:, None] + lengths[None, :] - 2 * products, 0.0))
+    np.fill_diagonal(distances, np.inf)
+    lengths = np.sqrt(lengths)
+    return distances, (lengths[:, None] + lengths[None, :]) / 2
+
+
+def _noise_limit(rows: Float32Array, context: ScreenContext) -> float:
+    pairs = max(len(rows) * (len(rows) - 1) // 2, 1)
+    error = SIMILARITY_ERROR / pairs
+    return sqrt(2) * context.noise_std * smallest_norm(rows.shape[1], error, steps=context.steps)
+
+
+def _relative_limits(scores: Float64Array, trusted: Mask) -> tuple[Float64Array, Float64Array]:
+    nearest = scores.min(axis=1, initial=np.inf)
+    logs = np.log(np.clip(nearest, _LEAST, 1e9))
+    around = peers(logs, trusted, _FLOOR)
+    centres = np.array([np.nan if pair is None else np.exp(pair[0]) for pair in around])
+    limits = np.array([0.0 if pair is None else np.exp(pair[0] - _FAR * pair[1]) for pair in around])
+    return limits, centres
+
+
+def _groups(near: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """The rows that are connected by near pairs with each row, itself included, ascending."""
+    found: list[list[int]] = [[] for _ in near]
+    for begin in range(len(near)):
+        if found[begin]:
+            continue
+        members, todo = {begin}, [begin]
+        while todo:
+            fresh = set(np.flatnonzero(near[todo.pop()]).tolist()) - members
+            members |= fresh
+            todo.extend(fresh)
+        for member in members:
+            found[member] = sorted(members)
+    return found
+
+
+def _finding(
+    index: int, devices: Sequence[str], value: float, limit: float, usual: float, groups: list[list[int]]
+) -> Finding:
+    group = groups[index]
+    shown = value if np.isfinite(value) else 0.0
+    if len(group) == 1:
+        sentence = f"Distance {shown:.3g} to the nearest other update is nothing unusual."
+        return Finding((Score("similarity", shown, limit or None, None, sentence),))
+    others = [devices[i] for i in group if i != index]
+    said = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    if index == group[0]:
+        sentence = f"Nearly the same update as {said}: this one keeps the group's one vote."
+        return Finding((Score("similarity", shown, limit, None, sentence),))
+    calibrated = np.isnan(usual)
+    why = (
+        f"the agreed privacy noise keeps honest updates at least {limit:.3g} apart"
+        if calibrated
+        else f"{usual:.3g} is usual among the others"
+    )
+    sentence = f"Nearly the same update as {said}: distance {shown:.3g}, {why}. The group has one vote."
+    far = _FAR * log(limit / max(value, _LEAST)) / log(4) + _FAR
+    return Finding((Score("similarity", shown, limit, None, sentence),), distance=far, certain=bool(calibrated))

@@ -1,0 +1,104 @@
+"""Sybils: many copies of one update have one vote; honest devices are not taken for copies of each other."""
+
+import numpy as np
+import pytest
+
+from skerry.records import Action, Reason
+from skerry.security.anomaly import ScreenContext, Screener
+
+D = 3000
+
+
+def names(n: int) -> list[str]:
+    return [f"device-{i:02d}" for i in range(n)]
+
+
+def context(noise: float = 0.0, number: int = 1) -> ScreenContext:
+    return ScreenContext(number, noise, 5.0 if noise else float("inf"))
+
+
+def honest(n: int, seed: int, *, common: float = 0.5, noise: float = 0.0) -> np.ndarray:
+    """Unit signals, partly common; lengths that differ by ten times; noise on top."""
+    rng = np.random.default_rng(seed)
+    shared = rng.standard_normal(D) / np.sqrt(D)
+    rows = common * shared + np.sqrt(1 - common**2) * rng.standard_normal((n, D)) / np.sqrt(D)
+    return (rows * rng.uniform(0.2, 2.0, (n, 1)) + rng.normal(0, noise, (n, D)) * (noise > 0)).astype(np.float32)
+
+
+def out(rows: np.ndarray, where: ScreenContext, tolerate: int) -> dict[str, tuple[Reason, ...]]:
+    verdicts = Screener(["similarity"], tolerate).screen(rows, names(len(rows)), where)
+    return {v.device: v.reasons for v in verdicts if v.action is not Action.ACCEPT}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05], ids=["without noise", "with noise"])
+def test_of_forty_percent_clones_one_keeps_its_vote(noise: float) -> None:
+    for seed in range(20):
+        rows = honest(15, seed, noise=noise)
+        rows[9:] = rows[9]
+        assert out(rows, context(noise), tolerate=6) == {f"device-{i:02d}": (Reason.SIMILARITY,) for i in range(10, 15)}
+
+
+def test_clones_that_leave_out_part_of_the_noise_are_caught_by_the_noise_alone() -> None:
+    noise = 0.05
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        rows = honest(10, seed, noise=noise)
+        rows[8:] = rows[8] + rng.normal(0, 0.6 * noise, (2, D)).astype(np.float32)
+        assert out(rows, context(noise), tolerate=0) == {"device-09": (Reason.SIMILARITY,)}
+
+
+@pytest.mark.parametrize("common", [0.0, 0.9, 0.999])
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_honest_devices_are_no_copies_however_much_they_agree(common: float, noise: float) -> None:
+    for seed in range(40):
+        assert out(honest(12, seed, common=common, noise=noise), context(noise), tolerate=5) == {}
+
+
+def test_two_nearly_idle_devices_are_not_alike_for_being_small() -> None:
+    for seed in range(20):
+        rows = honest(12, seed)
+        rows[3:5] *= 1e-4
+        assert out(rows, context(), tolerate=3) == {}
+
+
+def test_two_devices_of_much_the_same_data_are_no_copies() -> None:
+    """Half of the usual distance: all others lie equally far apart, so that nothing but the least spread allows it."""
+    for seed in range(20):
+        rows = honest(12, seed, common=0.0)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        rows[4] = 0.875 * rows[3] + np.sqrt(1 - 0.875**2) * rows[4]
+        assert out(rows, context(), tolerate=3) == {}
+
+
+def test_two_groups_have_a_vote_each() -> None:
+    rows = honest(15, 0)
+    rows[1], rows[2] = rows[0], rows[0]
+    rows[8] = rows[7]
+    assert set(out(rows, context(), tolerate=4)) == {"device-01", "device-02", "device-08"}
+
+
+def test_the_sentence_names_the_others_and_who_keeps_the_vote() -> None:
+    rows = honest(15, 0)
+    rows[3:8] = rows[3]
+    verdicts = Screener(["similarity"], 5).screen(rows, names(15), context())
+    kept, dropped = (next(s for s in verdicts[i].scores if s.detector == "similarity").sentence for i in (3, 4))
+    assert kept == (
+        "Nearly the same update as device-04, device-05, device-06 and 1 more: this one keeps the group's one vote."
+    )
+    assert "device-03, device-05, device-06 and 1 more: " in dropped
+    assert "usual among the others" in dropped
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_updates_are_not_judged_without_noise(n: int) -> None:
+    assert out(np.ones((n, D), np.float32), context(), tolerate=1) == {}
+
+
+def test_copies_are_quarantined_after_three_rounds_and_one_stays() -> None:
+    screener = Screener(["similarity"], tolerate=3)
+    for number in range(1, 5):
+        rows = honest(12, number)
+        rows[9:] = rows[9]
+        asked = [i for i, name in enumerate(names(12)) if name not in screener.quarantined]
+        screener.screen(rows[asked], [names(12)[i] for i in asked], context(number=number))
+    assert screener.quarantined == {"device-10", "device-11"}
