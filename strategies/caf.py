@@ -13,6 +13,8 @@ from skerry.strategies.rows import require_tolerance
 
 __all__ = ["CAF"]
 
+_ALIKE = 1e-9
+
 
 @dataclass(frozen=True)
 class CAF(WeighingRule):
@@ -62,5 +64,8 @@ class CAF(WeighingRule):
             farthest = float(shares[counts > 0].max())
             if farthest == 0.0:  # all that still count are equal
                 break
-            counts = counts * np.maximum(1.0 - shares / farthest, 0.0)
+            kept = 1.0 - shares / farthest
+            counts = np.where(
+                kept > _ALIKE, counts * kept, 0.0
+            )  # rows that are alike go together, whatever rounding says
         return best

@@ -83,7 +83,8 @@ def dnc(x: np.ndarray, f: int) -> np.ndarray:
     for _ in range(f):
         centred = x - x.mean(axis=0)
         along = (centred @ np.linalg.svd(centred)[2][0]) ** 2
-        x = np.delete(x, np.argmax(along), axis=0)
+        farthest = np.flatnonzero(along >= along.max() * (1 - 1e-9))  # mixed rows can tie
+        x = np.delete(x, farthest[-1], axis=0)
     return x.mean(axis=0)
 
 
@@ -95,7 +96,8 @@ def caf(x: np.ndarray, f: int) -> np.ndarray:
         if values[-1] < least:
             best, least = mean, values[-1]
         along = ((x - mean) @ vectors[:, -1]) ** 2
-        c = c * np.maximum(1 - along / along[c > 0].max(), 0)
+        kept = 1 - along / along[c > 0].max()
+        c = np.where(kept > 1e-9, c * kept, 0)  # mixed rows can be equal but for rounding
     return best
 
 
