@@ -146,7 +146,7 @@ class FakeQuantGraphModule(GraphModule):
             if not isinstance(layer, nn.Conv2d | nn.Linear) or layer.weight.shape != found.values.shape:
                 raise InputError("this quantization is not of this network", where=name, mend="quantize it anew")
             paired = layer.groups == 1 if isinstance(layer, nn.Conv2d) else True
-            grid = WeightGrid(torch.from_numpy(found.scale), torch.from_numpy(found.bias_scale), paired)
+            grid = WeightGrid(torch.tensor(found.scale), torch.tensor(found.bias_scale), paired)
             _begin(layer, found, grid)
             rounding = FakeQuantConv2d(layer, grid) if isinstance(layer, nn.Conv2d) else FakeQuantLinear(layer, grid)
             setattr(self, name, rounding)

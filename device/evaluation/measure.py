@@ -5,14 +5,15 @@
 3. *calibration*: the same after temperature scaling, each temperature fitted without the examples that it is judged on;
 4. *spread*: accuracy on each holder, and its 10th, 50th and 90th percentile;
 5. *corruptions*: ten, in five severities, on a sample of the held-out examples;
-6. *strangers*: how well MSP and energy tell a second task's examples from this one's.
+6. *strangers*: how well MSP and energy tell a second task's examples from this one's;
+7. *robustness*: accuracy under attacks within a ball (:mod:`~skerry.device.evaluation.robustness`), on the sample.
 
 Models that are compared get the very same inputs, corrupted ones too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,14 @@ from skerry.device.evaluation.reliability import ReliabilityBin, reliability
 from skerry.device.evaluation.spread import Spread, spread_of
 from skerry.device.evaluation.temperature import cross_fit, fit_temperature
 from skerry.device.tasks.metrics import Quality, evaluate
+from skerry.device.tasks.reach import attack_ball
 from skerry.device.tasks.task import Task
 from skerry.errors import InputError, TaskError
 from skerry.records import Examples, Float32Array
+from skerry.security.adversarial import Norm
+
+if TYPE_CHECKING:
+    from skerry.device.evaluation.robustness import Robustness
 
 __all__ = ["Calibrated", "Evaluation", "ModelEvaluation", "Plan", "Scorer", "evaluate_models"]
 
@@ -43,11 +49,13 @@ class Scorer:
         name: what it is called.
         kind: ``float`` or ``int8``.
         scores: ``(n, *input_shape)`` float32 to ``(n, classes)`` scores.
+        twin: makes a torch module that computes the same and has gradients: what attacks follow. None: there is none.
     """
 
     name: str
     kind: Literal["float", "int8"]
     scores: Callable[[Float32Array], Float32Array]
+    twin: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,10 @@ class Plan:
         corruptions: whether there are any.
         sample: how many held-out examples are corrupted, and told from strangers; spread evenly over all.
         strangers: a second task; None leaves it out.
-        seed: of corruptions.
+        seed: of corruptions and attacks.
+        adversarial: radius of attacks as :func:`~skerry.device.tasks.reach.attack_ball` takes it; None: no attacks.
+        norm: of attacks.
+        auto_attack: AutoAttack beside PGD.
     """
 
     temperature: Literal["held-out", "public"] = "held-out"
@@ -67,6 +78,9 @@ class Plan:
     sample: int = 300
     strangers: Task | None = None
     seed: int = 0
+    adversarial: float | None = None
+    norm: Norm = "linf"
+    auto_attack: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,7 @@ class ModelEvaluation:
         clean: accuracy on the sample, uncorrupted; None when nothing was corrupted.
         corruptions: accuracy by corruption and severity 1 … 5, on the sample.
         strangers: by score, ``msp`` and ``energy``.
+        robustness: under attacks, on the sample.
     """
 
     name: str
@@ -107,6 +122,7 @@ class ModelEvaluation:
     clean: float | None = None
     corruptions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     strangers: Mapping[str, Separation] = field(default_factory=dict)
+    robustness: "Robustness | None" = None
 
     @property
     def corrupted(self) -> float | None:
@@ -122,7 +138,7 @@ class Evaluation:
     Attributes:
         task: its name.
         examples: how many held-out examples there are.
-        sample: how many of them were corrupted or told from strangers.
+        sample: how many of them were corrupted, attacked or told from strangers.
         strangers: name of the second task, None where there is none.
         models: in the order in which they were given.
         agreement: share of held-out examples that the first two models label alike; None for a single one.
@@ -155,6 +171,7 @@ class Evaluation:
                     "corrupted": one.corrupted,
                     "corruptions": {name: list(curve) for name, curve in one.corruptions.items()},
                     "strangers": {name: asdict(found) for name, found in one.strangers.items()},
+                    "robustness": asdict(one.robustness) if one.robustness is not None else None,
                 }
                 for one in self.models
             ],
@@ -206,10 +223,11 @@ def evaluate_models(
                 clean=(corruptions := _corruptions(bench, scorer, sample, plan))[0],
                 corruptions=corruptions[1],
                 strangers=_told_apart(bench, scorer, sample, strangers) if strangers is not None else {},
+                robustness=_robustness(bench, scorer, sample, plan),
             )
         )
     agreement = float(np.mean(predictions[0] == predictions[1])) if len(models) > 1 else None
-    used = len(sample) if plan.corruptions or strangers is not None else 0
+    used = len(sample) if plan.corruptions or strangers is not None or plan.adversarial is not None else 0
     return Evaluation(
         task.name, len(every), used, plan.strangers.name if plan.strangers else None, tuple(models), agreement
     )
@@ -223,6 +241,10 @@ class _Bench:
         self._progress = progress
         self._total = total
         self._done = 0
+
+    def tell(self, what: str) -> None:
+        """What begins, which is not counted."""
+        self._progress(what, self._done, self._total)
 
     def score(self, scorer: Scorer, what: str, inputs: Iterator[Float32Array]) -> Float32Array:
         """``(n, classes)`` scores of batches of network input."""
@@ -298,6 +320,29 @@ def _told_apart(bench: _Bench, scorer: Scorer, sample: Examples, strangers: Exam
     inside = bench.score(scorer, f"{scorer.kind}: sample", (transform(x) for x in _chunks(sample.x)))
     outside = bench.score(scorer, f"{scorer.kind}: strangers", (transform(x) for x in _chunks(strangers.x)))
     return {score.__name__: separation(score(inside), score(outside)) for score in (msp, energy)}
+
+
+def _robustness(bench: _Bench, scorer: Scorer, sample: Examples, plan: Plan) -> "Robustness | None":
+    if plan.adversarial is None:
+        return None
+    if scorer.twin is None:
+        raise InputError(
+            "attacks follow gradients, and there are none of this model",
+            where=scorer.name,
+            mend="measure a finished run, or a graph or ONNX file that skerry wrote",
+        )
+    from skerry.device.evaluation.robustness import robustness_of
+
+    return robustness_of(
+        scorer.scores,
+        scorer.twin(),
+        np.concatenate([bench.task.transform(x) for x in _chunks(sample.x)]),
+        sample.y,
+        attack_ball(bench.task, plan.adversarial, plan.norm),
+        seed=plan.seed,
+        auto=plan.auto_attack,
+        progress=lambda name: bench.tell(f"{scorer.kind}: {name}"),
+    )
 
 
 def _public(task: Task) -> Examples:

@@ -31,7 +31,7 @@ from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.tasks.hands import other_hands
 from skerry.device.tasks.nist import SIZE, normalised_bitmaps
-from skerry.device.tasks.pictures import normalisation, resize_matrix, to_network_input
+from skerry.device.tasks.pictures import normalisation, pixel_range, resize_matrix, to_network_input
 from skerry.errors import MissingDependencyError, ScenarioError, TaskError
 from skerry.records import Examples, Float32Array
 
@@ -70,6 +70,11 @@ class DigitsTask:
                 f"there are no public digits {way!r}", where="task.public", mend='use "shrunk" or "prepared"'
             )
         self._public = _PUBLIC[way]
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Black and white, as the network gets them."""
+        return pixel_range(self._mean, self._scale)
 
     def devices(self) -> tuple[str, ...]:
         """``writer-00`` to ``writer-13`` without the held-out ones."""

@@ -25,7 +25,7 @@ from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.tasks.dirichlet import dirichlet_split
 from skerry.device.tasks.idx import read_idx
-from skerry.device.tasks.pictures import normalisation, to_network_input
+from skerry.device.tasks.pictures import normalisation, pixel_range, to_network_input
 from skerry.errors import MissingDependencyError, TaskError
 from skerry.records import Examples, Float32Array
 
@@ -70,6 +70,11 @@ class FashionTask:
         self._local = {f"device-{i:03d}": private[part] for i, part in enumerate(parts)}
         self._held_out = {f"held-out-{i:03d}": part for i, part in enumerate(held_out)}
         self._digests: dict[str, str] = {}
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Black and white, as the network gets them."""
+        return pixel_range(self._mean, self._scale)
 
     def devices(self) -> tuple[str, ...]:
         """``device-000`` and so on."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.tasks.holdout import held_out
-from skerry.device.tasks.pictures import normalisation, to_network_input
+from skerry.device.tasks.pictures import normalisation, pixel_range, to_network_input
 from skerry.errors import MissingDependencyError, TaskError
 from skerry.records import Examples, Float32Array
 
@@ -57,6 +57,11 @@ class ImageFolderTask:
         for name in folders:
             self._files(name)  # an empty device is told now, not in round seven
         self._loaded: dict[str, Examples] = {}
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Black and white, as the network gets them."""
+        return pixel_range(self._mean, self._scale)
 
     def devices(self) -> tuple[str, ...]:
         """The device folders that are not held out."""

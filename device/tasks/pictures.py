@@ -10,7 +10,7 @@ from skerry.device.models.architecture import ARCHITECTURES
 from skerry.device.tasks.views import Moves, own_numbers
 from skerry.records import Float32Array
 
-__all__ = ["MOVES", "normalisation", "resize_matrix", "to_network_input"]
+__all__ = ["MOVES", "normalisation", "pixel_range", "resize_matrix", "to_network_input"]
 
 MOVES = Moves(shift=1 / 16, turn=3.0, scale=0.03)
 """How far the views of a picture are from it at most."""
@@ -39,6 +39,11 @@ def normalisation(model: ModelConfig) -> tuple[float, float]:
     """``(mean, scale)`` of pixel values 0…255 that the architecture expects; about -1…1 where it declares none."""
     declared = ARCHITECTURES.get(model.architecture)
     return (declared.mean, declared.scale) if declared else (127.0, 128.0)
+
+
+def pixel_range(mean: float, scale: float) -> tuple[float, float]:
+    """Black and white after normalisation."""
+    return (0.0 - mean) / scale, (255.0 - mean) / scale
 
 
 def to_network_input(

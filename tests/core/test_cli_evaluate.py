@@ -79,6 +79,30 @@ def test_files_are_measured_beside_each_other_and_a_person_gets_tables(skerry, o
     assert "float: held out" in done.stderr
 
 
+def test_models_are_attacked_where_asked_int8_through_its_rounding(skerry, graph_file: Path):
+    words = ("model", "evaluate", graph_file, *WATCH, "--no-corruptions", "--sample", "30", "--adversarial", "0.2")
+    done = skerry(*words, "--norm", "l2", "--json")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["sample"] == 30
+    for one in document["models"]:
+        found = one["robustness"]
+        assert set(found["attacks"]) == {"PGD-20", "PGD-50 × 5"}
+        assert (found["norm"], found["epsilon"], found["examples"]) == ("l2", 0.2, 30)
+        assert found["worst"] <= found["clean"]
+        assert found["twin"] > 0.9  # a twin that is none would follow other gradients than the model's
+    done = skerry(*words)
+    assert done.exit_code == 0, done.stderr
+    assert "accuracy under PGD-20" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", [("--adversarial", "0"), ("--adversarial", "nan"), ("--autoattack",)])
+def test_attacks_that_are_none_are_refused(skerry, onnx_file: Path, wrong):
+    done = skerry("model", "evaluate", onnx_file, *WATCH, "--no-corruptions", *wrong)
+    assert done.exit_code == 2
+    assert "--a" in done.stderr
+
+
 def test_a_page_escapes_what_a_user_named(skerry, onnx_file: Path, tmp_path):
     hostile = tmp_path / "<img src=x>.onnx"
     hostile.write_bytes(onnx_file.read_bytes())

@@ -1,5 +1,6 @@
 """``skerry model evaluate``."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from skerry.runfolder import RunFolder
 
 __all__ = ["evaluate"]
+
+
+class NormOption(StrEnum):
+    """In which norm attacks are bounded."""
+
+    LINF = "linf"
+    L2 = "l2"
 
 
 class Fit(StrEnum):
@@ -45,7 +53,7 @@ def evaluate(
     ] = None,
     corruptions: Annotated[bool, typer.Option(help="Measure under ten corruptions in five severities.")] = True,
     sample: Annotated[
-        int, typer.Option(min=1, help="Held-out examples that are corrupted or told from strangers.")
+        int, typer.Option(min=1, help="Held-out examples that are corrupted, attacked, or told from strangers.")
     ] = 300,
     ood: Annotated[
         str | None,
@@ -57,14 +65,24 @@ def evaluate(
     temperature: Annotated[
         Fit, typer.Option(help="Fit the temperature on the other held-out holders, or on public examples.")
     ] = Fit.HELD_OUT,
-    seed: Annotated[int, typer.Option(min=0, help="Of corruptions.")] = 0,
+    adversarial: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RADIUS",
+            help="Also attack the model with PGD: how far inputs may move, as a share of the way from black to white; "
+            "of windows, in standard deviations.",
+        ),
+    ] = None,
+    norm: Annotated[NormOption, typer.Option(help="In which the radius is measured.")] = NormOption.LINF,
+    autoattack: Annotated[bool, typer.Option("--autoattack", help="AutoAttack too (extra [eval]); slow.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of corruptions and attacks.")] = 0,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write tables and plots into one HTML file.")
     ] = None,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model on the devices that never trained: quality, calibration, spread, corruptions, strangers.
+    """Measure a model on the devices that never trained: quality, calibration, spread, corruptions, strangers, attacks.
 
     Of a run, the delivered file itself is measured, and beside it the same weights in float; an interrupted run is
     measured at its last finished round. Of a graph, its float form and an int8 one. docs/evaluation.md says what each
@@ -85,6 +103,9 @@ def evaluate(
         sample=sample,
         strangers=strangers,
         seed=seed,
+        adversarial=_radius(adversarial, autoattack=autoattack),
+        norm=norm.value,
+        auto_attack=autoattack,
     )
     document, evaluation = _measure(found, [model, *(beside or [])], task, plan, runs_dir=runs_dir, as_json=as_json)
     if html:
@@ -96,6 +117,18 @@ def evaluate(
         emit(document)
     else:
         tell(evaluation, document["name"], html=html)
+
+
+def _radius(radius: float | None, *, autoattack: bool) -> float | None:
+    from skerry.errors import InputError
+
+    if radius is None and autoattack:
+        raise InputError("AutoAttack needs a radius", where="--autoattack", mend="add --adversarial 0.03")
+    if radius is not None and not 0 < radius < math.inf:
+        raise InputError(
+            f"the radius of attacks is a positive number, not {radius:g}", where="--adversarial", mend="take 0.03"
+        )
+    return radius
 
 
 def _open(model: str, runs_dir: Path | None) -> "RunFolder | None":

@@ -60,11 +60,24 @@ def figures(evaluation: "Evaluation") -> Iterator[tuple[str, ...]]:
     if models[0].corruptions:
         yield f"accuracy on the sample of {evaluation.sample:,}", *(percent(one.clean) for one in models)
         yield "accuracy under corruption, mean", *(percent(one.corrupted) for one in models)
+    yield from _robust(models)
     for score, name in (("msp", "MSP"), ("energy", "energy")):
         if models[0].strangers:
             apart = [one.strangers[score] for one in models]
             yield f"{evaluation.strangers} told apart by {name}, AUROC", *(f"{one.auroc:.3f}" for one in apart)
             yield f"{evaluation.strangers} let in at 95 % by {name}", *(percent(one.fpr95) for one in apart)
+
+
+def _robust(models: "tuple[ModelEvaluation, ...]") -> Iterator[tuple[str, ...]]:
+    from skerry.wording import percent
+
+    found = [one.robustness for one in models if one.robustness is not None]
+    if not found:
+        return
+    yield f"accuracy before attacks, of {found[0].examples:,}", *(percent(one.clean) for one in found)
+    for name in found[0].attacks:
+        yield f"accuracy under {name}", *(percent(one.attacks[name]) for one in found)
+    yield "accuracy under all attacks together", *(percent(one.worst) for one in found)
 
 
 def _corruptions(evaluation: "Evaluation"):  # type: ignore[no-untyped-def]  # noqa: ANN202 - rich is loaded late

@@ -2,9 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["file_scorers", "run_scorers"]
 
-_KINDS = {"int8": "int8", "fp32": "float"}
+Kind = Literal["int8", "float"]
+
+_KINDS: dict[str, Kind] = {"int8": "int8", "fp32": "float"}
 
 
 def run_scorers(folder: "RunFolder", task: "Task") -> tuple[list["Scorer"], int]:
@@ -45,14 +46,16 @@ def run_scorers(folder: "RunFolder", task: "Task") -> tuple[list["Scorer"], int]
     model = load_local_model(config, digest, cast("Task", _Given(task)))
     delivered = {kind: folder.path / "model" / f"model.{precision}.onnx" for precision, kind in _KINDS.items()}
     scorers = [
-        _onnx(path, f"{path.name}, as delivered", kind, task) for kind, path in delivered.items() if path.is_file()
+        _onnx(path, f"{path.name}, as delivered", sort, task) for sort, path in delivered.items() if path.is_file()
     ]
     if not scorers:
-        kind = "int8" if model.quantized else "float"
+        kind: Kind = "int8" if model.quantized else "float"
         name = f"{kind} model"
-        scorers.append(_scorer(name, kind, lambda x: model.deployed_logits(vector, x, model.prepare(x))))
+        scorers.append(Scorer(name, kind, lambda x: model.deployed_logits(vector, x, model.prepare(x))))
     if model.quantized and not delivered["float"].is_file():
-        scorers.append(Scorer("the same weights in float", "float", lambda x: model.float_logits(vector, x)))
+        int8 = delivered["int8"]
+        twin = (lambda: _twin(int8, rounding=False)) if int8.is_file() else None
+        scorers.append(Scorer("the same weights in float", "float", lambda x: model.float_logits(vector, x), twin))
     return scorers, checkpoint.round
 
 
@@ -105,18 +108,37 @@ def _name(source: "ModelSource", path: Path, precision: str) -> str:
     return path.name if source.kind == "onnx" else f"{Path(source.name).name}, {precision}"
 
 
-def _onnx(path: Path, name: str, kind: str, task: "Task") -> "Scorer":
+def _onnx(path: Path, name: str, kind: "Kind", task: "Task") -> "Scorer":
+    from skerry.device.evaluation import Scorer
     from skerry.device.runtime import OnnxModel
 
     model = OnnxModel(path, workers=os.cpu_count() or 1)
     _must_fit(model.input_shape, task, str(path))
-    return _scorer(name, kind, model.run)
+    return Scorer(name, kind, model.run, lambda: _twin(path))
 
 
-def _scorer(name: str, kind: str, scores: "Callable[[Float32Array], Float32Array]") -> "Scorer":
-    from skerry.device.evaluation import Scorer
+def _twin(path: Path, *, rounding: bool = True) -> Any:
+    """What a file computes, in torch and with gradients; of an int8 one through its rounding, or without it.
 
-    return Scorer(name, "int8" if kind == "int8" else "float", scores)
+    Raises:
+        InputError: the file is not one that skerry wrote.
+        MissingDependencyError: torch or onnx is not installed.
+    """
+    from skerry.errors import MissingDependencyError
+
+    try:
+        import onnx
+
+        from skerry.device.compression.fake_quant import FakeQuantGraphModule
+        from skerry.device.compression.graph_module import GraphModule
+        from skerry.device.compression.onnx_import import from_onnx
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"attacks follow gradients, by {error.name}", where=str(path), mend="pip install 'skerry[train]'"
+        ) from error
+    graph, quantization = from_onnx(onnx.load(path))
+    module = GraphModule(graph) if quantization is None or not rounding else FakeQuantGraphModule(graph, quantization)
+    return module.eval().requires_grad_(requires_grad=False)
 
 
 def _must_fit(shape: tuple[int, ...], task: "Task", where: str) -> None:
