@@ -139,6 +139,7 @@ def test_an_envelope_written_from_the_description_opens():
         "model": "5e" * 32,
         "nonce": bytes(range(16)),
         "in_reply_to": hashlib.sha256(b"the instruction").digest(),
+        "receipt": hashlib.sha256(b"a debit").digest(),
         "issued": 1_800_000_000_000,
         "expires": 1_800_000_600_000,
     }
@@ -149,10 +150,11 @@ def test_an_envelope_written_from_the_description_opens():
         b"payload", coordinator.public.kem_key, b"skerry/envelope/1/seal:" + head, ephemeral=ephemeral
     )
     domain = b"skerry/envelope/1/sign"
-    signature = device.signing.sign(bytes([len(domain)]) + domain + hashlib.sha256(head + sealed).digest())
+    signed = hashlib.sha256(head + sealed).digest() + record["receipt"]
+    signature = device.signing.sign(bytes([len(domain)]) + domain + signed)
     data = head + sealed + signature
     # every input is fixed, so these bytes are; an implementation in another language compares this digest
-    assert hashlib.sha256(data).hexdigest() == "2fb25065089d6ad8f9ece0fe0355cb66006199936804c072aeb1a30ac5db1542"
+    assert hashlib.sha256(data).hexdigest() == "5cc519c6b9c47e13e7593f87495a287cd4e772d11fa19b799c892f6e7eff9036"
     opened = open_envelope(
         data,
         me=coordinator,
