@@ -56,17 +56,7 @@ class MoNNA(WeighingRule):
     def weights(self, products: Products) -> npt.NDArray[np.float64]:
         """``1/(n - f)`` for the pivot and its nearest, else zero."""
         keep = products.count - self.tolerate
-        quick = products.quick_distances_to(self.pivot)
-        chosen = choose(
-            None if quick is None else self._pivot_first(quick),
-            lambda: self._pivot_first(products.distances_to(self.pivot)),
-            keep,
-        )
+        chosen = choose(products.quick_distances_to(self.pivot), lambda: products.distances_to(self.pivot), keep)
         weights = np.zeros(products.count)
-        weights[chosen] = 1.0 / keep
+        weights[chosen] = 1.0 / keep  # the pivot, at distance zero, or a twin of it
         return weights
-
-    def _pivot_first(self, distances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        first = distances.copy()
-        first[self.pivot] = -1.0  # before any twin at distance zero
-        return first

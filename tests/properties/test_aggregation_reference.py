@@ -161,6 +161,16 @@ def test_a_rule_equals_its_formula(name: str, case: tuple[np.ndarray, int]) -> N
     np.testing.assert_allclose(parse_rule(name, tolerate=f)(rows), expected, rtol=1e-6, atol=2e-6 * scale)
 
 
+@pytest.mark.parametrize("name", ["median", "trimmed_mean", "meamed", "bulyan", "krum", "multi_krum", "monna"])
+def test_ties_are_settled_as_the_formula_says(name: str) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        f = int(rng.integers(0, 3))
+        n = int(rng.integers(4 * f + 3, 4 * f + 9))
+        rows = rng.integers(-3, 4, (n, int(rng.integers(1, 5)))).astype(np.float32)
+        np.testing.assert_allclose(parse_rule(name, tolerate=f)(rows), reference(name, rows, f), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", [*GENERIC, "nnm+dnc", "arc+foolsgold", "clipping+nnm+caf"])
 @settings(max_examples=200, deadline=None)
 @given(seed=st.integers(0, 2**31), f=st.integers(0, 3), more=st.integers(3, 8), skew=st.floats(0, 2))

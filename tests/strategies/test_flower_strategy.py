@@ -154,6 +154,7 @@ BAD = {
     "inf": lambda: changed("b", np.array([0.0, -np.inf])),
     "another shape": lambda: changed("w", np.zeros(3, np.float32)),
     "transposed": lambda: changed("w", np.zeros((4, 3), np.float32)),
+    "an axis more": lambda: changed("w", np.zeros((1, 3, 4), np.float32)),
     "another type": lambda: changed("w", np.zeros((3, 4), np.float64)),
     "too large for a float32": lambda: changed("b", np.array([1e300, 0.0])),
     "an array more": lambda: changed("more", np.zeros(3)),

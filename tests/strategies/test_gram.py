@@ -29,6 +29,12 @@ def test_quick_distances_are_right_to_the_stated_error_or_refused(n: int, d: int
         np.testing.assert_allclose(squared_distances(found), exact_distances(rows), rtol=QUICK_ERROR, atol=0)
 
 
+def test_errors_of_short_rows_do_not_average_out_so_they_have_no_quick_products() -> None:
+    rows = random_rows(13, 4097, 0)
+    assert quick_gram(rows) is None
+    assert RowProducts(rows, rule="krum").quick_distances_to(0) is None
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e18, 1e30])
 def test_quick_products_are_refused_near_the_ends_of_the_range_of_float32(scale: float) -> None:
     rows = random_rows(5, 65_536, 0) * np.float32(scale)
