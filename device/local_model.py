@@ -22,7 +22,7 @@ from skerry.errors import MissingDependencyError
 from skerry.records import Float32Array, ParameterLayout
 from skerry.security.privacy.stream import ChaChaStream
 
-__all__ = ["FullModel", "HeadModel", "LocalModel", "build_local_model", "has_views", "load_local_model"]
+__all__ = ["FullModel", "HeadModel", "LocalModel", "build_local_model", "has_views", "load_local_model", "withstands"]
 
 
 class LocalModel(Protocol):
@@ -271,6 +271,11 @@ def load_local_model(
 def has_views(model: LocalModel, task: Task) -> bool:
     """Whether examples of this task may come to this model in several views (``training.views``)."""
     return isinstance(model, HeadModel) and isinstance(task, Viewed)
+
+
+def withstands(model: LocalModel) -> bool:
+    """Whether this model may be trained against attacks (``training.adversarial``): it says so itself, in torch."""
+    return bool(getattr(model, "differentiable", False))
 
 
 def _by_hand(config: ModelConfig) -> bool:

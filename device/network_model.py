@@ -25,6 +25,7 @@ from skerry.device.compression.quantize import Quantization, quantize
 from skerry.device.deliverable import write_deliverable
 from skerry.device.networkbase import CLASSIFIER, FRONT, NETWORK, QUANTIZATION, NetworkBase
 from skerry.device.runtime import OnnxModel
+from skerry.device.tasks.reach import attack_ball
 from skerry.device.tasks.task import Task
 from skerry.device.training.augment_inputs import AugmentedInputs
 from skerry.device.training.modes import merge_linear, prepare_mode
@@ -34,6 +35,7 @@ from skerry.device.training.plan import TrainPlan
 from skerry.device.training.public_head import fit_public_head
 from skerry.errors import InputError
 from skerry.records import Float32Array, ParameterLayout
+from skerry.security.adversarial import AdversarialRecipe
 from skerry.security.privacy.stream import RandomStream
 
 __all__ = ["NetworkModel", "RoundedInputs"]
@@ -104,6 +106,11 @@ class NetworkModel:
         return self._base.bits == 8
 
     @property
+    def differentiable(self) -> bool:
+        """Whether there are gradients down to its input: all of it is trained here, not the part behind a front."""
+        return self._cut is None
+
+    @property
     def digest(self) -> str:
         """Digest of the base's manifest."""
         return self._base.digest
@@ -132,7 +139,17 @@ class NetworkModel:
         """One round of (private) training."""
         if plan.augment != "none":
             inputs = AugmentedInputs(inputs, plan.augment, np.random.default_rng(stream.uint64(4)))
-        return self._trainer.train(vector, inputs, y, plan, stream)
+        recipe = None
+        if plan.adversarial != "none":
+            if self._cut is not None:
+                raise InputError(
+                    "the tail of a network cannot be trained against attacks: they move the input of its front",
+                    where="training.adversarial",
+                    mend='set training.adversarial = "none", or model.trainable = "bias", "lora", "qat" or "full"',
+                )
+            ball = attack_ball(self._task, plan.adversarial_epsilon, plan.adversarial_norm)
+            recipe = AdversarialRecipe(ball=ball, method=plan.adversarial)
+        return self._trainer.train(vector, inputs, y, plan, stream, recipe)
 
     def logits(self, vector: Float32Array, inputs: Inputs) -> Float32Array:
         """Scores of the network as it is trained."""

@@ -27,7 +27,7 @@ import numpy as np
 
 from skerry.clock import Clock
 from skerry.device.answers import KeptAnswer, keep_answer, kept_answer
-from skerry.device.local_model import LocalModel, has_views
+from skerry.device.local_model import LocalModel, has_views, withstands
 from skerry.device.personal import PersonalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
 from skerry.device.tasks.task import Task
@@ -129,6 +129,10 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Ke
         raise RefusedError("wrong_layout", "the vector does not have this model's layout", where=header.model)
     if instruction.plan.views > 1 and not has_views(model, task):
         raise RefusedError("views_refused", "this device's examples have one view each", where=home.device)
+    if instruction.plan.adversarial != "none" and not withstands(model):
+        raise RefusedError(
+            "attacks_refused", "this device's model has no gradients down to its input", where=home.device
+        )
     with worker.watch.stage("debit"), worker.ledgers.at(home.ledger) as ledger:
         if ledger.policy.data != home.policy.data:
             raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))

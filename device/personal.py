@@ -114,6 +114,11 @@ class PersonalModel:
         """Whether devices get the model in int8."""
         return self._whole.quantized
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether there are gradients down to its input."""
+        return bool(getattr(self._whole, "differentiable", False))
+
     def initial(self) -> Float32Array:
         """The network before any round, ``(d,)``, without the head."""
         return self.layout.join(self._whole.layout.split(self._whole.initial()))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from skerry.config.adversarial import check_adversarial
 from skerry.config.device_level import check_device_level
 
 __all__ = [
@@ -163,7 +164,14 @@ class TrainingConfig(_Section):
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of the last round's step that the server keeps (FedAvgM)"
     )
-    adversarial: Literal["none"] = "none"
+    adversarial: Literal["none", "fgsm_rs", "n_fgsm", "pgd", "trades"] = Field(
+        "none", description="bias, lora, qat, full: learn from examples moved to where the network does worst"
+    )
+    adversarial_epsilon: Positive = Field(
+        0.05,
+        description="how far, as a share of the way from black to white; of windows, in standard deviations",
+    )
+    adversarial_norm: Literal["linf", "l2"] = Field("linf", description="each number at most so far, or all together")
 
 
 class PrivacyConfig(_Section):
@@ -338,6 +346,7 @@ class Scenario(_Section):
             )
         if self.training.augment != "none" and self.model.architecture == "cnn":
             raise ValueError('model.architecture = "cnn" is trained without changes: set training.augment = "none"')
+        check_adversarial(self)
         if self.training.views != 1 and self.model.trainable != "head":
             raise ValueError(
                 f'model.trainable = "{self.model.trainable}" sees each example once: set training.views = 1, '

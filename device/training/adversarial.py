@@ -16,7 +16,16 @@ from torch.nn import functional
 from skerry.device.training.flat import cross_entropies
 from skerry.security.adversarial import AdversarialRecipe, Ball, overfitted
 
-__all__ = ["CHECKED", "KeyedStarts", "Starts", "adversarial_examples", "adversarial_losses", "fools_itself", "pgd"]
+__all__ = [
+    "CHECKED",
+    "AdversarialLosses",
+    "KeyedStarts",
+    "Starts",
+    "adversarial_examples",
+    "adversarial_losses",
+    "fools_itself",
+    "pgd",
+]
 
 Starts = Callable[[Tensor], Tensor]
 """``(n, ...)`` examples to uniform numbers from -1 to 1 of the same shape."""
@@ -71,6 +80,27 @@ def adversarial_losses(module: nn.Module, x: Tensor, y: Tensor, recipe: Adversar
         return cross_entropies(module(moved), y)
     clean = module(x)
     return cross_entropies(clean, y) + recipe.beta * _distances(module(moved), clean)
+
+
+class AdversarialLosses:
+    """:func:`adversarial_losses` of one round: starts follow from its key, anew for each step.
+
+    Args:
+        recipe: what is learned from.
+        key: of the round, from its stream.
+    """
+
+    def __init__(self, recipe: AdversarialRecipe, key: bytes) -> None:
+        self.recipe = recipe
+        self._starts = KeyedStarts(key)
+
+    def next_step(self) -> None:
+        """The same examples start elsewhere from now on."""
+        self._starts.step += 1
+
+    def __call__(self, module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """``(n,)`` losses."""
+        return adversarial_losses(module, x, y, self.recipe, self._starts)
 
 
 def pgd(

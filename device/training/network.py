@@ -2,19 +2,22 @@
 
 import copy
 import threading
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from skerry.device.training.adversarial import CHECKED, AdversarialLosses, fools_itself
 from skerry.device.training.descent import descend, descend_privately
 from skerry.device.training.dp import Grid
-from skerry.device.training.flat import FlatNetwork
-from skerry.device.training.per_example import Engine, Inputs, engine
+from skerry.device.training.flat import FlatNetwork, Losses
+from skerry.device.training.per_example import Engine, Inputs, engine, one_by_one
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import InputError
 from skerry.records import Float32Array
+from skerry.security.adversarial import AdversarialRecipe
 from skerry.security.privacy.stream import RandomStream
 
 __all__ = ["NetworkTrainer"]
@@ -53,7 +56,13 @@ class NetworkTrainer:
         return self._initial.copy()
 
     def train(
-        self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+        self,
+        vector: Float32Array,
+        inputs: Inputs,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: RandomStream,
+        adversarial: AdversarialRecipe | None = None,
     ) -> Float32Array:
         """One round of local training.
 
@@ -62,7 +71,10 @@ class NetworkTrainer:
             inputs: n examples; n may be 0.
             y: ``(n,)`` class indices.
             plan: what to do; debit its event *before* this is called.
-            stream: noise and sampling (unit ``example``), or the order of mini-batches (unit ``none``).
+            stream: noise and sampling (unit ``example``), or the order of mini-batches (unit ``none``);
+                starts of attacks.
+            adversarial: attacks that the network is trained against. Where single steps overfit in this round, it is
+                trained anew with several; not under unit ``example``, where to look would be to tell.
 
         Returns:
             ``(d,)`` float32 change of the weights.
@@ -75,8 +87,17 @@ class NetworkTrainer:
                 f"expected as many integer classes as examples and {self.layout.size} weights, got {len(inputs)}"
                 f" examples, {len(y)} classes of type {y.dtype}, and weights of shape {vector.shape}"
             )
-        train = self._privately if plan.unit == "example" else self._plainly
-        return train(vector, inputs, y, plan, stream)
+        losses = AdversarialLosses(adversarial, stream.bytes(32)) if adversarial is not None else None
+        if plan.unit == "example":
+            return self._privately(vector, inputs, y, plan, stream, losses)
+        delta = self._plainly(vector, inputs, y, plan, stream, losses)
+        if losses is None or losses.recipe.ascents > 1 or not len(y):
+            return delta
+        some = _tensor(inputs[np.arange(min(CHECKED, len(y)))], self._network())
+        if not fools_itself(self.module(vector + delta), some, torch.from_numpy(y[:CHECKED]), losses.recipe.ball):
+            return delta
+        again = AdversarialLosses(losses.recipe.multi_step, stream.bytes(32))
+        return self._plainly(vector, inputs, y, plan, stream, again)
 
     def integer_sum(
         self,
@@ -87,11 +108,16 @@ class NetworkTrainer:
         grid: Grid,
         *,
         by: str = "skerry",
+        losses: Losses | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Σ z over the chosen examples, ``(d,)`` int64: not private before :meth:`Grid.release`."""
+        """Σ z over the chosen examples, ``(d,)`` int64: not private before :meth:`Grid.release`.
+
+        Losses other than cross-entropy belong to engine ``skerry``.
+        """
         total = np.zeros(self.layout.size, np.int64)
-        gradients_of = self._engine(by)
-        self._network().load(weights)
+        network = self._network()
+        gradients_of = self._engine(by) if losses is None else partial(one_by_one, network, losses=losses)
+        network.load(weights)
         with np.errstate(all="ignore"):
             for found in gradients_of(inputs, y, chosen):
                 self.left_out += grid.add_clipped(found.norms, found.pieces, total)
@@ -128,24 +154,40 @@ class NetworkTrainer:
         return network.module
 
     def _privately(
-        self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+        self,
+        vector: Float32Array,
+        inputs: Inputs,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: RandomStream,
+        losses: AdversarialLosses | None,
     ) -> Float32Array:
         def integer_sum(
             weights: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64], grid: Grid
         ) -> npt.NDArray[np.int64]:
-            return self.integer_sum(weights, inputs, y, chosen, grid, by=plan.engine)
+            if losses is not None:
+                losses.next_step()
+            return self.integer_sum(weights, inputs, y, chosen, grid, by=plan.engine, losses=losses)
 
         start = vector.astype(np.float64)
         return (descend_privately(start, len(y), integer_sum, plan, stream) - start).astype(np.float32)
 
     def _plainly(
-        self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+        self,
+        vector: Float32Array,
+        inputs: Inputs,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: RandomStream,
+        losses: AdversarialLosses | None,
     ) -> Float32Array:
         network = self._network()
 
         def gradient(weights: Float32Array, batch: npt.NDArray[np.int64], out: Float32Array) -> None:
             network.load(weights)
-            slope = network.gradient(_tensor(inputs[batch], network), torch.from_numpy(y[batch]))
+            if losses is not None:
+                losses.next_step()
+            slope = network.gradient(_tensor(inputs[batch], network), torch.from_numpy(y[batch]), losses)
             np.divide(slope.numpy(), len(batch), out=out)
 
         return descend(vector.astype(np.float32), len(y), gradient, plan, stream.permutation) - vector

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from skerry.device.training.flat import FlatNetwork
+from skerry.device.training.flat import FlatNetwork, Losses
 from skerry.errors import MissingDependencyError
 
 __all__ = ["Engine", "Gradients", "Inputs", "engine", "norms_of", "one_by_one"]
@@ -110,9 +110,16 @@ def norms_of(pieces: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
 
 
 def one_by_one(
-    network: FlatNetwork, inputs: Inputs, y: npt.NDArray[np.int64], chosen: Sequence[int] | npt.NDArray[np.int64]
+    network: FlatNetwork,
+    inputs: Inputs,
+    y: npt.NDArray[np.int64],
+    chosen: Sequence[int] | npt.NDArray[np.int64],
+    losses: Losses | None = None,
 ) -> Iterator[Gradients]:
-    """One forward and one backward pass for each example: the default engine (see the module)."""
+    """One forward and one backward pass for each example: the default engine (see the module).
+
+    Losses other than cross-entropy may take more passes; of an example they see that example alone.
+    """
     if not len(chosen):
         return
     # Copied into the same place each time: a kernel may take another path for memory that starts elsewhere.
@@ -123,7 +130,7 @@ def one_by_one(
         example.copy_(torch.from_numpy(inputs[int(index) : int(index) + 1]))
         label[0] = int(y[index])
         if 0 <= y[index] < classes:
-            slope = network.gradient(example, label)[None].numpy()
+            slope = network.gradient(example, label, losses)[None].numpy()
             yield Gradients(norms_of([slope]), [slope])
         else:
             yield Gradients(np.array([np.nan]), [np.zeros((1, network.layout.size), np.float32)])

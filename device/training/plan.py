@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from skerry.errors import InputError
+from skerry.security.adversarial import Norm
 from skerry.security.privacy.accounting import GaussianEvent
 
 __all__ = ["MOST_VIEWS", "TrainPlan"]
@@ -26,6 +27,9 @@ class TrainPlan:
         proximal: μ of FedProx: pulls towards the vector that the round started from.
         gradient_clip: L2 bound on a step's mean gradient, against the odd bad batch; 0 for none. Unit ``none`` only.
         augment: small changes of each example each time it is seen.
+        adversarial: which attacks each example is moved by before it is learned from (``training.adversarial``).
+        adversarial_epsilon: how far, as :func:`~skerry.device.tasks.reach.attack_ball` takes it; 0 without attacks.
+        adversarial_norm: in which norm.
         views: how many views of each example its gradient is the mean of, before it is clipped; 1 is itself alone.
         unit: ``example``: each example's gradient is clipped and noise is added; ``none``: neither; ``device``: neither
             here, the coordinator clips whole updates and adds noise, and this plan is its signed promise.
@@ -55,6 +59,9 @@ class TrainPlan:
     proximal: float = 0.0
     gradient_clip: float = 0.0
     augment: Literal["none", "shift", "motion"] = "none"
+    adversarial: Literal["none", "fgsm_rs", "n_fgsm", "pgd", "trades"] = "none"
+    adversarial_epsilon: float = 0.0
+    adversarial_norm: Norm = "linf"
     views: int = 1
     unit: Literal["example", "device", "none"]
     clip: float = 1.0
@@ -77,6 +84,7 @@ class TrainPlan:
             self.noise_multiplier,
             self.sampling_rate,
             self.cohort_rate,
+            self.adversarial_epsilon,
         )
         if not all(type(v) is int for v in counts) or not all(type(v) in {int, float} for v in numbers):
             raise InputError("a training plan holds whole numbers and numbers")
@@ -97,11 +105,27 @@ class TrainPlan:
             raise InputError("gradient_clip is at least 0, and 0 where each example's gradient is clipped for privacy")
         if self.augment not in {"none", "shift", "motion"}:
             raise InputError(f"{self.augment!r} changes no examples", mend='use "shift", "motion" or "none"')
+        self._check_attacks()
         if not 1 <= self.views <= MOST_VIEWS:
             raise InputError(f"a training plan asks for 1 to {MOST_VIEWS} views of each example, got {self.views}")
         if self.engine not in {"skerry", "bookkeeping", "opacus"}:
             raise InputError(
                 f"{self.engine!r} is not a clipping engine", mend='use "skerry", "bookkeeping" or "opacus"'
+            )
+
+    def _check_attacks(self) -> None:
+        if self.adversarial not in {"none", "fgsm_rs", "n_fgsm", "pgd", "trades"} or (
+            self.adversarial_norm not in {"linf", "l2"}
+        ):
+            raise InputError(
+                f"{self.adversarial!r} in {self.adversarial_norm!r} is no adversarial training",
+                mend='use "fgsm_rs", "n_fgsm", "pgd", "trades" or "none", in "linf" or "l2"',
+            )
+        if (self.adversarial != "none") != (self.adversarial_epsilon > 0) or self.adversarial_epsilon < 0:
+            raise InputError("adversarial training needs a positive radius, and nothing else has one")
+        if self.adversarial != "none" and self.unit == "example" and self.engine != "skerry":
+            raise InputError(
+                f"clipping engine {self.engine!r} knows no attacks", mend='use "skerry", or no adversarial training'
             )
 
     def _check_central(self) -> None:

@@ -405,6 +405,12 @@ def test_views_are_refused_before_the_debit_where_examples_have_none(bench: Benc
     assert bench.ask(bench.instruct(views=1)).header.kind is Kind.UPDATE
 
 
+def test_a_head_is_not_trained_against_attacks_and_nothing_is_debited(bench: Bench):
+    asked = bench.instruct(adversarial="pgd", adversarial_epsilon=0.1)
+    assert bench.refusal(asked) == "attacks_refused"
+    assert bench.debits() == 0
+
+
 def test_an_unknown_layout_is_refused_before_the_debit(bench: Bench):
     now = system_clock()
     header = Header(
