@@ -88,5 +88,41 @@ def mobile(_scratch: Path) -> Iterator[Claim]:
     return _network("mobile")
 
 
+def federated(_scratch: Path) -> Iterator[Claim]:
+    """A device's step by the engines that a scenario can choose."""
+    for mode in ("lora", "full"):
+        found = run([PYTHON, HERE / "_clipping_federated.py", mode, "5"], timeout_s=600).document
+        pairs = zip(found["ms"]["skerry"], found["ms"]["bookkeeping"], strict=True)
+        ratios = Samples([one / batch for one, batch in pairs])
+        progress(f"{mode}: {ratios.median:.2f}x, moved {found['moved']}")
+        where = f"MobileNetV3-small in mode {mode}, 64×64, 32 examples"
+        over_plain = {
+            by: round(Samples(ms).median / Samples(found["ms"]["plain"]).median, 2) for by, ms in found["ms"].items()
+        }
+        yield Claim(
+            id=f"federated_{mode}",
+            text=f"{where}: a private step one example at a time over one by book-keeping",
+            value=ratios.median,
+            unit="ratio",
+            op=">=",
+            bar=2.0,
+            spread=ratios.spread,
+            detail={"trained": found["trained"], "over_plain": over_plain},
+        )
+        yield Claim(
+            id=f"bits_{mode}",
+            text=f"{where}: numbers of the integer sum moved by leaving out an example that are not its own",
+            value=found["moved"]["skerry"] + found["moved"]["bookkeeping"],
+            unit="count",
+            op="<=",
+            bar=0,
+            peer=Peer("Opacus hooks, micro-batches", found["moved"]["opacus"], versions("opacus")["opacus"]),
+        )
+
+
 if __name__ == "__main__":
-    main("clipping", {"cnn": cnn, "mobile": mobile}, versions("skerry", "torch", "opacus", "numpy"))
+    main(
+        "clipping",
+        {"cnn": cnn, "mobile": mobile, "federated": federated},
+        versions("skerry", "torch", "opacus", "numpy"),
+    )

@@ -139,6 +139,25 @@ def test_per_layer_clipping_bounds_each_layer_and_the_whole():
     assert float(total.norm()) <= clip * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("micro_batch", [None, 3])
+@pytest.mark.parametrize("kind", ["mobile", "windows"])
+def test_per_layer_clipping_is_that_of_each_layers_rows_of_vmap(kind: str, micro_batch: int | None):
+    model, x, y = make(kind)
+    engine, expected = ClippingEngine(model), reference(model, x, y)
+    sizes = [math.prod(shape) for _, shape in engine.layout.tensors]
+    owners = [name.rpartition(".")[0] for name, _ in engine.layout.tensors]
+    parts = list(zip(owners, expected.split(sizes, 1), strict=True))
+    squares = {owner: sum(part.square().sum(1) for o, part in parts if o == owner) for owner in owners}
+    clip = 0.5 * float(expected.norm(dim=1).median())
+    factors = {o: (clip / math.sqrt(len(squares)) / v.sqrt()).clamp(max=1) for o, v in squares.items()}
+    assert any((f < 1).any() for f in factors.values())
+    assert any((f == 1).any() for f in factors.values())
+    wanted = torch.cat([(part * factors[owner][:, None]).sum(0) for owner, part in parts])
+    clipped = engine.clipped_sum(x, y, clip=clip, clipping="per_layer", micro_batch=micro_batch)
+    assert torch.allclose(clipped.total, wanted, atol=1e-12)
+    assert torch.allclose(clipped.norms, expected.norm(dim=1), atol=1e-12)
+
+
 @settings(max_examples=25, deadline=None)
 @given(left_out=st.integers(0, 6), scale=st.floats(1e-3, 1e3), kind=st.sampled_from(["mobile", "windows"]))
 def test_one_example_moves_the_sum_by_at_most_the_clip(left_out: int, scale: float, kind: str):
