@@ -1,9 +1,9 @@
-"""What a device's gradients of one step cost by each engine, and whether leaving an example out moves the others.
+"""What a device's gradients of one step cost by each engine, and whether an example's gradient depends on the others.
 
 Usage: ``python _clipping_federated.py MODE TURNS``. MobileNetV3-small at 64×64 in one of its modes, 32 examples. Each
 turn times a plain gradient of all examples and then the integer sum of clipped gradients by each engine; time is that
-of the process's own processor. ``moved`` counts the numbers of the integer sum that change, when each of some
-examples is left out, by something else than that example's own.
+of the process's own processor. ``moved`` counts, of some examples, those whose gradient has other bits
+beside all others than alone.
 """
 
 import json
@@ -20,14 +20,16 @@ from skerry.device.compression.trace import trace
 from skerry.device.models import build_network
 from skerry.device.models.folding import fold_norms
 from skerry.device.training.dp import Grid
+from skerry.device.training.flat import FlatNetwork
 from skerry.device.training.modes import prepare_mode
 from skerry.device.training.network import NetworkTrainer
+from skerry.device.training.per_example import Engine, engine
 from skerry.device.training.plan import TrainPlan
 from skerry.security.privacy import seeded_stream
 
 SHAPE, CLASSES, EXAMPLES = (3, 64, 64), 10, 32
 ENGINES = ("skerry", "bookkeeping", "opacus")
-LEFT_OUT = 4
+WATCHED = (0, 3, 13, 31)
 
 
 def network(mode: str) -> nn.Module:
@@ -61,8 +63,8 @@ def main() -> None:
     grid = Grid(1.0, 1.0, trainer.layout.size)
     once = TrainPlan(learning_rate=0.1, unit="none")
 
-    def summed(by: str, chosen: np.ndarray = everybody) -> np.ndarray:
-        return trainer.integer_sum(start, x, y, chosen, grid, by=by)
+    def summed(by: str) -> np.ndarray:
+        return trainer.integer_sum(start, x, y, everybody, grid, by=by)
 
     def plain() -> None:
         trainer.train(start, x, y, once, seeded_stream(0))
@@ -70,11 +72,14 @@ def main() -> None:
     ways: dict[str, Callable[[], object]] = {by: lambda by=by: summed(by) for by in ENGINES}
     moved = {}
     for by in ENGINES:
-        whole = summed(by)
-        changes = [
-            whole - summed(by, np.delete(everybody, i)) - summed(by, everybody[[i]]) for i in range(3, 3 + LEFT_OUT)
-        ]
-        moved[by] = int(sum(np.count_nonzero(change) for change in changes))
+        gradients_of = engine(by, FlatNetwork(trainer.module(start)))
+
+        def bits(chosen: np.ndarray, gradients_of: Engine = gradients_of) -> list[bytes]:
+            blocks = (np.concatenate(found.pieces, 1) for found in gradients_of(x, y, chosen))
+            return [row.tobytes() for block in blocks for row in block]
+
+        beside = bits(everybody)
+        moved[by] = sum(bits(everybody[[i]])[0] != beside[i] for i in WATCHED)
     plain()
     times: dict[str, list[float]] = {"plain": [], **{by: [] for by in ENGINES}}
     for _ in range(turns):

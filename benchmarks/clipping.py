@@ -111,7 +111,7 @@ def federated(_scratch: Path) -> Iterator[Claim]:
         )
         yield Claim(
             id=f"bits_{mode}",
-            text=f"{where}: numbers of the integer sum moved by leaving out an example that are not its own",
+            text=f"{where}: of four examples those whose gradient has other bits beside all others than alone",
             value=found["moved"]["skerry"] + found["moved"]["bookkeeping"],
             unit="count",
             op="<=",
