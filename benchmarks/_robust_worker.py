@@ -149,14 +149,19 @@ def status(key: str) -> int:
 
 def timed(name: str, state: dict[str, Any]) -> dict[str, Any]:
     rule = RULE(name, N, F)
+    given = as_input(state["rows"]) if LIBRARY == "flower" else state["input"]  # some of its rules take replies apart
     begin = time.process_time()
-    rule(state["input"])
-    return {"seconds": time.process_time() - begin}
+    found = rule(given)
+    seconds = time.process_time() - begin
+    if found is None or (LIBRARY == "flower" and found[0] is None):
+        raise RuntimeError(f"{LIBRARY} gave no result for {name}")
+    return {"seconds": seconds}
 
 
 def timed_honest(name: str, _state: dict[str, Any]) -> dict[str, Any]:
     """The same on rows among which nobody is told apart: no two of their mixtures are alike."""
-    return timed(name, {"input": as_input(matrix(N, D, 1))})
+    rows = matrix(N, D, 1)
+    return timed(name, {"rows": rows, "input": as_input(rows)})
 
 
 def memory(name: str, state: dict[str, Any]) -> dict[str, Any]:
@@ -192,7 +197,7 @@ def results(name: str, _state: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     rows = matrix(N, D, 0, F)
-    state = {"rows": rows, "input": as_input(rows)}
+    state = {"rows": rows, "input": None if LIBRARY == "flower" else as_input(rows)}
     print(json.dumps({"ready": LIBRARY}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
