@@ -38,8 +38,8 @@ from skerry.server.federation import Federation
 from skerry.server.journal import RoundJournal
 from skerry.server.judge import Judged, screen, validate
 from skerry.server.plan import draw_cohort, make_plan
+from skerry.server.tolerance import rule_for
 from skerry.strategies.optimizers import FedAvgM
-from skerry.strategies.rule import parse_rule
 from skerry.syncer import Syncer
 
 __all__ = ["Progress", "aggregate", "run_round", "run_rounds"]
@@ -175,13 +175,19 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
 def aggregate(federation: Federation, judged: Judged, number: int) -> Float32Array:
     """The robust rule over accepted deltas.
 
-    ``tolerate`` counts the hostile devices assumed in the whole fleet; each one in quarantine is no longer among
-    the rows, so the rule need not tolerate it again.
+    ``tolerate`` counts the hostile devices assumed in the whole fleet, with those in quarantine: see
+    :func:`~skerry.server.tolerance.rule_for`.
 
     Raises:
         AggregationError: fewer rows are left than the rule's assumption needs.
     """
     defence = federation.scenario.defence
-    left = max(0, defence.tolerate - len(federation.screener.quarantined))
     shuffle = int(derive_generator(federation.scenario.seed, "bucketing", number).integers(2**63))
-    return parse_rule(defence.aggregator, tolerate=left, seed=shuffle)(judged.deltas)
+    rule = rule_for(
+        defence.aggregator,
+        tolerate=defence.tolerate,
+        quarantined=len(federation.screener.quarantined),
+        rows=len(judged.deltas),
+        seed=shuffle,
+    )
+    return rule(judged.deltas)

@@ -10,6 +10,7 @@ from skerry.security.attacks.adaptive import Adaptive
 from skerry.security.attacks.attack import Attack, Knowledge
 from skerry.security.attacks.broken import Infinite, NotANumber
 from skerry.security.attacks.clones import Clones
+from skerry.security.attacks.disguised import Disguised
 from skerry.security.attacks.farthest import MinMax, MinSum
 from skerry.security.attacks.hostile import attack_for, compromised
 from skerry.security.attacks.idle import FreeRider, Replay
@@ -26,6 +27,7 @@ __all__ = [
     "Adaptive",
     "Attack",
     "Clones",
+    "Disguised",
     "FreeRider",
     "GaussianNoise",
     "Infinite",

@@ -9,6 +9,7 @@ from skerry.security.attacks.adaptive import Adaptive
 from skerry.security.attacks.attack import Attack
 from skerry.security.attacks.broken import Infinite, NotANumber
 from skerry.security.attacks.clones import Clones
+from skerry.security.attacks.disguised import Disguised
 from skerry.security.attacks.farthest import MinMax, MinSum
 from skerry.security.attacks.idle import FreeRider, Replay
 from skerry.security.attacks.inner_product import InnerProduct
@@ -36,7 +37,9 @@ ATTACKS: Mapping[str, Callable[[], Attack]] = MappingProxyType(
         "near_clones": lambda: Clones(jitter=0.3),
         "free_rider": FreeRider,
         "replay": Replay,
-        "adaptive": Adaptive,
+        "near_ipm": lambda: Disguised(InnerProduct()),
+        "near_alie": lambda: Disguised(LittleIsEnough()),
+        "adaptive": lambda: Disguised(Adaptive()),
     }
 )
 """Attacks at the strength at which the lab tries them."""

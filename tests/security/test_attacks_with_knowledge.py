@@ -14,6 +14,7 @@ from skerry.security.attacks import (
     ATTACKS,
     Adaptive,
     Clones,
+    Disguised,
     FreeRider,
     InnerProduct,
     Knowledge,
@@ -93,6 +94,13 @@ def test_clones_are_one_row_and_near_clones_differ_by_their_jitter() -> None:
     cosine = float(near[0] @ near[1]) / np.linalg.norm(near[0]) / np.linalg.norm(near[1])
     assert cosine == pytest.approx(1 / 1.09, abs=0.05)
     assert np.linalg.norm(exact[0]) == pytest.approx(np.linalg.norm(OWN, axis=1).mean(), rel=1e-4)
+
+
+def test_disguised_rows_lie_apart_and_their_mean_is_near_the_attack() -> None:
+    plain, hidden = sent(InnerProduct()), sent(Disguised(InnerProduct(), jitter=0.7))
+    length = np.linalg.norm(HONEST, axis=1).mean()
+    assert np.linalg.norm(hidden - plain, axis=1) == pytest.approx(np.full(3, 0.7 * length), rel=0.1)
+    assert np.linalg.norm(hidden[0] - hidden[1]) == pytest.approx(0.7 * np.sqrt(2) * length, rel=0.1)
 
 
 def test_free_riders_echo_the_last_step_and_replayers_their_past() -> None:

@@ -1,0 +1,72 @@
+"""``skerry security``: attack the defences before somebody else does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skerry.cli.console import AsJson, emit, note, out, table
+
+if TYPE_CHECKING:
+    from skerry.server.lab import Cell, Grid
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Try the defences against published attacks.")
+
+
+@app.callback()
+def security() -> None:
+    """Try the defences against published attacks."""
+
+
+@app.command()
+def attack(
+    grid: Annotated[Path, typer.Argument(metavar="GRID.toml", help="Which rules, attacks and settings; see the docs.")],
+    *,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the heatmaps as a page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train small federations under every rule and attack of a grid; worst case first.
+
+    The task is MNIST-1D, made by code: nothing is downloaded, and a training takes seconds.
+    """
+    from skerry.fsio import write_atomic
+    from skerry.server.lab import heatmap, load_grid, run_grid
+
+    wanted = load_grid(grid)
+    with note().status("attack lab") as status:
+        cells = run_grid(wanted, lambda done, of: status.update(f"attack lab: {done} of {of} trainings"))
+    if html is not None:
+        write_atomic(html, heatmap(wanted, cells).encode(), durable=False)
+    document = _document(wanted, cells, html)
+    if as_json:
+        emit(document)
+        return
+    _tell(wanted, cells, html)
+
+
+def _document(grid: "Grid", cells: "list[Cell]", html: Path | None) -> dict[str, Any]:
+    ordered = sorted(cells, key=lambda cell: cell.accuracy)
+    return {
+        "grid": grid.model_dump(mode="json"),
+        "cells": [cell.to_json() for cell in ordered],
+        "html": None if html is None else str(html),
+    }
+
+
+def _tell(grid: "Grid", cells: "list[Cell]", html: Path | None) -> None:
+    from rich.text import Text
+
+    from skerry.server.lab import worst_first
+
+    for alpha in grid.alphas:
+        some = [cell for cell in cells if cell.alpha == alpha]
+        rules, attacks = worst_first(some)
+        at = {(cell.aggregator, cell.attack): cell for cell in some}
+        shown = table(f"accuracy in %, Dirichlet α = {alpha:g}, worst attack first", ["attack", *rules], right=rules)
+        for name in attacks:
+            shown.add_row(Text(name), *(f"{100 * at[rule, name].accuracy:.1f}" for rule in rules))
+        out().print(shown)
+    if html is not None:
+        note().print(Text(f"heatmaps in {html}"), soft_wrap=True)

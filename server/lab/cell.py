@@ -1,0 +1,218 @@
+"""One cell of a grid: a small federation on MNIST-1D, some of its devices hostile, under one defence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry.device.tasks.dirichlet import dirichlet_split
+from skerry.errors import AggregationError
+from skerry.records import Action, Float32Array
+from skerry.security.anomaly import ScreenContext, Screener
+from skerry.security.attacks import Attack, Knowledge, attack_named, flip_labels, plant_trigger
+from skerry.security.privacy.stream import RandomStream, seeded_stream
+from skerry.server.lab.mnist1d import CLASSES, Examples, mnist1d
+from skerry.server.lab.network import Perceptron
+from skerry.server.tolerance import rule_for
+from skerry.strategies import parse_rule
+
+__all__ = ["POISONS", "Defence", "Outcome", "Setting", "train"]
+
+POISONS = ("label_flip", "backdoor")
+"""Attacks on the data of hostile devices, which then train honestly; all others are of ``skerry.security.attacks``."""
+
+_NETWORK = Perceptron()
+_LEAST = 8  # examples of a device
+_EARLY = 10  # the round whose updates a replayer sends again
+_TRIGGER = 3  # width of the backdoor's trigger
+_BRIGHT = 3.0  # its value, in standard deviations of the features
+_TARGET = 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The federation of a grid.
+
+    Attributes:
+        honest: devices that follow the protocol.
+        hostile: devices that do not.
+        alpha: concentration of the Dirichlet split of the classes over all devices.
+        steps: rounds, one momentum gradient of each device in each.
+        batch: examples of a device in a round.
+        momentum: each device sends ``m ← momentum·m - (1 - momentum)·gradient``.
+        learning_rate: of the first round, falling to zero along a cosine.
+    """
+
+    honest: int = 12
+    hostile: int = 3
+    alpha: float = 0.3
+    steps: int = 300
+    batch: int = 32
+    momentum: float = 0.9
+    learning_rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Defence:
+    """What the coordinator does: a rule, and detectors before it (none: only rows that are not finite are dropped)."""
+
+    aggregator: str
+    screen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended.
+
+    Attributes:
+        accuracy: on test examples, honest and unchanged.
+        success: backdoor only: share of the test examples of other classes that the trigger makes the target class.
+        caught: hostile devices in quarantine at the end.
+        wronged: honest devices in quarantine at the end.
+        dropped: hostile rows kept out, over all that were sent; 0 when none was sent.
+        dropped_honest: the same of honest rows.
+    """
+
+    accuracy: float
+    success: float | None
+    caught: int
+    wronged: int
+    dropped: float
+    dropped_honest: float
+
+
+def train(defence: Defence, attack: str, setting: Setting, seed: int) -> Outcome:
+    """Train from nothing and test; the same arguments give the same outcome.
+
+    Hostile devices are the last ones. They see every honest row and the rule, without the screen before it.
+
+    Raises:
+        ScenarioError: unknown rule or detector.
+        InputError: unknown attack.
+    """
+    return _Federation(defence, attack, setting, seed).run()
+
+
+class _Federation:
+    def __init__(self, defence: Defence, attack: str, setting: Setting, seed: int) -> None:
+        self._defence, self._setting, self._seed, self._kind = defence, setting, seed, attack
+        self._attack: Attack | None = None if attack in {"none", *POISONS} else attack_named(attack)
+        self._rng = np.random.default_rng(seed)
+        self._train, self._test = _data(seed)
+        count = setting.honest + setting.hostile
+        self._hostile = np.arange(count) >= setting.honest
+        self._names = [f"device-{number:03d}" for number in range(count)]
+        self._data = self._shared_out(count)
+        self._screener = Screener(defence.screen, tolerate=setting.hostile)
+        self._kept = np.zeros((2, 2), np.int64)  # honest and hostile rows: accepted, dropped
+
+    def run(self) -> Outcome:
+        setting = self._setting
+        parameters = _NETWORK.initial(self._rng)
+        momentum = np.zeros((len(self._names), _NETWORK.size), np.float32)
+        last: Float32Array | None = None
+        early: Float32Array | None = None
+        for number in range(setting.steps):
+            features, labels = self._batches()
+            gradients = _NETWORK.gradients(parameters, features, labels)
+            momentum = np.float32(setting.momentum) * momentum - np.float32(1 - setting.momentum) * gradients
+            rows = momentum.copy()
+            if self._attack is not None and setting.hostile:
+                rows[self._hostile] = self._sent(self._attack, rows, last, early, number)
+            if number == _EARLY:
+                early = momentum[self._hostile].copy()
+            step = self._aggregate(rows, number)
+            if step is None:
+                continue
+            rate = setting.learning_rate * 0.5 * (1 + np.cos(np.pi * number / setting.steps))
+            last = step
+            with np.errstate(over="ignore", invalid="ignore"):
+                parameters = parameters + np.float32(rate) * step
+            if not np.isfinite(parameters).all():
+                break
+        return self._outcome(np.nan_to_num(parameters))
+
+    def _shared_out(self, count: int) -> list[Examples]:
+        labels = self._train.labels
+        parts = dirichlet_split(labels, count, alpha=self._setting.alpha, minimum=_LEAST, generator=self._rng)
+        return [
+            self._poisoned(Examples(self._train.features[part], labels[part]), hostile=bool(hostile))
+            for part, hostile in zip(parts, self._hostile, strict=True)
+        ]
+
+    def _poisoned(self, data: Examples, *, hostile: bool) -> Examples:
+        if not hostile or self._kind not in POISONS:
+            return data
+        if self._kind == "label_flip":
+            return Examples(data.features, flip_labels(data.labels, CLASSES))
+        return Examples(
+            *plant_trigger(data.features, data.labels, target=_TARGET, width=_TRIGGER, value=_BRIGHT, share=0.5)
+        )
+
+    def _batches(self) -> tuple[Float32Array, npt.NDArray[np.int64]]:
+        chosen = [self._rng.integers(len(data.labels), size=self._setting.batch) for data in self._data]
+        pairs = list(zip(self._data, chosen, strict=True))
+        return np.stack([d.features[i] for d, i in pairs]), np.stack([d.labels[i] for d, i in pairs])
+
+    def _sent(
+        self, attack: Attack, rows: Float32Array, last: Float32Array | None, early: Float32Array | None, number: int
+    ) -> Float32Array:
+        known = Knowledge(
+            own=rows[self._hostile],
+            honest=rows[~self._hostile],
+            last=last,
+            early=early,
+            rule=self._rule(number, self._setting.hostile),
+        )
+        stream: RandomStream = seeded_stream(self._seed, "attack", number)
+        return attack.rows(known, stream)
+
+    def _rule(self, number: int, tolerate: int) -> Callable[[Float32Array], Float32Array]:
+        return parse_rule(self._defence.aggregator, tolerate=tolerate, seed=number)
+
+    def _aggregate(self, rows: Float32Array, number: int) -> Float32Array | None:
+        """The rule over what the screen lets pass; None when too few are left for it."""
+        verdicts = self._screener.screen(rows, self._names, ScreenContext(number, 0.0, float("inf")))
+        passed = np.array([verdict.action is Action.ACCEPT for verdict in verdicts], np.bool_)
+        np.add.at(self._kept, (self._hostile.astype(int), (~passed).astype(int)), 1)
+        rule = rule_for(
+            self._defence.aggregator,
+            tolerate=self._setting.hostile,
+            quarantined=len(self._screener.quarantined),
+            rows=int(passed.sum()),
+            seed=number,
+        )
+        try:
+            return rule(rows[passed])
+        except AggregationError:
+            return None
+
+    def _outcome(self, parameters: Float32Array) -> Outcome:
+        test = self._test
+        success = None
+        if self._kind == "backdoor":
+            others = test.labels != _TARGET
+            seen, _ = plant_trigger(
+                test.features[others], test.labels[others], target=_TARGET, width=_TRIGGER, value=_BRIGHT, share=1.0
+            )
+            success = float((_NETWORK.scores(parameters, seen).argmax(axis=-1) == _TARGET).mean())
+        out = {self._names.index(name) for name in self._screener.quarantined}
+        hostile = set(np.flatnonzero(self._hostile).tolist())
+        (_, wrong), (_, right) = self._kept.tolist()
+        sent_honest, sent_hostile = self._kept.sum(axis=1).tolist()
+        return Outcome(
+            accuracy=_NETWORK.accuracy(parameters, test.features, test.labels),
+            success=success,
+            caught=len(out & hostile),
+            wronged=len(out - hostile),
+            dropped=right / sent_hostile if sent_hostile else 0.0,
+            dropped_honest=wrong / sent_honest if sent_honest else 0.0,
+        )
+
+
+@lru_cache(maxsize=16)
+def _data(seed: int) -> tuple[Examples, Examples]:
+    """Read-only: many cells share them."""
+    return mnist1d(seed)

@@ -1,0 +1,150 @@
+"""A grid of the attack lab: aggregation rules × attacks × heterogeneity, each cell over several seeds."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from skerry.config import DefenceConfig
+from skerry.config.reading import read_toml
+from skerry.errors import ScenarioError
+from skerry.security.anomaly import detectors_for
+from skerry.security.attacks import ATTACKS, attack_named
+from skerry.server.lab.cell import POISONS, Defence, Outcome, Setting, train
+from skerry.strategies import parse_rule
+
+__all__ = ["QUIET", "Cell", "Grid", "check", "load_grid", "run_grid"]
+
+QUIET = "none"
+"""The column in which nobody attacks."""
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Grid(BaseModel):
+    """What is tried; every key has a default, and an empty file tries the default defence against everything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    aggregators: tuple[str, ...] = Field(("mean", DefenceConfig().aggregator), min_length=1)
+    screen: tuple[str, ...] = DefenceConfig().screen
+    attacks: tuple[str, ...] = Field((QUIET, *POISONS, *ATTACKS), min_length=1)
+    alphas: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.3,), min_length=1)
+    seeds: Count = 1
+    honest: Count = 12
+    hostile: Annotated[int, Field(ge=0)] = 3
+    steps: Count = 300
+    batch: Count = 32
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    learning_rate: Annotated[float, Field(gt=0)] = 0.5
+
+    def setting(self, alpha: float) -> Setting:
+        """The federation at one heterogeneity."""
+        return Setting(
+            honest=self.honest,
+            hostile=self.hostile,
+            alpha=alpha,
+            steps=self.steps,
+            batch=self.batch,
+            momentum=self.momentum,
+            learning_rate=self.learning_rate,
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One rule under one attack at one heterogeneity; an outcome for each seed, from 0 on."""
+
+    aggregator: str
+    attack: str
+    alpha: float
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean([outcome.accuracy for outcome in self.outcomes]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``skerry security attack --json`` prints it."""
+        outcomes = self.outcomes
+        successes = [outcome.success for outcome in outcomes if outcome.success is not None]
+        return {
+            "aggregator": self.aggregator,
+            "attack": self.attack,
+            "alpha": self.alpha,
+            "accuracy": self.accuracy,
+            "accuracies": [outcome.accuracy for outcome in outcomes],
+            "backdoor_success": float(np.mean(successes)) if successes else None,
+            "hostile_quarantined": float(np.mean([outcome.caught for outcome in outcomes])),
+            "honest_quarantined": float(np.mean([outcome.wronged for outcome in outcomes])),
+            "hostile_rows_dropped": float(np.mean([outcome.dropped for outcome in outcomes])),
+            "honest_rows_dropped": float(np.mean([outcome.dropped_honest for outcome in outcomes])),
+        }
+
+
+def load_grid(path: Path) -> Grid:
+    """Read a grid file.
+
+    Raises:
+        ScenarioError: it cannot be read, breaks the schema, or names an unknown rule, detector or attack.
+        InputError: an unknown attack.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"the grid file cannot be read: {error}", where=str(path)) from error
+    grid = read_toml(Grid, text, where=str(path), overrides=(), doc="docs/attack-lab.md")
+    check(grid)
+    return grid
+
+
+def check(grid: Grid) -> None:
+    """Refuse what a cell would stumble over, before the first one runs.
+
+    Raises:
+        ScenarioError: unknown rule or detector, or too few devices for a rule.
+        InputError: unknown attack.
+    """
+    detectors_for(grid.screen)
+    for name in grid.attacks:
+        if name not in {QUIET, *POISONS}:
+            attack_named(name)
+    for name in grid.aggregators:
+        need, count = parse_rule(name, tolerate=grid.hostile).minimum(), grid.honest + grid.hostile
+        if need > count:
+            raise ScenarioError(
+                f"{name} needs {need} devices when {grid.hostile} are hostile, the grid has {count}",
+                where="aggregators",
+                mend="raise honest, or lower hostile",
+            )
+
+
+def run_grid(grid: Grid, tell: Callable[[int, int], None] = lambda *_: None) -> list[Cell]:
+    """Run every cell, one after the other.
+
+    Args:
+        grid: a checked grid.
+        tell: called before each training with how many are done and how many there are.
+    """
+    cells = []
+    plan = list(_plan(grid))
+    for number, (alpha, aggregator, attack) in enumerate(plan):
+        outcomes = []
+        for seed in range(grid.seeds):
+            tell(number * grid.seeds + seed, len(plan) * grid.seeds)
+            outcomes.append(train(Defence(aggregator, grid.screen), attack, grid.setting(alpha), seed))
+        cells.append(Cell(aggregator, attack, alpha, tuple(outcomes)))
+    return cells
+
+
+def _plan(grid: Grid) -> Iterable[tuple[float, str, str]]:
+    return (
+        (alpha, aggregator, attack)
+        for alpha in grid.alphas
+        for aggregator in grid.aggregators
+        for attack in grid.attacks
+    )
