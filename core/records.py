@@ -107,6 +107,7 @@ class Reason(StrEnum):
     NORM = "norm"
     COSINE = "cosine"
     SIMILARITY = "similarity"
+    NOVELTY = "novelty"
     QUARANTINED = "quarantined"
 
 

@@ -4,6 +4,7 @@ from skerry.security.anomaly.cosine import CosineDetector
 from skerry.security.anomaly.detectors import DETECTORS, detectors_for
 from skerry.security.anomaly.evidence import Detector, Finding, ScreenContext
 from skerry.security.anomaly.norm import NormDetector
+from skerry.security.anomaly.novelty import NoveltyDetector
 from skerry.security.anomaly.screening import Screener
 from skerry.security.anomaly.similarity import SimilarityDetector
 from skerry.security.anomaly.validate import check_update, describe_fault
@@ -14,6 +15,7 @@ __all__ = [
     "Detector",
     "Finding",
     "NormDetector",
+    "NoveltyDetector",
     "ScreenContext",
     "Screener",
     "SimilarityDetector",

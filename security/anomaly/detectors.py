@@ -8,6 +8,7 @@ from skerry.errors import ScenarioError
 from skerry.security.anomaly.cosine import CosineDetector
 from skerry.security.anomaly.evidence import Detector
 from skerry.security.anomaly.norm import NormDetector
+from skerry.security.anomaly.novelty import NoveltyDetector
 from skerry.security.anomaly.similarity import SimilarityDetector
 
 __all__ = ["CHECKS", "DETECTORS", "detectors_for"]
@@ -19,6 +20,7 @@ DETECTORS: Mapping[str, Callable[[], Detector]] = MappingProxyType(
     {
         NormDetector.name: NormDetector,
         SimilarityDetector.name: SimilarityDetector,
+        NoveltyDetector.name: NoveltyDetector,
         CosineDetector.name: CosineDetector,
     }
 )

@@ -1,0 +1,129 @@
+"""The novelty detector: updates that say nothing but what the model's last step said (free riders)."""
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from math import log, sqrt
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry.records import Float32Array, Reason, Score
+from skerry.security.anomaly.bounds import smallest_norm
+from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext
+from skerry.security.anomaly.norm import norms
+from skerry.security.anomaly.peers import peers
+
+__all__ = ["NOVELTY_ERROR", "NoveltyDetector"]
+
+Float64Array = npt.NDArray[np.float64]
+
+NOVELTY_ERROR = 1e-9
+"""Bound on the probability that the noise of one honest update lies so nearly along the last step."""
+
+_FAR = 5.0  # robust standard deviations of the logarithm
+_FLOOR = log(2) / _FAR  # least spread assumed: nobody is flagged above half of the usual novelty
+_LEAST = 1e-6  # novelty that stands for none
+_FEWEST = 4
+
+
+class NoveltyDetector:
+    """How much of each update does not lie along the mean of the updates that the last round accepted.
+
+    Novelty is ``sin`` of the angle between the two, 1 for an update that opposes it or is across it. Whoever hands the
+    global model's last step back, under whatever factor and a little noise, has little of it; training has much.
+
+    *With noise* of known std ν the part across the last step, which was fixed before this round's noise was drawn, is
+    at least ν·``smallest_norm(d - 1)`` long except with probability ``NOVELTY_ERROR`` = 10⁻⁹; less is a breach.
+
+    *Relative to the others* (no stated error): flagged when the logarithm lies five robust standard deviations, each at
+    least log(2)/5, below the other devices': at most half of what is usual.
+
+    Cannot see: an echo under noise as large as itself; the first round; a rule whose result points far from the mean
+    of what it was given.
+
+    Reference for the attack: Lin, Du and Liu 2019, "Free-riders in Federated Learning" (arXiv:1911.12560).
+    """
+
+    name: ClassVar[str] = "novelty"
+    reason: ClassVar[Reason] = Reason.NOVELTY
+
+    def __init__(self) -> None:
+        self._last: Float32Array | None = None
+
+    def examine(
+        self, rows: Float32Array, devices: Sequence[str], trusted: Mask, context: ScreenContext
+    ) -> list[Finding]:
+        """One finding a row."""
+        del devices
+        last = self._last
+        if last is None or len(last) != rows.shape[1] or not last.any():
+            return [_unjudged("no earlier step is known")] * len(rows)
+        novelty, across = _novelty(rows, last)
+        least = 0.0
+        if context.noise_std > 0:
+            least = context.noise_std * smallest_norm(rows.shape[1] - 1, NOVELTY_ERROR, steps=context.steps)
+        usable = trusted & (norms(rows) > 0)
+        around = peers(np.log(np.maximum(novelty, _LEAST)), usable, _FLOOR)
+        if least == 0 and int(usable.sum()) < _FEWEST:
+            return [_unjudged(f"{int(usable.sum())} usable updates are too few to say what is usual")] * len(rows)
+        return [
+            _judge(float(value), float(part), least, usual)
+            for value, part, usual in zip(novelty, across, around, strict=True)
+        ]
+
+    def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
+        """Remember the mean of the accepted rows; the last one stays while nobody is accepted."""
+        del context
+        if accepted.any():
+            self._last = rows[accepted].mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """The last mean (base64 of little-endian float32), as JSON values."""
+        return {"last": None if self._last is None else b64encode(self._last.astype("<f4").tobytes()).decode()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`, bit for bit."""
+        text = state["last"]
+        self._last = None if text is None else np.frombuffer(b64decode(text), "<f4").astype(np.float32)
+
+
+def _novelty(rows: Float32Array, last: Float32Array) -> tuple[Float64Array, Float64Array]:
+    """``(n,)`` sines, 1 where a row does not point along ``last``, and lengths of the parts across it."""
+    wide = last.astype(np.float64)
+    direction = wide / sqrt(float(wide @ wide))
+    sines, parts = np.ones(len(rows)), np.zeros(len(rows))
+    for index, row in enumerate(rows):
+        one = row.astype(np.float64)
+        along = float(one @ direction)
+        one -= along * direction
+        parts[index] = across = sqrt(float(one @ one))
+        if along > 0:
+            sines[index] = across / sqrt(along * along + across * across)
+    return sines, parts
+
+
+def _judge(value: float, part: float, least: float, usual: tuple[float, float] | None) -> Finding:
+    distance, limit = 0.0, None
+    if usual is not None:
+        centre, spread = usual
+        limit = float(np.exp(centre - _FAR * spread))
+        if value < limit:
+            distance = (centre - log(max(value, _LEAST))) / spread
+    if part < least:
+        sentence = (
+            f"Repeats the model's last step: what is new is {part:.3g} long, the agreed privacy noise alone is at "
+            f"least {least:.3g}."
+        )
+        return Finding((Score("novelty", value, limit, None, sentence),), distance, certain=True)
+    if distance and usual is not None:
+        sentence = (
+            f"Repeats the model's last step: novelty {value:.2f}, {np.exp(usual[0]):.2f} is usual among the others."
+        )
+    else:
+        sentence = f"Novelty {value:.2f} against the model's last step is nothing unusual."
+    return Finding((Score("novelty", value, limit, None, sentence),), distance)
+
+
+def _unjudged(why: str) -> Finding:
+    return Finding((Score("novelty", 1.0, None, None, f"Not compared with the model's last step: {why}."),))
