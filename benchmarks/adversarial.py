@@ -1,0 +1,255 @@
+"""Adversarial training on digits: what it buys, what it costs, what is left of it on devices, under privacy, in int8.
+
+A network of 151,306 weights, 1,437 digits of 8×8 to learn from and 360 to attack, in L∞ with a radius of 0.15 from
+black to white. AutoAttack is APGD-CE, targeted APGD and Square; FAB, which takes as long as the rest and rarely
+decides, is left out.
+"""
+
+import importlib.util
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _adversarial_data import EPSILON, Digits, as_convolutions, digits, network
+from _harness import Claim, Peer, Samples, main, progress, versions
+from torch import nn
+
+from skerry.device.evaluation.robustness import auto_attack, pgd_attack
+from skerry.device.training.adversarial import pgd
+from skerry.device.training.central import predict, train_centrally
+from skerry.device.training.network import NetworkTrainer
+from skerry.device.training.plan import TrainPlan
+from skerry.security.adversarial import AdversarialRecipe, Ball
+from skerry.security.privacy import seeded_stream
+
+BALL = Ball(EPSILON, "linf", 0.0, 1.0)
+EPOCHS, BATCH, RATE = 20, 64, 0.05
+ROUNDS = 60
+REPEATS = 3
+
+
+def recipe(method: str, **changes: Any) -> AdversarialRecipe:
+    return AdversarialRecipe(ball=BALL, method=method, **changes)  # type: ignore[arg-type]
+
+
+def trained(data: Digits, method: str | None, seed: int = 0) -> tuple[nn.Module, float]:
+    """The network, and the processor's seconds that it took."""
+    module, begun = network(seed), time.process_time()
+    given = None if method is None else recipe(method)
+    train_centrally(
+        module, data.x, data.y, epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, seed=seed, adversarial=given
+    )
+    return module, time.process_time() - begun
+
+
+def accuracy(module: nn.Module, x: np.ndarray, y: np.ndarray) -> float:
+    return 100 * float((predict(module, x).argmax(1) == y).mean())
+
+
+def under_auto_attack(module: nn.Module, data: Digits) -> float | None:
+    """Percent; None where AutoAttack is not installed."""
+    if importlib.util.find_spec("pyautoattack") is None:
+        return None
+    return accuracy(module, auto_attack(module, data.test_x, data.test_y, BALL, fab=False), data.test_y)
+
+
+def under_pgd(module: nn.Module, data: Digits, steps: int = 50, restarts: int = 5) -> float:
+    stood = np.ones(len(data.test_y), bool)
+    for moved in pgd_attack(module, data.test_x, data.test_y, BALL, steps=steps, restarts=restarts):
+        stood &= predict(module, moved).argmax(1) == data.test_y
+    return 100 * float(stood.mean())
+
+
+def told(name: str, module: nn.Module, data: Digits) -> dict[str, float | None]:
+    found = {
+        "clean": accuracy(module, data.test_x, data.test_y),
+        "PGD-50 × 5": under_pgd(module, data),
+        "AutoAttack": under_auto_attack(module, data),
+    }
+    progress(f"{name}: {found}")
+    return found
+
+
+def auto(found: dict[str, float | None], id_: str, text: str, bar: float, **more: Any) -> Claim:
+    value = found["AutoAttack"]
+    peer = Peer("pyautoattack", value, versions("pyautoattack").get("pyautoattack")) if value is not None else None
+    missing = Peer("pyautoattack", None, None, "pip install 'skerry[eval]'")
+    return Claim(id_, text, value, "%", ">=", bar, peer or missing, detail={**found, **more})
+
+
+def central(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+    """One place, all examples."""
+    data = digits()
+    plain = told("plain", trained(data, None)[0], data)
+    ratios = []
+    for seed in range(REPEATS):
+        module, took = trained(data, "fgsm_rs", seed)
+        ratios.append(took / trained(data, None, seed)[1])
+        if seed == 0:
+            fast = module
+    yield auto(
+        told("fgsm_rs", fast, data),
+        "fgsm_rs_autoattack",
+        "FGSM-RS with its guard: accuracy under AutoAttack",
+        66.0,
+        plain=plain,
+    )
+    ratio = Samples(ratios)
+    yield Claim(
+        id="fgsm_rs_cost",
+        text=f"its processor time over that of plain training, checks included; median of {REPEATS}",
+        value=ratio.median,
+        unit="ratio",
+        op="<=",
+        bar=1.8,
+        spread=ratio.spread,
+    )
+    module, took = trained(data, "trades")
+    yield auto(
+        told("trades", module, data), "trades_autoattack", "TRADES: accuracy under AutoAttack", 70.0, seconds=took
+    )
+
+
+def int8(folder: Path) -> Iterator[Claim]:
+    """The robust network in int8, attacked through its rounding, and judged in onnxruntime."""
+    from skerry.device.compression.fake_quant import FakeQuantGraphModule
+    from skerry.device.compression.onnx_export import to_onnx
+    from skerry.device.compression.quantize import quantize
+    from skerry.device.compression.trace import trace
+    from skerry.device.evaluation.robustness import robustness_of
+    from skerry.device.runtime import OnnxModel
+
+    data = digits()
+    module, _ = trained(data, "fgsm_rs")
+    graph = trace(as_convolutions(module).eval(), (1, 8, 8))
+    quantization = quantize(graph, data.x[:256])
+    file = folder / "int8.onnx"
+    file.write_bytes(to_onnx(graph, quantization).SerializeToString())
+    model, twin = OnnxModel(file), FakeQuantGraphModule(graph, quantization).eval()
+    rounded = robustness_of(model.run, twin, data.test_x, data.test_y, BALL)
+    floating = robustness_of(lambda x: predict(module, x), module, data.test_x, data.test_y, BALL)
+    yield Claim(
+        id="int8_robust",
+        text="accuracy under PGD-20 and PGD-50 × 5 together: int8, attacked through its rounding, over float",
+        value=rounded.worst / floating.worst,
+        unit="ratio",
+        op=">=",
+        bar=0.98,
+        detail={"int8": 100 * rounded.worst, "float": 100 * floating.worst, "twin agrees": rounded.twin},
+    )
+
+
+def federated(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+    """Fourteen writers, each with its own training digits; the mean of their changes, without noise."""
+    data = digits()
+    reference = under_pgd(trained(data, "fgsm_rs")[0], data)
+    trainer = NetworkTrainer(network())
+    vector = trainer.initial()
+    shards = [np.flatnonzero(data.writer == one) for one in range(14)]
+    for number in range(ROUNDS):
+        plan = TrainPlan(learning_rate=0.1, momentum=0.9, batch_size=16, epochs=2, unit="none")
+        deltas = [
+            trainer.train(vector, data.x[s], data.y[s], plan, seeded_stream(number, f"{i}"), recipe("fgsm_rs"))
+            for i, s in enumerate(shards)
+        ]
+        vector = vector + np.mean(deltas, 0, dtype=np.float32)
+        if (number + 1) % 10 == 0:
+            progress(f"round {number + 1}: {under_pgd(trainer.module(vector), data, 20, 1):.1f} under PGD-20")
+    found = told("federated", trainer.module(vector), data)
+    value = found["PGD-50 × 5"]
+    assert value is not None
+    yield Claim(
+        id="federated_robust",
+        text=f"14 writers, {ROUNDS} rounds of FGSM-RS, plain averaging: accuracy under PGD-50 × 5 over one place",
+        value=value / reference,
+        unit="ratio",
+        op=">=",
+        bar=0.9,
+        detail={**found, "one place": reference},
+    )
+
+
+def private(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+    """Clipped per example, with noise."""
+    data = digits()
+    trainer = NetworkTrainer(network())
+    plan = TrainPlan(
+        learning_rate=0.5,
+        unit="example",
+        noise_multiplier=1.0,
+        clip=1.0,
+        denominator=1437,
+        sampling_rate=0.18,
+        epochs=20,
+    )
+    start = trainer.initial()
+    begun = time.process_time()
+    delta = trainer.train(start, data.x, data.y, plan, seeded_stream(0, "private"), recipe("pgd"))
+    took = time.process_time() - begun
+    found = told("private", trainer.module(start + delta), data)
+    yield auto(
+        found,
+        "private_autoattack",
+        f"PGD-7 with example-level privacy, σ = 1, C = 1, {plan.steps} steps at rate 0.18: accuracy under AutoAttack",
+        34.0,
+        seconds=took,
+        event=str(plan.event),
+    )
+
+
+def peers(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+    """Our PGD-50 against other libraries' on the same network, from the examples themselves: no chance in it."""
+    data = digits()
+    module = trained(data, "trades")[0].eval()
+    x, y = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
+    ours = accuracy(module, pgd(module, x, y, BALL, steps=50, step_size=2.5 * EPSILON / 50).numpy(), data.test_y)
+    for name, package, attack in (("foolbox", "foolbox", _foolbox), ("ART", "adversarial-robustness-toolbox", _art)):
+        try:
+            moved = attack(module, x, y)
+        except ImportError as error:
+            absent = Peer(name, None, None, f"pip install {package} ({error})")
+            yield Claim(f"pgd_{name.lower()}", f"PGD-50 against {name}'s", None, "points", "<=", 1.0, absent)
+            continue
+        theirs = accuracy(module, moved.numpy(), data.test_y)
+        yield Claim(
+            id=f"pgd_{name.lower()}",
+            text=f"accuracy of a TRADES network under our PGD-50 less that under {name}'s, absolute",
+            value=abs(ours - theirs),
+            unit="points",
+            op="<=",
+            bar=1.0,
+            peer=Peer(name, theirs, versions(package).get(package)),
+            detail={"ours": ours},
+        )
+
+
+def _foolbox(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    import foolbox
+
+    model = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
+    attack = foolbox.attacks.LinfPGD(steps=50, rel_stepsize=2.5 / 50, random_start=False)
+    return attack(model, x, y, epsilons=EPSILON)[1].detach()
+
+
+def _art(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    model = PyTorchClassifier(module, nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0, 1), device_type="cpu")
+    step = 2.5 * EPSILON / 50
+    attack = ProjectedGradientDescentPyTorch(
+        model, eps=EPSILON, eps_step=step, max_iter=50, num_random_init=0, batch_size=len(x), verbose=False
+    )
+    return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(
+        "adversarial",
+        {"central": central, "int8": int8, "federated": federated, "private": private, "peers": peers},
+        versions("skerry", "torch", "pyautoattack", "onnxruntime", "numpy"),
+    )
