@@ -112,12 +112,15 @@ RULE = {"skerry": skerry_rule, "flower": flower_rule}.get(LIBRARY, byzfl_rule)
 
 
 def matrix(n: int, d: int, seed: int, hostile: int = 0) -> np.ndarray:
-    """Honest rows share a direction and differ as much again; hostile ones agree with each other (ALIE)."""
+    """Honest rows share a direction and differ as much again; hostile ones, the last, agree with each other (ALIE).
+
+    The first row is honest, as MoNNA assumes.
+    """
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((n, d), dtype=np.float32) + 0.5 * rng.standard_normal(d, dtype=np.float32)
     if hostile:
-        honest = rows[hostile:]
-        rows[:hostile] = honest.mean(axis=0) - 1.5 * honest.std(axis=0)
+        honest = rows[:-hostile]
+        rows[-hostile:] = honest.mean(axis=0) - 1.5 * honest.std(axis=0)
     return rows
 
 
