@@ -1,7 +1,7 @@
 """What the default screen finds of hostile devices in the attack lab, and whom it wrongs, without privacy noise.
 
 A device counts as found when it is in quarantine at the end. Of a group of copies one keeps its vote by design, so at
-most two of three copies can be found.
+most two of three can be found; with `mimic` all three, as the honest device that they copy keeps the vote.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def _outcomes(attack: str, setting: Setting, seeds: int = SEEDS, defence: Defenc
     return found
 
 
-def _claims(name: str, text: str, attacks: tuple[str, ...], possible: int) -> Iterator[Claim]:
+def _claims(name: str, text: str, attacks: tuple[str, ...], kept: int) -> Iterator[Claim]:
     found = {attack: _outcomes(attack, SETTING) for attack in attacks}
     caught = sum(outcome.caught for outcomes in found.values() for outcome in outcomes)
     wronged = sum(outcome.wronged for outcomes in found.values() for outcome in outcomes)
@@ -35,7 +35,7 @@ def _claims(name: str, text: str, attacks: tuple[str, ...], possible: int) -> It
         attack: {"caught": sum(o.caught for o in outcomes), "wronged": sum(o.wronged for o in outcomes)}
         for attack, outcomes in found.items()
     }
-    total = possible * SEEDS * len(attacks)
+    total = SEEDS * sum(SETTING.hostile - (kept if attack != "mimic" else 0) for attack in attacks)
     yield Claim(f"recall_{name}", f"{text}: hostile devices quarantined, of those that can be", caught / total, "ratio",
                 ">=", 0.9, detail=detail)  # fmt: skip
     yield Claim(f"precision_{name}", f"{text}: hostile devices among all in quarantine",
@@ -44,12 +44,12 @@ def _claims(name: str, text: str, attacks: tuple[str, ...], possible: int) -> It
 
 def copies(_scratch: Path) -> Iterator[Claim]:
     """Attacks whose hostile devices all send one row."""
-    return _claims("copies", "one row from all hostile devices", COPIES, SETTING.hostile - 1)
+    return _claims("copies", "one row from all hostile devices", COPIES, kept=1)
 
 
 def others(_scratch: Path) -> Iterator[Claim]:
     """Attacks whose hostile devices send a row each."""
-    return _claims("others", "a row from each hostile device", OTHERS, SETTING.hostile)
+    return _claims("others", "a row from each hostile device", OTHERS, kept=0)
 
 
 def quiet(_scratch: Path) -> Iterator[Claim]:
