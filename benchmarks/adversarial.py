@@ -27,7 +27,7 @@ from skerry.security.privacy import seeded_stream
 
 BALL = Ball(EPSILON, "linf", 0.0, 1.0)
 EPOCHS, BATCH, RATE = 20, 64, 0.05
-ROUNDS = 60
+ROUNDS = 30
 REPEATS = 3
 
 
