@@ -32,7 +32,7 @@ Starts = Callable[[Tensor], Tensor]
 
 CHECKED = 64
 """Examples by which overfitting is noticed."""
-_CHECK_STEPS = 10
+_CHECK_STEPS = 5  # as Wong, Rice & Kolter check
 _SMALLEST = 1e-30
 
 
