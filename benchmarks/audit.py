@@ -27,7 +27,7 @@ CEILINGS = {
     (8, 10_000): (3.10, 4.67, 3.06),
 }
 FAULTS = ("noise_off", "noise_halved", "clip_skipped", "weights_not_uniform")
-CONTROL = ("privacy.epsilon=1", "attack.devices=0", "audit.canaries=900")
+CONTROL = ("privacy.epsilon=4", "attack.devices=0", "audit.canaries=900")
 
 
 def estimators(_scratch: Path) -> Iterator[Claim]:
@@ -58,13 +58,13 @@ def estimators(_scratch: Path) -> Iterator[Claim]:
 
 
 def controls(scratch: Path) -> Iterator[Claim]:
-    """Faults put in must be found: the default scenario at ε = 1, 900 crafted canaries on each device."""
+    """Faults put in must be found: the default scenario at ε = 4, 900 crafted canaries on each device."""
     found = {fault: [_audited(scratch, fault, seed, CONTROL) for seed in range(CONTROL_SEEDS)] for fault in FAULTS}
     fired = {fault: sum(row["refuted"] for row in rows) for fault, rows in found.items()}
     yield Claim(
         id="controls_fired",
-        text=f"faults put into the mechanism whose claim (ε = 1) the audit refutes in most of {CONTROL_SEEDS} seeds: "
-        "noise off, noise halved, clip skipped, weights not uniform",
+        text=f"faults put into the mechanism whose claim (ε = 4 by RDP) the audit refutes in most of {CONTROL_SEEDS} "
+        "seeds: noise off, noise halved, clip skipped, weights not uniform",
         value=sum(2 * count > CONTROL_SEEDS for count in fired.values()),
         unit="faults",
         op=">=",

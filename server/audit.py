@@ -5,7 +5,8 @@ grants them:
 
 * ``coordinator`` sees each device's update of each round. Score of a canary: the inner product of its clipped gradient
   with what is left of the device's noisy sum when the data's own part and half of every canary are taken away, summed
-  over rounds. For full-batch steps this is the likelihood ratio test of the Gaussian mechanism.
+  over rounds. For rounds of one full-batch step this is the likelihood ratio test of the Gaussian mechanism; with more
+  steps the gradients are taken along the straight line from where the device began to where it ended.
 * ``participant`` sees the vector of each round. Score: inner product of the clipped gradient with the round's step.
 * ``user`` sees the first and the last vector. Score: by how much the loss of the canary fell.
 
@@ -63,7 +64,7 @@ class _Audited:
 
 @dataclass
 class Auditor:
-    """Watches the rounds of one run and guesses at the end."""
+    """Watches the rounds of one run and guesses at the end; the canaries of honest devices are those that count."""
 
     coins: Coins
     devices: dict[str, _Audited]
@@ -78,7 +79,10 @@ class Auditor:
             return None
         devices: dict[str, _Audited] = {}
         for device in sorted(coins.tosses):
-            plan = DeviceHome.load(folder.path / "fleet" / device).canaries
+            home = DeviceHome.load(folder.path / "fleet" / device)
+            if home.hostile is not None:
+                continue  # it sends what it likes: the claim is about devices that run this software
+            plan = home.canaries
             assert plan is not None  # the fleet was provisioned with these coins
             own = process_worker().local_inputs(device, task, model)
             devices[device] = _Audited(canaries_of(plan, task, model), plan.inside, *own)
@@ -105,11 +109,16 @@ class Auditor:
             if len(delta) != len(vector) or not np.isfinite(delta).all():
                 continue
             one = self.devices[device]
-            canaries = self._gradients(vector, one.canaries.inputs, one.canaries.labels, plan.clip)
-            own = self._gradients(vector, one.inputs, one.labels, plan.clip).sum(0)
-            known = plan.sampling_rate * (own + canaries.sum(0) / 2)
-            left = -scale * delta.astype(np.float64) - known
-            self.scores["coordinator"][device] += canaries @ left / plan.clip**2
+            left = -scale * delta.astype(np.float64)
+            seen = np.zeros((len(one.inside), len(vector)))
+            for step in range(plan.steps):
+                # Where the device stood is not seen; on the way from start to end lies near.
+                place = (vector + delta * np.float32(step / plan.steps)).astype(np.float32)
+                canaries = self._gradients(place, one.canaries.inputs, one.canaries.labels, plan.clip)
+                own = self._gradients(place, one.inputs, one.labels, plan.clip).sum(0)
+                left -= plan.sampling_rate * (own + canaries.sum(0) / 2) / plan.steps
+                seen += canaries / plan.steps
+            self.scores["coordinator"][device] += seen @ left / plan.clip**2
 
     def follow(self, before: Float32Array, after: Float32Array, plan: TrainPlan) -> None:
         """See the vector that a round released."""

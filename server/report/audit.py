@@ -36,7 +36,7 @@ def audit_verdict(audit: Audit) -> str:
     best = max(audit.power.epsilon_lower_bound.one_run, audit.power.epsilon_lower_bound.one_run_gaussian)
     if best == 0:
         return f"no power: {amount(audit.canaries, 'canary', 'canaries')} cannot show a leak of this size"
-    return f"not refuted: ε ≥ {least} shown, {claimed} claimed, {best:.2f} the most that could show"
+    return f"not refuted: ε ≥ {least} shown, {claimed} claimed, {best:.2f} what all of it would show"
 
 
 def audit_sentence(audit: Audit) -> str:
