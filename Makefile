@@ -37,11 +37,14 @@ typing: # mypy does not follow the editable install's import hook: show it the p
 	@for f in core/*; do ln -s ../../$$f .typing/skerry/; done
 	@for d in server device strategies security; do ln -s ../../$$d .typing/skerry/$$d; done
 
+# One process a core, four at most; a file's tests stay together, because they share what is expensive to make.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+
 test: setup ## the test suite without the long matrices
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' $(PARALLEL)
 
 test-all: setup ## the whole test suite
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 coverage: setup ## branch coverage of security/ and strategies/, at least 90 %
 	$(BIN)/pytest -q -m 'not slow and not engine' --cov=skerry.security --cov=skerry.strategies --cov-branch --cov-fail-under=90
