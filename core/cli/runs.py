@@ -48,6 +48,8 @@ def _open(name: str, parent: Path | None) -> "RunFolder":
 @app.command("list")
 def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     """List the runs, oldest first."""
+    from rich.text import Text
+
     from skerry.runfolder import list_runs
     from skerry.runfolder import runs_dir as runs_in
     from skerry.wording import delta, epsilon, percent
@@ -61,7 +63,8 @@ def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
         note().print(f"there are no runs in {parent}; start one with `skerry demo`", markup=False, soft_wrap=True)
         return
     columns = ["run", "state", "engine", "seed", "rounds", "accuracy", "ε", "δ", "unit", "started"]
-    shown = table(f"runs in {parent}; ε by RDP under add/remove", columns, right=columns[3:8])
+    shown = table("", columns, right=columns[3:8])
+    shown.title = None
     shown.columns[0].no_wrap = True
     for row in rows:
         if "problem" in row:
@@ -79,7 +82,10 @@ def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
             row["unit"],
             row["started"][:16].replace("T", " "),
         )
-    out().print(shown)
+    console = out()
+    console.print(Text(f"runs in {parent}", style="bold"), soft_wrap=True)  # a table cuts a title that is wider than it
+    console.print(shown)
+    console.print(Text("ε by RDP under add/remove", style="dim"))
 
 
 @app.command()
