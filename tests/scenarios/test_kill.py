@@ -27,7 +27,7 @@ from skerry.config import default_scenario
 from skerry.device.worker import process_worker
 from skerry.server.launch import launch
 
-scenario = default_scenario(["rounds=20", "report.references=false"])
+scenario = default_scenario(["rounds=20", "training.epochs=1", "report.references=false"])
 parent = Path(sys.argv[1])
 launch(scenario, engine="inprocess", parent=parent / "warm")
 process_worker().residents.clear()
