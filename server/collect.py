@@ -59,9 +59,8 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
     replies = Replies(dict(plan.answers))
     journal.open(plan.number, plan.answers)
     contents = {
-        device: (federation.nodes[device], {"device": device, "envelope": asked.envelope})
-        for device, asked in plan.asked.items()
-        if device not in plan.answers
+        device: (federation.nodes[device], {"device": device, "envelope": envelope})
+        for device, envelope in plan.envelopes.items()
     }
     for device, record in exchange(
         federation.grid, contents, "train", deadline_s=federation.scenario.cohort.deadline_s

@@ -6,8 +6,9 @@ they come and not waited for: one that is lost with the machine is asked for aga
 
 ::
 
-    <run>/round/asked.cbor       round, and for each device its envelope and nonce
-    <run>/round/answers.cbor     one CBOR record an answer: device and envelope; a torn last one is set aside
+    <run>/round/asked.cbor       round, and for each device its instruction's nonce and digest
+    <run>/round/answers          for each answer the length of a CBOR record (2 bytes), the record (round, device,
+                                 length of the envelope), the envelope; a torn last one is set aside
 """
 
 import shutil
@@ -19,16 +20,14 @@ from typing import BinaryIO
 from skerry.canonical import decode, encode
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, write_atomic
-from skerry.security.envelope import envelope_digest
 
 __all__ = ["Asked", "Kept", "RoundJournal"]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One device's instruction as it is sent, the digest that its answer must name, and its nonce."""
+    """The digest of a device's instruction, which its answer must name, and the instruction's nonce."""
 
-    envelope: bytes
     digest: bytes
     nonce: bytes
 
@@ -62,15 +61,12 @@ class RoundJournal:
             raise InputError("the record of the round under way was damaged", where=str(path))
         if value["round"] != number:
             return None
-        asked = {
-            device: Asked(one["envelope"], envelope_digest(one["envelope"]), one["nonce"])
-            for device, one in value["asked"].items()
-        }
+        asked = {device: Asked(one["digest"], one["nonce"]) for device, one in value["asked"].items()}
         return Kept(asked, {d: e for d, e in self._read_answers(number) if d in asked})
 
     def begin(self, number: int, asked: Mapping[str, Asked]) -> None:
         """Write down a round's instructions, durably; answers that are here belong to it if it was begun before."""
-        rows = {device: {"envelope": one.envelope, "nonce": one.nonce} for device, one in asked.items()}
+        rows = {device: {"digest": one.digest, "nonce": one.nonce} for device, one in asked.items()}
         with disk_errors(self._folder):
             self._folder.mkdir(exist_ok=True)
         write_atomic(self._folder / "asked.cbor", encode({"schema": 1, "round": number, "asked": rows}))
@@ -80,7 +76,7 @@ class RoundJournal:
         self.close()
         with disk_errors(self._folder):
             self._folder.mkdir(exist_ok=True)
-            self._answers = (self._folder / "answers.cbor").open("wb")
+            self._answers = (self._folder / "answers").open("wb")
         for device, envelope in answers.items():
             self.add(number, device, envelope)
 
@@ -88,9 +84,10 @@ class RoundJournal:
         """Write down an answer; not waited for."""
         if self._answers is None:
             return
-        record = encode({"round": number, "device": device, "envelope": envelope})
+        record = encode({"round": number, "device": device, "length": len(envelope)})
         with disk_errors(self._folder):
-            self._answers.write(len(record).to_bytes(8, "big") + record)
+            self._answers.write(len(record).to_bytes(2, "big") + record)
+            self._answers.write(envelope)
             self._answers.flush()
 
     def close(self) -> None:
@@ -105,16 +102,18 @@ class RoundJournal:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _read_answers(self, number: int) -> list[tuple[str, bytes]]:
-        path = self._folder / "answers.cbor"
+        path = self._folder / "answers"
         data = path.read_bytes() if path.exists() else b""
         found: list[tuple[str, bytes]] = []
         place = 0
-        while place + 8 <= len(data):
-            end = place + 8 + int.from_bytes(data[place : place + 8], "big")
-            if end > len(data):
+        while place + 2 <= len(data):
+            start = place + 2 + int.from_bytes(data[place : place + 2], "big")
+            if start > len(data):
                 break  # torn
-            value = decode(data[place + 8 : end])
+            value = decode(data[place + 2 : start])
+            place = start + value["length"]
+            if place > len(data):
+                break
             if value["round"] == number:
-                found.append((value["device"], value["envelope"]))
-            place = end
+                found.append((value["device"], data[start:place]))
         return found

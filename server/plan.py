@@ -20,16 +20,24 @@ GRACE_MS = 60_000
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """The round's instructions by device, sorted, and the answers that an earlier process received to them."""
+    """The round's instructions by device, sorted.
+
+    Attributes:
+        number: of the round.
+        asked: what is known of each instruction.
+        envelopes: those that are to be sent.
+        answers: those that an earlier process received; their devices are not asked again.
+    """
 
     number: int
     asked: dict[str, Asked]
+    envelopes: dict[str, bytes]
     answers: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def bytes_down(self) -> int:
         """Bytes of all envelopes sent."""
-        return sum(len(asked.envelope) for asked in self.asked.values())
+        return sum(map(len, self.envelopes.values()))
 
 
 def draw_cohort(federation: Federation, number: int, last_asked: Mapping[str, int]) -> tuple[str, ...]:
@@ -86,6 +94,7 @@ def make_plan(
     now = federation.clock()
     lifetime = int(federation.scenario.cohort.deadline_s * 1000) + GRACE_MS
     asked: dict[str, Asked] = {}
+    envelopes: dict[str, bytes] = {}
     for device in cohort:
         earlier = before.asked.get(device)
         if earlier is not None and device in before.answers:
@@ -106,5 +115,5 @@ def make_plan(
             expires=now + lifetime,
         )
         envelope = seal(header, instruction, sender=federation.coordinator, receiver=federation.directory.get(device))
-        asked[device] = Asked(envelope, envelope_digest(envelope), nonce)
-    return RoundPlan(number, asked, dict(before.answers))
+        asked[device], envelopes[device] = Asked(envelope_digest(envelope), nonce), envelope
+    return RoundPlan(number, asked, envelopes, dict(before.answers))
