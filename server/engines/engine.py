@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,10 +86,17 @@ def logs(folder: RunFolder) -> Path:
     return path
 
 
+class _QuietFile(logging.FileHandler):
+    """A log that cannot be written, on a full disk, is lost: what ended the run is told in one message elsewhere."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say nothing."""
+
+
 @contextmanager
 def logging_to(path: Path, *names: str) -> Iterator[None]:
     """Send these loggers to a file and nowhere else, for the time of a block."""
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = _QuietFile(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
@@ -102,7 +109,8 @@ def logging_to(path: Path, *names: str) -> Iterator[None]:
         for logger, handlers, propagate in before:
             logger.handlers[:] = handlers
             logger.propagate = propagate
-        handler.close()
+        with suppress(OSError):  # what was not written yet has no room either
+            handler.close()
 
 
 def remove_folder(path: Path) -> None:
