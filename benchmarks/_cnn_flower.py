@@ -19,7 +19,7 @@ server = ServerApp()
 
 
 @server.main()
-def coordinate(grid: Grid, context: Context) -> None:  # noqa: ARG001 (Flower's signature)
+def coordinate(grid: Grid, _context: Context) -> None:
     while len(nodes := list(grid.get_node_ids())) < DEVICES:
         time.sleep(0.1)
     torch.set_num_threads(1)

@@ -27,11 +27,11 @@ NEVER = 10_000
 
 
 class Network(Net):
-    def loss(self, x: Tensor, y: Tensor, eval: bool = False) -> Tensor:  # noqa: A002, ARG002 (pfl's signature)
+    def loss(self, x: Tensor, y: Tensor, **_mode: bool) -> Tensor:
         self.train()
         return functional.cross_entropy(self(x), y.long())  # pfl hands labels over as float32
 
-    def metrics(self, x: Tensor, y: Tensor, eval: bool = False) -> dict[str, Weighted]:  # noqa: A002, ARG002 (pfl's)
+    def metrics(self, x: Tensor, y: Tensor, **_mode: bool) -> dict[str, Weighted]:
         with torch.no_grad():
             loss = functional.cross_entropy(self(x), y.long(), reduction="sum").item()
         return {"loss": Weighted(loss, len(x))}
@@ -42,13 +42,11 @@ class Clock(TrainingProcessCallback):
         self.rounds: list[float] = []
         self.before = 0.0
 
-    def on_train_begin(self, *, model: PyTorchModel) -> Metrics:  # noqa: ARG002 (pfl's signature)
+    def on_train_begin(self, **_given: PyTorchModel) -> Metrics:
         self.before = time.perf_counter()
         return Metrics()
 
-    def after_central_iteration(
-        self, aggregate_metrics: Metrics, model: PyTorchModel, *, central_iteration: int  # noqa: ARG002 (pfl's)
-    ) -> tuple[bool, Metrics]:
+    def after_central_iteration(self, _metrics: Metrics, _model: PyTorchModel, **_given: int) -> tuple[bool, Metrics]:
         now = time.perf_counter()
         self.rounds.append(1e3 * (now - self.before))
         self.before = now

@@ -1,6 +1,5 @@
 """The simulators' task behind skerry's ``Task`` protocol: ``task.name = "_cnn_task:CnnTask"``."""
 
-import functools
 import hashlib
 from collections.abc import Mapping
 
@@ -47,7 +46,7 @@ class CnnTask:
     classes = tuple(str(number) for number in range(CLASSES))
     input_shape = (1, 28, 28)
 
-    def __init__(self, config: TaskConfig, model: ModelConfig) -> None:  # noqa: ARG002 (a task's signature)
+    def __init__(self, _config: TaskConfig, _model: ModelConfig) -> None:
         x, y, held_x, held_y = pictures()
         self._local = {f"device-{i:02d}": Examples(x[i], y[i]) for i in range(DEVICES)}
         self._held_out = Examples(held_x, held_y)
@@ -67,7 +66,6 @@ class CnnTask:
     def transform(self, x: Pictures) -> Pictures:
         return x
 
-    @functools.cache  # noqa: B019 (a process has one task, for as long as it lives)
     def identity(self, device: str | None = None) -> str:
         parts = self._local.values() if device is None else [self._local[device]]
         digest = hashlib.sha256()

@@ -22,7 +22,7 @@ from skerry.device.training.adversarial import pgd
 from skerry.device.training.central import predict, train_centrally
 from skerry.device.training.network import NetworkTrainer
 from skerry.device.training.plan import TrainPlan
-from skerry.security.adversarial import AdversarialRecipe, Ball
+from skerry.security.adversarial import AdversarialRecipe, Ball, Method
 from skerry.security.privacy import seeded_stream
 
 BALL = Ball(EPSILON, "linf", 0.0, 1.0)
@@ -31,11 +31,11 @@ ROUNDS = 30
 REPEATS = 3
 
 
-def recipe(method: str, **changes: Any) -> AdversarialRecipe:
-    return AdversarialRecipe(ball=BALL, method=method, **changes)  # type: ignore[arg-type]
+def recipe(method: Method) -> AdversarialRecipe:
+    return AdversarialRecipe(ball=BALL, method=method)
 
 
-def trained(data: Digits, method: str | None, seed: int = 0) -> tuple[nn.Module, float]:
+def trained(data: Digits, method: Method | None, seed: int = 0) -> tuple[nn.Module, float]:
     """The network, and the processor's seconds that it took."""
     module, begun = network(seed), time.process_time()
     given = None if method is None else recipe(method)
@@ -80,7 +80,7 @@ def auto(found: dict[str, float | None], id_: str, text: str, bar: float, **more
     return Claim(id_, text, value, "%", ">=", bar, peer or missing, detail={**found, **more})
 
 
-def central(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+def central(_folder: Path) -> Iterator[Claim]:
     """One place, all examples."""
     data = digits()
     plain = told("plain", trained(data, None)[0], data)
@@ -142,7 +142,7 @@ def int8(folder: Path) -> Iterator[Claim]:
     )
 
 
-def federated(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+def federated(_folder: Path) -> Iterator[Claim]:
     """Fourteen writers, each with its own training digits; the mean of their changes, without noise."""
     data = digits()
     reference = under_pgd(trained(data, "fgsm_rs")[0], data)
@@ -172,7 +172,7 @@ def federated(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
     )
 
 
-def private(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+def private(_folder: Path) -> Iterator[Claim]:
     """Clipped per example, with noise."""
     data = digits()
     trainer = NetworkTrainer(network())
@@ -200,7 +200,7 @@ def private(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
     )
 
 
-def peers(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+def peers(_folder: Path) -> Iterator[Claim]:
     """Our PGD-50 against other libraries' on the same network, from the examples themselves: no chance in it."""
     data = digits()
     module = trained(data, "trades")[0].eval()

@@ -45,7 +45,7 @@ class Worker:
     """A process of one library that stays open and does one thing after another."""
 
     def __init__(self, library: str, *size: int) -> None:
-        self.library = library
+        self._name = library
         interpreter = PYTHON if library == "skerry" else PEERS
         if not interpreter.exists():
             raise NotMeasuredError("the peers are not installed: run `make bench-setup`")
@@ -70,7 +70,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise NotMeasuredError(f"{self.library} ended with code {self._process.wait()}")
+            raise NotMeasuredError(f"{self._name} ended with code {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

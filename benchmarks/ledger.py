@@ -13,7 +13,7 @@ from _harness import Claim, Peer, Samples, main, progress, versions
 from _kills import kill_at_random
 from _mutations import attack, victim
 
-from skerry.security.privacy import GaussianEvent, Ledger, Policy, verify_ledger
+from skerry.security.privacy import GaussianEvent, Ledger, Policy, Scope, verify_ledger
 from skerry.security.privacy.chain import leaf, walk
 from skerry.security.privacy.verification import tree_of
 
@@ -25,9 +25,9 @@ KILLS = int(os.environ.get("SKERRY_BENCH_KILLS", "200"))
 TREES = 1000
 
 
-def _new(path: Path, scope: str = "device") -> Ledger:
+def _new(path: Path, scope: Scope = "device") -> Ledger:
     policy = Policy(unit="example", epsilon=8.0, delta=1e-5, simulated=False)
-    return Ledger.create(path, scope=scope, subject="benchmark", policy=policy, now=NOW)  # type: ignore[arg-type]
+    return Ledger.create(path, scope=scope, subject="benchmark", policy=policy, now=NOW)
 
 
 def cost(scratch: Path) -> Iterator[Claim]:

@@ -100,7 +100,7 @@ def runner(folder: Path) -> Iterator[Claim]:
         )
 
 
-def quality(folder: Path) -> Iterator[Claim]:  # noqa: ARG001 (every group gets a folder)
+def quality(_folder: Path) -> Iterator[Claim]:
     """Accuracy lost to int8 and agreement with float, for each checkpoint and recipe."""
     torch.set_num_threads(1)
     for network in NETWORKS:

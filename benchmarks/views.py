@@ -107,13 +107,13 @@ class _Bench:
         return float(np.concatenate(right).mean())
 
 
-def multiplicity(folder: Path) -> Iterator[Claim]:  # noqa: ARG001 (every group gets a folder)
+def multiplicity(_folder: Path) -> Iterator[Claim]:
     """1, 2, 4 and 8 views, all else as shipped."""
     bench = _Bench(max(VIEWS))
     yield from _compared(bench, "views", [{"views": views} for views in VIEWS], ">=")
 
 
-def steps(folder: Path) -> Iterator[Claim]:  # noqa: ARG001
+def steps(_folder: Path) -> Iterator[Claim]:
     """Learning rates, all else as shipped; the clip stays, so they are the lengths of steps."""
     bench = _Bench(1)
     shipped = bench.scenario.training.learning_rate

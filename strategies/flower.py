@@ -127,8 +127,9 @@ class RobustStrategy(Strategy):
         messages: Iterable[Message] = self._sampling.configure_evaluate(server_round, arrays, config, grid)
         return messages
 
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:  # noqa: ARG002
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Medians over the nodes that answered without an error."""
+        del server_round
         good = [reply for reply in replies if not reply.has_error()]
         return _medians(good) if good else None
 

@@ -11,7 +11,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from skerry.errors import InputError
 
-__all__ = ["fold_norms"]
+__all__ = ["fold_norms", "keeps_statistics"]
+
+
+def keeps_statistics(module: nn.Module) -> bool:
+    """Whether the module is a norm with running statistics: a batch norm, an instance norm, synchronised or not."""
+    return isinstance(module, nn.modules.batchnorm._NormBase)  # noqa: SLF001 - torch has no public name for all of them
 
 
 def fold_norms(model: nn.Module) -> nn.Module:
@@ -31,7 +36,7 @@ def fold_norms(model: nn.Module) -> nn.Module:
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             module.conv = fuse_conv_bn_eval(conv, norm)
             module.norm = nn.Identity()
-    left = [name for name, module in folded.named_modules() if isinstance(module, nn.modules.batchnorm._NormBase)]  # noqa: SLF001
+    left = [name for name, module in folded.named_modules() if keeps_statistics(module)]
     if left:
         raise InputError(f"{len(left)} batch norms do not follow a convolution", where=left[0])
     return folded.requires_grad_(requires_grad=False)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skerry.device.models.folding import keeps_statistics
 from skerry.errors import InputError
 from skerry.records import Float32Array, ParameterLayout
 
@@ -111,7 +112,7 @@ def cross_entropies(scores: Tensor, y: Tensor) -> Tensor:
 def _check(module: nn.Module) -> None:
     found = False
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.modules.batchnorm._NormBase):  # noqa: SLF001 - the one class of all such norms
+        if keeps_statistics(layer):
             raise InputError(
                 f"a {type(layer).__name__} cannot be trained through: examples meet in its statistics",
                 where=name or "the network",

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skerry.device.models.folding import keeps_statistics
 from skerry.device.training.dp.rules import Kept, Part, Rule, rule_for
 from skerry.errors import InputError
 from skerry.records import ParameterLayout
@@ -105,7 +106,7 @@ class ClippingEngine:
                 except InputError as error:
                     error.where = name or type(model).__name__
                     raise
-            elif isinstance(module, nn.modules.batchnorm._NormBase) and module.training:  # noqa: SLF001
+            elif keeps_statistics(module) and module.training:
                 raise InputError(
                     f"{type(module).__name__} in training mode mixes the examples of a batch",
                     where=name,
@@ -213,7 +214,7 @@ class ClippingEngine:
         def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
             def note(layer: nn.Module, sources: tuple[Tensor, ...], result: Tensor) -> None:
                 first = not sources[0].requires_grad  # no trained layer is upstream of this one
-                calls.append(_Call(name, layer, rule, sources[0].detach(), first, result, result._version))  # noqa: SLF001
+                calls.append(_Call(name, layer, rule, sources[0].detach(), first, result, result._version))  # noqa: SLF001 - autograd's own counter of changes in place
 
             rule = self._layers[name][1]
             return note

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skerry.device.models.folding import keeps_statistics
 from skerry.errors import InputError
 
 __all__ = ["RULES", "Part", "Rule", "per_example_weight_gradient", "rule_for"]
@@ -149,7 +150,7 @@ def rule_for(module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None = N
     found = (rules or {}).get(type(module)) or RULES.get(type(module))
     if found is not None:
         return found
-    mixing = isinstance(module, nn.modules.batchnorm._NormBase)  # noqa: SLF001 - the public base of all batch norms
+    mixing = keeps_statistics(module)
     raise InputError(
         f"no rule clips the gradients of {type(module).__name__}",
         mend="it mixes the examples of a batch: fold it into its convolution, or use GroupNorm"
