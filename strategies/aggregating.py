@@ -5,8 +5,7 @@
 2. A rule *in Gram space* (:class:`WeighingRule`) finds a weight for each row from the Gram matrix; the result is
    ``Σ w_i x_i``, one more pass over the data.
 3. A *coordinate-wise* rule (:class:`SortedRule`) is a function of each coordinate's values in ascending order; it
-sees a
-   cache-sized block of columns at a time.
+   sees a cache-sized block of columns at a time.
 
 In every case: the form and the number of rows are checked first; no result comes from rows that are not finite; the
 input is never changed or copied; there is no argument for a weight.
@@ -119,7 +118,6 @@ def aggregate(
         rows: ``(n, d)`` float32, of the form and number that were checked; not changed.
         products: those of the rows, if they are known already.
         order: which rows, in which order, the products are of; None for all as they lie.
-
         name: for messages; None for the rule's.
 
     Raises:
@@ -149,6 +147,8 @@ def aggregate(
             result = to_float32(result + (1.0 - weights.sum()) * rule.anchor.astype(np.float64))
         return result
     assert isinstance(rule, SortedRule)
+    if mixing is not None:
+        given.ensure_finite()  # a step that did not look at the rows may have mixed what is not finite into others
     result = np.empty(rows.shape[1], np.float32)
     if order is not None and mixing is not None and (mixing.ndim == 2 or len(order) == len(rows)):
         mixing, order = _where_they_lie(mixing, order, len(rows)), None

@@ -63,6 +63,7 @@ class RobustStrategy(Strategy):
         self.minimum = self._rule_of(1).minimum()
         self._sent: Mapping[str, np.ndarray[Any, Any]] = {}
         self._asked: set[int] = set()
+        self._evaluating: set[int] = set()
 
     def _rule_of(self, server_round: int) -> Rule:
         if isinstance(self._rule, str):
@@ -123,15 +124,20 @@ class RobustStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """As the sampling strategy does."""
-        messages: Iterable[Message] = self._sampling.configure_evaluate(server_round, arrays, config, grid)
+        """As the sampling strategy does; who was asked is remembered."""
+        messages = list(self._sampling.configure_evaluate(server_round, arrays, config, grid))
+        self._evaluating = {message.metadata.dst_node_id for message in messages}
         return messages
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Medians over the nodes that answered without an error."""
+        """Medians over the nodes that were asked and answered without an error, each by its first answer."""
         del server_round
-        good = [reply for reply in replies if not reply.has_error()]
-        return _medians(good) if good else None
+        good: dict[int, Message] = {}
+        for reply in replies:
+            node = reply.metadata.src_node_id
+            if node in self._evaluating and not reply.has_error():
+                good.setdefault(node, reply)
+        return _medians(good.values()) if good else None
 
     def _read_delta(self, reply: Message, row: Float32Array) -> None:
         """Write what the node changed into its ``(d,)`` row.

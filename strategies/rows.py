@@ -6,7 +6,7 @@ import numpy.typing as npt
 from skerry.errors import AggregationError
 from skerry.records import Float32Array
 
-__all__ = ["finite_rows", "refuse_not_finite", "require_form", "require_rows", "require_tolerance"]
+__all__ = ["finite_rows", "refuse_not_finite", "require_form", "require_tolerance"]
 
 
 def finite_rows(rows: Float32Array) -> npt.NDArray[np.bool_]:
@@ -53,12 +53,6 @@ def require_form(rows: Float32Array, *, rule: str, minimum: int, bound: str = ""
             where=rule,
             mend="ask more devices, or lower defence.tolerate",
         )
-
-
-def require_rows(rows: Float32Array, *, rule: str, minimum: int, bound: str = "") -> None:
-    """:func:`require_form` and :func:`refuse_not_finite`, for a rule that looks at nothing else before it computes."""
-    require_form(rows, rule=rule, minimum=minimum, bound=bound)
-    refuse_not_finite(rows, rule=rule)
 
 
 def require_tolerance(tolerate: int, *, rule: str) -> None:

@@ -219,6 +219,20 @@ def test_a_node_counts_once_and_only_when_it_was_asked() -> None:
     assert metrics["replies-refused"] == 3
 
 
+def test_in_evaluation_too_a_node_counts_once_and_only_when_it_was_asked() -> None:
+    strategy = RobustStrategy("mean", tolerate=F, sampling=FedAvg())
+    asked = list(strategy.configure_evaluate(1, record(MODEL), ConfigRecord(), Nodes()))
+
+    def reply(message: Message, loss: float) -> Message:
+        return Message(RecordDict({"metrics": MetricRecord({"loss": loss})}), reply_to=message)
+
+    stranger = reply(Message(RecordDict(), dst_node_id=99, message_type="evaluate"), 9.0)
+    honest = [reply(message, 1.0) for message in asked]
+    many = [reply(asked[0], 9.0) for _ in range(3 * len(asked))]
+    assert strategy.aggregate_evaluate(1, [*honest, *many, stranger])["loss"] == 1.0
+    assert strategy.aggregate_evaluate(1, [stranger]) is None
+
+
 def test_too_few_good_replies_leave_the_model_and_say_which_bound(caplog: pytest.LogCaptureFixture) -> None:
     turn = Round("krum")
     failed = [Message(Error(code=1, reason="out of memory"), reply_to=turn.asked[i]) for i in range(5, N)]
