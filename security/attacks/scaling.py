@@ -23,9 +23,7 @@ class SignFlip(Attack):
 
     def rows(self, known: Knowledge, stream: RandomStream) -> Float32Array:
         """The flipped deltas; the stream is not used."""
-        del stream
-        with np.errstate(over="ignore"):
-            return (-self.scale * known.own).astype(np.float32)
+        return Scaling(-self.scale).rows(known, stream)
 
 
 @dataclass(frozen=True)

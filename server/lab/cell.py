@@ -1,6 +1,5 @@
 """One cell of a grid: a small federation on MNIST-1D, some of its devices hostile, under one defence."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -164,13 +163,10 @@ class _Federation:
             honest=rows[~self._hostile],
             last=last,
             early=early,
-            rule=self._rule(number, self._setting.hostile),
+            rule=parse_rule(self._defence.aggregator, tolerate=self._setting.hostile, seed=number),
         )
         stream: RandomStream = seeded_stream(self._seed, "attack", number)
         return attack.rows(known, stream)
-
-    def _rule(self, number: int, tolerate: int) -> Callable[[Float32Array], Float32Array]:
-        return parse_rule(self._defence.aggregator, tolerate=tolerate, seed=number)
 
     def _aggregate(self, rows: Float32Array, number: int) -> Float32Array | None:
         """The rule over what the screen lets pass; None when too few are left for it."""

@@ -1,7 +1,7 @@
 """A grid of the attack lab: aggregation rules × attacks × heterogeneity, each cell over several seeds."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,24 +34,17 @@ class Grid(BaseModel):
     attacks: tuple[str, ...] = Field((QUIET, *POISONS, *ATTACKS), min_length=1)
     alphas: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.3,), min_length=1)
     seeds: Count = 1
-    honest: Count = 12
-    hostile: Annotated[int, Field(ge=0)] = 3
-    steps: Count = 300
-    batch: Count = 32
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    learning_rate: Annotated[float, Field(gt=0)] = 0.5
+    honest: Count = Setting.honest
+    hostile: Annotated[int, Field(ge=0)] = Setting.hostile
+    steps: Count = Setting.steps
+    batch: Count = Setting.batch
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Setting.momentum
+    learning_rate: Annotated[float, Field(gt=0)] = Setting.learning_rate
 
     def setting(self, alpha: float) -> Setting:
         """The federation at one heterogeneity."""
-        return Setting(
-            honest=self.honest,
-            hostile=self.hostile,
-            alpha=alpha,
-            steps=self.steps,
-            batch=self.batch,
-            momentum=self.momentum,
-            learning_rate=self.learning_rate,
-        )
+        named = {field.name for field in fields(Setting)} - {"alpha"}
+        return Setting(alpha=alpha, **self.model_dump(include=named))
 
 
 @dataclass(frozen=True)
