@@ -1,9 +1,10 @@
 """The last answer of a device, kept until the next one: asked again for the same, it says the same again.
 
-A coordinator that was stopped before an answer reached its disk asks again, with the nonce of its first instruction.
-The device has debited that already and must not spend anew, nor may it answer with other noise under the same debit:
-two noisy answers tell more than one. So an answer that cannot be computed again bit by bit is on stable storage before
-it is sent; where none is there, none was ever sent, and the work may be done under the debit that exists.
+A coordinator that was stopped before an answer reached its disk asks again, with the nonce of its first instruction and
+the same words. The device has debited that already and must not spend anew, nor may it answer with other noise under
+the same debit: two noisy answers tell more than one. So an answer that cannot be computed again bit by bit is on stable
+storage before it is sent, and while nobody else can use the ledger; where none is there, none was ever sent, and the
+work may be done under the debit that exists.
 """
 
 from dataclasses import dataclass
@@ -20,23 +21,28 @@ _FILE = "answer.cbor"
 
 @dataclass(frozen=True)
 class KeptAnswer:
-    """The payload of an update as it was sent, to be sealed anew, and the digest of the receipt that goes with it."""
+    """The payload of an update as it was sent, to be sealed anew; and the bytes of the device's own head, if any."""
 
     payload: bytes
-    receipt: bytes
+    head: bytes = b""
 
 
-def keep_answer(home: Path, run: str, number: int, nonce: bytes, answer: KeptAnswer) -> None:
+def keep_answer(home: Path, asked: str, answer: KeptAnswer) -> None:
     """Put an answer on stable storage, in the place of the one before it; readable by the owner alone.
+
+    Args:
+        home: the device's folder.
+        asked: what names the instruction, as its debit does.
+        answer: what is about to be sent.
 
     Raises:
         DiskFullError: no room; nothing may be sent.
     """
-    asked = {"schema": 1, "run": run, "round": number, "nonce": nonce}
-    write_atomic(home / _FILE, encode({**asked, "payload": answer.payload, "receipt": answer.receipt}), mode=0o600)
+    value = {"schema": 1, "asked": asked, "payload": answer.payload, "head": answer.head}
+    write_atomic(home / _FILE, encode(value), mode=0o600)
 
 
-def kept_answer(home: Path, run: str, number: int, nonce: bytes) -> KeptAnswer | None:
+def kept_answer(home: Path, asked: str) -> KeptAnswer | None:
     """The answer that was kept for this very instruction; None when there is none, and so none was sent.
 
     Raises:
@@ -48,6 +54,4 @@ def kept_answer(home: Path, run: str, number: int, nonce: bytes) -> KeptAnswer |
     value = decode(path.read_bytes())
     if not isinstance(value, dict) or value.get("schema") != 1:
         raise InputError("the kept answer was damaged", where=str(path))
-    if (value["run"], value["round"], value["nonce"]) != (run, number, nonce):
-        return None
-    return KeptAnswer(value["payload"], value["receipt"])
+    return KeptAnswer(value["payload"], value["head"]) if value["asked"] == asked else None

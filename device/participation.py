@@ -10,7 +10,7 @@
 4. *Train*, while the disk takes the debit: under unit ``example`` clipping and integer noise happen here, and the exact
    gradient exists nowhere else.
 5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer.
-   Asked for the same again, by the same nonce, it debits nothing and says the same (``answers.py``).
+   Asked for the same again, by the same nonce and words, it debits nothing and says the same (``answers.py``).
 6. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers, with a
    receipt of the debit that the coordinator can show to others.
 
@@ -29,7 +29,7 @@ from skerry.clock import Clock
 from skerry.device.answers import KeptAnswer, keep_answer, kept_answer
 from skerry.device.local_model import LocalModel, has_views, withstands
 from skerry.device.personal import PersonalModel
-from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
+from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update, from_bytes, to_bytes
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Resident, Worker
@@ -109,16 +109,18 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
         )
     try:
         instruction = Instruction.from_bytes(opened.payload)
-        answer = _follow(_Work(opened, instruction), resident, worker, clock)
+        update = _follow(_Work(opened, instruction), resident, worker, clock)
     except RefusedError as refusal:
         return _reply(Kind.REFUSAL, refusal.reason.encode(), opened, resident, clock())
     except InputError:
         return _reply(Kind.REFUSAL, b"malformed", opened, resident, clock())
     with worker.watch.stage("answer"):
-        return _reply(Kind.UPDATE, answer.payload, opened, resident, clock(), answer.receipt)
+        header = opened.header
+        receipt = update.receipt(header.run, header.round, resident.home.device)
+        return _reply(Kind.UPDATE, update.to_bytes(), opened, resident, clock(), receipt.digest)
 
 
-def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> KeptAnswer:
+def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Update:
     home, header, instruction = resident.home, work.opened.header, work.instruction
     _agree(resident, instruction)
     task = worker.task(home.task, home.model)
@@ -138,45 +140,48 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Ke
             raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))
         if header.receipt and not remembers(ledger, header.run, home.device, header.receipt):
             raise RefusedError("rolled_back", "this ledger lacks a debit that it gave a receipt of", where=home.device)
-        entry = _debited(ledger, header)
-        if entry is None:
-            debit = ledger.debiting(
-                header.run,
-                header.round,
-                _price(ledger, header, instruction.plan),
-                nonce=header.nonce.hex(),
-                now=clock(),
-                syncer=worker.syncer,
-            )
-            with debit as entry:
+        asked = _name(work.opened)
+        entry = _debited(ledger, header, asked)
+        kept = kept_answer(home.path, asked) if entry is not None else None
+        if kept is None:
+            if entry is None:
+                price = _price(ledger, header, instruction.plan)
+                debit = ledger.debiting(
+                    header.run, header.round, price, nonce=asked, now=clock(), syncer=worker.syncer
+                )
+                with debit as entry:
+                    delta, head = _train(work, resident, worker, task, model)
+            else:
                 delta, head = _train(work, resident, worker, task, model)
+            state = ledger.checkpoint(entry.seq + 1)  # of what is on stable storage now
+            sent = _misbehave(resident, delta, header.round, instruction.seed)
+            update = Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex())
+            kept = KeptAnswer(update.to_bytes(), to_bytes(head))
+            if instruction.seed is None or isinstance(model, PersonalModel):  # computed again it would be another one
+                keep_answer(home.path, asked, kept)
         else:
-            kept = kept_answer(home.path, header.run, header.round, header.nonce)
-            if kept is not None:
-                return kept
-            delta, head = _train(work, resident, worker, task, model)
-        state = ledger.checkpoint(entry.seq + 1)  # of what is on stable storage now
-    sent = _misbehave(resident, delta, header.round, instruction.seed)
-    update = Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex())
-    answer = KeptAnswer(update.to_bytes(), update.receipt(header.run, header.round, home.device).digest)
-    if instruction.seed is None or isinstance(model, PersonalModel):  # computed again it would be another one
-        keep_answer(home.path, header.run, header.round, header.nonce, answer)
-    if isinstance(model, PersonalModel):  # what is kept and used again is spent too: not before the debit is settled
-        model.keep_head(home.path, head, instruction.plan)
-    return answer
+            update = Update.from_bytes(kept.payload)
+        if isinstance(model, PersonalModel):  # used again, it is spent too: not before the debit is settled
+            model.keep_head(home.path, from_bytes(kept.head), instruction.plan)
+    return update
 
 
-def _debited(ledger: Ledger, header: Header) -> Entry | None:
+def _name(opened: Opened) -> str:
+    """What names an instruction in its debit: nonce and words, so that one price cannot pay for another plan."""
+    return hashlib.sha256(opened.header.nonce + opened.payload).hexdigest()
+
+
+def _debited(ledger: Ledger, header: Header, asked: str) -> Entry | None:
     """The debit of this very instruction, if it was the last one to be followed and is asked for again.
 
-    Another instruction for the same round is a replay, which the ledger refuses. So is one that others followed: its
-    answer was sent, and is kept no more.
+    Another instruction for the same round is a replay, which the ledger refuses. So is one that others followed, in
+    whatever run: its answer may have been sent, and is kept no more.
     """
     if not ledger.has(header.run, header.round):
         return None
     entry = ledger.last_debit()
-    asked = (header.run, header.round, header.nonce.hex())
-    same = entry is not None and (entry.body["run"], entry.body["round"], entry.body["nonce"]) == asked
+    named = (header.run, header.round, asked)
+    same = entry is not None and (entry.body["run"], entry.body["round"], entry.body["nonce"]) == named
     return entry if same else None
 
 
@@ -198,7 +203,7 @@ def _train(
 def _price(ledger: Ledger, header: Header, plan: TrainPlan) -> GaussianEvent | None:
     """What this participation spends: under unit ``device`` the first one in a run pays for the whole run.
 
-    A later one pays nothing if that much was paid, and again if the plan has another price.
+    A later one of the same run pays nothing if that price was paid, and again if the plan has another.
     """
     event = plan.event
     if plan.unit != "device" or event is None:
@@ -212,10 +217,8 @@ def _price(ledger: Ledger, header: Header, plan: TrainPlan) -> GaussianEvent | N
             f"noise that counts on rounds {plan.separation} apart, from a device that keeps them {apart} apart",
             where=header.run,
         )
-    taken = any(ledger.has(header.run, number) for number in range(1, plan.rounds + 1))
-    kind = event.noise_multiplier, event.sampling_rate
-    paid = sum(e.steps for e in ledger.events() if (e.noise_multiplier, e.sampling_rate) == kind)
-    return replace(event, steps=0) if taken and paid >= event.steps else event
+    spent = [debit.event for debit in ledger.debited(header.run)]
+    return replace(event, steps=0) if event in spent else event
 
 
 def _agree(resident: Resident, instruction: Instruction) -> None:

@@ -9,7 +9,7 @@
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from skerry.errors import InputError, RefusedError
@@ -146,23 +146,25 @@ def _check_receipts(
             receipt = SignedReceipt.from_json(kept, run=run, round=number, device=device)
             receipt.check_signed(signer)
             receipt.check_against(ledgers.entries[device], ledgers.trees[device])
-            _check_price(ledgers.entries[device][receipt.receipt.size - 1], opened)
+            _check_price(ledgers.entries[device][: receipt.receipt.size], opened)
         except (RefusedError, InputError) as error:
             leaf = kept.get("leaf") if isinstance(kept, dict) else None
             yield Failure(device, leaf or entry.hash, f"receipt of round {number}: {error.what}")
 
 
-def _check_price(debit: Entry, opened: Entry) -> None:
-    """A debit's price is the one that its round was opened with.
+def _check_price(entries: Sequence[Entry], opened: Entry) -> None:
+    """The last entry, a debit, is at the price that its round was opened with.
 
-    Under unit ``device`` the first participation pays for the whole run, and the others need not pay again.
+    Under unit ``device`` one participation pays for the whole run, and later ones of the same run need not pay again.
 
     Raises:
         RefusedError: it is another (``price``).
     """
-    asked, paid = opened.body["price"], debit.body["event"]
-    free = opened.body["unit"] == "device" and paid is not None and paid["steps"] == 0
-    if paid != asked and not (free and asked is not None and paid == asked | {"steps": 0}):
+    debit, asked = entries[-1].body, opened.body["price"]
+    paid = debit["event"]
+    free = opened.body["unit"] == "device" and asked is not None and paid == asked | {"steps": 0}
+    before = (e.body for e in entries[:-1] if e.kind == "debit")
+    if paid != asked and not (free and any((b["run"], b["event"]) == (debit["run"], asked) for b in before)):
         raise RefusedError("price", f"its debit of {paid} is not the price that the round was opened with, {asked}")
 
 

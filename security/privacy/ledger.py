@@ -27,6 +27,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,7 +45,24 @@ from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.security.transparency.merkle import MerkleTree, Tree
 from skerry.syncer import Job, Syncer
 
-__all__ = ["Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"]
+__all__ = ["Debit", "Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"]
+
+
+@dataclass(frozen=True)
+class Debit:
+    """What one entry debited; ``event`` is None where something left without noise."""
+
+    run: str
+    round: int
+    event: GaussianEvent | None
+    seq: int
+
+    @staticmethod
+    def of(entry: Entry) -> "Debit":
+        """The debit that an entry of that kind holds."""
+        event = entry.body["event"]
+        given = None if event is None else GaussianEvent(**event)
+        return Debit(entry.body["run"], entry.body["round"], given, entry.seq)
 
 
 class Ledger:
@@ -54,7 +72,7 @@ class Ledger:
     on) rests on entries that are on stable storage.
     """
 
-    def __init__(self, path: Path, journal: Journal, account: Account, tree: MerkleTree, debits: "_Debits") -> None:
+    def __init__(self, path: Path, journal: Journal, account: Account, tree: MerkleTree, debits: "list[Debit]") -> None:
         self._path, self._journal, self._account, self._tree = path, journal, account, tree
         self._debits = debits
         self._under_way: _UnderWay | None = None
@@ -144,13 +162,15 @@ class Ledger:
         """Whether that round was debited."""
         return self._account.spending.has(run, round)
 
-    def debited(self, run: str) -> Iterator[tuple[int, int]]:
-        """Rounds of a run that were debited, each with the number of its entry, the newest first."""
-        return ((round_, seq) for of, round_, seq in reversed(self._debits) if of == run)
+    def debited(self, run: str) -> Iterator[Debit]:
+        """The debits of a run, the newest first."""
+        return (debit for debit in reversed(self._debits) if debit.run == run)
 
     def last_debit(self) -> Entry | None:
-        """The newest debit, of whatever run; goes through the whole file."""
-        return next((entry for entry in reversed(list(self.entries())) if entry.kind == "debit"), None)
+        """The newest debit, of whatever run, read from the file."""
+        if not self._debits:
+            return None
+        return next(islice(self.entries(), self._debits[-1].seq, None))
 
     def spent_rdp(self) -> Rdp:
         """RDP of all debits at :data:`~skerry.security.privacy.accounting.ORDERS`."""
@@ -324,10 +344,9 @@ class Ledger:
                 self._tree.append(bytes.fromhex(made.hash))
             if written.spends is not None:
                 self._account.spending.add(*written.spends)
-                self._debits.append((*written.spends[:2], written.entries[0].seq))
+                self._debits.append(Debit(*written.spends, written.entries[0].seq))
 
 
-_Debits = list[tuple[str, int, int]]  # run, round, number of the entry
 _Spends = tuple[str, int, GaussianEvent | None]
 
 
@@ -338,7 +357,7 @@ class _UnderWay:
     synced: Job
 
 
-def _recover(path: Path, journal: Journal, expected_head: str | None) -> tuple[Account, MerkleTree, _Debits]:
+def _recover(path: Path, journal: Journal, expected_head: str | None) -> tuple[Account, MerkleTree, list[Debit]]:
     """Verify the whole chain and bring the file's end in order."""
     tree = MerkleTree()
     try:
@@ -351,5 +370,5 @@ def _recover(path: Path, journal: Journal, expected_head: str | None) -> tuple[A
         error.where = str(path)
         raise
     journal.mend(complete, torn)
-    debits = [(entry.body["run"], entry.body["round"], entry.seq) for entry in entries if entry.kind == "debit"]
+    debits = [Debit.of(entry) for entry in entries if entry.kind == "debit"]
     return account, tree, debits

@@ -126,9 +126,9 @@ def remembers(ledger: Ledger, run: str, device: str, receipt: bytes) -> bool:
 
     A ledger that was rolled back, or put in another's place, does not.
     """
-    for round_, seq in ledger.debited(run):
-        state = ledger.checkpoint(seq + 1)
-        if Receipt(run, round_, device, ledger.tree.leaf(seq).hex(), state.size, state.root.hex()).digest == receipt:
+    for debit in ledger.debited(run):
+        state, leaf = ledger.checkpoint(debit.seq + 1), ledger.tree.leaf(debit.seq)
+        if Receipt(run, debit.round, device, leaf.hex(), state.size, state.root.hex()).digest == receipt:
             return True
     return False
 

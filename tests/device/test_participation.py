@@ -23,7 +23,7 @@ from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Upd
 from skerry.device.state import DeviceHome
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Worker, process_worker
-from skerry.errors import EnvelopeRefusedError, InputError
+from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
 from skerry.runfolder import RunFolder
 from skerry.security.envelope import Expected, Header, Kind, envelope_digest, open_envelope, seal
 from skerry.security.identity import Identity
@@ -63,17 +63,25 @@ class Bench:
         )
 
     def instruct(
-        self, number: int = 1, *, sender: Identity | None = None, seed: int | None = 0, receipt: bytes = b"", **changes
+        self,
+        number: int = 1,
+        *,
+        sender: Identity | None = None,
+        seed: int | None = 0,
+        receipt: bytes = b"",
+        nonce: bytes | None = None,
+        run: str | None = None,
+        **changes,
     ) -> bytes:
         now = system_clock()
         header = Header(
             kind=Kind.INSTRUCTION,
-            run=self.folder.id,
+            run=run or self.folder.id,
             round=number,
             sender="coordinator",
             receiver=self.device,
             model=self.model.digest,
-            nonce=secrets.token_bytes(16),
+            nonce=nonce or secrets.token_bytes(16),
             in_reply_to=b"",
             receipt=receipt,
             issued=now,
@@ -298,6 +306,16 @@ def test_the_first_participation_pays_for_the_whole_run_of_a_device_level_plan(b
     assert bench.debits() == 3
 
 
+def test_what_one_run_paid_is_paid_again_by_the_next(bench: Bench):
+    plan = promised(bench)
+    bench.ask(bench.instruct(1, run="first", **plan))
+    cheap = plan | {"noise_multiplier": 1e3}
+    bench.ask(bench.instruct(1, run="second", **cheap))
+    bench.ask(bench.instruct(2, run="second", **plan))
+    with bench.ledger() as ledger:
+        assert [entry.body["event"]["steps"] for entry in ledger.entries() if entry.kind == "debit"] == [9, 9, 9]
+
+
 @pytest.mark.parametrize("change", [{"noise_multiplier": 1.9}, {"cohort_rate": 0.2}, {"rounds": 30}])
 def test_a_device_level_plan_that_changes_its_price_is_paid_anew(bench: Bench, change):
     plan = promised(bench)
@@ -349,6 +367,32 @@ def test_a_real_device_asked_again_sends_what_it_sent_and_draws_no_other_noise(b
     assert bench.debits() == 1
     (bench.resident.home.path / "answer.cbor").write_bytes(b"torn")
     assert bench.refusal(envelope) == "malformed"  # what was sent is not known any more: nothing is computed again
+
+
+def test_one_debit_never_pays_for_another_plan(bench: Bench):
+    """A price of nothing is debited and the work fails; the same nonce with hardly any noise must not go through."""
+    change_home(bench, simulated=False)
+    same = {"seed": None, "nonce": bytes(range(16))}
+    assert bench.refusal(bench.instruct(noise_multiplier=1e9, **same)) == "malformed"
+    assert bench.debits() == 1
+    assert bench.refusal(bench.instruct(noise_multiplier=1e-3, epochs=50, **same)) == "replayed"
+    assert bench.refusal(bench.instruct(**same)) == "replayed"
+    assert bench.debits() == 1
+
+
+def test_an_answer_is_kept_before_anybody_else_can_use_the_ledger(bench: Bench, monkeypatch):
+    change_home(bench, simulated=False)
+    plain, tried = participation.keep_answer, []
+
+    def keep(*given):
+        with pytest.raises(RefusedError) as refused:
+            Ledger.open(bench.resident.home.ledger)
+        tried.append(refused.value.reason)
+        return plain(*given)
+
+    monkeypatch.setattr(participation, "keep_answer", keep)
+    bench.ask(bench.instruct(seed=None))
+    assert tried == ["ledger_in_use"]
 
 
 def test_a_real_device_that_never_answered_does_the_work_under_the_debit_that_exists(bench: Bench, monkeypatch):

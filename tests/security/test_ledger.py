@@ -518,4 +518,4 @@ def test_lines_are_what_the_format_says(path):
         assert list(value) == ["at", "body", "hash", "kind", "prev", "salt", "seq"]
         assert value["seq"] == seq
     assert stat.S_ISREG(path.stat().st_mode)
-    assert ledger_module.__all__ == ["Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"]
+    assert ledger_module.__all__ == ["Debit", "Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verify_ledger"]
