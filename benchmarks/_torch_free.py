@@ -41,26 +41,18 @@ def prepare(folder: Path) -> dict[str, object]:
     from skerry.clock import system_clock
     from skerry.config import parse_scenario
     from skerry.device.protocol import Instruction
-    from skerry.device.training.plan import TrainPlan
     from skerry.device.worker import process_worker
     from skerry.runfolder import RunFolder
     from skerry.security.envelope import Header, Kind, seal
-    from skerry.server.prepare import noise_for
     from skerry.server.prepare import prepare as make
+    from skerry.server.prepare import train_plan
     from skerry.server.provision import coordinator_identity, device_directory
 
     _pictures(folder / "pictures")
     scenario = parse_scenario(SCENARIO, base=folder)
     run = RunFolder.create(folder / "runs", scenario, engine="inprocess")
     model = make(run, system_clock, process_worker()).model
-    privacy = scenario.privacy
-    plan = TrainPlan(
-        learning_rate=scenario.training.learning_rate,
-        unit="example",
-        clip=privacy.clip,
-        noise_multiplier=noise_for(scenario),
-        denominator=privacy.denominator,
-    )
+    plan = train_plan(scenario)
     now = system_clock()
     header = Header(
         kind=Kind.INSTRUCTION,

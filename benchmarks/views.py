@@ -8,7 +8,7 @@ views should bring as much, and no other step should.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,20 +67,12 @@ class _Bench:
 
     def accuracies(self, epsilon: float, *, views: int = 1, rate: float | None = None) -> npt.NDArray[np.float64]:
         """``(folds, seeds)``: of the writers left out, after the scenario's rounds."""
-        from skerry.device.training.plan import TrainPlan
-        from skerry.server.prepare import noise_for
+        from skerry.server.prepare import train_plan
 
-        privacy = self.scenario.privacy
-        plan = TrainPlan(
-            learning_rate=rate or self.scenario.training.learning_rate,
-            unit="example",
-            clip=privacy.clip,
-            noise_multiplier=noise_for(
-                self.scenario.model_copy(update={"privacy": privacy.model_copy(update={"epsilon": epsilon})})
-            ),
-            denominator=privacy.denominator,
-            views=views,
-        )
+        privacy = self.scenario.privacy.model_copy(update={"epsilon": epsilon})
+        plan = replace(train_plan(self.scenario.model_copy(update={"privacy": privacy})), views=views)
+        if rate is not None:
+            plan = replace(plan, learning_rate=rate)
         return np.array([[self._accuracy(plan, left_out, seed) for seed in SEEDS] for left_out in self.folds])
 
     def _accuracy(self, plan: Any, left_out: frozenset[str], seed: int) -> float:

@@ -108,7 +108,7 @@ def open_round(
         "cohort": members,
         "weights": "uniform",
     }
-    if debit is not None:
+    if debit is not None and not federation.ledger.has(federation.run, number):
         nonce = secrets.token_hex(16)
         federation.ledger.debit(federation.run, number, debit, nonce=nonce, now=federation.clock())
     with federation.ledger.recording("round_open", body, federation.clock(), syncer=syncer):

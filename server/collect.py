@@ -11,7 +11,7 @@ from skerry.records import Reason
 from skerry.security.envelope import Expected, Kind, Refusal, open_envelope
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.federation import Federation
-from skerry.server.journal import RoundJournal
+from skerry.server.journal import Answer, RoundJournal
 from skerry.server.mailbox import exchange
 from skerry.server.plan import RoundPlan
 
@@ -30,10 +30,11 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Replies:
-    """Sealed answers by device, and why the others have none."""
+    """Sealed answers by device, why the others have none, and when each came (ms since the epoch)."""
 
     envelopes: dict[str, bytes] = field(default_factory=dict)
     dropped: dict[str, Reason] = field(default_factory=dict)
+    arrived: dict[str, int] = field(default_factory=dict)
 
     @property
     def bytes_up(self) -> int:
@@ -56,7 +57,8 @@ class Opened:
 
 def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> Replies:
     """Send the instructions and wait for answers, at most until the cohort's deadline; each is kept as it comes."""
-    replies = Replies(dict(plan.answers))
+    replies = Replies({device: kept.envelope for device, kept in plan.answers.items()})
+    replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
     journal.open(plan.number, plan.answers)
     contents = {
         device: (federation.nodes[device], {"device": device, "envelope": envelope})
@@ -67,8 +69,8 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
     ):
         envelope = record.get("envelope") if record is not None else None
         if isinstance(envelope, bytes):
-            replies.envelopes[device] = envelope
-            journal.add(plan.number, device, envelope)
+            replies.envelopes[device], replies.arrived[device] = envelope, federation.clock()
+            journal.add(plan.number, device, Answer(envelope, replies.arrived[device]))
         else:
             replies.dropped[device] = Reason.ERROR
     for device in plan.asked.keys() - replies.envelopes.keys() - replies.dropped.keys():
@@ -97,7 +99,7 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
                     in_reply_to=plan.asked[device].digest,
                     model=federation.model.digest,
                 ),
-                now=federation.clock(),
+                now=replies.arrived[device],  # it was fresh when it came, however long the others took
                 replay=None,  # each instruction's digest is answered once: the collector keeps one reply a device
             )
             if opened.header.kind is Kind.REFUSAL:

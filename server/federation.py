@@ -22,7 +22,7 @@ from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.security.transparency.note import NoteSigner
 from skerry.security.transparency.publisher import Publisher
 from skerry.server.audit import Auditor
-from skerry.server.prepare import Prepared, noise_for
+from skerry.server.prepare import Prepared, train_plan
 from skerry.server.provision import coordinator_identity, device_directory, published
 from skerry.server.resume import Past, read_past
 
@@ -94,7 +94,7 @@ class Federation:
     ) -> "Federation":
         """Put the parts together and open the population's ledger; one that is there is a run that goes on."""
         scenario = folder.scenario
-        privacy, training = scenario.privacy, scenario.training
+        privacy = scenario.privacy
         policy = Policy(unit=privacy.unit, epsilon=privacy.epsilon, delta=privacy.delta, simulated=True)
         path = folder.path / "ledger" / "population.jsonl"
         if not path.exists():
@@ -128,28 +128,7 @@ class Federation:
             log=Publisher(published(folder)),
             members=members,
             screener=screener,
-            plan=TrainPlan(
-                epochs=training.epochs,
-                learning_rate=training.learning_rate,
-                batch_size=training.batch_size,
-                momentum=training.momentum,
-                proximal=training.proximal,
-                gradient_clip=training.gradient_clip,
-                augment=training.augment,
-                adversarial=training.adversarial,
-                adversarial_epsilon=training.adversarial_epsilon if training.adversarial != "none" else 0.0,
-                adversarial_norm=training.adversarial_norm,
-                views=training.views,
-                unit=privacy.unit,
-                clip=privacy.clip,
-                noise_multiplier=noise_for(scenario),
-                denominator=privacy.denominator,
-                sampling_rate=privacy.sampling_rate,
-                rounds=scenario.rounds if privacy.unit == "device" else 1,
-                cohort_rate=(scenario.cohort.rate or 1.0) if privacy.unit == "device" else 1.0,
-                separation=privacy.min_separation if privacy.mechanism == "matrix_factorization" else 0,
-                engine=privacy.engine,
-            ),
+            plan=train_plan(scenario),
             held_out={
                 device: (prepared.model.prepare(data.x), data.y) for device, data in prepared.task.evaluation().items()
             },

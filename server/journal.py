@@ -2,13 +2,15 @@
 
 A coordinator that is started again asks for what is missing, under the nonces of its first instructions, and asks
 nobody again whose answer is here. Instructions are on stable storage before the first is sent; answers are written as
-they come and not waited for: one that is lost with the machine is asked for again, and a device gives the same again.
+they come and not waited for: one that is lost or damaged with the machine is asked for again, and a device gives the
+same again.
 
 ::
 
     <run>/round/asked.cbor       round, and for each device its instruction's nonce and digest
-    <run>/round/answers          for each answer the length of a CBOR record (2 bytes), the record (round, device,
-                                 length of the envelope), the envelope; a torn last one is set aside
+    <run>/round/answers          for each answer the length of a CBOR record (2 bytes), the record (round, device, when
+                                 it came, length and digest of the envelope), the envelope; from the first one on that
+                                 is not whole, what is there is left out
 """
 
 import shutil
@@ -20,8 +22,9 @@ from typing import BinaryIO
 from skerry.canonical import decode, encode
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, write_atomic
+from skerry.security.envelope import envelope_digest
 
-__all__ = ["Asked", "Kept", "RoundJournal"]
+__all__ = ["Answer", "Asked", "Kept", "RoundJournal"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,19 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A device's answer, and when it came (ms since the epoch): it must have been fresh then."""
+
+    envelope: bytes
+    arrived: int
+
+
+@dataclass(frozen=True)
 class Kept:
     """What an earlier process left of a round: its instructions, and the answers to them."""
 
     asked: Mapping[str, Asked] = field(default_factory=dict)
-    answers: Mapping[str, bytes] = field(default_factory=dict)
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
 
 class RoundJournal:
@@ -62,7 +73,7 @@ class RoundJournal:
         if value["round"] != number:
             return None
         asked = {device: Asked(one["digest"], one["nonce"]) for device, one in value["asked"].items()}
-        return Kept(asked, {d: e for d, e in self._read_answers(number) if d in asked})
+        return Kept(asked, {device: answer for device, answer in self._read_answers(number) if device in asked})
 
     def begin(self, number: int, asked: Mapping[str, Asked]) -> None:
         """Write down a round's instructions, durably; answers that are here belong to it if it was begun before."""
@@ -71,23 +82,27 @@ class RoundJournal:
             self._folder.mkdir(exist_ok=True)
         write_atomic(self._folder / "asked.cbor", encode({"schema": 1, "round": number, "asked": rows}))
 
-    def open(self, number: int, answers: Mapping[str, bytes]) -> None:
+    def open(self, number: int, answers: Mapping[str, Answer]) -> None:
         """Be ready for answers; those given are here already."""
         self.close()
         with disk_errors(self._folder):
             self._folder.mkdir(exist_ok=True)
             self._answers = (self._folder / "answers").open("wb")
-        for device, envelope in answers.items():
-            self.add(number, device, envelope)
+        for device, answer in answers.items():
+            self.add(number, device, answer)
 
-    def add(self, number: int, device: str, envelope: bytes) -> None:
-        """Write down an answer; not waited for."""
-        if self._answers is None:
-            return
-        record = encode({"round": number, "device": device, "length": len(envelope)})
+    def add(self, number: int, device: str, answer: Answer) -> None:
+        """Write down an answer; not waited for.
+
+        Raises:
+            DiskFullError: no room.
+        """
+        assert self._answers is not None, "a round is opened before it is answered"
+        facts = {"length": len(answer.envelope), "digest": envelope_digest(answer.envelope), "arrived": answer.arrived}
+        record = encode({"round": number, "device": device, **facts})
         with disk_errors(self._folder):
             self._answers.write(len(record).to_bytes(2, "big") + record)
-            self._answers.write(envelope)
+            self._answers.write(answer.envelope)
             self._answers.flush()
 
     def close(self) -> None:
@@ -101,19 +116,21 @@ class RoundJournal:
         self.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _read_answers(self, number: int) -> list[tuple[str, bytes]]:
+    def _read_answers(self, number: int) -> list[tuple[str, Answer]]:
         path = self._folder / "answers"
         data = path.read_bytes() if path.exists() else b""
-        found: list[tuple[str, bytes]] = []
+        found: list[tuple[str, Answer]] = []
         place = 0
-        while place + 2 <= len(data):
+        while place < len(data):
             start = place + 2 + int.from_bytes(data[place : place + 2], "big")
-            if start > len(data):
-                break  # torn
-            value = decode(data[place + 2 : start])
-            place = start + value["length"]
-            if place > len(data):
+            try:
+                value = decode(data[place + 2 : start])
+                envelope = data[start : start + value["length"]]
+                if envelope_digest(envelope) != value["digest"]:
+                    break
+                if value["round"] == number:
+                    found.append((value["device"], Answer(envelope, value["arrived"])))
+                place = start + value["length"]
+            except (InputError, KeyError, TypeError):
                 break
-            if value["round"] == number:
-                found.append((value["device"], data[start:place]))
         return found

@@ -11,7 +11,7 @@ from skerry.records import Float32Array
 from skerry.security.envelope import Header, Kind, envelope_digest, seal
 from skerry.security.privacy.stream import derive_generator, seeded_stream
 from skerry.server.federation import Federation
-from skerry.server.journal import Asked, Kept
+from skerry.server.journal import Answer, Asked, Kept
 
 __all__ = ["RoundPlan", "draw_cohort", "make_plan"]
 
@@ -32,7 +32,7 @@ class RoundPlan:
     number: int
     asked: dict[str, Asked]
     envelopes: dict[str, bytes]
-    answers: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
 
     @property
     def bytes_down(self) -> int:
@@ -46,11 +46,15 @@ def draw_cohort(federation: Federation, number: int, last_asked: Mapping[str, in
     Under Poisson sampling each device is drawn by itself, with 64 random bits; nobody but the coordinator may learn
     whom, or the amplification that is accounted is gone.
 
+    A round that an earlier process opened has the devices that were asked then: their debits may be on their disks.
+
     Under a minimum separation b, "all" are asked in turns, each in one of b rounds; a fixed number is drawn from those
     who were not asked in the last b - 1. A device would refuse anyway.
 
     The draw is reproducible in simulation. Only Poisson sampling gives privacy amplification, and only it is claimed.
     """
+    if number in federation.past.cohorts:
+        return federation.past.cohorts[number]
     cohort, apart = federation.scenario.cohort, federation.scenario.privacy.min_separation
     if cohort.rate is not None:
         names = sorted(federation.nodes)
@@ -99,6 +103,9 @@ def make_plan(
         earlier = before.asked.get(device)
         if earlier is not None and device in before.answers:
             asked[device] = earlier
+            continue
+        if number in federation.past.released and device not in federation.past.answered[number]:
+            asked[device] = earlier or Asked(b"", b"")  # the round went on without it, and comes out as it was released
             continue
         nonce = earlier.nonce if earlier is not None else secrets.token_bytes(16)
         header = Header(

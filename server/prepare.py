@@ -11,6 +11,7 @@ from skerry.device.local_model import LocalModel, build_local_model
 from skerry.device.protocol import to_bytes
 from skerry.device.tasks.task import Task
 from skerry.device.tasks.views import Viewed
+from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Worker
 from skerry.errors import ScenarioError
 from skerry.fsio import require_space, write_json
@@ -21,7 +22,7 @@ from skerry.server.provision import provision_fleet
 from skerry.server.standing import check_budgets
 from skerry.strategies.rule import parse_rule
 
-__all__ = ["Prepared", "noise_for", "prepare"]
+__all__ = ["Prepared", "noise_for", "prepare", "train_plan"]
 
 SPACE_NEEDED = 256 << 20
 
@@ -53,6 +54,33 @@ def noise_for(scenario: Scenario) -> float:
     participations = min(rounds, privacy.max_participations or rounds)
     steps = participations * scenario.training.epochs * round(1 / privacy.sampling_rate)
     return calibrate(privacy.epsilon, privacy.delta, steps, privacy.sampling_rate)
+
+
+def train_plan(scenario: Scenario) -> TrainPlan:
+    """What each device is asked to do in a round, at the learning rate that the schedule starts from."""
+    privacy, training = scenario.privacy, scenario.training
+    return TrainPlan(
+        epochs=training.epochs,
+        learning_rate=training.learning_rate,
+        batch_size=training.batch_size,
+        momentum=training.momentum,
+        proximal=training.proximal,
+        gradient_clip=training.gradient_clip,
+        augment=training.augment,
+        adversarial=training.adversarial,
+        adversarial_epsilon=training.adversarial_epsilon if training.adversarial != "none" else 0.0,
+        adversarial_norm=training.adversarial_norm,
+        views=training.views,
+        unit=privacy.unit,
+        clip=privacy.clip,
+        noise_multiplier=noise_for(scenario),
+        denominator=privacy.denominator,
+        sampling_rate=privacy.sampling_rate,
+        rounds=scenario.rounds if privacy.unit == "device" else 1,
+        cohort_rate=(scenario.cohort.rate or 1.0) if privacy.unit == "device" else 1.0,
+        separation=privacy.min_separation if privacy.mechanism == "matrix_factorization" else 0,
+        engine=privacy.engine,
+    )
 
 
 def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:

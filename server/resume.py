@@ -24,6 +24,7 @@ class Past:
         members: device to the number of the ledger entry that names it.
         cohorts: devices that were asked, by round.
         released: the entry of each round's release.
+        answered: devices whose receipts of a round are held, by round.
         receipts: digest of the last receipt of each device.
         checkpoint: the last finished round.
         records: of all finished rounds.
@@ -32,6 +33,7 @@ class Past:
     members: Mapping[str, int] = field(default_factory=dict)
     cohorts: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     released: Mapping[int, Entry] = field(default_factory=dict)
+    answered: Mapping[int, frozenset[str]] = field(default_factory=dict)
     receipts: Mapping[str, bytes] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
     records: tuple[RoundRecord, ...] = ()
@@ -79,22 +81,29 @@ def read_past(folder: RunFolder, ledger: Ledger) -> Past:
     names: dict[int, str] = {}
     cohorts: dict[int, tuple[str, ...]] = {}
     released: dict[int, Entry] = {}
+    answered: dict[int, frozenset[str]] = {}
     receipts: dict[str, bytes] = {}
     for entry in ledger.entries():
         body = entry.body
         if entry.kind == "member":
+            if "device" not in body:
+                raise RefusedError(
+                    "not_resumable", "a device of this run was forgotten, so it cannot go on", where=folder.id
+                )
             members[body["device"]] = entry.seq
             names[entry.seq] = body["device"]
         elif entry.kind == "round_open":
             cohorts[body["round"]] = tuple(names[number] for number in body["cohort"])
         elif entry.kind == "release":
             released[body["round"]] = entry
+            answered.setdefault(body["round"], frozenset())
         elif entry.kind == "receipts":
             for member, value in body["receipts"].items():
                 device = names[int(member)]
                 signed = SignedReceipt.from_json(value, run=folder.id, round=body["round"], device=device)
                 receipts[device] = signed.receipt.digest
-    return Past(members, cohorts, released, receipts, checkpoint, tuple(folder.rounds()))
+                answered[body["round"]] = answered.get(body["round"], frozenset()) | {device}
+    return Past(members, cohorts, released, answered, receipts, checkpoint, tuple(folder.rounds()))
 
 
 def _mend(folder: RunFolder, name: str, last: int, newest: list[dict[str, object]]) -> None:

@@ -94,7 +94,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     watch = Stopwatch()
     with watch.stage("plan"):
         kept = progress.journal.read(number) if number == federation.past.rounds + 1 else None
-        cohort = federation.past.cohorts.get(number) or draw_cohort(federation, number, progress.spending.last_asked)
+        cohort = draw_cohort(federation, number, progress.spending.last_asked)
         debit = progress.central.debit(number) if progress.central is not None else None
         with open_round(federation, number, cohort, progress.syncer, debit):
             plan = make_plan(federation, number, cohort, progress.vector, progress.receipts, kept)

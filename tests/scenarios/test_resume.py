@@ -10,28 +10,31 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from skerry.cli.app import app
+from skerry.config import load_scenario
 from skerry.runfolder import RunFolder, list_runs
 from skerry.security.privacy.ledger import Ledger, verify_ledger
 
 ROUNDS = 4
 
 # A warm process that forks one child a command: RUN FOLDER [PLACE COUNT], where the child kills itself when a function
-# has returned so many times, or RESUME FOLDER.
+# has returned so many times, RESUME FOLDER, or LATER FOLDER, which resumes an hour later.
 NURSERY = """
-import importlib, os, signal, sys
+import importlib, os, signal, sys, traceback
 from pathlib import Path
-from skerry.config import default_scenario
+from skerry.config import load_scenario
 from skerry.device.worker import process_worker
+from skerry import clock
 from skerry.server import mailbox as app
 from skerry.server.launch import launch, resume
 
-scenario = default_scenario(["rounds=ROUNDS", "training.epochs=1", "report.references=false"])
+scenario = load_scenario(Path(sys.argv[2]), ["rounds=ROUNDS", "training.epochs=1", "report.references=false"])
 launch(scenario, engine="inprocess", parent=Path(sys.argv[1]) / "warm")
 process_worker().residents.clear()
 
@@ -51,24 +54,34 @@ def deadly(place, count):
         return out
     setattr(holder, name, wrapped)
 
+def obey(command, parent, *place):
+    if command == "RUN":
+        if place:
+            deadly(*place)
+        launch(scenario, engine="inprocess", parent=Path(parent))
+        return
+    if command == "LATER":
+        later = lambda: clock.system_clock() + 3_600_000
+        for name in ("skerry.server.launch", "skerry.server.app", "skerry.device.app"):
+            importlib.import_module(name).system_clock = later
+    asked = []
+    plain = app.Mailbox.send
+    def send(self, contents, kind, *, ttl_s):
+        asked.extend(contents if kind == "train" else ())
+        return plain(self, contents, kind, ttl_s=ttl_s)
+    app.Mailbox.send = send
+    folder = resume("latest", parent=Path(parent))
+    (folder.path / "asked").write_text(" ".join(asked))
+
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        command, parent, *place = line.split()
-        if command == "RUN":
-            if place:
-                deadly(*place)
-            launch(scenario, engine="inprocess", parent=Path(parent))
-        else:
-            asked = []
-            plain = app.Mailbox.send
-            def send(self, contents, kind, *, ttl_s):
-                asked.extend(contents if kind == "train" else ())
-                return plain(self, contents, kind, ttl_s=ttl_s)
-            app.Mailbox.send = send
-            folder = resume("latest", parent=Path(parent))
-            (folder.path / "asked").write_text(" ".join(asked))
+        try:
+            obey(*line.split())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # an ordinary exit would wait for threads that a fork leaves behind
         os._exit(0)
     print(child, flush=True)
     _, status = os.waitpid(child, 0)
@@ -94,11 +107,11 @@ BOUNDARIES = {
 
 
 class Nursery:
-    def __init__(self, parent: Path) -> None:
+    def __init__(self, parent: Path, scenario: str = "digits") -> None:
         self.parent = parent
         self.log = (parent / "nursery.log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(NURSERY.replace("ROUNDS", str(ROUNDS))), str(parent)],
+            [sys.executable, "-c", textwrap.dedent(NURSERY.replace("ROUNDS", str(ROUNDS))), str(parent), scenario],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -125,9 +138,26 @@ class Nursery:
         self.log.close()
 
 
+def fixed_clip(folder: Path) -> Path:
+    """The shipped ``digits_devices`` with one clip for the whole run."""
+    lines = (files("skerry.config") / "digits_devices.toml").read_text("utf-8").splitlines()
+    path = folder / "fixed_clip.toml"
+    path.write_text("\n".join(line for line in lines if "clip_quantile" not in line))
+    return path
+
+
 @pytest.fixture(scope="module")
 def nursery(tmp_path_factory):
     made = Nursery(tmp_path_factory.mktemp("resume"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def device_nursery(tmp_path_factory):
+    """Whole devices are protected: the coordinator draws noise, and its ledger is debited."""
+    parent = tmp_path_factory.mktemp("resume")
+    made = Nursery(parent, str(fixed_clip(parent)))
     yield made
     made.close()
 
@@ -174,6 +204,49 @@ def test_who_has_answered_is_not_asked_again(nursery, tmp_path):
     devices = len(list((folder.path / "fleet").glob("*/device.json")))
     assert len(asked) == len(asked[: devices - 7]) + sum(len(r.accepted) + len(r.dropped) for r in folder.rounds()[1:])
     assert len(set(asked[: devices - 7])) == devices - 7
+
+
+def test_an_hour_later_answers_that_came_in_time_still_count(nursery, tmp_path):
+    nursery.begin("RUN", tmp_path, "skerry.server.journal:RoundJournal.add", 15)
+    assert nursery.end() == -signal.SIGKILL
+    nursery.begin("LATER", tmp_path)
+    assert nursery.end() == 0, nursery.tail()
+    hold_to_the_promise(list_runs(tmp_path)[0], nursery.warm)
+
+
+@pytest.mark.parametrize(
+    ("place", "count"),
+    [
+        ("skerry.security.privacy.ledger:Ledger.debit", 2),  # debited, and the round is not opened
+        ("skerry.server.rounds:make_plan", 2),
+        ("skerry.server.journal:RoundJournal.add", 15),
+        ("skerry.server.rounds:evaluate_held_out", 4),
+    ],
+)
+def test_where_the_coordinator_adds_the_noise_it_is_the_same(place, count, device_nursery, tmp_path):
+    device_nursery.begin("RUN", tmp_path, place, count)
+    assert device_nursery.end() == -signal.SIGKILL, device_nursery.tail()
+    device_nursery.begin("RESUME", tmp_path)
+    assert device_nursery.end() == 0, device_nursery.tail()
+    hold_to_the_promise(list_runs(tmp_path)[0], device_nursery.warm)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("audit.canaries=5", "an audit's guesses"),
+        ("privacy.mechanism=matrix_factorization", "correlated noise"),
+        ("privacy.clip_quantile=0.5", "a clip that follows"),
+    ],
+)
+def test_state_that_is_kept_nowhere_is_not_gone_on_with(override, said, tmp_path):
+    base = Path("digits") if override.startswith("audit") else fixed_clip(tmp_path)
+    more = ["privacy.min_separation=2"] if "matrix" in override else []
+    folder = RunFolder.create(tmp_path / "runs", load_scenario(base, [override, *more]), engine="inprocess")
+    folder.mark("interrupted")
+    run = CliRunner().invoke(app, ["run", "--resume", folder.id, "--runs-dir", str(tmp_path / "runs"), "--json"])
+    assert run.exit_code == 3
+    assert said in json.loads(run.stdout)["error"]["what"]
 
 
 @pytest.mark.timeout(600)

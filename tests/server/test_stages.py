@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +109,26 @@ def test_an_answer_to_another_instruction_of_the_same_round_is_a_replay(tmp_path
         tmp_path, hostile(lambda device, _, envelope: kept.setdefault(device, envelope)), "rounds=1"
     )
     asked_again = make_plan(federation, 1, list(federation.nodes), federation.model.initial())
-    opened = open_replies(federation, asked_again, Replies(envelopes=kept))
+    opened = open_replies(federation, asked_again, Replies(kept, arrived=dict.fromkeys(kept, system_clock())))
     assert not opened.updates
     assert set(opened.dropped.values()) == {"replayed"}
+
+
+@pytest.mark.parametrize(("late", "said"), [(0, None), (3_600_000, "stale")])
+def test_an_answer_is_judged_by_when_it_came_and_not_by_when_it_is_opened(tmp_path, monkeypatch, late, said):
+    """After a stop of an hour, or behind a device that takes as long, what came in time is as good as it was."""
+    plain, kept = rounds_module.open_replies, {}
+
+    def opening(federation, plan, replies):
+        kept.update(plan=plan, replies=replies)
+        return plain(federation, plan, replies)
+
+    monkeypatch.setattr(rounds_module, "open_replies", opening)
+    federation, _ = federate(tmp_path, honest_app, "rounds=1")
+    later = replace(federation, clock=lambda: system_clock() + 3_600_000)
+    came = {device: at + late for device, at in kept["replies"].arrived.items()}
+    opened = open_replies(later, kept["plan"], replace(kept["replies"], arrived=came))
+    assert set(opened.dropped.values()) == ({said} if said else set())
 
 
 def test_a_round_with_too_few_answers_is_skipped_and_still_counted(tmp_path):
@@ -125,10 +143,10 @@ def test_a_round_with_too_few_answers_is_skipped_and_still_counted(tmp_path):
 
 
 def test_a_device_that_refuses_says_why_and_is_named(tmp_path, monkeypatch):
-    import skerry.server.federation as federation_module
+    import skerry.server.prepare as prepare_module
 
-    real = federation_module.noise_for
-    monkeypatch.setattr(federation_module, "noise_for", lambda scenario: real(scenario) / 3)
+    real = prepare_module.noise_for
+    monkeypatch.setattr(prepare_module, "noise_for", lambda scenario: real(scenario) / 3)
     _, records = federate(tmp_path, honest_app)
     assert set(records[0].extra["refusals"].values()) == {"budget_exceeded"}
     assert set(records[0].dropped.values()) == {"refused_by_device"}
