@@ -60,13 +60,19 @@ def _tell(grid: "Grid", cells: "list[Cell]", html: Path | None) -> None:
 
     from skerry.server.lab import worst_first
 
+    def told(cell: "Cell") -> str:
+        works = "" if cell.success is None else f" ({100 * cell.success:.0f})"
+        return f"{100 * cell.accuracy:.1f}{works}"
+
     for alpha in grid.alphas:
         some = [cell for cell in cells if cell.alpha == alpha]
         rules, attacks = worst_first(some)
         at = {(cell.aggregator, cell.attack): cell for cell in some}
         shown = table(f"accuracy in %, Dirichlet α = {alpha:g}, worst attack first", ["attack", *rules], right=rules)
         for name in attacks:
-            shown.add_row(Text(name), *(f"{100 * at[rule, name].accuracy:.1f}" for rule in rules))
+            shown.add_row(Text(name), *(told(at[rule, name]) for rule in rules))
         out().print(shown)
+    if any(cell.success is not None for cell in cells):
+        out().print(Text("in brackets: on how many examples in a hundred the trigger of a backdoor works"))
     if html is not None:
         note().print(Text(f"heatmaps in {html}"), soft_wrap=True)

@@ -18,9 +18,11 @@ from skerry.security.attacks.inner_product import InnerProduct
 from skerry.security.attacks.little import LittleIsEnough
 from skerry.security.attacks.mimic import Mimic
 from skerry.security.attacks.named import ATTACKS, attack_named
+from skerry.security.attacks.neurotoxin import Neurotoxin
 from skerry.security.attacks.noise import GaussianNoise, RandomDirection
-from skerry.security.attacks.poison import flip_labels, plant_trigger
+from skerry.security.attacks.poison import flip_labels
 from skerry.security.attacks.scaling import Scaling, SignFlip
+from skerry.security.attacks.trigger import Trigger
 
 __all__ = [
     "ATTACKS",
@@ -37,14 +39,15 @@ __all__ = [
     "Mimic",
     "MinMax",
     "MinSum",
+    "Neurotoxin",
     "NotANumber",
     "RandomDirection",
     "Replay",
     "Scaling",
     "SignFlip",
+    "Trigger",
     "attack_for",
     "attack_named",
     "compromised",
     "flip_labels",
-    "plant_trigger",
 ]

@@ -10,24 +10,19 @@ from skerry.device.tasks.dirichlet import dirichlet_split
 from skerry.errors import AggregationError
 from skerry.records import Action, Float32Array
 from skerry.security.anomaly import ScreenContext, Screener
-from skerry.security.attacks import Attack, Knowledge, attack_named, flip_labels, plant_trigger
+from skerry.security.attacks import Attack, Knowledge
 from skerry.security.privacy.stream import RandomStream, seeded_stream
-from skerry.server.lab.mnist1d import CLASSES, Examples, mnist1d
+from skerry.server.lab.mnist1d import Examples, mnist1d
 from skerry.server.lab.network import Perceptron
+from skerry.server.lab.poisons import BACKDOORS, TRIGGER, attack_on_rows, poisoned
 from skerry.server.tolerance import rule_for
 from skerry.strategies import parse_rule
 
-__all__ = ["POISONS", "Defence", "Outcome", "Setting", "train"]
-
-POISONS = ("label_flip", "backdoor")
-"""Attacks on the data of hostile devices, which then train honestly; all others are of ``skerry.security.attacks``."""
+__all__ = ["Defence", "Outcome", "Setting", "train"]
 
 _NETWORK = Perceptron()
 _LEAST = 8  # examples of a device
 _EARLY = 10  # the round whose updates a replayer sends again
-_TRIGGER = 3  # width of the backdoor's trigger
-_BRIGHT = 3.0  # its value, in standard deviations of the features
-_TARGET = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class Outcome:
 
     Attributes:
         accuracy: on test examples, honest and unchanged.
-        success: backdoor only: share of the test examples of other classes that the trigger makes the target class.
+        success: backdoors only: share of the test examples of other classes that the trigger makes the target class.
         caught: hostile devices in quarantine at the end.
         wronged: honest devices in quarantine at the end.
         dropped: hostile rows kept out, over all that were sent; 0 when none was sent.
@@ -97,7 +92,7 @@ def train(defence: Defence, attack: str, setting: Setting, seed: int) -> Outcome
 class _Federation:
     def __init__(self, defence: Defence, attack: str, setting: Setting, seed: int) -> None:
         self._defence, self._setting, self._seed, self._kind = defence, setting, seed, attack
-        self._attack: Attack | None = None if attack in {"none", *POISONS} else attack_named(attack)
+        self._attack = attack_on_rows(attack)
         self._rng = np.random.default_rng(seed)
         self._train, self._test = _data(seed)
         count = setting.honest + setting.hostile
@@ -136,19 +131,11 @@ class _Federation:
     def _shared_out(self, count: int) -> list[Examples]:
         labels = self._train.labels
         parts = dirichlet_split(labels, count, alpha=self._setting.alpha, minimum=_LEAST, generator=self._rng)
-        return [
-            self._poisoned(Examples(self._train.features[part], labels[part]), hostile=bool(hostile))
-            for part, hostile in zip(parts, self._hostile, strict=True)
+        shared = [Examples(self._train.features[part], labels[part]) for part in parts]
+        honest = self._setting.honest
+        return shared[:honest] + [
+            poisoned(self._kind, data, number, self._setting.hostile) for number, data in enumerate(shared[honest:])
         ]
-
-    def _poisoned(self, data: Examples, *, hostile: bool) -> Examples:
-        if not hostile or self._kind not in POISONS:
-            return data
-        if self._kind == "label_flip":
-            return Examples(data.features, flip_labels(data.labels, CLASSES))
-        return Examples(
-            *plant_trigger(data.features, data.labels, target=_TARGET, width=_TRIGGER, value=_BRIGHT, share=0.5)
-        )
 
     def _batches(self) -> tuple[Float32Array, npt.NDArray[np.int64]]:
         chosen = [self._rng.integers(len(data.labels), size=self._setting.batch) for data in self._data]
@@ -188,12 +175,9 @@ class _Federation:
     def _outcome(self, parameters: Float32Array) -> Outcome:
         test = self._test
         success = None
-        if self._kind == "backdoor":
-            others = test.labels != _TARGET
-            seen, _ = plant_trigger(
-                test.features[others], test.labels[others], target=_TARGET, width=_TRIGGER, value=_BRIGHT, share=1.0
-            )
-            success = float((_NETWORK.scores(parameters, seen).argmax(axis=-1) == _TARGET).mean())
+        if self._kind in BACKDOORS:
+            seen = _NETWORK.scores(parameters, TRIGGER.stamped(test.features)).argmax(axis=-1)
+            success = TRIGGER.success(seen, test.labels)
         out = {self._names.index(name) for name in self._screener.quarantined}
         hostile = set(np.flatnonzero(self._hostile).tolist())
         (_, wrong), (_, right) = self._kept.tolist()

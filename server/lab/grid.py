@@ -13,7 +13,8 @@ from skerry.config.reading import read_toml
 from skerry.errors import ScenarioError
 from skerry.security.anomaly import detectors_for
 from skerry.security.attacks import ATTACKS, attack_named
-from skerry.server.lab.cell import POISONS, Defence, Outcome, Setting, train
+from skerry.server.lab.cell import Defence, Outcome, Setting, train
+from skerry.server.lab.poisons import POISONS
 from skerry.strategies import parse_rule
 
 __all__ = ["QUIET", "Cell", "Grid", "check", "load_grid", "run_grid"]
@@ -61,17 +62,22 @@ class Cell:
         """Mean over the seeds."""
         return float(np.mean([outcome.accuracy for outcome in self.outcomes]))
 
+    @property
+    def success(self) -> float | None:
+        """How often a backdoor's trigger works, mean over the seeds; None for other attacks."""
+        found = [outcome.success for outcome in self.outcomes if outcome.success is not None]
+        return float(np.mean(found)) if found else None
+
     def to_json(self) -> dict[str, Any]:
         """As ``skerry security attack --json`` prints it."""
         outcomes = self.outcomes
-        successes = [outcome.success for outcome in outcomes if outcome.success is not None]
         return {
             "aggregator": self.aggregator,
             "attack": self.attack,
             "alpha": self.alpha,
             "accuracy": self.accuracy,
             "accuracies": [outcome.accuracy for outcome in outcomes],
-            "backdoor_success": float(np.mean(successes)) if successes else None,
+            "backdoor_success": self.success,
             "hostile_quarantined": float(np.mean([outcome.caught for outcome in outcomes])),
             "honest_quarantined": float(np.mean([outcome.wronged for outcome in outcomes])),
             "hostile_rows_dropped": float(np.mean([outcome.dropped for outcome in outcomes])),

@@ -58,7 +58,8 @@ def heatmap(grid: Grid, cells: Sequence[Cell]) -> str:
     said = (
         f"Accuracy on MNIST-1D's test examples in %, mean of {grid.seeds} seed(s): {grid.honest} honest and "
         f"{grid.hostile} hostile devices, {grid.steps} rounds. Screened for: {screen}. "
-        "Hostile devices know all honest updates. Best rule first, worst attack first; each rule's worst is framed."
+        "Hostile devices know all honest updates. In brackets: on how many in a hundred a backdoor's trigger works. "
+        "Best rule first, worst attack first; each rule's worst is framed."
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Attack grid</title>'
@@ -91,8 +92,10 @@ def _cell(cell: Cell, low: float, span: float, *, worst: bool) -> str:
         f"seeds: {seeds}; hostile devices quarantined {found['hostile_quarantined']:.1f}, "
         f"honest {found['honest_quarantined']:.1f}"
     )
-    if found["backdoor_success"] is not None:
-        told += f"; trigger works on {100 * found['backdoor_success']:.0f} %"
+    shown = f"{100 * cell.accuracy:.1f}"
+    if cell.success is not None:
+        told += f"; trigger works on {100 * cell.success:.0f} %"
+        shown += f" ({100 * cell.success:.0f})"
     mark = ' class="worst"' if worst else ""
     share = (cell.accuracy - low) / span
-    return f'<td{mark} style="--share:{share:.2f}" title="{escape(told)}">{100 * cell.accuracy:.1f}</td>'
+    return f'<td{mark} style="--share:{share:.2f}" title="{escape(told)}">{shown}</td>'

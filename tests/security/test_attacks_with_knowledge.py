@@ -22,10 +22,10 @@ from skerry.security.attacks import (
     Mimic,
     MinMax,
     MinSum,
+    Neurotoxin,
     Replay,
     attack_named,
     flip_labels,
-    plant_trigger,
 )
 from skerry.security.privacy.stream import seeded_stream
 from skerry.strategies import MultiKrum, TrimmedMean
@@ -132,17 +132,20 @@ def test_an_unknown_attack_says_the_near_match() -> None:
     assert "min_max" in str(caught.value.mend)
 
 
-def test_poison_changes_labels_and_only_the_triggered_examples() -> None:
-    features, labels = HONEST[:10, :20], np.arange(10)
-    np.testing.assert_array_equal(flip_labels(flip_labels(labels, 10), 10), labels)
-    poisoned, named = plant_trigger(features, labels, target=7, width=3, value=9.0, share=0.4)
-    assert (poisoned[:4, -3:] == 9).all()
-    assert (named[:4] == 7).all()
-    np.testing.assert_array_equal(poisoned[4:], features[4:])
-    np.testing.assert_array_equal(poisoned[:, :-3], features[:, :-3])
-    np.testing.assert_array_equal(named[4:], labels[4:])
-    with pytest.raises(InputError, match="does not fit"):
-        plant_trigger(features, labels, target=7, width=21, value=9.0, share=0.4)
+def test_neurotoxin_leaves_alone_what_the_last_step_used_most() -> None:
+    last = np.zeros(OWN.shape[1], np.float32)
+    last[[3, 17]] = [-5, 4]
+    known = Knowledge(own=OWN, honest=HONEST, last=last)
+    rows = sent(Neurotoxin(share=2 / last.size), known)
+    assert (rows[:, [3, 17]] == 0).all()
+    rest = np.delete(np.arange(last.size), [3, 17])
+    np.testing.assert_array_equal(rows[:, rest], OWN[:, rest])
+    np.testing.assert_array_equal(sent(Neurotoxin(), Knowledge(own=OWN, honest=HONEST)), OWN)
+
+
+def test_flipped_labels_flip_back() -> None:
+    labels = np.arange(10)
+    assert flip_labels(labels, 10).tolist() == labels[::-1].tolist()
 
 
 @pytest.mark.parametrize("name", [found.name for found in pkgutil.iter_modules(package.__path__)])

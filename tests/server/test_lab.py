@@ -9,10 +9,23 @@ import torch
 
 import skerry.server.tolerance as tolerance
 from skerry.errors import InputError, ScenarioError
-from skerry.server.lab import Defence, Grid, Setting, check, heatmap, load_grid, run_grid, train, worst_first
+from skerry.server.lab import (
+    BACKDOORS,
+    Defence,
+    Grid,
+    Outcome,
+    Setting,
+    check,
+    heatmap,
+    load_grid,
+    run_grid,
+    train,
+    worst_first,
+)
 from skerry.server.lab.grid import Cell
-from skerry.server.lab.mnist1d import mnist1d
+from skerry.server.lab.mnist1d import LENGTH, Examples, mnist1d
 from skerry.server.lab.network import Perceptron
+from skerry.server.lab.poisons import TRIGGER, poisoned
 from skerry.server.tolerance import rule_for
 
 SHORT = Setting(honest=9, hostile=2, steps=60)
@@ -74,11 +87,23 @@ def test_clones_keep_one_vote() -> None:
     assert outcome.dropped_honest == 0
 
 
-def test_a_backdoor_says_how_often_its_trigger_works() -> None:
-    planted, clean = train(Defence("mean"), "backdoor", SHORT, 0), train(Defence("mean"), "none", SHORT, 0)
-    assert clean.success is None
+@pytest.mark.parametrize("attack", BACKDOORS)
+def test_a_backdoor_says_how_often_its_trigger_works(attack: str) -> None:
+    planted = train(Defence("mean"), attack, SHORT, 0)
     assert planted.success is not None
     assert planted.success > 0.2
+    assert train(Defence("mean"), "none", SHORT, 0).success is None
+
+
+def test_a_distributed_trigger_is_in_parts_and_a_hostile_device_alone_has_the_whole() -> None:
+    data = Examples(np.zeros((4, LENGTH), np.float32), np.arange(4))
+    parts = [poisoned("dba", data, number, 3).features for number in range(3)]
+    places = [set(np.flatnonzero(part[0]).tolist()) for part in parts]
+    assert set.union(*places) == set(TRIGGER.places)
+    assert sum(len(some) for some in places) == len(TRIGGER.places)
+    np.testing.assert_array_equal(poisoned("dba", data, 0, 1).features, poisoned("backdoor", data, 0, 1).features)
+    np.testing.assert_array_equal(poisoned("label_flip", data, 0, 1).labels, [9, 8, 7, 6])
+    assert poisoned("ipm", data, 0, 1) is data
 
 
 def test_devices_in_quarantine_do_not_disarm_the_rule_while_there_are_rows_enough() -> None:
@@ -135,9 +160,8 @@ def test_a_grid_gives_a_cell_for_every_combination_and_tells_its_progress() -> N
 
 
 def test_the_page_puts_the_best_rule_and_the_worst_attack_first() -> None:
-    def cell(rule: str, attack: str, accuracy: float) -> Cell:
-        outcome = train(Defence("mean"), "none", Setting(honest=2, hostile=0, steps=1), 0)
-        return Cell(rule, attack, 0.3, (type(outcome)(accuracy, None, 0, 0, 0.0, 0.0),))
+    def cell(rule: str, attack: str, accuracy: float, success: float | None = None) -> Cell:
+        return Cell(rule, attack, 0.3, (Outcome(accuracy, success, 0, 0, 0.0, 0.0),))
 
     cells = [
         cell("mean", "none", 0.9), cell("mean", "ipm", 0.1), cell("mean", "nan", 0.5),
@@ -151,6 +175,7 @@ def test_the_page_puts_the_best_rule_and_the_worst_attack_first() -> None:
     assert page.count('class="worst"') == 2
     assert "<script" not in page
     assert "http" not in page
+    assert ">75.0 (98)</td>" in heatmap(Grid(seeds=1), [cell("mean", "backdoor", 0.75, 0.98)])
 
 
 def test_the_default_grid_passes_its_own_check() -> None:

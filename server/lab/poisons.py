@@ -1,0 +1,38 @@
+"""Attacks of the lab on the data of hostile devices, which then train on them."""
+
+from skerry.security.attacks import Attack, Neurotoxin, Trigger, attack_named, flip_labels
+from skerry.server.lab.mnist1d import CLASSES, LENGTH, Examples
+
+__all__ = ["BACKDOORS", "POISONS", "TRIGGER", "attack_on_rows", "poisoned"]
+
+BACKDOORS = ("backdoor", "dba", "neurotoxin")
+"""One trigger on all hostile devices; a part of it on each; the first, kept where honest devices hardly train."""
+
+POISONS = ("label_flip", *BACKDOORS)
+"""What is done to the data of hostile devices; all other attacks are of :mod:`skerry.security.attacks`."""
+
+TRIGGER = Trigger(target=0, places=tuple(range(LENGTH - 3, LENGTH)), value=3.0)
+"""The last three numbers of an example, at three standard deviations of the features."""
+
+_SHARE = 0.5  # of a hostile device's examples that carry the trigger
+
+
+def poisoned(kind: str, data: Examples, number: int, hostile: int) -> Examples:
+    """What hostile device ``number`` (from 0) of ``hostile`` trains on; the data themselves for other attacks."""
+    if kind == "label_flip":
+        return Examples(data.features, flip_labels(data.labels, CLASSES))
+    if kind not in BACKDOORS:
+        return data
+    trigger = TRIGGER.parts(hostile)[number] if kind == "dba" else TRIGGER
+    return Examples(*trigger.planted(data.features, data.labels, share=_SHARE))
+
+
+def attack_on_rows(kind: str) -> Attack | None:
+    """What hostile devices make of their rows after training; None when they send them as they are.
+
+    Raises:
+        InputError: unknown attack.
+    """
+    if kind == "neurotoxin":
+        return Neurotoxin()
+    return None if kind in {"none", *POISONS} else attack_named(kind)
