@@ -5,17 +5,21 @@
 3. each receipt in the population's ledger: of a device that was asked in that round, signed by it, included in its
    ledger, and debited at the price that the round was opened with;
 4. each released average: of a round that was opened, made of updates for which there are receipts;
-5. ``result.json``: the ε it claims, their δ and unit are those of the ledgers, its evidence is in them.
+5. ``result.json``: the ε it claims, their δ and unit are those of the ledgers, its evidence is in them;
+6. an audit: its coins were committed to in the population's ledger before the first round, and are opened.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from skerry.errors import InputError, RefusedError
 from skerry.result import Result, load_result
+from skerry.result_audit import Audit
 from skerry.runfolder import RunFolder
 from skerry.security.identity import Directory
+from skerry.security.privacy.audit import Coins
 from skerry.security.privacy.chain import Entry
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.security.privacy.spending import replay
@@ -27,6 +31,7 @@ from skerry.server.ledgers import POPULATION, Ledgers, device_keys, enrolled, pu
 from skerry.server.provision import published
 
 __all__ = ["Failure", "Proof", "verify_run"]
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -84,7 +89,9 @@ def verify_run(folder: RunFolder, *, remembered: Mapping[str, Checkpoint], pld: 
     if (folder.path / "result.json").is_file():
         if signed is None and not any(failure.ledger == POPULATION for failure in failures):
             failures.append(Failure(POPULATION, None, "it has no signed checkpoint, though the run is complete"))
-        failures += _claims(load_result(folder.path), ledgers, reports, signed)
+        result = load_result(folder.path)
+        failures += _claims(result, ledgers, reports, signed)
+        failures += _audit(folder, result.privacy.audit, ledgers)
     return Proof(reports, tuple(failures))
 
 
@@ -222,6 +229,32 @@ def _evidence(result: Result, ledgers: Ledgers, signed: Checkpoint | None) -> It
                 except (InputError, RefusedError) as error:
                     yield Failure(POPULATION, leaf, f"the evidence of {name} is not under the checkpoint: {error.what}")
                     break
+
+
+def _audit(folder: RunFolder, claimed: Audit | None, ledgers: Ledgers) -> Iterator[Failure]:
+    """``audit.json`` opens the commitment that precedes the first round, and holds what ``result.json`` says."""
+    entries = ledgers.entries.get(POPULATION, [])
+    first = next((entry.seq for entry in entries if entry.kind == "round_open"), len(entries))
+    told = [entry for entry in entries if entry.kind == "audit"]
+    if claimed is None and not told:
+        return
+    leaf = told[0].hash if told else None
+    if claimed is None:
+        yield Failure("", leaf, "it says nothing of the audit that the ledger was told of")
+    try:
+        value = json.loads((folder.path / "audit.json").read_text(encoding="utf-8"))
+        coins = Coins(bytes.fromhex(value["salt"]), value["tosses"])
+        opened, found = coins.commitment, Audit.model_validate(value["found"])
+    except FileNotFoundError:
+        yield Failure("", leaf, "its audit cannot be checked: audit.json is gone")
+        return
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        yield Failure("", leaf, f"its audit cannot be checked: audit.json: {error}")
+        return
+    if opened not in [entry.body.get("commitment") for entry in told if entry.seq < first and not entry.erased]:
+        yield Failure("", leaf, "its audit's coins are not those that the ledger was told of before the first round")
+    if claimed is not None and found != claimed:
+        yield Failure("", leaf, "its figures of the audit are not those of audit.json")
 
 
 def _whole(ledgers: Ledgers) -> float | None:

@@ -1,6 +1,5 @@
 """``skerry privacy audit``: try to refute a scenario's privacy claim."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from skerry.result_audit import Audit
     from skerry.runfolder import RunFolder
 
-__all__ = ["audit", "audit_faults"]
+__all__ = ["audit"]
 
 
 class Kind(StrEnum):
@@ -68,30 +67,6 @@ def audit(
         fail(error, document, as_json=as_json)
     if as_json:
         emit(document)
-
-
-def audit_faults(folder: "RunFolder") -> list[str]:
-    """Where a run's audit does not fit what its ledger was told before the first round."""
-    from skerry.errors import LedgerCorruptError
-    from skerry.security.privacy.audit import Coins
-    from skerry.security.privacy.chain import split, walk
-
-    path, ledger = folder.path / "audit.json", folder.path / "ledger" / "population.jsonl"
-    if not path.is_file():
-        return []
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        coins = Coins(bytes.fromhex(value["salt"]), value["tosses"])
-        kinds = [(entry.kind, entry.body) for entry in walk(split(ledger.read_bytes())[0])]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"audit.json cannot be checked: {error}"]
-    except LedgerCorruptError:
-        return []  # said where the ledgers are verified
-    first = next((i for i, (kind, _) in enumerate(kinds) if kind == "round_open"), len(kinds))
-    committed = [body.get("commitment") for kind, body in kinds[:first] if kind == "audit"]
-    if coins.commitment not in committed:
-        return ["the audit's coins are not those that the ledger was committed to before the first round"]
-    return []
 
 
 def _print(found: "Audit", folder: "RunFolder") -> None:

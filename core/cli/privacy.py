@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from skerry.cli.audit import audit, audit_faults
+from skerry.cli.audit import audit
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, fail, out, table
 from skerry.cli.forget import forget
 from skerry.cli.plan import plan
@@ -36,7 +36,7 @@ def verify(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as_
     Each hash chain and tree is recomputed from its bytes; the population's ledger must extend the checkpoint that the
     coordinator signed, and every ledger what `skerry privacy witness` remembers of it; each device's ledger must
     contain, with proof, every debit that the device signed a receipt for; the figures and ledger entries named in
-    result.json must be those found.
+    result.json must be those found; the coins of an audit must be those that the ledger was told of beforehand.
     """
     from rich.text import Text
 
@@ -51,17 +51,15 @@ def verify(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as_
     rows = [_row(name, report, proof.failures) for name, report in proof.reports.items()]
     failures = [vars(failure) for failure in proof.failures]
     loose = [_said(failure) for failure in proof.failures if failure.ledger not in proof.reports]
-    faults = audit_faults(folder)
-    holds = proof.holds and not faults
     document = {
         "run": folder.id,
-        "ok": holds,
+        "ok": proof.holds,
         "witnessed": sorted(seen),
         "ledgers": rows,
-        "problems": loose + faults,
+        "problems": loose,
         "failures": failures,
     }
-    verdict = f"{amount(len(rows), 'ledger')}: " + ("all of it holds" if holds else "NOT proved")
+    verdict = f"{amount(len(rows), 'ledger')}: " + ("all of it holds" if proof.holds else "NOT proved")
     if not as_json:
         figures = ["entries", "ε (RDP)", "ε (PLD)"]
         shown = table(f"ledgers of {folder.id}", ["", "ledger", *figures, "head", "finding"], right=figures)
@@ -91,12 +89,10 @@ def verify(run: RunName, *, memory: Memory = None, runs_dir: RunsDir = None, as_
             console.print(Text(unseen, style="dim"))
         for failure in proof.failures:
             console.print(Text(f"✗ {_said(failure)}", style="red"))
-        for fault in faults:
-            console.print(Text(f"✗ {fault}", style="red"))
-        console.print(Text(verdict, "bold green" if holds else "bold red"))
-    if not holds:
+        console.print(Text(verdict, "bold green" if proof.holds else "bold red"))
+    if not proof.holds:
         broken = sum(bool(row["problems"]) for row in rows)
-        what = f"{broken} of {len(rows)} ledgers do not hold" if broken else (loose + faults)[0]
+        what = f"{broken} of {len(rows)} ledgers do not hold" if broken else loose[0]
         mend = "restore the ledgers from a copy; until then count the whole budget of these devices as spent"
         error = LedgerCorruptError("ledgers_do_not_hold", what, where=str(folder.path / "ledger"), mend=mend)
         fail(error, document, as_json=as_json)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from skerry.cli.app import app
@@ -34,13 +35,25 @@ def test_other_faults_are_found_with_more_canaries(fault, tmp_path):
     assert audited(fault, tmp_path, "privacy.epsilon=4", "audit.canaries=900")["refuted"]
 
 
-def test_a_sound_run_is_not_refuted_and_its_coins_were_fixed_before(tmp_path):
+@pytest.fixture(scope="module")
+def audited_run(tmp_path_factory) -> Path:
+    """A sound run under audit; ``printed.json`` is what the command said."""
+    parent = tmp_path_factory.mktemp("audited")
     run = CliRunner().invoke(
-        app,
-        ["privacy", "audit", "--canaries", "40", "--runs-dir", str(tmp_path), "--json", "--set", "rounds=4"],
+        app, ["privacy", "audit", "--canaries", "40", "--runs-dir", str(parent), "--json", "--set", "rounds=4"]
     )
     assert run.exit_code == 0, run.output
-    found = json.loads(run.stdout)
+    folder = parent / json.loads(run.stdout)["run"]
+    (folder / "printed.json").write_text(run.stdout, encoding="utf-8")
+    return folder
+
+
+def verify(folder: Path) -> Result:
+    return CliRunner().invoke(app, ["privacy", "verify", str(folder), "--json"])
+
+
+def test_a_sound_run_is_not_refuted_and_its_coins_were_fixed_before(audited_run):
+    found = json.loads((audited_run / "printed.json").read_text(encoding="utf-8"))
     assert not found["refuted"]
     assert found["epsilon_lower_bound"] <= found["epsilon_claimed"]
     assert found["canaries"] == 9 * 40  # of eleven devices two are hostile
@@ -49,20 +62,49 @@ def test_a_sound_run_is_not_refuted_and_its_coins_were_fixed_before(tmp_path):
     # The attacker who sees the updates does better than chance: the audit tests something.
     assert found["views"]["coordinator"]["attack"]["auc"] > 0.6
 
-    folder = tmp_path / found["run"]
-    page = (folder / "report.html").read_text(encoding="utf-8")
+    page = (audited_run / "report.html").read_text(encoding="utf-8")
     assert "What an attack could prove" in page
-    verified = CliRunner().invoke(app, ["privacy", "verify", found["run"], "--runs-dir", str(tmp_path), "--json"])
+    verified = verify(audited_run)
     assert verified.exit_code == 0, verified.output
 
-    opened = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+
+def flipped(opened: dict) -> dict:
     first = next(iter(opened["tosses"]))
     coins = opened["tosses"][first]
-    opened["tosses"][first] = ("0" if coins[0] == "1" else "1") + coins[1:]
-    (folder / "audit.json").write_text(json.dumps(opened), encoding="utf-8")
-    verified = CliRunner().invoke(app, ["privacy", "verify", found["run"], "--runs-dir", str(tmp_path), "--json"])
-    assert verified.exit_code == 3
-    assert "coins" in verified.output
+    return opened | {"tosses": opened["tosses"] | {first: ("0" if coins[0] == "1" else "1") + coins[1:]}}
+
+
+ALTERED = {
+    "the opened coins are gone": ("audit.json", lambda _: None, "audit.json is gone"),
+    "other coins": ("audit.json", flipped, "coins are not those"),
+    "no coins": ("audit.json", lambda opened: opened | {"tosses": "none"}, "cannot be checked"),
+    "better figures": (
+        "audit.json",
+        lambda opened: opened | {"found": opened["found"] | {"epsilon_lower_bound": 0.01}},
+        "figures of the audit",
+    ),
+    "a result that keeps quiet": (
+        "result.json",
+        lambda result: result | {"privacy": result["privacy"] | {"audit": None}},
+        "says nothing of the audit",
+    ),
+}
+
+
+@pytest.mark.parametrize("altered", ALTERED)
+def test_an_audit_that_does_not_fit_its_ledger_is_found(altered, audited_run):
+    name, change, said = ALTERED[altered]
+    kept = (audited_run / name).read_bytes()
+    value = change(json.loads(kept))
+    (audited_run / name).unlink()
+    if value is not None:
+        (audited_run / name).write_text(json.dumps(value), encoding="utf-8")
+    try:
+        checked = verify(audited_run)
+    finally:
+        (audited_run / name).write_bytes(kept)
+    assert checked.exit_code == 3
+    assert said in checked.output
 
 
 @pytest.mark.parametrize(
