@@ -10,7 +10,7 @@ from skerry.fsio import write_json
 from skerry.records import Float32Array
 from skerry.result import Result, write_result
 from skerry.runfolder import RunFolder
-from skerry.security.delivery import publish
+from skerry.security.delivery import publish, verify
 from skerry.server.audit import Auditor
 from skerry.server.federation import Federation
 from skerry.server.measure import (
@@ -124,27 +124,38 @@ def _assemble(federation: Federation, vector: Float32Array, final: Measured, spe
 
 
 def _release(federation: Federation, files: dict[str, Path], quarantined: list[str]) -> dict[str, Any]:
-    """Seal the deliverable for every device that is not in quarantine."""
-    recipients = [federation.directory.get(name) for name in sorted(federation.nodes) if name not in quarantined]
-    info = publish(
-        files,
-        federation.folder.path / "release",
-        name=federation.scenario.name,
-        version=1,
-        run=federation.folder.id,
-        publisher=federation.coordinator,
-        recipients=recipients,
-        now=federation.clock(),
-    )
-    federation.ledger.record(
-        "delivery", {"version": info.version, "manifest": info.manifest_digest}, now=federation.clock()
-    )
+    """Seal the deliverable for every device that is not in quarantine, and record that.
+
+    A release that a stopped process had sealed is the one: devices may hold it, and another of the same version would
+    be refused by them.
+
+    Raises:
+        ReleaseRefusedError: a release lies there, and it is not what this coordinator sealed.
+    """
+    sealed = federation.folder.path / "release"
+    if sealed.exists():
+        info = verify(sealed, publisher=federation.coordinator.public)
+    else:
+        recipients = [federation.directory.get(name) for name in sorted(federation.nodes) if name not in quarantined]
+        info = publish(
+            files,
+            sealed,
+            name=federation.scenario.name,
+            version=1,
+            run=federation.folder.id,
+            publisher=federation.coordinator,
+            recipients=recipients,
+            now=federation.clock(),
+        )
+    delivery = {"version": info.version, "manifest": info.manifest_digest}
+    if not any(entry.kind == "delivery" and entry.body == delivery for entry in federation.ledger.entries()):
+        federation.ledger.record("delivery", delivery, now=federation.clock())
     return {
         "name": info.name,
         "version": info.version,
         "bytes": info.total_bytes,
         "delta_bytes": None,
-        "recipients": len(recipients),
+        "recipients": len(info.recipients),
         "manifest_digest": info.manifest_digest,
     }
 

@@ -54,8 +54,8 @@ def launch(
 def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = lambda _: None) -> RunFolder:
     """Go on with a run that was interrupted or failed, with its own scenario and engine; blocks.
 
-    Guarantee: no round is opened, debited or released twice; in simulation the final vector is that of the run if it
-    had never been stopped.
+    Guarantee: no round is opened, debited or released twice, and nothing is delivered twice; in simulation the final
+    vector is that of the run if it had never been stopped.
 
     Args:
         name: the run's id, its folder, or ``latest``.
@@ -72,7 +72,6 @@ def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = 
     if not (folder.path / "fleet" / "coordinator.json").exists():
         for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
             shutil.rmtree(folder.path / half, ignore_errors=True)
-    shutil.rmtree(folder.path / "release", ignore_errors=True)  # half a release, if anything
     folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})
     on_folder(folder)
     return _run(folder)

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
@@ -101,7 +102,8 @@ BOUNDARIES = {
     "the release is recorded": ("skerry.server.rounds:evaluate_held_out", 4),
     "the checkpoint is written": ("skerry.server.checkpoint:save_checkpoint", 2),
     "the last round is over": ("skerry.server.journal:RoundJournal.drop", 1),
-    "the release is sealed": ("skerry.server.finish:_release", 1),
+    "the release is sealed": ("skerry.server.finish:publish", 1),
+    "the delivery is recorded": ("skerry.server.finish:_release", 1),
     "the result is written": ("skerry.server.finish:write_result", 1),
 }
 
@@ -162,6 +164,10 @@ def device_nursery(tmp_path_factory):
     made.close()
 
 
+def sealed_digest(folder: RunFolder) -> str:
+    return sha256((folder.path / "release" / "manifest.cbor").read_bytes()).hexdigest()
+
+
 def hold_to_the_promise(folder: RunFolder, warm: RunFolder) -> None:
     assert folder.status["state"] == "complete"
     assert [r.vector_digest for r in folder.rounds()] == [r.vector_digest for r in warm.rounds()]
@@ -172,6 +178,8 @@ def hold_to_the_promise(folder: RunFolder, warm: RunFolder) -> None:
     assert json.loads((folder.path / "result.json").read_text())["quality"]["final"] == warm.result["quality"]["final"]
     with Ledger.open(folder.path / "ledger" / "population.jsonl") as ledger:
         kinds = Counter((entry.kind, entry.body.get("round")) for entry in ledger.entries())
+        delivered = [entry.body["manifest"] for entry in ledger.entries() if entry.kind == "delivery"]
+    assert delivered == [sealed_digest(folder)]
     for number in range(1, ROUNDS + 1):
         assert kinds["round_open", number] == kinds["release", number] == 1
     for path in (folder.path / "ledger" / "devices").glob("*.jsonl"):
@@ -192,6 +200,20 @@ def test_killed_at_a_boundary_of_stages_it_ends_the_same(where, nursery, tmp_pat
     assert nursery.end() == 0, nursery.tail()
     (folder,) = list_runs(tmp_path)
     hold_to_the_promise(folder, nursery.warm)
+
+
+@pytest.mark.parametrize("where", ["the release is sealed", "the delivery is recorded", "the result is written"])
+def test_a_release_that_was_sealed_stays_the_one(where, nursery, tmp_path):
+    nursery.begin("RUN", tmp_path, *BOUNDARIES[where])
+    assert nursery.end() == -signal.SIGKILL, nursery.tail()
+    (folder,) = list_runs(tmp_path)
+    sealed = sealed_digest(folder)
+    nursery.begin("RESUME", tmp_path)
+    assert nursery.end() == 0, nursery.tail()
+    assert sealed_digest(folder) == sealed == folder.result["delivery"]["manifest_digest"]
+    files = json.loads((folder.path / "release" / "manifest.json").read_text())["files"]
+    for file in files:  # what was assembled again is what was sealed before
+        assert sha256((folder.path / "model" / file["name"]).read_bytes()).hexdigest() == file["sha256"]
 
 
 def test_who_has_answered_is_not_asked_again(nursery, tmp_path):
