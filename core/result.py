@@ -129,7 +129,10 @@ class References(_Part):
 
 
 class DeviceQuality(_Part):
-    """Accuracy on one device's own examples; a training device is measured in simulation only."""
+    """Accuracy on one device's own examples; a training device is measured in simulation only.
+
+    Every held-out device is measured, and forty training devices at most, evenly spaced in the order of their names.
+    """
 
     role: Literal["held_out", "training"]
     before: Rate | None = None
@@ -212,7 +215,12 @@ class Defence(_Part):
 
 
 class Cost(_Part):
-    """Seconds, bytes, peak resident memory (MiB); ``stages`` sums each stage's seconds over rounds."""
+    """Seconds, bytes, peak resident memory (MiB); ``stages`` sums each stage's seconds over rounds.
+
+    Of a run that was resumed, bytes and stages are those of all rounds, and ``wall_s`` is the time from its first start
+    to its end, the pause included. ``compute_s``, ``peak_rss_mb`` and the stages ``device: …`` are those of the process
+    that ended it: what devices did before counts under ``collect``.
+    """
 
     wall_s: NonNegative | None = None
     compute_s: NonNegative | None = None

@@ -228,7 +228,8 @@ def cost(records: list[RoundRecord], devices: Mapping[str, float], wall_s: float
     """Time, bytes and memory of the run on this machine.
 
     ``stages`` are seconds over all rounds. Where devices ran in this very process (the in-process engine), what they
-    did while the coordinator was collecting is listed as ``device: …`` and taken out of ``collect``.
+    did while the coordinator was collecting is listed as ``device: …`` and taken out of ``collect``. What earlier
+    processes of a resumed run used is not known here, but for the rounds that they finished.
     """
     stages: dict[str, float] = {}
     for record in records:

@@ -129,6 +129,15 @@ def test_each_device_is_shown_before_and_after_and_attackers_are_named(page: Pag
     assert page.words().count("attacker") >= 4
 
 
+def test_it_says_of_how_many_training_devices_the_accuracy_was_measured(page: Page, finished: Path) -> None:
+    assert "were measured" not in page.words()
+    facts = gather(RunFolder(finished))
+    quality = facts.result.quality
+    some = {device: q for i, (device, q) in enumerate(quality.devices.items()) if q.role == "held_out" or i % 2}
+    fewer = facts.result.model_copy(update={"quality": quality.model_copy(update={"devices": some})})
+    assert f"Of 11 training devices {len(some) - 3} were measured" in Page(render(replace(facts, result=fewer))).words()
+
+
 def test_the_map_has_a_cell_for_each_device_and_round_with_the_reason(page: Page) -> None:
     cells = [a for tag, a in page.elements if tag == "td" and (a.get("class") or "").startswith("cell ")]
     assert len(cells) == 11 * 20
