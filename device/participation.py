@@ -146,9 +146,7 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
         if kept is None:
             if entry is None:
                 price = _price(ledger, header, instruction.plan)
-                debit = ledger.debiting(
-                    header.run, header.round, price, nonce=asked, now=clock(), syncer=worker.syncer
-                )
+                debit = ledger.debiting(header.run, header.round, price, nonce=asked, now=clock(), syncer=worker.syncer)
                 with debit as entry:
                     delta, head = _train(work, resident, worker, task, model)
             else:

@@ -11,7 +11,7 @@ from skerry.device.local_model import LocalModel, build_local_model
 from skerry.device.protocol import to_bytes
 from skerry.device.tasks.task import Task
 from skerry.device.tasks.views import Viewed
-from skerry.device.training.plan import TrainPlan
+from skerry.device.training.plan import TrainPlan, private_steps
 from skerry.device.worker import Worker
 from skerry.errors import ScenarioError
 from skerry.fsio import require_space, write_json
@@ -39,8 +39,8 @@ def noise_for(scenario: Scenario) -> float:
     """Noise multiplier σ with which all rounds together stay within the device's ε at δ; 0 without privacy.
 
     Example level, add/remove, Gaussian steps (Poisson-sampled where the rate is below 1), composed by RDP over
-    ``participations × epochs × round(1 / rate)`` steps. A device takes part in every round, or in as many as its
-    minimum separation and its number of participations allow; its ledger refuses more.
+    ``participations × epochs × round(1 / rate)`` steps, times the replays of ``free``. A device takes part in every
+    round, or in as many as its minimum separation and its number of participations allow; its ledger refuses more.
 
     Device level: of each round, with cohorts drawn at ``cohort.rate``; of the whole run where noise is correlated.
     """
@@ -52,7 +52,8 @@ def noise_for(scenario: Scenario) -> float:
         return calibrate(privacy.epsilon, privacy.delta, whole.steps, whole.sampling_rate)
     rounds = math.ceil(scenario.rounds / privacy.min_separation)
     participations = min(rounds, privacy.max_participations or rounds)
-    steps = participations * scenario.training.epochs * round(1 / privacy.sampling_rate)
+    training = scenario.training
+    steps = participations * private_steps(training.epochs, privacy.sampling_rate, training.adversarial)
     return calibrate(privacy.epsilon, privacy.delta, steps, privacy.sampling_rate)
 
 

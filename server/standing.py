@@ -13,6 +13,7 @@ from pathlib import Path
 
 from skerry.canonical import digest
 from skerry.config import Scenario
+from skerry.device.training.plan import private_steps
 from skerry.errors import BudgetExceededError, RefusedError
 from skerry.fsio import disk_errors
 from skerry.runfolder import RunFolder
@@ -98,7 +99,8 @@ def check_budgets(folder: RunFolder, scenario: Scenario, noise_multiplier: float
     privacy = scenario.privacy
     if privacy.ledgers is None or privacy.unit != "example":
         return
-    steps = scenario.training.epochs * round(1 / privacy.sampling_rate)
+    training = scenario.training
+    steps = private_steps(training.epochs, privacy.sampling_rate, training.adversarial)
     event = GaussianEvent(noise_multiplier, privacy.sampling_rate, steps)
     accounts = [read_ledger(path) for path in sorted((folder.path / "ledger" / "devices").glob("*.jsonl"))]
     after = [account.spending.epsilon(account.policy.delta, event) / account.policy.epsilon for account in accounts]

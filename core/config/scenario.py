@@ -164,7 +164,7 @@ class TrainingConfig(_Section):
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of the last round's step that the server keeps (FedAvgM)"
     )
-    adversarial: Literal["none", "fgsm_rs", "n_fgsm", "pgd", "trades"] = Field(
+    adversarial: Literal["none", "fgsm_rs", "n_fgsm", "free", "pgd", "trades"] = Field(
         "none", description="bias, lora, qat, full: learn from examples moved to where the network does worst"
     )
     adversarial_epsilon: Positive = Field(

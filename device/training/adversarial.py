@@ -2,7 +2,7 @@
 
 Each example is moved by its own gradient and from a start of its own, so its gradient with respect to the weights is a
 function of it, the weights and the round's key: clipping it bounds all of its influence, as without attacks. What
-would break this has no place here: statistics of a batch, or one perturbation for a whole batch ("Free").
+would break this has no place here: statistics of a batch, or a perturbation that another example inherits.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skerry.device.training.flat import cross_entropies
+from skerry.errors import InputError
 from skerry.security.adversarial import AdversarialRecipe, Ball, overfitted
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "Starts",
     "adversarial_examples",
     "adversarial_losses",
+    "carried_losses",
     "fools_itself",
     "pgd",
+    "started",
 ]
 
 Starts = Callable[[Tensor], Tensor]
@@ -64,7 +67,12 @@ def adversarial_examples(module: nn.Module, x: Tensor, y: Tensor, recipe: Advers
 
     Guarantee: within the ball (``n_fgsm``: within three radii) up to rounding, and in the range of values exactly.
     Assumption: examples do not meet in the module. It is put in inference mode meanwhile.
+
+    Raises:
+        InputError: ``free``, which moves examples by what is learned from them: :func:`carried_losses`.
     """
+    if recipe.method == "free":
+        raise InputError("free moves its examples while it learns from them, not before", where="adversarial training")
     training = module.training
     module.eval()
     try:
@@ -80,6 +88,40 @@ def adversarial_losses(module: nn.Module, x: Tensor, y: Tensor, recipe: Adversar
         return cross_entropies(module(moved), y)
     clean = module(x)
     return cross_entropies(clean, y) + recipe.beta * _distances(module(moved), clean)
+
+
+def carried_losses(
+    module: nn.Module,
+    x: Tensor,
+    at: Tensor,
+    y: Tensor,
+    recipe: AdversarialRecipe,
+    carry: Callable[[Tensor], None],
+) -> Tensor:
+    """``(n,)`` losses of examples where they stand; their gradient also tells where they stand next ("Free").
+
+    Args:
+        module: in the mode in which it learns.
+        x: ``(n, ...)`` examples.
+        at: the same shape: :func:`started`, later what ``carry`` was given.
+        y: ``(n,)`` classes.
+        recipe: ball and length of a step.
+        carry: is given the next places while the losses are differentiated. Assumption: what is differentiated is a
+            sum of the losses times something positive.
+    """
+    at = at.detach().requires_grad_(True)
+    ball = recipe.ball
+
+    def move_on(slope: Tensor) -> None:
+        carry(ball.project(x, at.detach() + recipe.step_size * _steepest(slope, ball)))
+
+    at.register_hook(move_on)  # type: ignore[no-untyped-call]
+    return cross_entropies(module(at), y)
+
+
+def started(x: Tensor, ball: Ball, starts: Starts) -> Tensor:
+    """``(n, ...)`` examples to where attacks on them start: a random point of the ball, in the range of values."""
+    return ball.project(x, x + _inside(starts(x), ball))  # type: ignore[no-any-return]
 
 
 class AdversarialLosses:

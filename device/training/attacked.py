@@ -5,9 +5,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from skerry.device.training.adversarial import CHECKED, adversarial_losses, fools_itself
+from skerry.device.training.adversarial import CHECKED, adversarial_losses, carried_losses, fools_itself, started
 from skerry.records import Float32Array
-from skerry.security.adversarial import AdversarialRecipe
+from skerry.security.adversarial import AdversarialRecipe, replays
 
 __all__ = ["Attacked"]
 
@@ -18,6 +18,7 @@ class Attacked:
     """What :func:`~skerry.device.training.central.train_centrally` descends instead of its own loss.
 
     Attributes:
+        replays: times in a row that each batch is to be learned from.
         overfitted: epoch after which single steps were given up for several; None: so far never.
     """
 
@@ -37,11 +38,19 @@ class Attacked:
         self._x, self._y = torch.from_numpy(x[checked]), torch.from_numpy(y[checked])
         self._every = max(1, epochs // _CHECKS)
         self._kept: dict[str, Tensor] | None = None
+        self.replays = replays(recipe.method)
         self.overfitted: int | None = None
+        self._calls = 0
+        self._at = torch.empty(0)
 
     def loss(self, x: Tensor, y: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
-        """Mean over a batch."""
+        """Mean over a batch; called :attr:`replays` times in a row for each."""
         del rows
+        if self._recipe.method == "free":
+            if self._calls % self.replays == 0:
+                self._carry(started(x, self._recipe.ball, self._starts))
+            self._calls += 1
+            return carried_losses(self._module, x, self._at, y, self._recipe, self._carry).mean()
         return adversarial_losses(self._module, x, y, self._recipe, self._starts).mean()
 
     def after_epoch(self, epoch: int) -> None:
@@ -56,6 +65,9 @@ class Attacked:
             if self._kept is not None:
                 self._module.load_state_dict(self._kept)
         self._module.train()
+
+    def _carry(self, at: Tensor) -> None:
+        self._at = at
 
     def _starts(self, x: Tensor) -> Tensor:
         return torch.rand(x.shape, generator=self._generator) * 2 - 1

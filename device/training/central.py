@@ -95,7 +95,7 @@ def train_centrally(
         module: ``(n, c, h, w)`` to ``(n, classes)`` logits.
         x: ``(n, c, h, w)`` float32 public examples, transformed.
         y: ``(n,)`` class indices; negative ones (no label) are allowed where only the teacher is listened to.
-        epochs: passes over all examples; 0 trains nothing.
+        epochs: passes over all examples; 0 trains nothing. ``free`` takes several steps for each batch: fewer will do.
         batch_size: examples a step; batches differ by at most one, so that no norm sees a lonely last example.
         learning_rate: its highest value, at the end of the warm-up.
         seed: of the order, the augmentation and dropout.
@@ -148,6 +148,7 @@ def train_centrally(
                 augment=augment,
                 clip_norm=clip_norm,
                 progress=progress,
+                replays=1 if attacks is None else attacks.replays,
                 after_epoch=(lambda _: None) if attacks is None else attacks.after_epoch,
             )
     except BaseException:
@@ -248,39 +249,41 @@ def _descend(
     augment: Augment | None,
     clip_norm: float | None,
     progress: Callable[[TrainingProgress], None],
+    replays: int,
     after_epoch: Callable[[int], None],
 ) -> tuple[float, int]:
     order, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     batches = math.ceil(len(x) / batch_size)
-    total, done, recent, mean = epochs * batches, 0, math.nan, math.nan
+    total, done, recent, mean = epochs * batches * replays, 0, math.nan, math.nan
     peak = [group["lr"] for group in optimizer.param_groups]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for epoch in range(epochs):
         seen = 0.0
         for rows in np.array_split(order.permutation(len(x)), batches):
-            for group, rate in zip(optimizer.param_groups, peak, strict=True):
-                group["lr"] = rate * _cosine(done, total)
-            batch = _tensor(x[rows])
+            batch, labels = _tensor(x[rows]), torch.from_numpy(y[rows])
             if augment is not None:
                 batch = augment(batch, noise).contiguous(memory_format=torch.channels_last)
-            optimizer.zero_grad()
-            value = loss(batch, torch.from_numpy(y[rows]), rows)
-            number = float(value.detach())
-            if not math.isfinite(number):
-                raise RunFailedError(
-                    f"training diverged in step {done + 1} of {total} (epoch {epoch + 1})",
-                    where="training on public data",
-                    mend="take a smaller learning rate",
-                )
-            value.backward()  # type: ignore[no-untyped-call]
-            if clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, clip_norm)
-            optimizer.step()
-            done += 1
-            seen += number * len(rows)
-            recent = number if math.isnan(recent) else 0.9 * recent + 0.1 * number
-            progress(TrainingProgress(done, total, recent))
-        mean = seen / len(x)
+            for _ in range(replays):
+                for group, rate in zip(optimizer.param_groups, peak, strict=True):
+                    group["lr"] = rate * _cosine(done, total)
+                optimizer.zero_grad()
+                value = loss(batch, labels, rows)
+                number = float(value.detach())
+                if not math.isfinite(number):
+                    raise RunFailedError(
+                        f"training diverged in step {done + 1} of {total} (epoch {epoch + 1})",
+                        where="training on public data",
+                        mend="take a smaller learning rate",
+                    )
+                value.backward()  # type: ignore[no-untyped-call]
+                if clip_norm is not None:
+                    nn.utils.clip_grad_norm_(parameters, clip_norm)
+                optimizer.step()
+                done += 1
+                seen += number * len(rows)
+                recent = number if math.isnan(recent) else 0.9 * recent + 0.1 * number
+                progress(TrainingProgress(done, total, recent))
+        mean = seen / (len(x) * replays)
         after_epoch(epoch + 1)
     return mean, done
 

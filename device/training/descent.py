@@ -35,7 +35,8 @@ def descend(
         start: ``(d,)``; not changed.
         count: n, the number of examples; may be 0.
         gradient: writes the mean gradient over a batch (weights, indices of the batch) into its last argument.
-        plan: epochs, batch size (0: all), learning rate, momentum (starts anew each call), proximal term, clip.
+        plan: epochs, batch size (0: all), replays of each batch, learning rate, momentum (starts anew each call),
+            proximal term, clip.
         order: n to a permutation of ``0 … n-1``, called once an epoch.
 
     Returns:
@@ -47,10 +48,11 @@ def descend(
     for _ in range(plan.epochs):
         visited = order(count)
         for first in range(0, count, size):
-            gradient(weights, visited[first : first + size], slope)
-            if plan.gradient_clip:
-                slope *= min(1.0, plan.gradient_clip / max(float(np.linalg.norm(slope)), 1e-12))
-            _advance(weights, start, slope, step, plan)
+            for _ in range(plan.replays):
+                gradient(weights, visited[first : first + size], slope)
+                if plan.gradient_clip:
+                    slope *= min(1.0, plan.gradient_clip / max(float(np.linalg.norm(slope)), 1e-12))
+                _advance(weights, start, slope, step, plan)
     return weights
 
 

@@ -1,6 +1,7 @@
 """Training a torch network on a device: every mode but ``head`` and the hand-written CNN; with privacy and without."""
 
 import copy
+import math
 import threading
 from functools import partial
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from skerry.device.training.adversarial import CHECKED, AdversarialLosses, fools_itself
+from skerry.device.training.carried import Carried
 from skerry.device.training.descent import descend, descend_privately
 from skerry.device.training.dp import Grid
 from skerry.device.training.flat import FlatNetwork, Losses
@@ -87,16 +89,17 @@ class NetworkTrainer:
                 f"expected as many integer classes as examples and {self.layout.size} weights, got {len(inputs)}"
                 f" examples, {len(y)} classes of type {y.dtype}, and weights of shape {vector.shape}"
             )
-        losses = AdversarialLosses(adversarial, stream.bytes(32)) if adversarial is not None else None
+        attacks = None if adversarial is None else _attacks(inputs, adversarial, plan, stream.bytes(32))
+        seen = attacks if isinstance(attacks, Carried) else inputs
         if plan.unit == "example":
-            return self._privately(vector, inputs, y, plan, stream, losses)
-        delta = self._plainly(vector, inputs, y, plan, stream, losses)
-        if losses is None or losses.recipe.ascents > 1 or not len(y):
+            return self._privately(vector, seen, y, plan, stream, attacks)
+        delta = self._plainly(vector, seen, y, plan, stream, attacks)
+        if attacks is None or attacks.recipe.ascents > 1 or not len(y):
             return delta
         some = _tensor(inputs[np.arange(min(CHECKED, len(y)))], self._network())
-        if not fools_itself(self.module(vector + delta), some, torch.from_numpy(y[:CHECKED]), losses.recipe.ball):
+        if not fools_itself(self.module(vector + delta), some, torch.from_numpy(y[:CHECKED]), attacks.recipe.ball):
             return delta
-        again = AdversarialLosses(losses.recipe.multi_step, stream.bytes(32))
+        again = AdversarialLosses(attacks.recipe.multi_step, stream.bytes(32))
         return self._plainly(vector, inputs, y, plan, stream, again)
 
     def integer_sum(
@@ -160,7 +163,7 @@ class NetworkTrainer:
         y: npt.NDArray[np.int64],
         plan: TrainPlan,
         stream: RandomStream,
-        losses: AdversarialLosses | None,
+        losses: AdversarialLosses | Carried | None,
     ) -> Float32Array:
         def integer_sum(
             weights: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64], grid: Grid
@@ -179,7 +182,7 @@ class NetworkTrainer:
         y: npt.NDArray[np.int64],
         plan: TrainPlan,
         stream: RandomStream,
-        losses: AdversarialLosses | None,
+        losses: AdversarialLosses | Carried | None,
     ) -> Float32Array:
         network = self._network()
 
@@ -207,6 +210,14 @@ class NetworkTrainer:
         if name not in made:
             made[name] = engine(name, self._network())
         return made[name]
+
+
+def _attacks(inputs: Inputs, recipe: AdversarialRecipe, plan: TrainPlan, key: bytes) -> AdversarialLosses | Carried:
+    if recipe.method != "free":
+        return AdversarialLosses(recipe, key)
+    batches = math.ceil(len(inputs) / (plan.batch_size or max(1, len(inputs))))
+    steps = plan.steps // plan.epochs if plan.unit == "example" else batches * plan.replays
+    return Carried(inputs, recipe, key, every=max(1, steps))
 
 
 def _tensor(x: npt.NDArray[np.float32], network: FlatNetwork) -> torch.Tensor:

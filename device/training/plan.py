@@ -5,14 +5,22 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from skerry.errors import InputError
-from skerry.security.adversarial import Norm
+from skerry.security.adversarial import Norm, replays
 from skerry.security.privacy.accounting import GaussianEvent
 
-__all__ = ["MOST_VIEWS", "TrainPlan"]
+__all__ = ["MOST_VIEWS", "TrainPlan", "private_steps"]
 
 MOST_VIEWS = 16
 """Of one example: a server must not make a device compute without end."""
 _LEAST_RATE = 1e-4
+
+
+def private_steps(epochs: int, sampling_rate: float, adversarial: str = "none") -> int:
+    """Releases of a round under unit ``example``: ``round(1 / rate)`` for each epoch, and as often as that is replayed.
+
+    What is promised, debited and done counts by this one function.
+    """
+    return epochs * round(1 / sampling_rate) * replays(adversarial)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +28,8 @@ class TrainPlan:
     """One round of local training. It comes from a server, so it is checked here and its price is computed here.
 
     Attributes:
-        epochs: passes over the local data; under unit ``example`` each is :attr:`steps` / epochs releases.
+        epochs: passes over the local data; under unit ``example`` each is :attr:`steps` / epochs releases. A pass of
+            ``adversarial`` training ``free`` learns from each batch :attr:`replays` times.
         learning_rate: step size on the averaged gradient.
         batch_size: examples per step; 0 is all of them, the only value under unit ``example``.
         momentum: share of the last step that is kept; starts anew each round.
@@ -59,7 +68,7 @@ class TrainPlan:
     proximal: float = 0.0
     gradient_clip: float = 0.0
     augment: Literal["none", "shift", "motion"] = "none"
-    adversarial: Literal["none", "fgsm_rs", "n_fgsm", "pgd", "trades"] = "none"
+    adversarial: Literal["none", "fgsm_rs", "n_fgsm", "free", "pgd", "trades"] = "none"
     adversarial_epsilon: float = 0.0
     adversarial_norm: Norm = "linf"
     views: int = 1
@@ -114,12 +123,12 @@ class TrainPlan:
             )
 
     def _check_attacks(self) -> None:
-        if self.adversarial not in {"none", "fgsm_rs", "n_fgsm", "pgd", "trades"} or (
+        if self.adversarial not in {"none", "fgsm_rs", "n_fgsm", "free", "pgd", "trades"} or (
             self.adversarial_norm not in {"linf", "l2"}
         ):
             raise InputError(
                 f"{self.adversarial!r} in {self.adversarial_norm!r} is no adversarial training",
-                mend='use "fgsm_rs", "n_fgsm", "pgd", "trades" or "none", in "linf" or "l2"',
+                mend='use "fgsm_rs", "n_fgsm", "free", "pgd", "trades" or "none", in "linf" or "l2"',
             )
         if (self.adversarial != "none") != (self.adversarial_epsilon > 0) or self.adversarial_epsilon < 0:
             raise InputError("adversarial training needs a positive radius, and nothing else has one")
@@ -136,8 +145,13 @@ class TrainPlan:
 
     @property
     def steps(self) -> int:
-        """Releases of a round under unit ``example``: an epoch takes ``round(1 / sampling_rate)`` of them."""
-        return self.epochs * round(1 / self.sampling_rate)
+        """Releases of a round under unit ``example``: see :func:`private_steps`."""
+        return private_steps(self.epochs, self.sampling_rate, self.adversarial)
+
+    @property
+    def replays(self) -> int:
+        """Steps in a row that learn from one batch."""
+        return replays(self.adversarial)
 
     @property
     def event(self) -> GaussianEvent | None:

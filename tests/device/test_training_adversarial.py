@@ -9,14 +9,16 @@ from skerry.device.training.adversarial import (
     KeyedStarts,
     adversarial_examples,
     adversarial_losses,
+    carried_losses,
     fools_itself,
     pgd,
+    started,
 )
 from skerry.device.training.attacked import Attacked
 from skerry.device.training.central import predict, train_centrally
 from skerry.device.training.flat import cross_entropies
 from skerry.errors import InputError
-from skerry.security.adversarial import AdversarialRecipe, Ball
+from skerry.security.adversarial import AdversarialRecipe, Ball, replays
 
 CLASSES = 4
 METHODS = ["fgsm_rs", "n_fgsm", "pgd", "trades"]
@@ -139,18 +141,40 @@ def test_trades_adds_the_distance_of_the_scores_and_the_others_are_the_loss_wher
     torch.testing.assert_close(found, cross_entropies(module(moved), y))
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_what_is_learned_from_for_free_moves_the_example_a_step_uphill_within_ball_and_range(norm):
+    module, (x, y), way = network(), tensors(12), recipe("free", norm)
+    at, seen = started(x, way.ball, KeyedStarts(KEY)), []
+    for _ in range(3):
+        losses = carried_losses(module, x, at, y, way, seen.append)
+        torch.testing.assert_close(losses, cross_entropies(module(at), y))
+        losses.sum().backward()
+        at = seen[-1]
+        moved = lengths(at - x, norm)
+        assert (moved <= way.ball.epsilon * (1 + 1e-5) + 1e-6).all()
+        assert at.min() >= 0
+        assert at.max() <= 1
+    assert len(seen) == 3
+    ends = [cross_entropies(module(z), y).mean().item() for z in (started(x, way.ball, KeyedStarts(KEY)), *seen)]
+    assert ends[1] > ends[0]
+    with pytest.raises(InputError, match="free"):
+        adversarial_examples(module, x, y, way, KeyedStarts(KEY))
+
+
 def robust_accuracy(module: nn.Module) -> float:
     x, y = (torch.from_numpy(part) for part in tempting(200, 7))
     moved = pgd(module, x, y, Ball(0.1, "linf", 0.0, 1.0), steps=20, step_size=0.0125)
     return float((module(moved).argmax(1) == y).float().mean())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "free"])
 def test_training_against_attacks_withstands_more_of_them_than_plain_training(method):
     plain, hardened = network(), network()
-    settings = {"epochs": 6, "batch_size": 20, "learning_rate": 0.05}
-    train_centrally(plain, *tempting(300, 0), **settings)
-    trained = train_centrally(hardened, *tempting(300, 0), adversarial=recipe(method), **settings)
+    settings = {"batch_size": 20, "learning_rate": 0.05}
+    train_centrally(plain, *tempting(300, 0), epochs=6, **settings)
+    way, epochs = recipe(method), 2 if method == "free" else 6
+    trained = train_centrally(hardened, *tempting(300, 0), adversarial=way, epochs=epochs, **settings)
+    assert trained.steps == 15 * epochs * replays(method)
     assert trained.overfitted is None
     assert robust_accuracy(hardened) > robust_accuracy(plain) + 0.1
 

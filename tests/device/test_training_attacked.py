@@ -14,7 +14,9 @@ from skerry.config import ModelConfig, TaskConfig, default_scenario
 from skerry.device.local_model import build_local_model, load_local_model, withstands
 from skerry.device.tasks.reach import attack_ball
 from skerry.device.training import network as network_module
-from skerry.device.training.adversarial import AdversarialLosses, pgd
+from skerry.device.training.adversarial import AdversarialLosses, KeyedStarts, pgd, started
+from skerry.device.training.carried import Carried
+from skerry.device.training.descent import descend
 from skerry.device.training.dp import Grid
 from skerry.device.training.network import NetworkTrainer
 from skerry.device.training.plan import TrainPlan
@@ -22,6 +24,7 @@ from skerry.errors import InputError, ScenarioError
 from skerry.security.adversarial import AdversarialRecipe, Ball
 from skerry.security.privacy import seeded_stream
 from skerry.server.launch import launch
+from skerry.server.prepare import noise_for
 
 HERE = Path(__file__).parent
 METHODS = ("fgsm_rs", "n_fgsm", "pgd", "trades")
@@ -75,6 +78,79 @@ def test_leaving_an_example_out_moves_the_integer_sum_by_exactly_its_row_and_no_
     assert not np.array_equal(rows[0], unattacked)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_carried_examples_owe_nothing_to_each_other_not_even_to_their_equals_of_another_class(norm):
+    """Step after step, as the examples move on, leaving one out moves the integer sum by exactly its row."""
+    one, (x, y) = trainer(), tempting(5)
+    x[1], y[1] = x[0], (y[0] + 1) % 4
+    grid, way = Grid(0.5, 1.0, one.layout.size), AdversarialRecipe(ball=Ball(0.1, norm, 0.0, 1.0), method="free")
+    weights = [one.initial() + np.random.default_rng(i).normal(0, 0.05, one.layout.size) for i in range(5)]
+
+    def sums(chosen) -> np.ndarray:
+        carried, rows = Carried(x, way, b"key", every=4), []
+        for at in weights:
+            carried.next_step()
+            rows.append(one.integer_sum(at, carried, y, np.array(chosen), grid, losses=carried))
+        return np.array(rows)
+
+    everybody = sums(range(5))
+    for i in range(5):
+        np.testing.assert_array_equal(everybody - sums([j for j in range(5) if j != i]), sums([i]))
+
+
+def test_an_example_is_carried_on_through_its_epoch_and_starts_elsewhere_in_the_next():
+    one, (x, y) = trainer(), tempting(3)
+    module = one.module(one.initial())
+    together, alone = (Carried(x, recipe("free"), b"key", every=2) for _ in range(2))
+    places = []
+    for _ in range(3):
+        together.next_step()
+        alone.next_step()
+        at = torch.from_numpy(together[np.arange(3)])
+        places.append(at.numpy())
+        together(module, at, torch.from_numpy(y)).sum().backward()
+        for i in range(3):
+            by_itself = torch.from_numpy(alone[i : i + 1])
+            torch.testing.assert_close(by_itself, at[i : i + 1], rtol=0, atol=1e-6)
+            alone(module, by_itself, torch.from_numpy(y[i : i + 1])).sum().backward()
+    first, second, anew = places
+    starts = KeyedStarts(b"key")
+    for number, place in ((1, first), (2, anew)):
+        starts.step = number
+        np.testing.assert_array_equal(place, started(torch.from_numpy(x), BALL, starts).numpy())
+    assert np.abs(second - first).max() > 0.09
+    assert np.abs(second - x).max() <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.25])
+def test_each_replay_is_a_release_that_is_drawn_taken_and_paid_for(rate, monkeypatch):
+    free = private(adversarial="free", adversarial_epsilon=0.1, sampling_rate=rate)
+    other = dataclasses.replace(free, adversarial="pgd")
+    assert (free.steps, free.replays) == (4 * other.steps, 4)
+    assert free.event == dataclasses.replace(other.event, steps=free.steps)
+    one, (x, y), released = trainer(), tempting(6), []
+    original = Grid.release
+    monkeypatch.setattr(Grid, "release", lambda *given: released.append(1) or original(*given))
+    one.train(one.initial(), x, y, free, seeded_stream(1, "d"), recipe("free"))
+    assert len(released) == free.steps
+    given = ["model.trainable=bias", "training.adversarial=free", f"privacy.sampling_rate={rate}"]
+    noises = [noise_for(default_scenario([*given, f"training.epochs={epochs}"])) for epochs in (1, 4)]
+    unreplayed = noise_for(default_scenario([given[0], "training.adversarial=pgd", given[2], "training.epochs=4"]))
+    assert noises[0] == unreplayed < noises[1]
+
+
+def test_without_privacy_each_batch_is_learned_from_four_times_in_a_row():
+    seen = []
+    plan = plain(adversarial="free", adversarial_epsilon=0.1, batch_size=2, epochs=1)
+
+    def gradient(weights, batch, out) -> None:
+        seen.append(batch.tolist())
+        out[:] = 0
+
+    descend(np.zeros(3), 5, gradient, plan, np.arange)
+    assert seen == [[0, 1]] * 4 + [[2, 3]] * 4 + [[4]] * 4
+
+
 def test_examples_that_are_none_are_left_out_and_raise_nothing_under_privacy():
     one, (x, y) = trainer(), tempting(4)
     x[0], y = np.nan, np.array([0, 9, -1, 2])
@@ -83,15 +159,16 @@ def test_examples_that_are_none_are_left_out_and_raise_nothing_under_privacy():
     assert one.left_out == 6
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "free"])
 def test_a_device_that_trains_against_attacks_withstands_more_of_them(method):
     one, (x, y) = trainer(), tempting(240)
     test_x, test_y = (torch.from_numpy(part) for part in tempting(200, 7))
 
     def robust(adversarial) -> float:
         start = one.initial()
-        delta = one.train(start, x, y, plain(), seeded_stream(1, "d"), adversarial)
-        again = one.train(start, x, y, plain(), seeded_stream(1, "d"), adversarial)
+        plan = plain(epochs=2, adversarial="free", adversarial_epsilon=0.1) if method == "free" else plain()
+        delta = one.train(start, x, y, plan, seeded_stream(1, "d"), adversarial)
+        again = one.train(start, x, y, plan, seeded_stream(1, "d"), adversarial)
         assert delta.tobytes() == again.tobytes()
         module = one.module(start + delta)
         moved = pgd(module, test_x, test_y, BALL, steps=20, step_size=0.0125)
@@ -149,7 +226,8 @@ def importable():
 
 
 @pytest.mark.parametrize(
-    ("mode", "unit", "method"), [("full", "none", "pgd"), ("bias", "example", "trades"), ("qat", "none", "fgsm_rs")]
+    ("mode", "unit", "method"),
+    [("full", "none", "pgd"), ("bias", "example", "trades"), ("bias", "example", "free"), ("qat", "none", "fgsm_rs")],
 )
 def test_federations_train_against_attacks(mode, unit, method, tmp_path):
     import tiny_tasks
@@ -164,7 +242,12 @@ def test_federations_train_against_attacks(mode, unit, method, tmp_path):
         results.append((json.loads((folder.path / "result.json").read_text()), checkpoint.read_bytes()))
     assert results[0][1] != results[1][1]
     if unit == "example":
-        assert results[0][0]["privacy"]["epsilon_rdp"] == results[1][0]["privacy"]["epsilon_rdp"]
+        plainly, moved = (result["privacy"] for result, _ in results)
+        if method == "free":  # four times the steps, so more noise in each: within the same budget
+            assert moved["noise_multiplier"] == pytest.approx(2 * plainly["noise_multiplier"], rel=0.01)
+            assert moved["epsilon_rdp"] == pytest.approx(plainly["epsilon_rdp"], rel=0.01)
+        else:
+            assert moved["epsilon_rdp"] == plainly["epsilon_rdp"]
 
 
 def test_models_without_gradients_down_to_the_input_are_none_to_attack(tmp_path):

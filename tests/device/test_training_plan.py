@@ -54,7 +54,7 @@ def test_an_epoch_of_sampled_steps_is_priced_step_by_step():
         {"gradient_clip": 1.0},
         {"unit": "none", "gradient_clip": -1.0},
         {"augment": "mirror"},
-        {"adversarial": "free", "adversarial_epsilon": 0.1},
+        {"adversarial": "fgsm", "adversarial_epsilon": 0.1},
         {"adversarial": "pgd"},
         {"adversarial": "pgd", "adversarial_epsilon": -0.1},
         {"adversarial": "pgd", "adversarial_epsilon": float("nan")},

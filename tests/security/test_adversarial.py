@@ -52,7 +52,7 @@ def test_a_ball_that_is_none_is_refused(wrong):
         Ball(**{"epsilon": 0.1} | wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"method": "free"}, {"steps": 0}, {"steps": 101}, {"beta": 0.0}, {"beta": math.nan}])
+@pytest.mark.parametrize("wrong", [{"method": "fgsm"}, {"steps": 0}, {"steps": 101}, {"beta": 0.0}, {"beta": math.nan}])
 def test_a_recipe_that_is_none_is_refused(wrong):
     with pytest.raises(InputError):
         AdversarialRecipe(ball=Ball(0.1), **wrong)
