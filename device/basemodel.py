@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors.numpy import load
 
-from skerry.device.runtime import OnnxModel
+from skerry.device.runtime import OnnxModel, check_operations
 from skerry.device.store import StoredModel, read_manifest
 from skerry.device.whitening import Whitening
 from skerry.errors import InputError
@@ -86,10 +86,15 @@ class BaseModel(StoredModel):
         return float(self.facts["bias"])
 
     def file(self, bits: int) -> Path:
-        """The network in int8 or float32, after a check of its digest."""
-        name = f"base.{_NAMES[bits]}.onnx"
-        self.read(name)
-        return self.path / name
+        """The network in int8 or float32, after a check of its digest and of its operations.
+
+        Raises:
+            RefusedError: it was altered (``wrong_model``), or has operations that a device does not run on its data
+                (``layer_refused``).
+        """
+        path = self.path / f"base.{_NAMES[bits]}.onnx"
+        check_operations(self.read(path.name), str(path))
+        return path
 
     def features(self, x: Float32Array) -> Float32Array:
         """``(n, *input_shape)`` transformed examples to ``(n, width)`` float32 through the deployed network.

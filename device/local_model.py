@@ -75,13 +75,33 @@ class LocalModel(Protocol):
 
 
 class HeadModel:
-    """Linear head over whitened features of the int8 base; needs no torch."""
+    """Linear head over whitened features of the int8 base; needs no torch.
 
-    def __init__(self, model_digest: str, task: Task, store: Path | None = None) -> None:
+    Args:
+        config: of the base that was agreed to.
+        model_digest: the base's.
+        task: gives the input transform.
+        store: where base models lie; None for the default.
+
+    Raises:
+        InputError: the base is not on this machine.
+        RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
+            does not run on its data (``layer_refused``).
+    """
+
+    def __init__(self, config: ModelConfig, model_digest: str, task: Task, store: Path | None = None) -> None:
         from skerry.device.basemodel import BaseModel
         from skerry.device.training.head import HeadTrainer
 
         self._base = BaseModel.load(model_digest, store)
+        self._base.check_agreed(
+            {
+                **{name: getattr(config, name) for name in ("architecture", "bits", "blocks", "grid", "components")},
+                "input_shape": list(task.input_shape),
+                "classes": list(task.classes),
+            }
+        )
+        self._base.file(self._base.bits)  # what cannot be run is refused now, before anything is debited
         self._task = task
         self._trainer = HeadTrainer(len(self._base.classes), self._base.width)
         self._floating: dict[str, Float32Array] = {}
@@ -247,7 +267,8 @@ def load_local_model(
 
     Raises:
         InputError: the base is not on this machine.
-        RefusedError: it was altered.
+        RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
+            does not run on its data (``layer_refused``).
         MissingDependencyError: the mode needs torch, which is not installed.
     """
     if _by_hand(config):
@@ -255,7 +276,7 @@ def load_local_model(
     if model_digest is None:
         raise ValueError("a base is named by its digest")
     if config.trainable == "head":
-        return HeadModel(model_digest, task, store)
+        return HeadModel(config, model_digest, task, store)
     try:
         from skerry.device.network_model import NetworkModel
     except ImportError as error:

@@ -78,11 +78,15 @@ class NetworkModel:
 
     Raises:
         InputError: the base is not on this machine, or is of another mode.
-        RefusedError: it was altered.
+        RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
+            does not run on its data (``layer_refused``).
     """
 
     def __init__(self, config: ModelConfig, model_digest: str, task: Task, store: Path | None = None) -> None:
         self._base = NetworkBase.load(model_digest, store)
+        self._base.check_agreed(
+            {"bits": config.bits, "input_shape": list(task.input_shape), "classes": list(task.classes)}
+        )
         self._task = task
         self._whole = load_graph(self._base.file(NETWORK))
         self._front: tuple[Node, ...] = ()
@@ -92,6 +96,7 @@ class NetworkModel:
             raise InputError(f"this base is not one for {config.trainable!r}", where=str(self._base.path))
         if cut is not None:
             self._front, trained = split(self._whole, cut)
+            self._base.file(FRONT[self._base.bits])  # what cannot be run is refused now, before anything is debited
         self._cut = cut
         quantization = load_quantization(self._base.file(QUANTIZATION)) if self.quantized else None
         self._cut_scale = quantization.tensors[cut] if quantization is not None and cut is not None else None

@@ -14,6 +14,7 @@ The last two layers of the graph are ``whiten`` (where public data allowed one; 
 
 from pathlib import Path
 
+from skerry.device.runtime import check_operations
 from skerry.device.store import StoredModel, read_manifest
 from skerry.errors import InputError
 
@@ -43,10 +44,14 @@ class NetworkBase(StoredModel):
         return NetworkBase(found.path, digest, found.facts)
 
     def file(self, name: str) -> Path:
-        """A file of the base, after a check of its digest.
+        """A file of the base, after a check of its digest, and of a front's operations.
 
         Raises:
-            RefusedError: it is missing, or was altered (``wrong_model``).
+            RefusedError: it is missing, or was altered (``wrong_model``), or is a front with operations that a device
+                does not run on its data (``layer_refused``).
         """
-        self.read(name)
-        return self.path / name
+        path = self.path / name
+        data = self.read(name)
+        if path.suffix == ".onnx":
+            check_operations(data, str(path))
+        return path

@@ -2,8 +2,10 @@
 
 1. *Open*: the envelope must be signed by the coordinator this device trusts, sealed to this device, fresh, and not
    seen before.
-2. *Agree*: the model and layout must be the ones this device has; the plan must ask for the device's own privacy
-   unit; a seed is accepted in simulation only.
+2. *Agree*: the model must be one that this device has and of the kind that it agreed to, with no layer but arithmetic;
+   the layout must be the model's and every weight finite; the plan must ask for the device's own privacy unit; a seed
+   is accepted in simulation only. Weights that are finite are not judged: no rule tells a trap from an honest vector,
+   and under unit ``example`` clip and noise are the same for both.
 3. *Debit*: the ledger must hold the debit whose receipt the coordinator sends back (else it is an older copy); it
    writes down the privacy this round will spend, or refuses. From here on a crash may count as spent. Under unit
    ``device`` it is the coordinator that adds the noise: the debit believes its signed promise.
@@ -30,6 +32,7 @@ from skerry.device.answers import KeptAnswer, keep_answer, kept_answer
 from skerry.device.local_model import LocalModel, has_views, withstands
 from skerry.device.personal import PersonalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update, from_bytes, to_bytes
+from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Resident, Worker
@@ -124,17 +127,8 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
     home, header, instruction = resident.home, work.opened.header, work.instruction
     _agree(resident, instruction)
     task = worker.task(home.task, home.model)
-    model = worker.model(home.model, header.model, task)
-    if model.digest != header.model:
-        raise RefusedError("wrong_model", "this device has another model", where=header.model)
-    if model.layout.digest != instruction.layout or instruction.vector.shape != (model.layout.size,):
-        raise RefusedError("wrong_layout", "the vector does not have this model's layout", where=header.model)
-    if instruction.plan.views > 1 and not has_views(model, task):
-        raise RefusedError("views_refused", "this device's examples have one view each", where=home.device)
-    if instruction.plan.adversarial != "none" and not withstands(model):
-        raise RefusedError(
-            "attacks_refused", "this device's model has no gradients down to its input", where=home.device
-        )
+    model = _model(worker, home, header.model, task)
+    _fits(instruction, model, task)
     with worker.watch.stage("debit"), worker.ledgers.at(home.ledger) as ledger:
         if ledger.policy.data != home.policy.data:
             raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))
@@ -162,6 +156,32 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
         if isinstance(model, PersonalModel):  # used again, it is spent too: not before the debit is settled
             model.keep_head(home.path, from_bytes(kept.head), instruction.plan)
     return update
+
+
+def _model(worker: Worker, home: DeviceHome, digest: str, task: Task) -> LocalModel:
+    """The model that the instruction names, if this device has it and agreed to one of its kind."""
+    try:
+        model = worker.model(home.model, digest, task)
+    except InputError as error:
+        raise RefusedError("unknown_model", f"this device cannot use that model: {error.what}", where=digest) from error
+    if model.digest != digest:
+        raise RefusedError("wrong_model", "this device has another model", where=digest)
+    return model
+
+
+def _fits(instruction: Instruction, model: LocalModel, task: Task) -> None:
+    """Refuse what this model cannot be trained with, before anything is debited."""
+    vector, plan = instruction.vector, instruction.plan
+    if model.layout.digest != instruction.layout or vector.shape != (model.layout.size,):
+        raise RefusedError("wrong_layout", "the vector does not have this model's layout", where=model.digest)
+    if not np.isfinite(vector).all():
+        raise RefusedError("not_finite", "nothing can be learned from weights that are not finite", where=model.digest)
+    if plan.views > 1 and not has_views(model, task):
+        raise RefusedError("views_refused", "this device's examples have one view each", where=task.name)
+    if plan.adversarial != "none" and not withstands(model):
+        raise RefusedError(
+            "attacks_refused", "this device's model has no gradients down to its input", where=model.digest
+        )
 
 
 def _name(opened: Opened) -> str:

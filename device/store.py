@@ -52,6 +52,22 @@ class StoredModel:
         """Bits per weight of what is deployed: 8 or 32."""
         return int(self.facts["bits"])
 
+    def check_agreed(self, wanted: Mapping[str, Any]) -> None:
+        """Refuse a base whose facts are not those that a device agreed to, whoever signed its name.
+
+        Args:
+            wanted: facts by name.
+
+        Raises:
+            RefusedError: one is another or missing (``wrong_model``).
+        """
+        if other := [name for name, value in wanted.items() if self.facts.get(name) != value]:
+            raise RefusedError(
+                "wrong_model",
+                f"this base has another {', '.join(other)} than the model that was agreed to",
+                where=str(self.path),
+            )
+
     def read(self, name: str) -> bytes:
         """A file's content.
 

@@ -1,6 +1,5 @@
 """What a device is asked to do in one round."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,10 +7,13 @@ from skerry.errors import InputError
 from skerry.security.adversarial import Norm, replays
 from skerry.security.privacy.accounting import GaussianEvent
 
-__all__ = ["MOST_VIEWS", "TrainPlan", "private_steps"]
+__all__ = ["MOST_EPOCHS", "MOST_VIEWS", "TrainPlan", "private_steps"]
 
 MOST_VIEWS = 16
 """Of one example: a server must not make a device compute without end."""
+MOST_EPOCHS = 100
+"""Of a round, as in a scenario: much noise makes steps cheap in ε, and the budget alone would not end a round."""
+_LARGEST = 1e12  # of any number here; accountants and grids square some of them
 _LEAST_RATE = 1e-4
 
 
@@ -97,8 +99,10 @@ class TrainPlan:
         )
         if not all(type(v) is int for v in counts) or not all(type(v) in {int, float} for v in numbers):
             raise InputError("a training plan holds whole numbers and numbers")
-        if not all(math.isfinite(v) for v in numbers):
-            raise InputError("a training plan holds finite numbers")
+        if not all(abs(v) <= _LARGEST for v in (*counts, *numbers)):  # NaN compares with nothing
+            raise InputError(f"a training plan holds finite numbers, none of them beyond {_LARGEST:g}")
+        if self.epochs > MOST_EPOCHS:
+            raise InputError(f"a training plan asks for at most {MOST_EPOCHS} epochs, got {self.epochs}")
         if self.epochs < 1 or self.batch_size < 0 or self.denominator < 1:
             raise InputError("a training plan needs epochs ≥ 1, batch_size ≥ 0 and denominator ≥ 1")
         if self.learning_rate <= 0 or not 0 <= self.momentum < 1 or self.proximal < 0:

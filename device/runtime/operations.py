@@ -1,0 +1,156 @@
+"""Which operations an ONNX file has, read without the ``onnx`` package, and which of them a device runs on its data.
+
+The rows of one example must depend on that example alone: differential privacy of what is trained on them rests on it.
+Examples are run one by one, so an operation that computes from its input can break this no more; one that draws random
+numbers can (what it draws depends on how many examples came before), and one that reads a file brings in what the
+model's digest does not name. So a device runs the operations that skerry's own export writes, and refuses all others.
+
+A file is a protocol buffer; five of its messages are looked at:
+
+::
+
+    ModelProto     graph = 7, functions = 25
+    GraphProto     node = 1, initializer = 5, sparse_initializer = 15
+    NodeProto      op_type = 4, attribute = 5, domain = 7
+    AttributeProto t = 5, g = 6, tensors = 10, graphs = 11
+    TensorProto    external_data = 13, data_location = 14
+
+Where a field that should stand once stands twice, all of them are looked at.
+"""
+
+from collections.abc import Iterator
+
+from skerry.errors import RefusedError
+
+__all__ = ["ALLOWED", "check_operations", "operations"]
+
+ALLOWED = frozenset(
+    {
+        "Add", "AveragePool", "Cast", "Clip", "Conv", "DequantizeLinear", "Div", "Flatten", "Gemm", "GlobalAveragePool",
+        "HardSigmoid", "HardSwish", "Max", "Mul", "QuantizeLinear", "ReduceL2",
+    }
+)  # fmt: skip
+"""What :mod:`skerry.device.compression.onnx_export` writes: each computes from its input and its constants."""
+
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
+_LONGEST_VARINT = 10
+
+
+class _MalformedError(Exception):
+    """The bytes are no protocol buffer."""
+
+
+def check_operations(model: bytes, where: str) -> None:
+    """Refuse a model with anything but :data:`ALLOWED` operations on constants of its own.
+
+    Args:
+        model: an ONNX file.
+        where: its name, for the message.
+
+    Raises:
+        RefusedError: another operation, or the bytes are no ONNX file (``layer_refused``).
+    """
+    try:
+        found = operations(model)
+    except _MalformedError as error:
+        raise RefusedError("layer_refused", "this is no ONNX file", where=where) from error
+    if strange := sorted(found - ALLOWED):
+        raise RefusedError(
+            "layer_refused",
+            f"this device does not run {', '.join(strange)} on its data",
+            where=where,
+            mend="build the base with skerry: its export writes none of these",
+        )
+
+
+def operations(model: bytes) -> frozenset[str]:
+    """Names of a model's operations, ``domain::name`` for those that ONNX itself does not define.
+
+    Nested graphs, functions, and constants in other files count as operations ``(graph)``, ``(function)`` and
+    ``(external data)``.
+    """
+    found: set[str] = set()
+    for number, part in _fields(memoryview(model)):
+        if number == 7:
+            found.update(_of_graph(_message(part)))
+        elif number == 25:
+            found.add("(function)")
+    return frozenset(found)
+
+
+def _of_graph(graph: memoryview) -> Iterator[str]:
+    for number, part in _fields(graph):
+        if number == 1:
+            yield from _of_node(_message(part))
+        elif number == 5:
+            yield from _of_tensor(_message(part))
+        elif number == 15:
+            yield "(sparse constant)"
+
+
+def _of_node(node: memoryview) -> Iterator[str]:
+    names, domains = [], [""]
+    for number, part in _fields(node):
+        if number == 4:
+            names.append(_text(part))
+        elif number == 7:
+            domains.append(_text(part))
+        elif number == 5:
+            yield from _of_attribute(_message(part))
+    foreign = next((domain for domain in domains if domain not in {"", "ai.onnx"}), None)
+    for name in names:
+        yield name if foreign is None else f"{foreign}::{name}"
+
+
+def _of_attribute(attribute: memoryview) -> Iterator[str]:
+    for number, part in _fields(attribute):
+        if number in {6, 11}:
+            yield "(graph)"
+        elif number in {5, 10}:
+            yield from _of_tensor(_message(part))
+
+
+def _of_tensor(tensor: memoryview) -> Iterator[str]:
+    if any(number == 13 or (number == 14 and part != 0) for number, part in _fields(tensor)):
+        yield "(external data)"
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """Field numbers of a message with their values: a number, or bytes."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, at = _varint(message, at)
+            yield number, value
+            continue
+        if kind == _BYTES:
+            size, at = _varint(message, at)
+        elif kind in {_EIGHT_BYTES, _FOUR_BYTES}:
+            size = 8 if kind == _EIGHT_BYTES else 4
+        else:
+            raise _MalformedError
+        if at + size > len(message):
+            raise _MalformedError
+        yield number, message[at : at + size]
+        at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for i, byte in enumerate(message[at : at + _LONGEST_VARINT]):
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            return value, at + i + 1
+    raise _MalformedError
+
+
+def _message(part: memoryview | int) -> memoryview:
+    if isinstance(part, int):
+        raise _MalformedError
+    return part
+
+
+def _text(part: memoryview | int) -> str:
+    return bytes(_message(part)).decode(errors="replace")

@@ -1,0 +1,348 @@
+"""A coordinator with the right keys and the wrong intent: what a device refuses by name, and what cannot hurt it.
+
+Everything here is signed by the coordinator that the device trusts and sealed to the device, so that only the device's
+own rules stand between the instruction and the data.
+"""
+
+import dataclasses
+import json
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from safetensors.numpy import load_file, save_file
+
+from skerry.canonical import encode, sha256_hex
+from skerry.clock import system_clock
+from skerry.config import ModelConfig
+from skerry.device.local_model import HeadModel
+from skerry.device.participation import participate
+from skerry.device.protocol import Update, to_bytes
+from skerry.device.runtime import OnnxModel, check_operations
+from skerry.device.state import DeviceHome
+from skerry.device.store import model_store
+from skerry.device.training.dp import Grid
+from skerry.device.training.head import HeadTrainer
+from skerry.device.worker import Worker, process_worker
+from skerry.errors import RefusedError
+from skerry.records import Float32Array
+from skerry.runfolder import RunFolder
+from skerry.security.envelope import Expected, Header, Kind, Opened, envelope_digest, open_envelope, seal
+from skerry.security.privacy.ledger import Ledger
+from skerry.server.prepare import train_plan
+from skerry.server.provision import coordinator_identity, device_directory
+
+
+@dataclasses.dataclass
+class Victim:
+    """An honest device with a home and a ledger of its own, and the coordinator's keys."""
+
+    folder: RunFolder
+    home: DeviceHome
+
+    def __post_init__(self) -> None:
+        self.worker = Worker()
+        shared = process_worker()
+        self.worker.tasks, self.worker.inputs = shared.tasks, shared.inputs
+        self.resident = self.worker.resident(self.home.path)
+        self.coordinator, self.directory = coordinator_identity(self.folder), device_directory(self.folder)
+        self.task = self.worker.task(self.home.task, self.home.model)
+        self.base = json.loads((self.folder.path / "model" / "base.json").read_text())["digest"]
+        self.model = self.worker.model(self.home.model, self.base, self.task)
+
+    def ask(
+        self, vector: Float32Array | None = None, *, base: str | None = None, plan: Mapping[str, Any] | None = None
+    ) -> Opened:
+        """The device's answer to a plan that is written field by field: a hostile server checks nothing."""
+        words = encode(
+            {
+                "vector": to_bytes(self.model.initial() if vector is None else vector),
+                "layout": self.model.layout.digest,
+                "plan": {**asdict(train_plan(self.folder.scenario)), **(plan or {})},
+                "seed": 0,
+            }
+        )
+        now = system_clock()
+        header = Header(
+            kind=Kind.INSTRUCTION,
+            run=self.folder.id,
+            round=1,
+            sender="coordinator",
+            receiver=self.home.device,
+            model=base or self.base,
+            nonce=secrets.token_bytes(16),
+            in_reply_to=b"",
+            issued=now,
+            expires=now + 60_000,
+        )
+        envelope = seal(header, words, sender=self.coordinator, receiver=self.directory.get(self.home.device))
+        return open_envelope(
+            participate(envelope, self.resident, self.worker, system_clock),
+            me=self.coordinator,
+            directory=self.directory,
+            expected=Expected(
+                kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
+                receiver="coordinator",
+                sender=self.home.device,
+                in_reply_to=envelope_digest(envelope),
+            ),
+            now=system_clock(),
+            replay=None,
+        )
+
+    def refusal(self, *args: Any, **kwargs: Any) -> str:
+        """The reason of a refusal, which must have cost no privacy."""
+        opened = self.ask(*args, **kwargs)
+        assert opened.header.kind is Kind.REFUSAL
+        with Ledger.open(self.home.ledger) as ledger:
+            assert not any(entry.kind == "debit" for entry in ledger.entries())
+        return opened.payload.decode()
+
+    @property
+    def examples(self) -> tuple[Float32Array, npt.NDArray[np.int64]]:
+        return self.worker.local_inputs(self.home.device, self.task, self.model)
+
+
+@pytest.fixture
+def victim(prepared_run: RunFolder, tmp_path: Path) -> Victim:
+    honest = next(
+        home for p in sorted((prepared_run.path / "fleet").glob("*/device.json"))
+        if (home := DeviceHome.load(p.parent)).hostile is None
+    )  # fmt: skip
+    shutil.copytree(honest.path, tmp_path / honest.device)
+    ledger = tmp_path / "ledger.jsonl"
+    shutil.copy(honest.ledger, ledger)
+    home = dataclasses.replace(honest, path=tmp_path / honest.device, ledger=ledger)
+    home.save()
+    return Victim(prepared_run, home)
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ({"noise_multiplier": 0.0}, "malformed"),
+        ({"noise_multiplier": 1e-3}, "budget_exceeded"),
+        ({"noise_multiplier": 1e-300}, "budget_exceeded"),
+        ({"noise_multiplier": 1e300}, "malformed"),
+        ({"noise_multiplier": 10**400}, "malformed"),
+        ({"clip": float("inf")}, "malformed"),
+        ({"clip": float("nan")}, "malformed"),
+        ({"clip": 0.0}, "malformed"),
+        ({"batch_size": 1}, "malformed"),
+        ({"sampling_rate": 1e-9}, "malformed"),
+        ({"denominator": 0}, "malformed"),
+        ({"denominator": 10**400}, "malformed"),
+        ({"epochs": 100}, "budget_exceeded"),
+        ({"epochs": 10**6, "noise_multiplier": 1e5}, "malformed"),
+        ({"epochs": 10**400}, "malformed"),
+        ({"unit": "none"}, "unit_refused"),
+        ({"unit": "device", "rounds": 1}, "unit_refused"),
+        ({"noise": 3.0}, "malformed"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_plan_that_would_give_examples_away_is_refused_before_the_debit(victim: Victim, plan, reason):
+    assert victim.refusal(plan=plan) == reason
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused_before_the_debit(victim: Victim, value: float):
+    vector = victim.model.initial().copy()
+    vector[7] = value
+    assert victim.refusal(vector) == "not_finite"
+
+
+def _crafted_base(tmp_path: Path, base: str, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    """A base in the device's own store under a digest that is true."""
+    made = tmp_path / "crafted"
+    shutil.copytree(model_store() / base, made)
+    for name, data in files.items():
+        (made / name).write_bytes(data)
+    manifest = json.loads((made / "base.json").read_text()) | facts
+    manifest["files"] = {name: sha256_hex((made / name).read_bytes()) for name in manifest["files"]}
+    text = json.dumps(manifest).encode()
+    (made / "base.json").write_bytes(text)
+    return sha256_hex(text)
+
+
+@pytest.fixture
+def place(victim: Victim, tmp_path: Path, monkeypatch):
+    """Puts a crafted base beside the true one, as a release of the malicious coordinator's would."""
+    store = tmp_path / "home" / "models"
+    shutil.copytree(model_store() / victim.base, store / victim.base)
+
+    def put(facts: Mapping[str, Any], **files: bytes) -> str:
+        named = {name.replace("_", "."): data for name, data in files.items()}
+        digest = _crafted_base(tmp_path, victim.base, facts, named)
+        (tmp_path / "crafted").rename(store / digest)
+        monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
+        return digest
+
+    return put
+
+
+def test_a_base_that_was_never_delivered_is_refused(victim: Victim):
+    assert victim.refusal(base="0" * 64) == "unknown_model"
+
+
+@pytest.mark.parametrize(
+    "facts", [{"architecture": "mobilenet_v2"}, {"bits": 32}, {"grid": 1}, {"classes": list("0123456789a")}]
+)
+def test_a_base_of_another_kind_than_agreed_is_refused_though_its_digest_is_true(victim: Victim, place, facts):
+    assert victim.refusal(base=place(facts)) == "wrong_model"
+
+
+def _with_random_layer(model: bytes) -> bytes:
+    """The network with noise added to its features: drawn in turn, so one example's depends on those before it."""
+    network = onnx.load_from_string(model)
+    (last,) = network.graph.output
+    given = last.name
+    shape = [1, last.type.tensor_type.shape.dim[1].dim_value]
+    network.graph.node.append(helper.make_node("RandomNormal", [], ["drawn"], shape=shape, seed=1.0, scale=5.0))
+    network.graph.node.append(helper.make_node("Add", [given, "drawn"], ["crafted"]))
+    last.name = "crafted"
+    return network.SerializeToString()
+
+
+def test_a_base_with_a_crafted_layer_is_refused(victim: Victim, place):
+    """The layer does what the device must not allow: with it, removing one example moves the rows of others."""
+    true = (model_store() / victim.base / "base.int8.onnx").read_bytes()
+    crafted = _with_random_layer(true)
+    x = victim.task.transform(victim.task.local_data(victim.home.device).x[:3])
+    assert not np.array_equal(OnnxModel(crafted).run(x)[1:], OnnxModel(crafted).run(x[1:]))
+    assert victim.refusal(base=place({}, base_int8_onnx=crafted)) == "layer_refused"
+
+
+def _tiny(*nodes: onnx.NodeProto, initializers: tuple[onnx.TensorProto, ...] = (), functions=()) -> bytes:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    graph = helper.make_graph(list(nodes), "tiny", [x], [y], list(initializers))
+    return helper.make_model(graph, functions=list(functions)).SerializeToString()
+
+
+def _branches() -> bytes:
+    y = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Add", ["x", "x"], ["z"])], "branch", [], [y])
+    return _tiny(helper.make_node("Add", ["x", "x"], ["y"], then_branch=branch))
+
+
+def _elsewhere() -> bytes:
+    tensor = onnx.TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="../../identity.json")
+    return _tiny(helper.make_node("Add", ["x", "w"], ["y"]), initializers=(tensor,))
+
+
+def _function() -> bytes:
+    opset = [helper.make_opsetid("", 17)]
+    made = helper.make_function("own", "Add", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], opset)
+    return _tiny(helper.make_node("Add", ["x", "x"], ["y"]), functions=[made])
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (_tiny(helper.make_node("RandomUniformLike", ["x"], ["y"])), "RandomUniformLike"),
+        (_tiny(helper.make_node("Add", ["x", "x"], ["y"], domain="com.example")), "com.example::Add"),
+        (_branches(), r"\(graph\)"),
+        (_elsewhere(), r"\(external data\)"),
+        (_function(), r"\(function\)"),
+        (b"\x3a\xff", "no ONNX file"),
+        (b"\x3b", "no ONNX file"),
+        (b"\x38\x01", "no ONNX file"),
+    ],
+)
+def test_what_is_not_arithmetic_on_the_input_and_own_constants_is_named_and_refused(model: bytes, named: str):
+    with pytest.raises(RefusedError, match=named) as caught:
+        check_operations(model, "here")
+    assert caught.value.reason == "layer_refused"
+    check_operations(_tiny(helper.make_node("Add", ["x", "x"], ["y"])), "here")
+
+
+@pytest.mark.parametrize("row", [np.nan, np.inf, 1e30])
+def test_rows_that_a_crafted_whitening_blows_up_weigh_no_more_than_any_others(victim: Victim, place, tmp_path, row):
+    """Same architecture, other numbers: no rule can tell, and none has to. The clip bounds what comes out."""
+    tensors = load_file(model_store() / victim.base / "head.safetensors")
+    tensors["scale"][:] = row
+    save_file(tensors, tmp_path / "head.safetensors")
+    crafted = place({"longest_row": 1e38}, head_safetensors=(tmp_path / "head.safetensors").read_bytes())
+    config = victim.home.model
+    assert isinstance(config, ModelConfig)
+    features = HeadModel(config, crafted, victim.task).prepare(victim.task.local_data(victim.home.device).x[:20])
+    assert not np.isfinite(features).all() or np.abs(features).max() > 1e20
+    _assert_bounded(victim.model.initial(), features, victim.examples[1][:20], victim)
+
+
+def _traps(victim: Victim) -> dict[str, Float32Array]:
+    """Heads that a malicious server would try: to single examples out, to copy them, or to break the arithmetic."""
+    layout, honest = victim.model.layout, victim.model.initial()
+    classes, width = layout.tensors[0][1]
+    rows, labels = victim.examples
+
+    def head(change: Any) -> Float32Array:
+        weight = honest.reshape(classes, width).copy()
+        change(weight)
+        return weight.ravel()
+
+    def bias(weight: Float32Array) -> None:
+        weight[3, -1] = 1e6  # everybody but class 3 is wrong and sure of it: all of their gradients are as large
+
+    def fishing(weight: Float32Array) -> None:
+        weight[:] = 0
+        weight[labels[0]] = -1e4 * rows[0]  # the target alone is wrong; others score 0 or the reverse
+
+    def huge(weight: Float32Array) -> None:
+        weight[:] = 3e38 * np.where(np.arange(width) % 2, 1, -1)
+
+    def tiny(weight: Float32Array) -> None:
+        weight[:] = 1e-45
+
+    return {change.__name__: head(change) for change in (bias, fishing, huge, tiny)}
+
+
+def _assert_bounded(vector: Float32Array, rows: Float32Array, labels: np.ndarray, victim: Victim) -> None:
+    """Adding or removing any one example moves the integer sum by at most the bound that the noise is made for."""
+    plan = train_plan(victim.folder.scenario)
+    trainer = HeadTrainer(*victim.model.layout.tensors[0][1])
+    grid = Grid(plan.clip, plan.noise_multiplier, len(vector))
+    weight = vector.astype(np.float64).reshape(trainer.classes, -1)
+
+    def total(kept: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return trainer.integer_sum(weight, rows[kept].astype(np.float64), labels[kept], grid)
+
+    everybody = total(np.arange(len(rows)))
+    for left_out in range(len(rows)):
+        change = everybody - total(np.delete(np.arange(len(rows)), left_out))
+        assert int(change @ change) <= grid.bound**2
+
+
+@pytest.mark.parametrize("trap", ["bias", "fishing", "huge", "tiny"])
+def test_no_vector_makes_one_example_weigh_more_than_the_clip(victim: Victim, trap: str):
+    """Weights cannot be told from honest ones by a rule, and need not: clip and noise are the device's own."""
+    rows, labels = victim.examples
+    _assert_bounded(_traps(victim)[trap], rows[:20], labels[:20], victim)
+
+
+@pytest.mark.parametrize("trap", ["bias", "fishing", "tiny"])
+@pytest.mark.parametrize("plan", [{}, {"denominator": 1, "learning_rate": 1e6}, {"clip": 1e6}, {"clip": 1e-6}])
+def test_trap_weights_and_scales_leave_the_noise_as_large_as_the_price_says(victim: Victim, trap: str, plan):
+    """What comes back, less the exact sum, is noise of σ clips in each coordinate, whatever the server sent."""
+    vector = _traps(victim)[trap]
+    asked = dataclasses.replace(train_plan(victim.folder.scenario), epochs=1, **plan)
+    update = Update.from_bytes(victim.ask(vector, plan={"epochs": 1, **plan}).payload)
+    rows, labels = victim.examples
+    grid = Grid(asked.clip, asked.noise_multiplier, len(vector))
+    trainer = HeadTrainer(*victim.model.layout.tensors[0][1])
+    weight = vector.astype(np.float64).reshape(trainer.classes, -1)
+    exact = trainer.integer_sum(weight, rows.astype(np.float64), labels, grid) * grid.cell
+    noise = -update.delta.astype(np.float64) * asked.denominator / asked.learning_rate - exact
+    clips = noise / asked.clip
+    assert np.abs(clips).max() < 6 * asked.noise_multiplier
+    assert np.std(clips) == pytest.approx(asked.noise_multiplier, rel=0.1)
