@@ -115,6 +115,7 @@ class Action(StrEnum):
     """What the coordinator does with an update."""
 
     ACCEPT = "accept"
+    CLIP = "clip"
     DROP = "drop"
     QUARANTINE = "quarantine"
 
@@ -132,13 +133,24 @@ class Score:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was decided about one device in one round, and on what evidence."""
+    """What was decided about one device in one round, and on what evidence.
+
+    ``scale`` is the factor under which the update enters the average, below 1 for ``clip``. ``propose_revocation`` says
+    that nothing but breaches of public constants put the device into quarantine: a person should revoke its key.
+    """
 
     round: int
     device: str
     action: Action
     reasons: tuple[Reason, ...] = ()
     scores: tuple[Score, ...] = ()
+    scale: float = 1.0
+    propose_revocation: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """True when the update enters the average."""
+        return self.action in {Action.ACCEPT, Action.CLIP}
 
     def to_json(self) -> dict[str, Any]:
         """The line of ``verdicts.jsonl``."""
@@ -148,6 +160,8 @@ class Verdict:
             "action": self.action.value,
             "reasons": [r.value for r in self.reasons],
             "scores": [s.__dict__ for s in self.scores],
+            "scale": self.scale,
+            "propose_revocation": self.propose_revocation,
         }
 
 

@@ -108,7 +108,8 @@ class Federation:
             if device not in past.members
         ]
         members = {**past.members, **{e.body["device"]: e.seq for e in ledger.record_all(named, clock())}}
-        screener = Screener(scenario.defence.screen, tolerate=scenario.defence.tolerate)
+        defence = scenario.defence
+        screener = Screener(defence.screen, defence.tolerate, false_alarms=defence.false_alarms)
         if past.checkpoint is not None:
             screener.restore(past.checkpoint.screener)
         auditor = Auditor.of(folder, prepared.task, prepared.model)

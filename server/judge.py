@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skerry.records import Action, Float32Array, Reason, Score, Verdict
+from skerry.security.anomaly.clipping import clipped
 from skerry.security.anomaly.validate import check_update
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.collect import Opened
@@ -25,7 +26,7 @@ class Valid:
 
 @dataclass(frozen=True)
 class Judged:
-    """The accepted rows and every device's verdict."""
+    """The accepted rows, clipped where their verdicts say so, and every device's verdict."""
 
     devices: tuple[str, ...]
     deltas: Float32Array
@@ -34,12 +35,12 @@ class Judged:
     @property
     def flagged(self) -> tuple[str, ...]:
         """Devices that a statistical detector dropped or that were quarantined now."""
-        return tuple(v.device for v in self.verdicts if v.action is not Action.ACCEPT and v.scores)
+        return tuple(v.device for v in self.verdicts if not v.kept and v.scores)
 
     @property
     def dropped(self) -> dict[str, str]:
         """First reason of each device that is not accepted."""
-        return {v.device: v.reasons[0].value for v in self.verdicts if v.action is not Action.ACCEPT}
+        return {v.device: v.reasons[0].value for v in self.verdicts if not v.kept}
 
 
 def validate(federation: Federation, opened: Opened) -> Valid:
@@ -58,7 +59,7 @@ def validate(federation: Federation, opened: Opened) -> Valid:
 
 
 def screen(federation: Federation, number: int, valid: Valid) -> Judged:
-    """Ask the detectors; the rows of dropped and quarantined devices leave the matrix.
+    """Ask the detectors; rows of dropped and quarantined devices leave the matrix, those that are too long are clipped.
 
     A device whose update was malformed is struck too; one whose answer was missing or not authentic is not: somebody
     else may have caused that.
@@ -66,10 +67,10 @@ def screen(federation: Federation, number: int, valid: Valid) -> Judged:
     context = federation.screen_context(number)
     early = [_early(federation, number, device, reason) for device, reason in valid.dropped.items()]
     found = federation.screener.screen(valid.deltas, valid.devices, context)
-    keep = [i for i, verdict in enumerate(found) if verdict.action is Action.ACCEPT]
+    keep = [i for i, verdict in enumerate(found) if verdict.kept]
     return Judged(
         devices=tuple(valid.devices[i] for i in keep),
-        deltas=valid.deltas[keep],
+        deltas=clipped(valid.deltas[keep], [found[i] for i in keep]),
         verdicts=tuple(sorted([*early, *found], key=lambda v: v.device)),
     )
 

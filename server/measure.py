@@ -205,7 +205,7 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]]) -> dict[str,
     for verdict in verdicts:
         device = verdict["device"]
         taken_part[device] = taken_part.get(device, 0) + 1
-        if verdict["action"] != "accept" and verdict["scores"]:
+        if verdict["action"] not in {"accept", "clip"} and verdict["scores"]:
             caught[device] = caught.get(device, 0) + 1
     flagged = sorted(quarantined | {d for d, n in caught.items() if 2 * n > taken_part[d]})
     hits = len(set(flagged) & set(attackers))

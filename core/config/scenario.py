@@ -242,6 +242,11 @@ class DefenceConfig(_Section):
         "similarity",
         "cosine",
     )
+    false_alarms: Annotated[float, Field(gt=0, le=0.2)] | None = Field(
+        None,
+        description="rate at which comparisons of devices with each other may flag an honest update, per device and "
+        "round, learned from accepted ones; none for fixed limits",
+    )
 
 
 class AttackConfig(_Section):

@@ -9,9 +9,8 @@ import numpy as np
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import normal_quantile
-from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext
+from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.history import EVIDENCE, CourseHistory
-from skerry.security.anomaly.norm import norms
 from skerry.security.anomaly.peers import median, peers
 from skerry.security.anomaly.reference import cosines_to_others
 
@@ -21,7 +20,6 @@ COSINE_ERROR = 1e-6
 """Bound on the probability that noise alone turns one honest update against the others in one round."""
 
 _QUANTILE = normal_quantile(COSINE_ERROR)
-_FAR = 5.0  # robust standard deviations below the others' cosines
 _FLOOR = 0.1  # without noise: least spread assumed between honest cosines
 _AGAINST = -0.1  # without noise: a cosine above this is never called opposed
 _FEWEST = 4  # trusted rows, so that every device has three others to be compared with
@@ -36,14 +34,14 @@ class CosineDetector:
     nobody else has may not.
 
     *This round*: flagged when z < -4.75, which noise alone does with probability ≤ ``COSINE_ERROR`` = 10⁻⁶; as a
-    cosine, below -4.75·ν/‖x‖. It must also lie 5 robust standard deviations under the other devices' cosines, so
+    cosine, below -4.75·ν/‖x‖. It must also lie ``far`` robust standard deviations under the other devices' cosines, so
     that a cohort of widely spread directions is not accused of its spread.
 
     *Over the rounds*: the sequential test of :class:`~skerry.security.anomaly.history.CourseHistory`, at most 5
     false alarms in 10⁶ device-rounds.
 
-    *Without noise* no error can be stated, and there is no history: flagged are cosines below -0.1 that also lie 5
-    robust standard deviations (of at least 0.1 each) under the other devices'.
+    *Without noise* no error can be stated, and there is no history: flagged are cosines below -0.1 that also lie
+    ``far`` robust standard deviations (of at least 0.1 each) under the other devices'.
 
     Cannot see: updates across, not against, the common direction; a flipped update of ordinary length while the
     common signal is small against the noise. Hostile devices that hide in the noise can also turn the median
@@ -57,21 +55,21 @@ class CosineDetector:
         self._history = CourseHistory()
 
     def examine(
-        self, rows: Float32Array, devices: Sequence[str], trusted: Mask, context: ScreenContext
+        self, rows: Rows, devices: Sequence[str], trusted: Mask, context: ScreenContext, far: float = FAR
     ) -> list[Finding]:
         """One finding a row; also carries the history on by this round."""
         if int(trusted.sum()) < _FEWEST:
             return [_unjudged(int(trusted.sum())) for _ in devices]
         noise = context.noise_std
-        cosines, lengths = cosines_to_others(rows, trusted), norms(rows)
+        cosines, lengths = cosines_to_others(rows.values, trusted), rows.lengths
         typical = float(median(np.sort(lengths[trusted])))
         around = peers(cosines, trusted, noise / typical if noise > 0 and typical > 0 else _FLOOR)
         findings = [
-            _this_round(float(cosine), float(length), noise, usual)
+            _this_round(float(cosine), float(length), noise, usual, far)
             for cosine, length, usual in zip(cosines, lengths, around, strict=True)
         ]
         if noise > 0:
-            weights = self._history.weigh(rows, devices, trusted, noise)
+            weights = self._history.weigh(rows.values, devices, trusted, noise)
             findings = [_with_history(f, weight) for f, weight in zip(findings, weights, strict=True)]
         return findings
 
@@ -89,19 +87,20 @@ class CosineDetector:
         self._history.restore(state)
 
 
-def _this_round(cosine: float, length: float, noise: float, usual: tuple[float, float] | None) -> Finding:
+def _this_round(cosine: float, length: float, noise: float, usual: tuple[float, float] | None, far: float) -> Finding:
     assert usual is not None  # _FEWEST trusted rows leave three others to everyone
     centre, spread = usual
     opposed = _AGAINST if noise == 0 else (-_QUANTILE * noise / length if length > 0 else -1.0)
-    low = min(opposed, centre - _FAR * spread)
+    low = min(opposed, centre - far * spread)
+    strangeness = (centre - cosine) / spread
     shown = max(low, -1.0)
     if cosine >= low:
         sentence = f"Cosine {cosine:+.2f} to the others' median is not against it."
-        return Finding((Score("cosine", cosine, shown, None, sentence),))
+        return Finding((Score("cosine", cosine, shown, None, sentence),), strangeness=strangeness)
     sentence = (
         f"Points against the others: cosine {cosine:+.2f} to their median; honest updates stay above {shown:+.2f}."
     )
-    return Finding((Score("cosine", cosine, shown, None, sentence),), distance=(centre - cosine) / spread)
+    return Finding((Score("cosine", cosine, shown, None, sentence),), distance=strangeness, strangeness=strangeness)
 
 
 def _with_history(finding: Finding, weight: float) -> Finding:
@@ -112,7 +111,7 @@ def _with_history(finding: Finding, weight: float) -> Finding:
         return replace(finding, scores=(*finding.scores, score))
     sentence = f"Has kept pointing against the others: evidence 10^{value:.1f}, the alarm is at 10^{limit:.1f}."
     score = Score("cosine_history", value, None, limit, sentence)
-    return Finding((*finding.scores, score), distance=max(finding.distance, sqrt(2 * weight)))
+    return replace(finding, scores=(*finding.scores, score), distance=max(finding.distance, sqrt(2 * weight)))
 
 
 def _unjudged(count: int) -> Finding:

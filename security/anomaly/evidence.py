@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,9 +10,48 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 
-__all__ = ["Detector", "Finding", "Mask", "ScreenContext"]
+__all__ = ["FAR", "Detector", "Finding", "Mask", "Rows", "ScreenContext"]
 
 Mask = npt.NDArray[np.bool_]
+
+FAR = 5.0
+"""Robust standard deviations from the others that flag, where no false-alarm rate is set or nothing is known yet."""
+
+_BLOCK = 4096  # columns converted to float64 at a time
+
+
+class Rows:
+    """The updates of one round, and what all detectors need of them, computed once.
+
+    Args:
+        values: ``(n, d)`` float32, finite; not changed.
+    """
+
+    def __init__(self, values: Float32Array) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def size(self) -> int:
+        """d, the length of a row."""
+        return int(self.values.shape[1])
+
+    @cached_property
+    def gram(self) -> npt.NDArray[np.float64]:
+        """``(n, n)`` inner products, multiplied and summed in float64."""
+        total = np.zeros((len(self), len(self)))
+        for start in range(0, self.size, _BLOCK):
+            block = self.values[:, start : start + _BLOCK].astype(np.float64)
+            total += block @ block.T
+        return total
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.float64]:
+        """``(n,)`` L2 norms, summed in float64 (float32 sums of squares overflow at 10¹⁹)."""
+        wide = (row.astype(np.float64) for row in self.values)
+        return np.sqrt(np.fromiter((float(np.dot(row, row)) for row in wide), np.float64, len(self)))
 
 
 @dataclass(frozen=True)
@@ -42,11 +82,16 @@ class Finding:
         distance: 0 when the update is unremarkable among the others; else how far out it lies, in standard
             deviations or their robust equivalent. Orders suspects, nothing more.
         certain: the update breaches limits that follow from public constants alone.
+        strangeness: how far out it lies among the others in the same unit, flagged or not; what a false-alarm rate is
+            calibrated on. None where it was not compared.
+        scale: below 1 when the update is too long for the others: the factor that makes it the longest that passes.
     """
 
     scores: tuple[Score, ...]
     distance: float = 0.0
     certain: bool = False
+    strangeness: float | None = None
+    scale: float = 1.0
 
     @property
     def flagged(self) -> bool:
@@ -66,15 +111,16 @@ class Detector(Protocol):
         """The code of a verdict that rests on this detector."""
 
     def examine(
-        self, rows: Float32Array, devices: Sequence[str], trusted: Mask, context: ScreenContext
+        self, rows: Rows, devices: Sequence[str], trusted: Mask, context: ScreenContext, far: float = FAR
     ) -> list[Finding]:
         """One finding a row. Called once a round.
 
         Args:
-            rows: ``(n, d)`` float32, finite; not changed.
+            rows: n updates.
             devices: n names, sorted.
             trusted: ``(n,)`` rows that no earlier detector flagged; only these say what is usual.
             context: what is public about the round.
+            far: strangeness above which a comparison flags.
         """
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:

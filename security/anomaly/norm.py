@@ -5,20 +5,18 @@ from math import exp, inf, isfinite, log
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import largest_norm, smallest_norm
-from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext
+from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import peers
 
-__all__ = ["NORM_ERROR", "NormDetector", "norms"]
+__all__ = ["NORM_ERROR", "NormDetector"]
 
 NORM_ERROR = 1e-9
 """Bound on the probability that an honest update fails the calibrated limits in one round."""
 
-_FAR = 5.0  # robust standard deviations of the log-norm
-_FLOOR = log(1.25)  # least spread assumed between honest devices: ±25 %, so up to 3.05 times the median always passes
+_FLOOR = log(1.25)  # least spread assumed between honest devices: ±25 %
 _LARGEST_LOG = 700.0  # exp of more overflows; no float32 vector is so long
 _ROUNDING = 1e-4  # relative slack on a bound that devices meet in float32
 
@@ -32,9 +30,9 @@ class NormDetector:
     :mod:`skerry.security.anomaly.bounds`). An update below the lower limit lacks the noise that its device
     promised. Without noise the limit is B itself, and passing it is a breach, not a chance event.
 
-    *Relative* (catches what B is too loose for; no stated error): at most ``exp(5·spread)`` times the other devices'
-    median norm, the spread being the robust standard deviation of their log-norms and at least log 1.25. Devices
-    whose honest norms differ by up to three times never fail it.
+    *Relative* (catches what B is too loose for; no stated error of its own): at most ``exp(far·spread)`` times
+    the other devices' median norm, the spread being the robust standard deviation of their log-norms and at least
+    log 1.25. With ``far`` = 5, devices whose honest norms differ by up to three times never fail it.
 
     Cannot see: a hostile update of ordinary length.
     """
@@ -43,17 +41,16 @@ class NormDetector:
     reason: ClassVar[Reason] = Reason.NORM
 
     def examine(
-        self, rows: Float32Array, devices: Sequence[str], trusted: Mask, context: ScreenContext
+        self, rows: Rows, devices: Sequence[str], trusted: Mask, context: ScreenContext, far: float = FAR
     ) -> list[Finding]:
         """One finding a row."""
         del devices
-        size = rows.shape[1]
-        low, high = _calibrated(size, context)
-        lengths = norms(rows)
+        low, high = _calibrated(rows.size, context)
+        lengths = rows.lengths
         positive = lengths > 0
         logs = np.log(lengths, out=np.full(len(rows), -inf), where=positive)
         usual = peers(logs, trusted & positive, _FLOOR)
-        return [_judge(float(v), low, high, around) for v, around in zip(lengths, usual, strict=True)]
+        return [_judge(float(v), low, high, around, far) for v, around in zip(lengths, usual, strict=True)]
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
         """Nothing: each round is judged by itself."""
@@ -66,12 +63,6 @@ class NormDetector:
         """Nothing to restore."""
 
 
-def norms(rows: Float32Array) -> npt.NDArray[np.float64]:
-    """``(n,)`` L2 norms, summed in float64 (float32 sums of squares overflow at 10¹⁹)."""
-    wide = (row.astype(np.float64) for row in rows)
-    return np.sqrt(np.fromiter((float(np.dot(row, row)) for row in wide), np.float64, len(rows)))
-
-
 def _calibrated(size: int, context: ScreenContext) -> tuple[float | None, float]:
     noise, bound = context.noise_std, context.signal_bound
     if noise == 0:
@@ -82,12 +73,13 @@ def _calibrated(size: int, context: ScreenContext) -> tuple[float | None, float]
     return low, high
 
 
-def _judge(value: float, low: float | None, high: float, around: tuple[float, float] | None) -> Finding:
-    distance, typical, limit = 0.0, 0.0, inf
+def _judge(value: float, low: float | None, high: float, around: tuple[float, float] | None, far: float) -> Finding:
+    strangeness, distance, typical, limit = None, 0.0, 0.0, inf
     if around is not None:
         centre, spread = around
-        typical, limit = exp(centre), exp(min(centre + _FAR * spread, _LARGEST_LOG))
-        distance = (log(value) - centre) / spread if value > limit else 0.0
+        typical, limit = exp(centre), exp(min(centre + far * spread, _LARGEST_LOG))
+        strangeness = (log(value) - centre) / spread if value > 0 else -_LARGEST_LOG
+        distance = strangeness if strangeness > far else 0.0
     breach = value > high or (low is not None and value < low)
     if low is not None and value < low:
         sentence = (
@@ -106,4 +98,5 @@ def _judge(value: float, low: float | None, high: float, around: tuple[float, fl
         sentence = f"Norm {value:.3g} is within what honest devices send."
     shown = min(high, limit)
     score = Score("norm", value, low or None, shown if isfinite(shown) else None, sentence)
-    return Finding((score,), distance, certain=breach)
+    scale = limit / value if distance else 1.0
+    return Finding((score,), distance, breach, strangeness, scale)

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import smallest_norm
-from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext
-from skerry.security.anomaly.norm import norms
+from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import peers
 
 __all__ = ["NOVELTY_ERROR", "NoveltyDetector"]
@@ -21,8 +20,7 @@ Float64Array = npt.NDArray[np.float64]
 NOVELTY_ERROR = 1e-9
 """Bound on the probability that the noise of one honest update lies so nearly along the last step."""
 
-_FAR = 5.0  # robust standard deviations of the logarithm
-_FLOOR = log(2) / _FAR  # least spread assumed: nobody is flagged above half of the usual novelty
+_FLOOR = log(2) / FAR  # least spread assumed: by default nobody is flagged above half of the usual novelty
 _LEAST = 1e-6  # novelty that stands for none
 _FEWEST = 4
 
@@ -36,8 +34,8 @@ class NoveltyDetector:
     *With noise* of known std ν the part across the last step, which was fixed before this round's noise was drawn, is
     at least ν·``smallest_norm(d - 1)`` long except with probability ``NOVELTY_ERROR`` = 10⁻⁹; less is a breach.
 
-    *Relative to the others* (no stated error): flagged when the logarithm lies five robust standard deviations, each at
-    least log(2)/5, below the other devices': at most half of what is usual.
+    *Relative to the others* (no stated error): flagged when the logarithm lies ``far`` robust standard deviations,
+    each at least log(2)/5, below the other devices': by default at most half of what is usual.
 
     Cannot see: an echo under noise as large as itself; the first round; a rule whose result points far from the mean
     of what it was given.
@@ -52,23 +50,23 @@ class NoveltyDetector:
         self._last: Float32Array | None = None
 
     def examine(
-        self, rows: Float32Array, devices: Sequence[str], trusted: Mask, context: ScreenContext
+        self, rows: Rows, devices: Sequence[str], trusted: Mask, context: ScreenContext, far: float = FAR
     ) -> list[Finding]:
         """One finding a row."""
         del devices
         last = self._last
-        if last is None or len(last) != rows.shape[1] or not last.any():
+        if last is None or len(last) != rows.size or not last.any():
             return [_unjudged("no earlier step is known")] * len(rows)
-        novelty, across = _novelty(rows, last)
+        novelty, across = _novelty(rows.values, last)
         least = 0.0
         if context.noise_std > 0:
-            least = context.noise_std * smallest_norm(rows.shape[1] - 1, NOVELTY_ERROR, steps=context.steps)
-        usable = trusted & (norms(rows) > 0)
+            least = context.noise_std * smallest_norm(rows.size - 1, NOVELTY_ERROR, steps=context.steps)
+        usable = trusted & (rows.lengths > 0)
         around = peers(np.log(np.maximum(novelty, _LEAST)), usable, _FLOOR)
         if least == 0 and int(usable.sum()) < _FEWEST:
             return [_unjudged(f"{int(usable.sum())} usable updates are too few to say what is usual")] * len(rows)
         return [
-            _judge(float(value), float(part), least, usual)
+            _judge(float(value), float(part), least, usual, far)
             for value, part, usual in zip(novelty, across, around, strict=True)
         ]
 
@@ -103,26 +101,26 @@ def _novelty(rows: Float32Array, last: Float32Array) -> tuple[Float64Array, Floa
     return sines, parts
 
 
-def _judge(value: float, part: float, least: float, usual: tuple[float, float] | None) -> Finding:
-    distance, limit = 0.0, None
+def _judge(value: float, part: float, least: float, usual: tuple[float, float] | None, far: float) -> Finding:
+    strangeness, distance, limit = None, 0.0, None
     if usual is not None:
         centre, spread = usual
-        limit = float(np.exp(centre - _FAR * spread))
-        if value < limit:
-            distance = (centre - log(max(value, _LEAST))) / spread
+        limit = float(np.exp(centre - far * spread))
+        strangeness = (centre - log(max(value, _LEAST))) / spread
+        distance = strangeness if strangeness > far else 0.0
     if part < least:
         sentence = (
             f"Repeats the model's last step: what is new is {part:.3g} long, the agreed privacy noise alone is at "
             f"least {least:.3g}."
         )
-        return Finding((Score("novelty", value, limit, None, sentence),), distance, certain=True)
+        return Finding((Score("novelty", value, limit, None, sentence),), distance, True, strangeness)
     if distance and usual is not None:
         sentence = (
             f"Repeats the model's last step: novelty {value:.2f}, {np.exp(usual[0]):.2f} is usual among the others."
         )
     else:
         sentence = f"Novelty {value:.2f} against the model's last step is nothing unusual."
-    return Finding((Score("novelty", value, limit, None, sentence),), distance)
+    return Finding((Score("novelty", value, limit, None, sentence),), distance, strangeness=strangeness)
 
 
 def _unjudged(why: str) -> Finding:

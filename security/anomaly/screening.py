@@ -10,7 +10,12 @@
    in quarantine or dropped by steps 2 and 4 are dropped for one, the farthest out first, and none when fewer than
    twice that number plus two rows are there to compare. So when the declared number of hostile devices is out, no
    comparison can cost an honest one its place.
-6. Each drop is a strike; ``patience`` strikes put the device into quarantine for the rest of the run.
+6. A row that is kept although it is too long for the others is clipped to the longest that passes.
+7. Each drop is a strike; enough of them put the device into quarantine for the rest of the run
+   (:mod:`skerry.security.anomaly.strikes`). Where all its strikes were breaches, its revocation is proposed.
+
+With ``false_alarms`` the limits of comparisons are learned from the updates that were accepted before
+(:mod:`skerry.security.anomaly.calibration`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +27,10 @@ import numpy as np
 
 from skerry.errors import InputError
 from skerry.records import Action, Float32Array, Reason, Score, Verdict
+from skerry.security.anomaly.calibration import Calibration
 from skerry.security.anomaly.detectors import detectors_for
-from skerry.security.anomaly.evidence import Detector, Finding, ScreenContext
+from skerry.security.anomaly.evidence import FAR, Detector, Finding, Rows, ScreenContext
+from skerry.security.anomaly.strikes import Strikes
 from skerry.security.anomaly.validate import check_update, describe_fault
 
 __all__ = ["ScreenContext", "Screener"]
@@ -51,6 +58,16 @@ class _Case:
     def distance(self) -> float:
         return max((finding.distance for _, finding in self.findings), default=0.0)
 
+    @property
+    def scale(self) -> float:
+        """Below 1 when the row is too long for the others."""
+        return min((finding.scale for _, finding in self.findings), default=1.0)
+
+    @property
+    def strangeness(self) -> dict[str, float]:
+        """By detector, where the row was compared."""
+        return {d.name: found.strangeness for d, found in self.findings if found.strangeness is not None}
+
 
 class Screener:
     """Judges the updates of every round and remembers who was dropped.
@@ -60,7 +77,7 @@ class Screener:
     at most R·(2·10⁻⁹ (norm, similarity) + 10⁻⁶ (cosine) + 5·10⁻⁶ (history)) < R·10⁻⁵; quarantine takes ``patience``
     drops, though one by the history makes the next likelier. The relative limit on norms adds to this only if
     honest norms differ by more than three times. Without noise no such figure can be stated; then step 5 of the
-    module's text limits the harm.
+    module's text limits the harm, and ``false_alarms`` states a rate where its assumption holds.
 
     **What it cannot see**: an update of ordinary length that points across the common direction, or against it while
     the common signal is small against the noise; label flips and backdoors that look like honest training; more
@@ -70,10 +87,11 @@ class Screener:
         detectors: names as in ``defence.screen``; finite rows are required whether or not it is named.
         tolerate: f, devices that may be hostile. With 0 only breaches (steps 2 and 4) are dropped.
         patience: drops after which a device is quarantined, counted over the whole run.
+        false_alarms: rate at which comparisons may flag an honest update, per device and round; None for fixed limits.
 
     Raises:
         ScenarioError: unknown detector.
-        InputError: ``tolerate`` or ``patience`` out of range.
+        InputError: ``tolerate``, ``patience`` or ``false_alarms`` out of range.
 
     >>> import numpy as np
     >>> noise = np.random.default_rng(0).normal(size=(6, 400)).astype(np.float32)
@@ -84,13 +102,17 @@ class Screener:
     ['c']
     """
 
-    def __init__(self, detectors: Sequence[str], tolerate: int, patience: int = 3) -> None:
+    def __init__(
+        self, detectors: Sequence[str], tolerate: int, patience: int = 3, *, false_alarms: float | None = None
+    ) -> None:
         if tolerate < 0 or patience < 1:
             raise InputError(f"tolerate must be ≥ 0 and patience ≥ 1, got {tolerate} and {patience}")
         self._detectors = detectors_for(detectors)
         self._tolerate = tolerate
-        self._patience = patience
-        self._strikes: dict[str, int] = {}
+        self._strikes = Strikes(patience, false_alarms)
+        names = [detector.name for detector in self._detectors]
+        self._calibration = None if false_alarms is None else Calibration(false_alarms, names)
+        self._waiting: dict[str, list[dict[str, float]]] = {}  # strangeness of dropped rows, until a device is cleared
         self._quarantine: dict[str, int] = {}
         self._rejected: dict[str, int] = {}  # the last round in which a device's reply never became a row
 
@@ -119,16 +141,18 @@ class Screener:
                 verdicts[device] = self._in_quarantine(device, context)
             elif check_update(deltas[index], deltas.shape[1]) is not None:
                 score = describe_fault(deltas[index], deltas.shape[1])
-                verdicts[device] = self._strike(device, context, (Reason.NOT_FINITE,), (score,) if score else ())
+                case = _Case(device, dropped=True)
+                verdicts[device] = self._strike(case, context, (Reason.NOT_FINITE,), (score,) if score else ())
             else:
                 usable.append(index)
         # Rows that are all usable and already in order are not copied.
         rows = deltas if usable == list(range(len(devices))) else deltas[usable]
-        cases = self._examine(rows, [devices[index] for index in usable], context)
+        cases = self._examine(Rows(rows), [devices[index] for index in usable], context)
         self._choose(cases, out=set(verdicts) | {d for d, last in self._rejected.items() if last == context.round})
         for detector in self._detectors:
             detector.learn(rows, np.array([not case.dropped for case in cases], np.bool_), context)
         verdicts.update((case.device, self._verdict(case, context)) for case in cases)
+        self._calibrate(cases)
         return [verdicts[device] for device in devices]
 
     def reject(self, device: str, reason: Reason, context: ScreenContext, score: Score | None = None) -> Verdict:
@@ -151,13 +175,15 @@ class Screener:
         if device in self._quarantine:
             return self._in_quarantine(device, context)
         self._rejected[device] = context.round
-        return self._strike(device, context, (reason,), (score,) if score else ())
+        return self._strike(_Case(device, dropped=True), context, (reason,), (score,) if score else ())
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs to go on after a restart, as JSON values."""
         return {
-            "schema": 1,
-            "strikes": dict(self._strikes),
+            "schema": 2,
+            "strikes": self._strikes.state(),
+            "calibration": None if self._calibration is None else self._calibration.state(),
+            "waiting": {device: [dict(row) for row in rows] for device, rows in self._waiting.items()},
             "quarantine": dict(self._quarantine),
             "detectors": {detector.name: detector.state() for detector in self._detectors},
         }
@@ -169,20 +195,26 @@ class Screener:
             InputError: the state is of another schema or of other detectors.
         """
         names = {detector.name for detector in self._detectors}
-        if state.get("schema") != 1 or set(state["detectors"]) != names:
+        calibrated = state.get("calibration") is not None
+        fits = state.get("schema") == 2 and calibrated == (self._calibration is not None)
+        if not fits or set(state["detectors"]) != names:
             raise InputError(
                 "the saved state of the screen does not fit", mend="resume with the defence that the run started with"
             )
-        self._strikes = {str(device): int(count) for device, count in state["strikes"].items()}
+        self._strikes.restore(state["strikes"])
+        if self._calibration is not None:
+            self._calibration.restore(state["calibration"])
+        self._waiting = {str(device): [dict(row) for row in rows] for device, rows in state["waiting"].items()}
         self._quarantine = {str(device): int(since) for device, since in state["quarantine"].items()}
         for detector in self._detectors:
             detector.restore(state["detectors"][detector.name])
 
-    def _examine(self, rows: Float32Array, names: list[str], context: ScreenContext) -> list[_Case]:
+    def _examine(self, rows: Rows, names: list[str], context: ScreenContext) -> list[_Case]:
         cases = [_Case(name) for name in names]
         for detector in self._detectors:
             trusted = np.array([not case.flagged for case in cases], np.bool_)
-            for case, finding in zip(cases, detector.examine(rows, names, trusted, context), strict=True):
+            far = FAR if self._calibration is None else self._calibration.limit(detector.name)
+            for case, finding in zip(cases, detector.examine(rows, names, trusted, context, far), strict=True):
                 case.findings.append((detector, finding))
         return cases
 
@@ -205,33 +237,61 @@ class Screener:
         scores = tuple(score for _, finding in case.findings for score in finding.scores)
         reasons = tuple(detector.reason for detector, finding in case.findings if finding.flagged)
         if case.dropped:
-            return self._strike(case.device, context, reasons, scores)
-        if case.flagged:
-            sentence = (
-                "Flagged, but kept: most updates of this round breach the public limits, so the limits are in doubt."
-                if case.certain
-                else f"Flagged, but kept: defence.tolerate = {self._tolerate} and the number of updates allow no "
-                "further device to be dropped for being unlike the others."
-            )
-            scores = (*scores, Score("screen", case.distance, None, None, sentence))
+            return self._strike(case, context, reasons, scores)
+        if not case.flagged:
+            return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
+        if case.scale < 1:
+            sentence = f"Too long, but not dropped: enters the average at {case.scale:.3g} of its length."
+            score = Score("screen", case.distance, None, None, sentence)
+            return Verdict(context.round, case.device, Action.CLIP, reasons, (*scores, score), case.scale)
+        sentence = (
+            "Flagged, but kept: most updates of this round breach the public limits, so the limits are in doubt."
+            if case.certain
+            else f"Flagged, but kept: defence.tolerate = {self._tolerate} and the number of updates allow no "
+            "further device to be dropped for being unlike the others."
+        )
+        scores = (*scores, Score("screen", case.distance, None, None, sentence))
         return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
 
+    def _calibrate(self, cases: Sequence[_Case]) -> None:
+        """Learn from accepted rows, and from rows whose drop turns out to be no more than false alarms explain."""
+        if self._calibration is None:
+            return
+        honest: list[dict[str, float]] = []
+        for case in cases:
+            if case.device in self._quarantine:
+                self._waiting.pop(case.device, None)
+            elif case.dropped:
+                self._waiting.setdefault(case.device, []).append(case.strangeness)
+            else:
+                if self._strikes.spare(case.device):
+                    honest += self._waiting.pop(case.device, [])
+                honest.append(case.strangeness)
+        for detector in self._detectors:
+            self._calibration.learn(detector.name, [row[detector.name] for row in honest if detector.name in row])
+
     def _strike(
-        self, device: str, context: ScreenContext, reasons: tuple[Reason, ...], scores: tuple[Score, ...]
+        self, case: _Case, context: ScreenContext, reasons: tuple[Reason, ...], scores: tuple[Score, ...]
     ) -> Verdict:
-        count = self._strikes[device] = self._strikes.get(device, 0) + 1
-        if count < self._patience:
+        device = case.device
+        if not self._strikes.strike(device, certain=case.certain):
             return Verdict(context.round, device, Action.DROP, reasons, scores)
         self._quarantine[device] = context.round
-        sentence = f"Dropped {count} times: out for the rest of the run."
-        score = Score("strikes", float(count), None, float(self._patience), sentence)
-        return Verdict(context.round, device, Action.QUARANTINE, reasons, (*scores, score))
+        count, proven = self._strikes.count(device), self._strikes.proven(device)
+        advice = " Its breaches need no comparison: its key should be revoked." if proven else ""
+        sentence = f"Dropped {count} times: out for the rest of the run.{advice}"
+        score = Score("strikes", float(count), None, float(self._strikes.patience), sentence)
+        return Verdict(
+            context.round, device, Action.QUARANTINE, reasons, (*scores, score), propose_revocation=proven
+        )
 
     def _in_quarantine(self, device: str, context: ScreenContext) -> Verdict:
-        since = self._quarantine[device]
-        score = Score("strikes", float(self._strikes.get(device, 0)), None, float(self._patience),
-                      f"In quarantine since round {since}.")  # fmt: skip
-        return Verdict(context.round, device, Action.QUARANTINE, (Reason.QUARANTINED,), (score,))
+        sentence = f"In quarantine since round {self._quarantine[device]}."
+        score = Score("strikes", float(self._strikes.count(device)), None, float(self._strikes.patience), sentence)
+        proven = self._strikes.proven(device)
+        return Verdict(
+            context.round, device, Action.QUARANTINE, (Reason.QUARANTINED,), (score,), propose_revocation=proven
+        )
 
 
 def _check_input(deltas: Float32Array, devices: Sequence[str], context: ScreenContext) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import smallest_norm
-from skerry.security.anomaly.evidence import Finding, Mask, ScreenContext
+from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import peers
 
 __all__ = ["SIMILARITY_ERROR", "SimilarityDetector"]
@@ -19,11 +19,9 @@ Float64Array = npt.NDArray[np.float64]
 SIMILARITY_ERROR = 1e-9
 """Bound on the probability that the noise of all honest pairs of a round leaves two of them this near."""
 
-_FAR = 5.0  # robust standard deviations of the log-distance
-_FLOOR = log(4) / _FAR  # least spread assumed: a pair is never flagged above a quarter of the usual distance
+_FLOOR = log(4) / FAR  # least spread assumed: by default a pair is never flagged above a quarter of the usual distance
 _FEWEST = 4  # trusted rows, so that every device has three others to be compared with
 _LEAST = 1e-9  # distance that stands for an exact copy
-_BLOCK = 4096  # columns converted to float64 at a time
 
 
 class SimilarityDetector:
@@ -54,7 +52,7 @@ class SimilarityDetector:
     reason: ClassVar[Reason] = Reason.SIMILARITY
 
     def examine(
-        self, rows: Float32Array, devices: Sequence[str], trusted: Mask, context: ScreenContext
+        self, rows: Rows, devices: Sequence[str], trusted: Mask, context: ScreenContext, far: float = FAR
     ) -> list[Finding]:
         """One finding a row. Rows that an earlier detector flagged are compared too, but say not what is usual."""
         count = int(trusted.sum())
@@ -64,14 +62,15 @@ class SimilarityDetector:
         apart, sizes = _distances(rows)
         if context.noise_std > 0:
             limits, scores = np.full(len(rows), _noise_limit(rows, context)), apart
-            usual = np.full(len(rows), np.nan)
+            around: list[tuple[float, float] | None] = [None] * len(rows)
         else:
             scores = np.divide(apart, sizes, out=np.full_like(apart, np.inf), where=sizes > 0)
-            limits, usual = _relative_limits(scores, trusted)
+            around = peers(_logarithms(scores.min(axis=1, initial=np.inf)), trusted, _FLOOR)
+            limits = np.array([0.0 if pair is None else np.exp(pair[0] - far * pair[1]) for pair in around])
         near = scores < np.minimum(limits[:, None], limits[None, :])
         group = _groups(near)
         return [
-            _finding(i, devices, float(scores[i].min(initial=np.inf)), float(limits[i]), float(usual[i]), group)
+            _finding(i, devices, float(scores[i].min(initial=np.inf)), float(limits[i]), around[i], group)
             for i in range(len(rows))
         ]
 
@@ -86,16 +85,12 @@ class SimilarityDetector:
         """Nothing to restore."""
 
 
-def _distances(rows: Float32Array) -> tuple[Float64Array, Float64Array]:
+def _distances(rows: Rows) -> tuple[Float64Array, Float64Array]:
     """``(n, n)`` distances, infinite on the diagonal, and mean lengths of the pairs.
 
     From inner products in float64: a distance is known to about 10⁻⁸ of the lengths, where limits are a tenth.
     """
-    n, size = rows.shape
-    products = np.zeros((n, n))
-    for start in range(0, size, _BLOCK):
-        block = rows[:, start : start + _BLOCK].astype(np.float64)
-        products += block @ block.T
+    products = rows.gram
     lengths = np.diagonal(products)
     distances = np.sqrt(np.maximum(lengths[:, None] + lengths[None, :] - 2 * products, 0.0))
     np.fill_diagonal(distances, np.inf)
@@ -103,19 +98,15 @@ def _distances(rows: Float32Array) -> tuple[Float64Array, Float64Array]:
     return distances, (lengths[:, None] + lengths[None, :]) / 2
 
 
-def _noise_limit(rows: Float32Array, context: ScreenContext) -> float:
+def _noise_limit(rows: Rows, context: ScreenContext) -> float:
     pairs = max(len(rows) * (len(rows) - 1) // 2, 1)
     error = SIMILARITY_ERROR / pairs
-    return sqrt(2) * context.noise_std * smallest_norm(rows.shape[1], error, steps=context.steps)
+    return sqrt(2) * context.noise_std * smallest_norm(rows.size, error, steps=context.steps)
 
 
-def _relative_limits(scores: Float64Array, trusted: Mask) -> tuple[Float64Array, Float64Array]:
-    nearest = scores.min(axis=1, initial=np.inf)
-    logs = np.log(np.clip(nearest, _LEAST, 1e9))
-    around = peers(logs, trusted, _FLOOR)
-    centres = np.array([np.nan if pair is None else np.exp(pair[0]) for pair in around])
-    limits = np.array([0.0 if pair is None else np.exp(pair[0] - _FAR * pair[1]) for pair in around])
-    return limits, centres
+def _logarithms(distances: npt.ArrayLike) -> Float64Array:
+    logs: Float64Array = np.log(np.clip(np.asarray(distances, np.float64), _LEAST, 1e9))
+    return logs
 
 
 def _groups(near: npt.NDArray[np.bool_]) -> list[list[int]]:
@@ -135,24 +126,30 @@ def _groups(near: npt.NDArray[np.bool_]) -> list[list[int]]:
 
 
 def _finding(
-    index: int, devices: Sequence[str], value: float, limit: float, usual: float, groups: list[list[int]]
+    index: int,
+    devices: Sequence[str],
+    value: float,
+    limit: float,
+    usual: tuple[float, float] | None,
+    groups: list[list[int]],
 ) -> Finding:
+    """One row's finding; ``usual`` is what the others' logarithms are, None where the limit follows from the noise."""
     group = groups[index]
     shown = value if np.isfinite(value) else 0.0
+    strangeness = None if usual is None else (usual[0] - float(_logarithms(value))) / usual[1]
     if len(group) == 1:
         sentence = f"Distance {shown:.3g} to the nearest other update is nothing unusual."
-        return Finding((Score("similarity", shown, limit or None, None, sentence),))
+        return Finding((Score("similarity", shown, limit or None, None, sentence),), strangeness=strangeness)
     others = [devices[i] for i in group if i != index]
     said = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
     if index == group[0]:
         sentence = f"Nearly the same update as {said}: this one keeps the group's one vote."
         return Finding((Score("similarity", shown, limit, None, sentence),))
-    calibrated = np.isnan(usual)
-    why = (
-        f"the agreed privacy noise keeps honest updates at least {limit:.3g} apart"
-        if calibrated
-        else f"{usual:.3g} is usual among the others"
-    )
+    if usual is None or strangeness is None:
+        why = f"the agreed privacy noise keeps honest updates at least {limit:.3g} apart"
+        distance = FAR * log(limit / max(value, _LEAST)) / log(4) + FAR
+    else:
+        why, distance = f"{np.exp(usual[0]):.3g} is usual among the others", strangeness
     sentence = f"Nearly the same update as {said}: distance {shown:.3g}, {why}. The group has one vote."
-    far = _FAR * log(limit / max(value, _LEAST)) / log(4) + _FAR
-    return Finding((Score("similarity", shown, limit, None, sentence),), distance=far, certain=bool(calibrated))
+    score = Score("similarity", shown, limit, None, sentence)
+    return Finding((score,), distance, certain=usual is None, strangeness=strangeness)

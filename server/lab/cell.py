@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from skerry.device.tasks.dirichlet import dirichlet_split
 from skerry.errors import AggregationError
-from skerry.records import Action, Float32Array
+from skerry.records import Float32Array
 from skerry.security.anomaly import ScreenContext, Screener
+from skerry.security.anomaly.clipping import clipped
 from skerry.security.attacks import Attack, Knowledge
 from skerry.security.privacy.stream import RandomStream, seeded_stream
 from skerry.server.lab.mnist1d import Examples, mnist1d
@@ -50,10 +51,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Defence:
-    """What the coordinator does: a rule, and detectors before it (none: only rows that are not finite are dropped)."""
+    """What the coordinator does: a rule, and detectors before it (none: only rows that are not finite are dropped).
+
+    ``false_alarms`` is the rate at which they may flag honest updates, None for fixed limits.
+    """
 
     aggregator: str
     screen: tuple[str, ...] = ()
+    false_alarms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class _Federation:
         self._hostile = np.arange(count) >= setting.honest
         self._names = [f"device-{number:03d}" for number in range(count)]
         self._data = self._shared_out(count)
-        self._screener = Screener(defence.screen, tolerate=setting.hostile)
+        self._screener = Screener(defence.screen, tolerate=setting.hostile, false_alarms=defence.false_alarms)
         self._kept = np.zeros((2, 2), np.int64)  # honest and hostile rows: accepted, dropped
 
     def run(self) -> Outcome:
@@ -158,7 +163,7 @@ class _Federation:
     def _aggregate(self, rows: Float32Array, number: int) -> Float32Array | None:
         """The rule over what the screen lets pass; None when too few are left for it."""
         verdicts = self._screener.screen(rows, self._names, ScreenContext(number, 0.0, float("inf")))
-        passed = np.array([verdict.action is Action.ACCEPT for verdict in verdicts], np.bool_)
+        passed = np.array([verdict.kept for verdict in verdicts], np.bool_)
         np.add.at(self._kept, (self._hostile.astype(int), (~passed).astype(int)), 1)
         rule = rule_for(
             self._defence.aggregator,
@@ -168,7 +173,7 @@ class _Federation:
             seed=number,
         )
         try:
-            return rule(rows[passed])
+            return rule(clipped(rows[passed], [verdict for verdict in verdicts if verdict.kept]))
         except AggregationError:
             return None
 

@@ -12,6 +12,7 @@ from skerry.config import DefenceConfig
 from skerry.config.reading import read_toml
 from skerry.errors import ScenarioError
 from skerry.security.anomaly import detectors_for
+from skerry.security.anomaly.calibration import LARGEST_RATE
 from skerry.security.attacks import ATTACKS, attack_named
 from skerry.server.lab.cell import Defence, Outcome, Setting, train
 from skerry.server.lab.poisons import POISONS
@@ -32,6 +33,7 @@ class Grid(BaseModel):
 
     aggregators: tuple[str, ...] = Field(("mean", DefenceConfig().aggregator), min_length=1)
     screen: tuple[str, ...] = DefenceConfig().screen
+    false_alarms: Annotated[float, Field(gt=0, le=LARGEST_RATE)] | None = DefenceConfig().false_alarms
     attacks: tuple[str, ...] = Field((QUIET, *POISONS, *ATTACKS), min_length=1)
     alphas: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.3,), min_length=1)
     seeds: Count = 1
@@ -135,7 +137,8 @@ def run_grid(grid: Grid, tell: Callable[[int, int], None] = lambda *_: None) -> 
         outcomes = []
         for seed in range(grid.seeds):
             tell(number * grid.seeds + seed, len(plan) * grid.seeds)
-            outcomes.append(train(Defence(aggregator, grid.screen), attack, grid.setting(alpha), seed))
+            defence = Defence(aggregator, grid.screen, grid.false_alarms)
+            outcomes.append(train(defence, attack, grid.setting(alpha), seed))
         cells.append(Cell(aggregator, attack, alpha, tuple(outcomes)))
     return cells
 

@@ -55,6 +55,8 @@ def heatmap(grid: Grid, cells: Sequence[Cell]) -> str:
     span = high - low or 1.0
     tables = "\n".join(_table(alpha, [c for c in cells if c.alpha == alpha], low, span) for alpha in grid.alphas)
     screen = ", ".join(grid.screen) or "nothing but numbers that are not finite"
+    if grid.false_alarms is not None:
+        screen += f" (false alarms at a rate of {grid.false_alarms:g})"
     said = (
         f"Accuracy on MNIST-1D's test examples in %, mean of {grid.seeds} seed(s): {grid.honest} honest and "
         f"{grid.hostile} hostile devices, {grid.steps} rounds. Screened for: {screen}. "

@@ -9,8 +9,15 @@ __all__ = ["Cell", "Finding", "VerdictMap", "verdict_map"]
 
 MOST_CELLS = 2500  # a larger map would be slow on a phone and nobody would read it
 MOST_COLUMNS = 60
-ORDER = {"": 0, "accept": 1, "out": 2, "drop": 3, "quarantine": 4}
-WORDS = {"accept": "accepted", "drop": "dropped", "quarantine": "put in quarantine", "out": "kept out"}
+ORDER = {"": 0, "accept": 1, "clip": 2, "out": 3, "drop": 4, "quarantine": 5}
+WORDS = {
+    "accept": "accepted",
+    "clip": "clipped",
+    "drop": "dropped",
+    "quarantine": "put in quarantine",
+    "out": "kept out",
+}
+_TOLD = {"clip", "drop", "quarantine"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def verdict_map(
     if not found or not rounds:
         return None
     devices = sorted({device for device, _ in found})
-    judged = {device for (device, _), v in found.items() if v["action"] in {"drop", "quarantine"}}
+    judged = {device for (device, _), v in found.items() if v["action"] in _TOLD}
     trouble = Counter(device for (device, _), v in found.items() if v["action"] != "accept")
     times = Counter(v["action"] for v in found.values())
     devices.sort(key=lambda device: (-trouble[device], device))
@@ -88,7 +95,7 @@ def verdict_map(
         log=tuple(
             (str(v["round"]), v["device"], WORDS[v["action"]], _sentences(v))
             for _, v in sorted(found.items(), key=lambda item: (item[1]["round"], item[0][0]))
-            if v["action"] in {"drop", "quarantine"}
+            if v["action"] in _TOLD
         )[:MOST_CELLS],
     )
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from skerry.security.anomaly import peers as peers_module
-from skerry.security.anomaly.norm import norms
+from skerry.security.anomaly.evidence import Rows
 from skerry.security.anomaly.peers import peers
 from skerry.security.anomaly.reference import cosines_to_others
 
@@ -43,7 +43,7 @@ def test_more_columns_than_a_block(n: int) -> None:
 
 def test_norms_of_vectors_whose_squares_overflow_float32() -> None:
     rows = np.array([[3e30, 4e30], [0.0, 0.0]], np.float32)
-    np.testing.assert_allclose(norms(rows), [5e30, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(Rows(rows).lengths, [5e30, 0.0], rtol=1e-6)
 
 
 def test_a_device_is_compared_with_the_others_only() -> None:

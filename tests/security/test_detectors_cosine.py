@@ -6,6 +6,7 @@ import pytest
 from skerry.errors import ScenarioError
 from skerry.records import Reason
 from skerry.security.anomaly import CosineDetector, Finding, ScreenContext, detectors_for
+from skerry.security.anomaly.evidence import Rows
 
 D = 2570
 NAMES = [f"device-{i:02d}" for i in range(40)]
@@ -14,7 +15,7 @@ NAMES = [f"device-{i:02d}" for i in range(40)]
 def examine(rows: np.ndarray, noise: float, trusted: np.ndarray | None = None) -> list[Finding]:
     usable = np.ones(len(rows), bool) if trusted is None else trusted
     context = ScreenContext(1, noise, float("inf"))
-    return CosineDetector().examine(rows.astype(np.float32), NAMES[: len(rows)], usable, context)
+    return CosineDetector().examine(Rows(rows.astype(np.float32)), NAMES[: len(rows)], usable, context)
 
 
 def flagged(found: list[Finding]) -> list[int]:
@@ -42,7 +43,7 @@ def test_pure_noise_aligns_as_the_normal_distribution_says() -> None:
     z = []
     for _ in range(300):
         rows = rng.normal(0, 3.0, (11, 80)).astype(np.float32)
-        found = CosineDetector().examine(rows, NAMES[:11], np.ones(11, bool), ScreenContext(1, 3.0, float("inf")))
+        found = CosineDetector().examine(Rows(rows), NAMES[:11], np.ones(11, bool), ScreenContext(1, 3.0, float("inf")))
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
         z += [f.scores[0].value * length / 3.0 for f, length in zip(found, lengths, strict=True)]
         assert flagged(found) == []
@@ -79,7 +80,7 @@ def test_evidence_over_rounds_is_reported_and_flags_in_the_end() -> None:
     for number in range(1, 16):
         rows = (signal + rng.standard_normal((11, D))).astype(np.float32)
         rows[6] *= -1
-        found = detector.examine(rows, NAMES[:11], everybody, ScreenContext(number, 1.0, float("inf")))
+        found = detector.examine(Rows(rows), NAMES[:11], everybody, ScreenContext(number, 1.0, float("inf")))
         detector.learn(rows, everybody, ScreenContext(number, 1.0, float("inf")))
         assert [i for i in flagged(found) if i != 6] == []
     assert flagged(found) == [6]

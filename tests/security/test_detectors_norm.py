@@ -5,13 +5,14 @@ import pytest
 
 from skerry.records import Reason
 from skerry.security.anomaly import Finding, NormDetector, ScreenContext
+from skerry.security.anomaly.evidence import Rows
 
 D = 2570
 
 
 def examine(rows: np.ndarray, context: ScreenContext) -> list[Finding]:
     names = [f"device-{i:02d}" for i in range(len(rows))]
-    return NormDetector().examine(rows.astype(np.float32), names, np.ones(len(rows), bool), context)
+    return NormDetector().examine(Rows(rows.astype(np.float32)), names, np.ones(len(rows), bool), context)
 
 
 def noisy(n: int, seed: int = 0, std: float = 1.0) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 
 from skerry.records import Action, Reason
 from skerry.security.anomaly import NoveltyDetector, ScreenContext, Screener
+from skerry.security.anomaly.evidence import Rows
 from skerry.security.attacks import FreeRider, Knowledge
 from skerry.security.privacy.stream import seeded_stream
 
@@ -77,13 +78,13 @@ def test_a_saved_state_goes_on_bit_for_bit_and_says_its_sentence() -> None:
     detector, again = NoveltyDetector(), NoveltyDetector()
     first, context = honest(0, 0.5), ScreenContext(1, 0.0, float("inf"))
     everybody = np.ones(N, np.bool_)
-    assert detector.examine(first, NAMES, everybody, context)[0].scores[0].sentence == (
+    assert detector.examine(Rows(first), NAMES, everybody, context)[0].scores[0].sentence == (
         "Not compared with the model's last step: no earlier step is known."
     )
     detector.learn(first, everybody, context)
     again.restore(json.loads(json.dumps(detector.state())))
     rows = ride(honest(1, 0.5), first.mean(axis=0), 1)
-    found = detector.examine(rows, NAMES, everybody, context)
-    assert found == again.examine(rows, NAMES, everybody, context)
+    found = detector.examine(Rows(rows), NAMES, everybody, context)
+    assert found == again.examine(Rows(rows), NAMES, everybody, context)
     assert found[-1].scores[0].sentence.startswith("Repeats the model's last step: novelty 0.10, ")
     assert found[0].scores[0].sentence.endswith("is nothing unusual.")

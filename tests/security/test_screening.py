@@ -23,7 +23,7 @@ def rows(n: int = 11, d: int = 400, seed: int = 0) -> np.ndarray:
 
 
 def out(verdicts: list[Verdict]) -> list[str]:
-    return [verdict.device for verdict in verdicts if verdict.action is not Action.ACCEPT]
+    return [verdict.device for verdict in verdicts if not verdict.kept]
 
 
 def context(number: int = 1, noise: float = 1.0, bound: float = 12.0) -> ScreenContext:
@@ -107,10 +107,30 @@ def test_comparisons_drop_at_most_the_tolerated_number_farthest_out_first() -> N
     for tolerate, expected in ((0, []), (1, [2]), (2, [2, 3]), (3, [1, 2, 3])):
         verdicts = Screener(["norm"], tolerate=tolerate).screen(deltas, names(11), context(noise=0.0, bound=INF))
         assert out(verdicts) == [f"device-{i:02d}" for i in expected]
-    kept = Screener(["norm"], tolerate=1).screen(deltas, names(11), context(noise=0.0, bound=INF))[3]
-    assert kept.action is Action.ACCEPT
-    assert kept.reasons == ()
-    assert kept.scores[-1].sentence.startswith("Flagged, but kept: defence.tolerate = 1")
+    deltas = rows()
+    deltas[1:3] *= -1
+    kept = Screener(["cosine"], tolerate=1).screen(deltas, names(11), context())
+    assert sorted(v.action.value for v in kept[1:3]) == ["accept", "drop"]
+    accepted = next(v for v in kept[1:3] if v.kept)
+    assert accepted.reasons == ()
+    assert accepted.scores[-1].sentence.startswith("Flagged, but kept: defence.tolerate = 1")
+
+
+def test_a_row_that_is_kept_but_too_long_is_clipped_to_the_longest_that_passes() -> None:
+    deltas = rows()
+    deltas[1] *= 5
+    deltas[2] *= 9
+    quiet = context(noise=0.0, bound=INF)
+    clipped, dropped = Screener(["norm", "cosine"], tolerate=1).screen(deltas, names(11), quiet)[1:3]
+    assert (clipped.action, clipped.reasons, clipped.kept) == (Action.CLIP, (Reason.NORM,), True)
+    assert dropped.action is Action.DROP
+    assert clipped.scale * clipped.scores[0].value == pytest.approx(clipped.scores[0].high)
+    again = deltas.copy()
+    again[1] *= clipped.scale * 0.999
+    assert Screener(["norm"], tolerate=1).screen(again, names(11), quiet)[1].action is Action.ACCEPT
+    against = deltas * np.where(np.arange(11) == 1, -1, 1)[:, None].astype(np.float32)
+    kept = Screener(["norm", "cosine"], tolerate=1).screen(against, names(11), quiet)
+    assert [v.action for v in kept[1:3]] == [Action.CLIP, Action.DROP], "whatever else is said against it"
 
 
 def test_when_the_tolerated_devices_are_in_quarantine_no_comparison_can_cost_another_its_place() -> None:
@@ -221,7 +241,7 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="does not fit"):
         Screener(["norm"], tolerate=2).restore(state)
     with pytest.raises(InputError, match="does not fit"):
-        Screener(ALL, tolerate=2).restore({**state, "schema": 2})
+        Screener(ALL, tolerate=2).restore({**state, "schema": 1})
 
 
 def test_bad_arguments_are_refused() -> None:
@@ -257,3 +277,82 @@ def test_verdicts_are_json() -> None:
     deltas[2] *= -4
     for verdict in Screener(ALL, tolerate=2).screen(deltas, names(11), context(bound=INF)):
         json.dumps(verdict.to_json(), allow_nan=False)
+
+
+def honest(number: int, spread: float = 1.0) -> np.ndarray:
+    """Eleven updates whose lengths differ by chance, each device as often long as any other."""
+    rng = np.random.default_rng(number)
+    return (rows(seed=number) * np.exp(spread * rng.standard_normal(11))[:, None]).astype(np.float32)
+
+
+def test_learned_limits_flag_honest_updates_at_the_rate_and_quarantine_nobody() -> None:
+    """200 rounds of eleven honest devices at 5 %: in a round each may be flagged with that probability."""
+    screener, flagged, judged = Screener(["norm"], tolerate=2, false_alarms=0.05), 0, 0
+    for number in range(200):
+        verdicts = screener.screen(honest(number), names(11), context(number, 0.0, INF))
+        if number >= 20:
+            flagged += len(out(verdicts))
+            judged += len(verdicts)
+    assert 0.03 < flagged / judged < 0.065
+    assert screener.quarantined == frozenset()
+
+
+def test_what_an_attacker_was_dropped_for_is_not_learned_from() -> None:
+    """One of eleven would be 9 % of what is learned, and move a limit of 5 % up to itself."""
+    screener = Screener(["norm"], tolerate=2, false_alarms=0.05)
+    for number in range(60):
+        deltas = honest(number, spread=0.2)
+        if number >= 20:
+            deltas[4] *= 5
+        screener.screen(deltas, names(11), context(number, 0.0, INF))
+    assert screener.quarantined == {"device-04"}
+    assert screener.state()["waiting"].get("device-04") is None
+    fresh = honest(99, spread=0.2)
+    fresh[6] *= 5
+    rest = [i for i in range(11) if i != 4]
+    assert out(screener.screen(fresh[rest], [names(11)[i] for i in rest], context(99, 0.0, INF))) == ["device-06"]
+
+
+def test_what_a_cleared_device_was_dropped_for_is_learned_from_after_all() -> None:
+    screener = Screener(["norm"], tolerate=1, false_alarms=0.05)
+    for number in range(30):
+        deltas = rows(seed=number)
+        if number == 20:
+            deltas[4] *= 50
+        screener.screen(deltas, names(11), context(number, 0.0, INF))
+        waiting = screener.state()["waiting"]
+        if number == 20:
+            assert list(waiting) == ["device-04"]
+    assert waiting == {}
+
+
+def test_a_resumed_screen_with_learned_limits_goes_on_bit_for_bit() -> None:
+    def attacked(number: int) -> np.ndarray:
+        deltas = honest(number)
+        if number % 7 == 3:
+            deltas[4] *= 30
+        return deltas
+
+    whole, first, second = (Screener(("norm", "cosine"), tolerate=2, false_alarms=0.1) for _ in range(3))
+    for number in range(30):
+        expected = whole.screen(attacked(number), names(11), context(number, 0.0, INF))
+        if number == 18:
+            assert first.state()["waiting"], "a score that waits must survive the restart too"
+            second.restore(json.loads(json.dumps(first.state())))
+        part = first if number < 18 else second
+        assert part.screen(attacked(number), names(11), context(number, 0.0, INF)) == expected
+    assert second.state() == whole.state()
+    with pytest.raises(InputError, match="does not fit"):
+        Screener(("norm", "cosine"), tolerate=2).restore(whole.state())
+
+
+def test_revocation_is_proposed_for_breaches_of_public_limits_alone() -> None:
+    screener = Screener(["norm", "cosine"], tolerate=2)
+    for number in range(1, 5):
+        deltas = rows(seed=number)
+        deltas[4] *= -4  # longer than any honest update can be
+        deltas[8] *= -1  # against the others
+        verdicts = screener.screen(deltas, names(11), context(number))
+    assert screener.quarantined == {"device-04", "device-08"}
+    assert [v.device for v in verdicts if v.propose_revocation] == ["device-04"]
+    assert verdicts[4].to_json()["propose_revocation"] is True

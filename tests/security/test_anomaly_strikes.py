@@ -1,0 +1,77 @@
+"""When drops put a device into quarantine: at once, and where false alarms are expected."""
+
+import json
+
+import numpy as np
+
+from skerry.security.anomaly.strikes import QUARANTINE_EVIDENCE, Strikes
+
+
+def test_without_a_rate_the_third_drop_is_enough_however_far_apart() -> None:
+    strikes = Strikes(3, None)
+    assert not strikes.strike("a", certain=False)
+    for _ in range(500):
+        assert strikes.spare("a")
+    assert not strikes.strike("a", certain=False)
+    assert strikes.strike("a", certain=False)
+    assert strikes.count("a") == 3
+    assert strikes.count("b") == 0
+
+
+def test_false_alarms_at_the_stated_rate_quarantine_hardly_anybody() -> None:
+    """2,000 honest devices of 100 rounds, dropped with probability 0.05 each time: the bound is 2 %."""
+    rng = np.random.default_rng(0)
+    out = 0
+    for _ in range(2000):
+        strikes = Strikes(3, 0.05)
+        for dropped in rng.random(100) < 0.05:
+            if dropped and strikes.strike("a", certain=False):
+                out += 1
+                break
+            if not dropped:
+                strikes.spare("a")
+    assert 0 < out / 2000 <= 100 / QUARANTINE_EVIDENCE
+
+
+def test_a_device_that_is_dropped_most_of_the_time_is_out_soon() -> None:
+    strikes = Strikes(3, 0.01)
+    assert [strikes.strike("a", certain=False) for _ in range(3)] == [False, False, True]
+    strikes = Strikes(3, 0.01)
+    found = None
+    for number in range(20):
+        if number % 2:
+            strikes.spare("a")
+        elif strikes.strike("a", certain=False):
+            found = number
+            break
+    assert found is not None
+    assert found <= 6
+
+
+def test_a_device_is_cleared_when_its_drops_are_explained() -> None:
+    strikes = Strikes(3, 0.05)
+    strikes.strike("a", certain=False)
+    cleared = [strikes.spare("a") for _ in range(5)]
+    assert cleared == [False, False, False, True, True]
+    assert strikes.spare("never dropped")
+
+
+def test_only_breaches_of_public_constants_prove_anything() -> None:
+    strikes = Strikes(2, None)
+    strikes.strike("a", certain=True)
+    strikes.strike("a", certain=False)
+    assert not strikes.proven("a")
+    strikes.strike("a", certain=True)
+    assert strikes.proven("a")
+    assert not strikes.proven("b")
+
+
+def test_a_restored_count_goes_on() -> None:
+    first, second = Strikes(3, 0.01), Strikes(3, 0.01)
+    for _ in range(2):
+        first.strike("a", certain=True)
+    first.spare("a")
+    second.restore(json.loads(json.dumps(first.state())))
+    assert second.strike("a", certain=True) == first.strike("a", certain=True)
+    assert second.state() == first.state()
+    assert second.proven("a")
