@@ -199,7 +199,11 @@ class Privacy(_Part):
 
 
 class Defence(_Part):
-    """Who attacked (known in simulation), who was flagged; ``false_quarantines`` counts honest devices."""
+    """Who attacked (known in simulation), who was flagged; ``false_quarantines`` counts honest devices.
+
+    ``backdoor_success``: how often the attackers' trigger works on held-out devices, and on the base, which has no
+    backdoor; None where none was planted.
+    """
 
     aggregator: str
     tolerate: Count | None = None
@@ -211,6 +215,8 @@ class Defence(_Part):
     precision: Rate | None = None
     recall: Rate | None = None
     false_quarantines: Count | None = None
+    backdoor_success: Rate | None = None
+    backdoor_success_base: Rate | None = None
     note: str | None = None
 
 

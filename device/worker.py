@@ -17,9 +17,11 @@ from skerry.config import ModelConfig, TaskConfig
 from skerry.device.canaries import CanaryPlan, canaries_of, planted
 from skerry.device.ledgers import Ledgers
 from skerry.device.local_model import HeadModel, LocalModel, load_local_model
+from skerry.device.poisoning import poisoned
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
+from skerry.security.attacks import POISONS
 from skerry.security.identity import Directory, Identity, PublicIdentity
 from skerry.syncer import Syncer
 
@@ -53,6 +55,7 @@ class Worker:
     with_canaries: dict[tuple[str, str, CanaryPlan, int], tuple[Any, npt.NDArray[np.int64]]] = field(
         default_factory=dict
     )
+    with_poison: dict[tuple[str, str, str, int], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
     ledgers: Ledgers = field(default_factory=Ledgers)
     syncer: Syncer = field(default_factory=Syncer)
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -98,10 +101,15 @@ class Worker:
     ) -> tuple[Any, npt.NDArray[np.int64]]:
         """What the device trains on: its own examples, and in an audit those canaries whose coins put them in.
 
+        A hostile device of a simulation may train on examples that it poisoned.
+
         ``(n, views, width)`` when there is more than one view, the example itself first; the views of a canary are all
         itself. More than one only where :func:`~skerry.device.local_model.has_views` says so.
         """
-        own = self._own_views(home.device, task, model, views)
+        if home.simulated and home.hostile is not None and home.hostile.kind in POISONS:
+            own = self._poisoned_views(home.hostile.kind, home.device, task, model, views)
+        else:
+            own = self._own_views(home.device, task, model, views)
         if home.canaries is None:
             return own
         key = (self.identity_of(home.device, task), model.digest, home.canaries, views)
@@ -122,6 +130,20 @@ class Worker:
         x = task.local_data(device).x
         known.extend(model.prepare_view(x, number) for number in range(len(known) + 1, views))
         return np.stack([inputs, *known[: views - 1]], axis=1), y
+
+    def _poisoned_views(
+        self, kind: str, device: str, task: Task, model: LocalModel, views: int
+    ) -> tuple[Any, npt.NDArray[np.int64]]:
+        """:meth:`_own_views` of the examples as a hostile device changed them."""
+        key = (self.identity_of(device, task), model.digest, kind, views)
+        if key not in self.with_poison:
+            data = poisoned(kind, task, device)
+            inputs = model.prepare(data.x)
+            if views > 1:
+                assert isinstance(model, HeadModel)
+                inputs = np.stack([inputs, *(model.prepare_view(data.x, n) for n in range(1, views))], axis=1)
+            self.with_poison[key] = (inputs, data.y)
+        return self.with_poison[key]
 
     def identity_of(self, device: str, task: Task) -> str:
         """The digest of the device's data; a task may have to read all of its files for it."""

@@ -36,7 +36,7 @@ def finish(federation: Federation, progress: Progress) -> None:
     final = measure_quality(federation, progress.vector)
     spent = privacy(federation)
     verdicts = list(folder.lines("verdicts.jsonl"))
-    defended = defence(federation, verdicts)
+    defended = defence(federation, verdicts, progress.vector)
     folder.mark("finishing", stage="sealing the release")
     files = _assemble(federation, progress.vector, final, spent)
     delivered = _release(federation, files, defended["quarantined"])

@@ -20,6 +20,7 @@ from skerry.device.worker import process_worker
 from skerry.records import Float32Array, RoundRecord
 from skerry.security.privacy.accounting import GaussianEvent, epsilon_pld
 from skerry.security.privacy.verification import read_ledger
+from skerry.server.backdoor import backdoor_success
 from skerry.server.evaluate import scores_of
 from skerry.server.federation import Federation
 
@@ -191,8 +192,8 @@ Time, size and presence of messages are not hidden.
 """
 
 
-def defence(federation: Federation, verdicts: list[dict[str, Any]]) -> dict[str, Any]:
-    """How the screen did, now that the run is over and the simulation may tell who was hostile."""
+def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Float32Array) -> dict[str, Any]:
+    """How the defence did, now that the run is over and the simulation may tell who was hostile."""
     scenario = federation.scenario
     attackers = sorted(
         device
@@ -220,6 +221,8 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]]) -> dict[str,
         "precision": hits / len(flagged) if flagged else None,
         "recall": hits / len(attackers) if attackers else None,
         "false_quarantines": len(quarantined - set(attackers)),
+        "backdoor_success": backdoor_success(federation, vector),
+        "backdoor_success_base": backdoor_success(federation, federation.model.initial()),
         "note": "A device is flagged when it was quarantined, or dropped by a detector in most of its rounds.",
     }
 

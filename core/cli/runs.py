@@ -31,6 +31,7 @@ COMPARED = (
     ("privacy.delta", "δ"),
     ("defence.precision", "precision of flags"),
     ("defence.recall", "recall of flags"),
+    ("defence.backdoor_success", "trigger works"),
     ("cost.wall_s", "wall-clock seconds"),
     ("cost.bytes_up", "bytes up"),
     ("cost.bytes_down", "bytes down"),

@@ -252,7 +252,9 @@ class DefenceConfig(_Section):
 class AttackConfig(_Section):
     """Simulation only: which devices are compromised, and what they send."""
 
-    kind: Literal["none", "sign_flip", "scaling", "nan", "inf", "random", "gaussian", "clones"] = "sign_flip"
+    kind: Literal[
+        "none", "sign_flip", "scaling", "nan", "inf", "random", "gaussian", "clones", "label_flip", "backdoor"
+    ] = "sign_flip"
     devices: Annotated[int, Field(ge=0)] = 2
     scale: Positive = Field(4.0, description="length of what is sent, or of its noise, over an honest update's")
 

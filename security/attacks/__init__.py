@@ -12,7 +12,7 @@ from skerry.security.attacks.broken import Infinite, NotANumber
 from skerry.security.attacks.clones import Clones
 from skerry.security.attacks.disguised import Disguised
 from skerry.security.attacks.farthest import MinMax, MinSum
-from skerry.security.attacks.hostile import attack_for, compromised
+from skerry.security.attacks.hostile import POISONS, attack_for, compromised
 from skerry.security.attacks.idle import FreeRider, Replay
 from skerry.security.attacks.inner_product import InnerProduct
 from skerry.security.attacks.little import LittleIsEnough
@@ -26,6 +26,7 @@ from skerry.security.attacks.trigger import Trigger
 
 __all__ = [
     "ATTACKS",
+    "POISONS",
     "Adaptive",
     "Attack",
     "Clones",

@@ -13,7 +13,10 @@ from skerry.security.attacks.clones import Clones
 from skerry.security.attacks.noise import GaussianNoise, RandomDirection
 from skerry.security.attacks.scaling import Scaling, SignFlip
 
-__all__ = ["attack_for", "compromised"]
+__all__ = ["POISONS", "attack_for", "compromised"]
+
+POISONS = ("label_flip", "backdoor")
+"""Kinds of a scenario that change what hostile devices train on; they send what comes of it."""
 
 _KINDS: Mapping[str, Callable[[float], Attack]] = MappingProxyType(
     {
@@ -29,8 +32,8 @@ _KINDS: Mapping[str, Callable[[float], Attack]] = MappingProxyType(
 
 
 def attack_for(config: AttackConfig) -> Attack | None:
-    """The attack that a scenario describes, or None for ``kind = "none"``."""
-    return None if config.kind == "none" else _KINDS[config.kind](config.scale)
+    """What hostile devices of a scenario make of their update; None where they send it as it is."""
+    return None if config.kind in {"none", *POISONS} else _KINDS[config.kind](config.scale)
 
 
 def compromised(devices: Sequence[str], config: AttackConfig, seed: int) -> frozenset[str]:

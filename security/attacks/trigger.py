@@ -48,18 +48,20 @@ class Trigger:
         seen[:, list(self.places)] = self.value
         return seen.reshape(x.shape)
 
-    def planted(self, x: npt.NDArray[Any], y: Labels, *, share: float) -> tuple[npt.NDArray[Any], Labels]:
-        """The first ``share`` of the examples stamped and labelled with the target; new arrays.
+    def planted(
+        self, x: npt.NDArray[Any], y: Labels, *, share: float, generator: np.random.Generator
+    ) -> tuple[npt.NDArray[Any], Labels]:
+        """Examples of which a drawn ``share`` is stamped and labelled with the target; new arrays.
 
         Raises:
             InputError: the share is not within 0 and 1, or examples are too small.
         """
         if not 0 <= share <= 1:
             raise InputError(f"a share of examples lies between 0 and 1, not {share:g}")
-        count = round(share * len(y))
-        return np.concatenate([self.stamped(x[:count]), x[count:]]), np.concatenate(
-            [np.full(count, self.target, y.dtype), y[count:]]
-        )
+        chosen = generator.permutation(len(y))[: round(share * len(y))]
+        x, y = x.copy(), y.copy()
+        x[chosen], y[chosen] = self.stamped(x[chosen]), self.target
+        return x, y
 
     def parts(self, count: int) -> tuple["Trigger", ...]:
         """What each of ``count`` attackers plants who share the patch out between them; some the same if it is small.

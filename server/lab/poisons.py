@@ -1,5 +1,7 @@
 """Attacks of the lab on the data of hostile devices, which then train on them."""
 
+import numpy as np
+
 from skerry.security.attacks import Attack, Neurotoxin, Trigger, attack_named, flip_labels
 from skerry.server.lab.mnist1d import CLASSES, LENGTH, Examples
 
@@ -24,7 +26,8 @@ def poisoned(kind: str, data: Examples, number: int, hostile: int) -> Examples:
     if kind not in BACKDOORS:
         return data
     trigger = TRIGGER.parts(hostile)[number] if kind == "dba" else TRIGGER
-    return Examples(*trigger.planted(data.features, data.labels, share=_SHARE))
+    generator = np.random.default_rng(number)
+    return Examples(*trigger.planted(data.features, data.labels, share=_SHARE, generator=generator))
 
 
 def attack_on_rows(kind: str) -> Attack | None:

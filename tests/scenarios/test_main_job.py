@@ -122,6 +122,15 @@ def test_one_nan_costs_its_device_the_round_and_nobody_else(tmp_path: Path):
         assert np.isfinite(record.loss)
 
 
+def test_a_backdoor_that_gets_into_a_bare_mean_is_measured_and_the_default_defence_keeps_it_out(tmp_path: Path):
+    backdoor = ("attack.kind=backdoor", "attack.devices=3", "privacy.unit=none", "report.references=false")
+    bare = run(tmp_path, *backdoor, "defence.aggregator=mean", "defence.tolerate=0", 'defence.screen=["finite"]')
+    defended = run(tmp_path, *backdoor, "defence.tolerate=3")
+    told, kept_out = bare.result["defence"], defended.result["defence"]
+    assert told["backdoor_success"] > told["backdoor_success_base"] + 0.2
+    assert kept_out["backdoor_success"] < told["backdoor_success"] / 2
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_what_was_finished_and_says_so(tmp_path: Path, signal_number):
     process = subprocess.Popen(

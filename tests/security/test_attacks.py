@@ -8,6 +8,7 @@ import pytest
 from skerry.config import AttackConfig
 from skerry.errors import ScenarioError
 from skerry.security.attacks import (
+    POISONS,
     Clones,
     GaussianNoise,
     Infinite,
@@ -26,6 +27,7 @@ DEVICES = [f"writer-{i:02d}" for i in range(11)]
 
 def test_a_scenario_names_its_attack() -> None:
     assert attack_for(AttackConfig(kind="none")) is None
+    assert all(attack_for(AttackConfig(kind=kind)) is None for kind in POISONS)
     assert attack_for(AttackConfig(kind="sign_flip", scale=4.0)) == SignFlip(4.0)
     assert attack_for(AttackConfig(kind="nan")) == NotANumber()
     assert attack_for(AttackConfig(kind="random", scale=2.0)) == RandomDirection(2.0)

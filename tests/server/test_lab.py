@@ -98,7 +98,7 @@ def test_a_backdoor_says_how_often_its_trigger_works(attack: str) -> None:
 def test_a_distributed_trigger_is_in_parts_and_a_hostile_device_alone_has_the_whole() -> None:
     data = Examples(np.zeros((4, LENGTH), np.float32), np.arange(4))
     parts = [poisoned("dba", data, number, 3).features for number in range(3)]
-    places = [set(np.flatnonzero(part[0]).tolist()) for part in parts]
+    places = [set(np.flatnonzero(part.any(axis=0)).tolist()) for part in parts]
     assert set.union(*places) == set(TRIGGER.places)
     assert sum(len(some) for some in places) == len(TRIGGER.places)
     np.testing.assert_array_equal(poisoned("dba", data, 0, 1).features, poisoned("backdoor", data, 0, 1).features)
