@@ -1,7 +1,8 @@
 """What the default screen finds of hostile devices in the attack lab, and whom it wrongs, without privacy noise.
 
 A device counts as found when it is in quarantine at the end. Of a group of copies one keeps its vote by design, so at
-most two of three can be found; with `mimic` all three, as the honest device that they copy keeps the vote.
+most two of three can be found; with `mimic` all three, where the honest device that they copy comes first by name (as
+with seeds 0 to 2; elsewhere it loses its vote to one of them).
 """
 
 from collections.abc import Iterator

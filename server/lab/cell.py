@@ -85,13 +85,21 @@ class Outcome:
 def train(defence: Defence, attack: str, setting: Setting, seed: int) -> Outcome:
     """Train from nothing and test; the same arguments give the same outcome.
 
-    Hostile devices are the last ones. They see every honest row and the rule, without the screen before it.
+    Which devices are hostile is drawn, for rules and detectors in doubt prefer the first by name. Hostile devices see
+    every honest row and the rule, without the screen before it.
 
     Raises:
         ScenarioError: unknown rule or detector.
         InputError: unknown attack.
     """
     return _Federation(defence, attack, setting, seed).run()
+
+
+def hostile_places(setting: Setting, seed: int) -> npt.NDArray[np.bool_]:
+    """Which of the devices, in the order of their names, are hostile."""
+    generator = np.random.default_rng([seed, 1])  # not the one that draws data and batches
+    places: npt.NDArray[np.bool_] = generator.permutation(setting.honest + setting.hostile) >= setting.honest
+    return places
 
 
 class _Federation:
@@ -101,7 +109,7 @@ class _Federation:
         self._rng = np.random.default_rng(seed)
         self._train, self._test = _data(seed)
         count = setting.honest + setting.hostile
-        self._hostile = np.arange(count) >= setting.honest
+        self._hostile = hostile_places(setting, seed)
         self._names = [f"device-{number:03d}" for number in range(count)]
         self._data = self._shared_out(count)
         self._screener = Screener(defence.screen, tolerate=setting.hostile, false_alarms=defence.false_alarms)
@@ -137,10 +145,10 @@ class _Federation:
         labels = self._train.labels
         parts = dirichlet_split(labels, count, alpha=self._setting.alpha, minimum=_LEAST, generator=self._rng)
         shared = [Examples(self._train.features[part], labels[part]) for part in parts]
-        honest = self._setting.honest
-        return shared[:honest] + [
-            poisoned(self._kind, data, number, self._setting.hostile) for number, data in enumerate(shared[honest:])
-        ]
+        honest, hostile = shared[: self._setting.honest], shared[self._setting.honest :]
+        poison = [poisoned(self._kind, data, number, len(hostile)) for number, data in enumerate(hostile)]
+        kinds = {False: iter(honest), True: iter(poison)}
+        return [next(kinds[bad]) for bad in self._hostile.tolist()]
 
     def _batches(self) -> tuple[Float32Array, npt.NDArray[np.int64]]:
         chosen = [self._rng.integers(len(data.labels), size=self._setting.batch) for data in self._data]

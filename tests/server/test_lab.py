@@ -22,6 +22,7 @@ from skerry.server.lab import (
     train,
     worst_first,
 )
+from skerry.server.lab.cell import hostile_places
 from skerry.server.lab.grid import Cell
 from skerry.server.lab.mnist1d import LENGTH, Examples, mnist1d
 from skerry.server.lab.network import Perceptron
@@ -64,6 +65,21 @@ def test_gradients_are_those_of_torch_for_every_device() -> None:
 def test_the_same_arguments_give_the_same_outcome() -> None:
     assert train(DEFAULT, "random", SHORT, 1) == train(DEFAULT, "random", SHORT, 1)
     assert train(DEFAULT, "none", SHORT, 1) != train(DEFAULT, "none", SHORT, 2)
+
+
+def test_hostile_devices_may_stand_anywhere_in_the_order_of_names() -> None:
+    drawn = np.array([hostile_places(SHORT, seed) for seed in range(100)])
+    assert (drawn.sum(axis=1) == SHORT.hostile).all()
+    assert drawn.any(axis=0).all()
+    np.testing.assert_array_equal(hostile_places(SHORT, 7), drawn[7])
+
+
+def test_of_a_copied_device_and_its_copies_the_first_by_name_keeps_its_vote() -> None:
+    """Also where that is a copy, and the honest device pays for it."""
+    first = next(seed for seed in range(100) if hostile_places(SHORT, seed)[0])
+    later = next(seed for seed in range(100) if not hostile_places(SHORT, seed)[0])
+    outcomes = [train(DEFAULT, "mimic", SHORT, seed) for seed in (first, later)]
+    assert [(outcome.caught, outcome.wronged) for outcome in outcomes] == [(1, 1), (2, 0)]
 
 
 def test_an_attack_that_ruins_the_mean_does_not_ruin_the_defence() -> None:
