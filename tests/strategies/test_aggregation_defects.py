@@ -1,13 +1,17 @@
 """Faults that robust aggregation is known to have elsewhere, each pinned down so that it cannot come back here."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from skerry.errors import AggregationError
 from skerry.records import Action
 from skerry.security.anomaly import ScreenContext, Screener
-from skerry.strategies import RULES, STEPS, parse_rule
+from skerry.strategies import RULES, STEPS, MultiKrum, parse_rule
 from skerry.strategies.gram import gram, squared_distances
+from skerry.strategies.products import RowProducts
 from skerry.strategies.select import nearest_rows
 
 N, F, D = 23, 4, 500
@@ -65,6 +69,20 @@ def test_distances_of_nearly_equal_models_keep_their_digits(scale: float) -> Non
     found = squared_distances(gram(models))
     np.testing.assert_allclose(found, exact, rtol=1e-6, atol=0)
     np.testing.assert_array_equal(nearest_rows(found, N - F), nearest_rows(exact, N - F))
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-3, 1e-4])
+def test_krum_chooses_as_exactly_among_small_changes_of_large_models(scale: float) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        changes = rng.standard_normal((N, D)) * rng.uniform(0.9, 1.1, (N, 1))
+        models = (rng.standard_normal(D) + scale * changes).astype(np.float32)
+        wide = models.astype(np.float64)
+        ranked = np.sort(np.sum((wide[:, None] - wide[None]) ** 2, axis=2), axis=1)
+        best = np.argsort(ranked[:, 1 : N - F - 1].sum(axis=1))
+        np.testing.assert_array_equal(parse_rule("krum", tolerate=F)(models), models[best[0]])
+        weights = MultiKrum(F).weights(RowProducts(models, rule="multi_krum"))
+        np.testing.assert_array_equal(np.flatnonzero(weights), np.sort(best[: N - F]))
 
 
 def test_distances_between_honest_rows_keep_their_digits_beside_a_huge_hostile_one(honest: np.ndarray) -> None:
@@ -146,3 +164,10 @@ def test_the_mean_and_nnm_with_the_mean_have_no_breakdown_point(honest: np.ndarr
     rows[0] = 1e9
     for name in ("mean", "nnm+mean"):
         assert np.abs(parse_rule(name, tolerate=F)(rows)).min() > 1e5
+
+
+def test_every_test_that_the_documentation_names_is_here() -> None:
+    here = Path(__file__).parent
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (here.parents[1] / "docs/aggregation.md").read_text("utf-8"))
+    assert named
+    assert [f"{file}::{name}" for file, name in named if f"def {name}(" not in (here / file).read_text("utf-8")] == []
