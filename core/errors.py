@@ -18,6 +18,7 @@ __all__ = [
     "MissingDependencyError",
     "PortTakenError",
     "RefusedError",
+    "RegistryError",
     "ReleaseRefusedError",
     "RunFailedError",
     "ScenarioError",
@@ -83,6 +84,10 @@ class DiskFullError(RunFailedError):
 
 class PortTakenError(RunFailedError):
     """A port that we must listen on belongs to somebody else."""
+
+
+class RegistryError(RunFailedError):
+    """The fleet's registry cannot be read or written: damaged, busy, or of a newer skerry."""
 
 
 class InputError(SkerryError):

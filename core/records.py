@@ -164,6 +164,17 @@ class Verdict:
             "propose_revocation": self.propose_revocation,
         }
 
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Verdict":
+        """Read back a line of ``verdicts.jsonl``."""
+        return Verdict(
+            round=value["round"],
+            device=value["device"],
+            action=Action(value["action"]),
+            reasons=tuple(Reason(reason) for reason in value["reasons"]),
+            scores=tuple(Score(**score) for score in value["scores"]),
+        )
+
 
 @dataclass(frozen=True)
 class RoundRecord:

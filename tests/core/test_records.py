@@ -45,6 +45,7 @@ def test_a_verdict_line_carries_the_sentence_for_the_operator():
     assert line["action"] == "drop"
     assert line["reasons"] == ["norm"]
     assert line["scores"][0]["sentence"] == "Far too large."
+    assert Verdict.from_json(line) == verdict
 
 
 def test_examples_select_and_concatenate():

@@ -1,0 +1,209 @@
+"""What outlives a run: the devices seen, what was found against them, who is in quarantine, and why.
+
+One registry a folder of runs (``registry.sqlite``). It only grows: a verdict, a quarantine, an appeal is a row with its
+time, its author and its reason, and is never changed or taken back. What stands is computed from the rows: reputation
+(:mod:`skerry.server.registry.reputation`) from verdicts and appeals, a quarantine from the decisions.
+
+Simulated devices recur by name in every simulation, so a device is a name *within a scope*: the scenario and the data
+set of a simulation. The scope of real devices is their deployment.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from skerry.errors import InputError, RefusedError, RegistryError
+from skerry.server.registry.file import FILE, RegistryFile
+from skerry.server.registry.records import (
+    Decision,
+    DecisionKind,
+    Device,
+    History,
+    JudgedRound,
+    Scope,
+    Standing,
+)
+from skerry.server.registry.reputation import Observation, reputation
+from skerry.server.registry.rows import (
+    Event,
+    add_decision,
+    add_round,
+    decisions_about,
+    devices_in,
+    events_of,
+    judgements_of,
+    last_seen,
+    quarantines,
+)
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """The registry of a folder of runs; each call is a transaction of its own.
+
+    Several processes may use it at once. Nothing is made on disk before something is written. Every call raises
+    RegistryError when the file is damaged, of a newer skerry, or held by somebody else for too long.
+
+    Args:
+        folder: of runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self._file = RegistryFile(self.path)
+
+    def record(self, scope: Scope, run: str, rounds: Iterable[JudgedRound]) -> None:
+        """Take in what was judged; what is known already is left as it is, so a round may be recorded again.
+
+        Plain acceptance is counted. Of every other verdict reasons and scores are kept, and one that imposes a
+        quarantine is a decision too.
+
+        Raises:
+            DiskFullError: no room.
+        """
+        self._file.ensure()
+        with self._file.writing() as base:
+            for judged in rounds:
+                add_round(base, scope, run, judged)
+
+    def quarantine(self, device: Device, *, by: str, why: str, now: int) -> Decision:
+        """An operator's decision: the device is out until an appeal.
+
+        Raises:
+            InputError: no reason is given.
+            RefusedError: it is in quarantine already (``in_quarantine``).
+        """
+        decision = Decision(now, DecisionKind.QUARANTINE, by, _reason(why))
+        with self._file.writing() as base:
+            standing = quarantines(base).get(device.id)
+            if standing is not None:
+                raise RefusedError(
+                    "in_quarantine",
+                    f"{device.name} is in quarantine already, by {standing.by}: {standing.why}",
+                    where=str(self.path),
+                    mend=f"see `skerry fleet show {device.name}`",
+                )
+            add_decision(base, device.id, decision)
+        return decision
+
+    def appeal(self, device: Device, *, by: str, why: str, now: int, restore: float) -> Decision:
+        """An operator's decision for a device: lifts its quarantine, and takes back a share of what is held against it.
+
+        Raises:
+            InputError: no reason is given, or ``restore`` is not in [0, 1].
+            RefusedError: nothing is held against the device (``nothing_to_appeal``).
+        """
+        if not 0 <= restore <= 1:
+            mend = "0 lifts a quarantine and restores nothing, 1 restores all"
+            raise InputError(f"a share lies between 0 and 1, got {restore:g}", where="restore", mend=mend)
+        decision = Decision(now, DecisionKind.APPEAL, by, _reason(why), restore)
+        with self._file.writing() as base:
+            events = events_of(base, device.id).get(device.id, [])
+            rejected = any(isinstance(event, Observation) and not event.accepted for event in events)
+            if not rejected and device.id not in quarantines(base):
+                raise RefusedError(
+                    "nothing_to_appeal",
+                    f"nothing is held against {device.name}",
+                    where=str(self.path),
+                    mend=f"see `skerry fleet show {device.name}`",
+                )
+            add_decision(base, device.id, decision)
+        return decision
+
+    def find(self, name: str, scope: str | None = None) -> Device:
+        """The device of that name; in the scope of that name, where several have one.
+
+        Raises:
+            InputError: there is none, or more than one; says which there are, or which are near.
+        """
+        known: list[Device] = []
+        if self.path.exists():
+            with self._file.reading() as base:
+                known = devices_in(base)
+        named = [one for one in known if one.name == name]
+        found = [one for one in named if scope in {None, one.scope.name}]
+        if len(found) == 1:
+            return found[0]
+        scopes = ", ".join(sorted(repr(one.scope.name) for one in named))
+        if found:
+            raise InputError(
+                f"{len(found)} devices have the name {name!r}",
+                where=str(self.path),
+                mend=f"say which with --scope: {scopes}",
+            )
+        if named:
+            raise InputError(
+                f"there is no device {name!r} in the scope {scope!r}",
+                where=str(self.path),
+                mend=f"it is known in {scopes}",
+            )
+        raise InputError(f"there is no device {name!r}", where=str(self.path), mend=_near(name, known))
+
+    def standings(self, now: int, half_life_days: float) -> list[Standing]:
+        """Where every device stands, in the order of scopes and names."""
+        if not self.path.exists():
+            return []
+        with self._file.reading() as base:
+            kept, events, seen = quarantines(base), events_of(base), last_seen(base)
+            return [
+                _standing(one, events.get(one.id, []), seen.get(one.id), kept.get(one.id), now, half_life_days)
+                for one in devices_in(base)
+            ]
+
+    def standing(self, device: Device, now: int, half_life_days: float) -> Standing:
+        """Where one device stands."""
+        with self._file.reading() as base:
+            events, seen = events_of(base, device.id), last_seen(base, device.id)
+            kept = quarantines(base).get(device.id)
+        return _standing(device, events.get(device.id, []), seen.get(device.id), kept, now, half_life_days)
+
+    def history(self, device: Device) -> History:
+        """The evidence and the decisions about one device."""
+        with self._file.reading() as base:
+            try:
+                judgements = tuple(judgements_of(base, device))
+            except (ValueError, TypeError) as error:
+                raise RegistryError(
+                    f"a verdict cannot be read: {error}",
+                    where=str(self.path),
+                    mend="use the skerry that wrote it: this one does not know all of its words",
+                ) from error
+            decisions = tuple(decision for _, decision in decisions_about(base, device.id))
+            events = events_of(base, device.id).get(device.id, [])
+        return History(tuple(sorted(events, key=lambda event: event.at)), judgements, decisions)
+
+    def quarantined(self, scope: Scope) -> dict[str, Decision]:
+        """The devices of a scope that are in quarantine, and the decision that keeps each there."""
+        if not self.path.exists():
+            return {}
+        with self._file.reading() as base:
+            kept = quarantines(base)
+            return {one.name: kept[one.id] for one in devices_in(base, scope) if one.id in kept}
+
+
+def _standing(
+    device: Device, events: Sequence[Event], seen: int | None, kept: Decision | None, now: int, half_life_days: float
+) -> Standing:
+    observed = [event for event in events if isinstance(event, Observation)]
+    return Standing(
+        device=device,
+        last_seen=seen,
+        judged=len(observed),
+        rejected=sum(not event.accepted for event in observed),
+        reputation=reputation(events, now, half_life_days),
+        quarantine=kept,
+    )
+
+
+def _reason(why: str) -> str:
+    if not why.strip():
+        raise InputError("a decision needs a reason", where="reason", mend="say why: whoever looks later will ask")
+    return why.strip()
+
+
+def _near(name: str, known: Sequence[Device]) -> str:
+    if not known:
+        return "no device is known here: a run records those that take part in it"
+    near = difflib.get_close_matches(name, {one.name for one in known}, n=3)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else "`skerry fleet list` names those that are known"
