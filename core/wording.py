@@ -1,8 +1,23 @@
 """How figures read: the same words on the terminal and in the report."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-__all__ = ["UNKNOWN", "amount", "delta", "duration", "epsilon", "guarantee", "listing", "percent", "points", "size"]
+__all__ = [
+    "UNKNOWN",
+    "amount",
+    "bar",
+    "delta",
+    "duration",
+    "epsilon",
+    "guarantee",
+    "listing",
+    "moment",
+    "percent",
+    "points",
+    "size",
+    "sparkline",
+]
 
 UNKNOWN = "–"
 """What stands where a figure is not known."""
@@ -79,3 +94,23 @@ def listing(names: Sequence[str], limit: int = 6) -> str:
     if len(names) > limit:
         return f"{', '.join(names[:limit])} and {len(names) - limit} more"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def moment(ms: int | None) -> str:
+    """Milliseconds since the epoch as ``2026-11-26 12:30``, UTC."""
+    return UNKNOWN if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def bar(share: float, width: int = 10) -> str:
+    """A share between 0 and 1 as a bar: ``███░░░░░░░``."""
+    full = round(min(1.0, max(0.0, share)) * width)
+    return "█" * full + "░" * (width - full)
+
+
+def sparkline(values: Sequence[float], low: float | None = None, high: float | None = None) -> str:
+    """One block a value, its height between ``low`` and ``high`` (else between the least and the greatest)."""
+    blocks = "▁▂▃▄▅▆▇█"
+    bottom, top = min(values, default=0.0) if low is None else low, max(values, default=0.0) if high is None else high
+    span = top - bottom
+    shares = [(value - bottom) / span if span > 0 else 0.0 for value in values]
+    return "".join(blocks[round(min(1.0, max(0.0, share)) * (len(blocks) - 1))] for share in shares)

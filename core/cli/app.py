@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from skerry import __version__
-from skerry.cli import doctor, model, privacy, release, report, run, runs, security
+from skerry.cli import doctor, fleet, model, privacy, release, report, run, runs, security
 from skerry.cli.boundary import Boundary
 
 __all__ = ["app", "main"]
@@ -48,6 +48,7 @@ app.command()(run.run)
 app.add_typer(runs.app, name="runs")
 app.command()(report.report)
 app.add_typer(model.app, name="model")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(release.app, name="release")
 app.add_typer(security.app, name="security")

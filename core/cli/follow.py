@@ -34,6 +34,7 @@ class Snapshot:
     base_accuracy: float | None
     elapsed_s: float
     left_s: float | None
+    notices: tuple[str, ...] = ()
 
     @property
     def last(self) -> RoundRecord | None:
@@ -83,6 +84,7 @@ class RunWatch:
             base_accuracy=base if isinstance(base, float) else None,
             elapsed_s=max(0.0, self._clock() / 1000 - started),
             left_s=self._left(status["state"]),
+            notices=self._folder.notices,
         )
 
     def _fresh(self) -> list[bytes]:

@@ -9,11 +9,10 @@ from rich.text import Text
 
 from skerry.cli.follow import Snapshot, View
 from skerry.records import RoundRecord
-from skerry.wording import delta, duration, epsilon, listing, percent, points, size
+from skerry.wording import delta, duration, epsilon, listing, percent, points, size, sparkline
 
 __all__ = ["LiveView", "PlainView", "SilentView", "view_for"]
 
-SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_ROUNDS = 32
 
 
@@ -41,11 +40,15 @@ class PlainView:
         self._console = console
         self._stage = ""
         self._shown = 0
+        self._told = 0
 
     def show(self, snapshot: Snapshot) -> None:
         """Print what is new."""
         if not self._stage:
             self._line(f"{snapshot.run} ({snapshot.engine})")
+        for notice in snapshot.notices[self._told :]:
+            self._line(notice)
+        self._told = len(snapshot.notices)
         for record in snapshot.rounds[self._shown :]:
             self._line(_round_line(record, snapshot))
         self._shown = len(snapshot.rounds)
@@ -61,14 +64,19 @@ class PlainView:
 
 
 class LiveView:
-    """Stage, rounds, accuracy against the base, ε against the budget, flagged devices, bytes, time left."""
+    """Notices, stage, rounds, accuracy against the base, ε against the budget, flagged devices, bytes, time left."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told = 0
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw the display anew."""
+        """Draw the display anew; notices stay above it."""
+        for notice in snapshot.notices[self._told :]:
+            self._console.print(Text(notice, style="yellow"), soft_wrap=True)
+        self._told = len(snapshot.notices)
         self._live.update(dashboard(snapshot), refresh=True)
 
     def close(self) -> None:
@@ -137,9 +145,7 @@ def _bar(done: float, total: float, colour: str) -> ProgressBar:
 
 def _sparkline(snapshot: Snapshot) -> Text:
     values = [record.accuracy for record in snapshot.rounds[-SPARK_ROUNDS:]]
-    low, high = min(values), max(values)
-    steps = [round((v - low) / (high - low) * (len(SPARKS) - 1)) if high > low else 0 for v in values]
-    return Text("".join(SPARKS[step] for step in steps), style="green")
+    return Text(sparkline(values), style="green")
 
 
 def _round_line(record: RoundRecord, snapshot: Snapshot) -> str:

@@ -102,6 +102,7 @@ def show(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> 
             {
                 **_row(folder),
                 "path": str(folder.path),
+                "notices": list(folder.notices),
                 "status": folder.status,
                 "result": result.to_json() if result else None,
             }

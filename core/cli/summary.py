@@ -36,6 +36,7 @@ def result_summary(result: Result, folder: RunFolder) -> RenderableType:
     rows.append(("traffic", f"up {size(cost.bytes_up)}, down {size(cost.bytes_down)}"))
     report = folder.path / "report.html"
     rows.append(("report", str(report) if report.is_file() else "not written"))
+    rows += [("notice", Text(notice, "yellow")) for notice in folder.notices]
     return Group(title, Text(""), facts(rows))
 
 
@@ -63,6 +64,7 @@ def partial_summary(folder: RunFolder) -> RenderableType:
     else:
         rows.append(("finished", "no round"))
     rows.append(("kept in", str(folder.path)))
+    rows += [("notice", Text(notice, "yellow")) for notice in folder.notices]
     return Group(title, Text(""), facts(rows))
 
 
@@ -86,15 +88,16 @@ def privacy_words(privacy: Privacy) -> str:
 
 def defence_words(defence: Defence) -> str:
     """Who was flagged, and how that compares with who attacked (known in simulation)."""
+    out = f"; {listing(defence.excluded)} not asked, in quarantine from before" if defence.excluded else ""
     if not defence.attackers:
         flagged = f"{listing(defence.flagged)} flagged" if defence.flagged else "nobody flagged"
-        return f"{flagged}; nobody attacked"
+        return f"{flagged}; nobody attacked{out}"
     caught = set(defence.attackers) & set(defence.flagged)
     honest = [device for device in defence.flagged if device not in caught]
     words = f"{len(caught)} of {len(defence.attackers)} attackers flagged"
     if caught:
         words += f" ({listing(sorted(caught))})"
-    return f"{words}; {listing(honest) if honest else 'no honest device'}{' too, honest' if honest else ''}"
+    return f"{words}; {listing(honest) if honest else 'no honest device'}{' too, honest' if honest else ''}{out}"
 
 
 def _accuracy(quality: Quality) -> Text:

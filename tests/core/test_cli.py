@@ -10,7 +10,7 @@ import pytest
 from skerry.errors import BudgetExceededError, InterruptedRunError, RunFailedError
 from skerry.runfolder import RunFolder
 
-COMMANDS = {"demo", "run", "runs", "report", "model", "privacy", "release", "security", "doctor"}
+COMMANDS = {"demo", "run", "runs", "report", "fleet", "model", "privacy", "release", "security", "doctor"}
 SKERRY = Path(sys.executable).parent / "skerry"
 
 
@@ -33,12 +33,13 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare"}
     assert set(root.commands["privacy"].commands) == {"audit", "forget", "plan", "prove", "show", "verify", "witness"}
     assert set(root.commands["security"].commands) == {"attack"}
+    assert set(root.commands["fleet"].commands) == {"list", "show", "quarantine", "appeal"}
     assert set(root.commands["release"].commands) == {"list", "verify", "fetch"}
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = "torch numpy pydantic flwr jinja2 onnxruntime scipy dp_accounting cryptography"
+    heavy = "torch numpy pydantic flwr jinja2 onnxruntime scipy dp_accounting cryptography sqlalchemy"
     code = f"import sys, skerry.cli; found = set('{heavy}'.split()) & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -55,3 +55,18 @@ def test_lists_and_amounts() -> None:
     assert wording.amount(0, "device") == "no devices"
     assert wording.amount(1, "device") == "one device"
     assert wording.amount(1300, "device") == "1,300 devices"
+
+
+def test_small_plots() -> None:
+    assert wording.bar(0.0) == "░" * 10
+    assert wording.bar(1.0) == wording.bar(7.0) == "█" * 10
+    assert wording.bar(0.5, 4) == "██░░"
+    assert wording.sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    assert wording.sparkline([0.5, 0.5]) == "▁▁"
+    assert wording.sparkline([0.5, 2.0], 0.0, 1.0) == "▅█"
+    assert wording.sparkline([]) == ""
+
+
+def test_moments_are_utc() -> None:
+    assert wording.moment(1_764_000_000_000) == "2025-11-24 16:00"
+    assert wording.moment(None) == wording.UNKNOWN

@@ -1,0 +1,81 @@
+"""What the commands of ``skerry fleet`` share."""
+
+import getpass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from skerry.server.registry import Decision, Device, Standing
+
+__all__ = [
+    "HALF_LIFE_DAYS",
+    "By",
+    "DeviceName",
+    "HalfLife",
+    "Reason",
+    "ScopeOption",
+    "decision_json",
+    "honoured",
+    "standing_json",
+    "who",
+]
+
+DeviceName = Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, as `skerry fleet list` has it.")]
+ScopeOption = Annotated[
+    str | None, typer.Option("--scope", help="Of which scenario and data, where several have a device of that name.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the decision.")]
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides [default: who is logged in].")]
+HALF_LIFE_DAYS = 30.0
+HalfLife = Annotated[
+    float,
+    typer.Option(
+        "--half-life", envvar="SKERRY_HALF_LIFE_DAYS", metavar="DAYS", help="Days after which evidence counts half."
+    ),
+]
+
+
+def who(by: str | None) -> str:
+    """The author of a decision, as told: nothing proves it but the rights to the registry's file.
+
+    Raises:
+        InputError: nobody is logged in, and no name was given.
+    """
+    from skerry.errors import InputError
+
+    try:
+        name = (by or getpass.getuser()).strip()
+    except (OSError, KeyError):
+        name = ""
+    if not name:
+        raise InputError("a decision needs an author", where="--by", mend="say who decides")
+    return name
+
+
+def honoured(device: "Device") -> str:
+    """Which runs keep to a device's quarantine."""
+    return f"runs of {device.scope.name} with defence.remember = true do not ask it; others do, and say so"
+
+
+def standing_json(standing: "Standing") -> dict[str, Any]:
+    """A standing as JSON values; times in milliseconds since the epoch."""
+    device, kept = standing.device, standing.quarantine
+    return {
+        "device": device.name,
+        "kind": device.scope.kind.value,
+        "scope": device.scope.name,
+        "first_seen": device.first_seen,
+        "last_seen": standing.last_seen,
+        "score": standing.reputation.score,
+        "accepted_weight": standing.reputation.accepted,
+        "rejected_weight": standing.reputation.rejected,
+        "judged": standing.judged,
+        "rejected": standing.rejected,
+        "quarantine": None if kept is None else decision_json(kept),
+    }
+
+
+def decision_json(decision: "Decision") -> dict[str, Any]:
+    """A decision as JSON values."""
+    return {**decision.__dict__, "kind": decision.kind.value}

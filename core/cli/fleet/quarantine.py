@@ -1,0 +1,33 @@
+"""``skerry fleet quarantine``: an operator takes a device out."""
+
+from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.fleet.options import By, DeviceName, Reason, ScopeOption, decision_json, honoured, who
+
+__all__ = ["quarantine"]
+
+
+def quarantine(
+    device: DeviceName,
+    *,
+    reason: Reason,
+    by: By = None,
+    scope: ScopeOption = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a device into quarantine until an appeal; kept with author, time and reason.
+
+    Runs of its scope with defence.remember = true do not ask it.
+    """
+    from skerry.clock import system_clock
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.registry import Registry
+
+    registry = Registry(runs_in(runs_dir))
+    found = registry.find(device, scope)
+    decision = registry.quarantine(found, by=who(by), why=reason, now=system_clock())
+    if as_json:
+        emit({"device": found.name, "scope": found.scope.name, "decision": decision_json(decision)})
+        return
+    out().print(f"{found.name} is in quarantine, by {decision.by}: {decision.why}", markup=False, soft_wrap=True)
+    out().print(honoured(found), markup=False, soft_wrap=True, style="dim")

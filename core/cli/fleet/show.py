@@ -1,0 +1,163 @@
+"""``skerry fleet show``: the evidence about one device."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, facts, out, table
+from skerry.cli.fleet.options import (
+    HALF_LIFE_DAYS,
+    DeviceName,
+    HalfLife,
+    ScopeOption,
+    decision_json,
+    honoured,
+    standing_json,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from skerry.records import Score
+    from skerry.server.registry import Decision, Judgement, Reputation, Standing
+
+__all__ = ["show"]
+
+PLOT = 60  # characters
+
+
+def show(
+    device: DeviceName,
+    *,
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="How many verdicts to print, the newest.")] = 5,
+    scope: ScopeOption = None,
+    half_life: HalfLife = HALF_LIFE_DAYS,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is known of a device: standing over time, every verdict that was not plain acceptance, decisions.
+
+    With --json all verdicts are told.
+    """
+    from rich.text import Text
+
+    from skerry.clock import system_clock
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.registry import Registry, trace
+    from skerry.wording import amount
+
+    registry = Registry(runs_in(runs_dir))
+    found = registry.find(device, scope)
+    standing = registry.standing(found, system_clock(), half_life)
+    history = registry.history(found)
+    past = list(trace(history.events, half_life))
+    if as_json:
+        emit({
+            "registry": str(registry.path),
+            "half_life_days": half_life,
+            **standing_json(standing),
+            "verdicts": [_judgement_json(one) for one in history.judgements],
+            "decisions": [decision_json(one) for one in history.decisions],
+            "reputation": [_point_json(at, one) for at, one in past],
+        })  # fmt: skip
+        return
+    console = out()
+    console.print(Text.assemble((found.name, "bold"), (f"  {found.scope.kind.value} · {found.scope.name}", "dim")))
+    console.print(facts(_facts(standing, past, half_life)))
+    console.print()
+    if history.judgements:
+        console.print(_evidence(history.judgements[: -last - 1 : -1]))
+        left = len(history.judgements) - last
+        if left > 0:
+            told = f"and {amount(left, 'older verdict')}: --last {len(history.judgements)}, or --json"
+            console.print(Text(told, style="dim"))
+    else:
+        console.print("no verdict but acceptance")
+    if history.decisions:
+        console.print()
+        console.print(_decisions(history.decisions))
+
+
+def _facts(
+    standing: "Standing", past: "list[tuple[int, Reputation]]", half_life: float
+) -> "list[tuple[str, str | Text]]":
+    from skerry.wording import bar, moment, sparkline
+
+    one, kept = standing.reputation, standing.quarantine
+    weighed = (
+        f"they count {one.accepted:.1f} for and {one.rejected:.1f} against, after appeals and with a half-life of "
+        f"{half_life:g} days"
+    )
+    rows: list[tuple[str, str | Text]] = [
+        ("standing", f"{one.score:.2f}  {bar(one.score)}  (0.50: nothing is known)"),
+        ("evidence", f"{standing.judged} judged, {standing.rejected} rejected; {weighed}"),
+        ("quarantine", "none" if kept is None else f"since {moment(kept.at)} by {_author(kept)}: {kept.why}"),
+    ]
+    if kept is not None:
+        rows.append(("", honoured(standing.device)))
+    rows.append(("first seen", moment(standing.device.first_seen)))
+    rows.append(("last seen", moment(standing.last_seen)))
+    if past:
+        scores = _thinned([point.score for _, point in past])
+        rows.append(("over time", f"{sparkline(scores, 0.0, 1.0)}  {moment(past[0][0])} to {moment(past[-1][0])}"))
+    return rows
+
+
+def _evidence(judgements: "tuple[Judgement, ...]") -> "RenderableType":
+    from rich.text import Text
+
+    from skerry.server.registry import beyond
+    from skerry.wording import moment
+
+    columns = ["when", "run", "round", "action", "because", "detector", "score", "limits", ""]
+    shown = table("verdicts, newest first", columns, right=["round", "score"])
+    for one in judgements:
+        verdict = one.verdict
+        head = (moment(one.at), one.run, str(verdict.round), verdict.action.value, ", ".join(verdict.reasons))
+        for score in verdict.scores:
+            style = "red" if beyond(score) else ""
+            row = (*head, score.detector, f"{score.value:.4g}", _limits(score), score.sentence)
+            shown.add_row(*(Text(cell, style if place > 4 else "") for place, cell in enumerate(row)))
+            head = ("",) * 5
+        if not verdict.scores:
+            shown.add_row(*map(Text, head))
+    return shown
+
+
+def _decisions(decisions: "tuple[Decision, ...]") -> "RenderableType":
+    from rich.text import Text
+
+    from skerry.wording import moment, percent
+
+    shown = table("decisions", ["when", "what", "by", "why"])
+    for one in decisions:
+        restored = "" if one.restore is None else f", {percent(one.restore)} restored"
+        shown.add_row(moment(one.at), f"{one.kind.value}{restored}", Text(_author(one)), Text(one.why))
+    return shown
+
+
+def _author(decision: "Decision") -> str:
+    return decision.by if decision.run is None else f"the {decision.by} (run {decision.run}, round {decision.round})"
+
+
+def _limits(score: "Score") -> str:
+    if score.low is None and score.high is None:
+        return ""
+    low, high = ("" if limit is None else f"{limit:.4g}" for limit in (score.low, score.high))
+    return f"{low} … {high}".strip()
+
+
+def _thinned(values: list[float]) -> list[float]:
+    """At most as many as there is room for, evenly taken, the last among them."""
+    if len(values) <= PLOT:
+        return values
+    return [values[round(i * (len(values) - 1) / (PLOT - 1))] for i in range(PLOT)]
+
+
+def _judgement_json(one: "Judgement") -> dict[str, Any]:
+    return {"run": one.run, "at": one.at, **one.verdict.to_json()}
+
+
+def _point_json(at: int, one: "Reputation") -> dict[str, Any]:
+    return {"at": at, "score": one.score, "accepted_weight": one.accepted, "rejected_weight": one.rejected}
