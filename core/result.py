@@ -203,6 +203,7 @@ class Defence(_Part):
 
     ``backdoor_success``: how often the attackers' trigger works on held-out devices, and on the base, which has no
     backdoor; None where none was planted.
+    ``excluded`` devices were in quarantine before the run and asked nothing; they are in no other list.
     """
 
     aggregator: str
@@ -212,6 +213,7 @@ class Defence(_Part):
     attackers: tuple[str, ...] = ()
     flagged: tuple[str, ...] = ()
     quarantined: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     precision: Rate | None = None
     recall: Rate | None = None
     false_quarantines: Count | None = None

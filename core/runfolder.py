@@ -7,6 +7,7 @@
         status.json      state, stage and times; rewritten atomically
         rounds.jsonl     one RoundRecord a line
         verdicts.jsonl   one Verdict a line
+        notices.jsonl    what whoever watches the run should be told, one sentence a line; only if there is any
         result.json      when complete (or interrupted: what is known)
         report.html
         checkpoint/      the last finished round's vector (safetensors)
@@ -27,7 +28,7 @@ from typing import Any, Literal
 
 from skerry.config import Scenario, load_scenario, to_toml
 from skerry.errors import InputError
-from skerry.fsio import disk_errors, write_atomic, write_json
+from skerry.fsio import append_durably, disk_errors, write_atomic, write_json
 from skerry.records import RoundRecord
 
 __all__ = ["RunFolder", "State", "list_runs", "runs_dir"]
@@ -134,6 +135,15 @@ class RunFolder:
         if error is not None:
             status["error"] = error
         write_json(self.path / "status.json", status, durable=state not in {"preparing", "running"})
+
+    def notify(self, sentence: str) -> None:
+        """Tell whoever watches the run."""
+        append_durably(self.path / "notices.jsonl", json.dumps({"what": sentence}).encode() + b"\n")
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What whoever watches the run should be told, each sentence once, in order."""
+        return tuple(dict.fromkeys(line["what"] for line in self.lines("notices.jsonl")))
 
     def rounds(self) -> list[RoundRecord]:
         """Finished rounds in order; a torn last line (a crash while writing) is left out."""

@@ -16,6 +16,7 @@ from skerry.server.discover import discover
 from skerry.server.federation import Federation
 from skerry.server.finish import finish
 from skerry.server.prepare import prepare
+from skerry.server.remember import FleetMemory, check_enough
 from skerry.server.rounds import run_rounds
 
 __all__ = ["conduct", "recorded"]
@@ -25,15 +26,21 @@ DISCOVERY_PATIENCE_S = 180.0
 
 
 def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> None:
-    """Prepare, discover the devices, run the rounds, finish.
+    """Prepare, discover the devices, run the rounds, finish; devices in standing quarantine are left out.
 
     Whatever ends the run early is recorded in ``status.json`` before it is raised again.
     """
-    with recorded(folder), _pointing(folder, flwr_run):
+    with recorded(folder), _pointing(folder, flwr_run), FleetMemory(folder) as memory:
         prepared = prepare(folder, clock, process_worker())
+        devices = prepared.task.devices()
+        excluded = memory.excluded(devices)
+        check_enough(folder, len(devices), len(excluded))
         folder.mark("preparing", stage="waiting for devices")
-        nodes = discover(folder, grid, prepared.task.devices(), clock, patience_s=DISCOVERY_PATIENCE_S)
-        federation = Federation.assemble(folder, prepared, grid, nodes, clock)
+        wanted = [device for device in devices if device not in excluded]
+        nodes = discover(folder, grid, wanted, clock, patience_s=DISCOVERY_PATIENCE_S)
+        federation = Federation.assemble(folder, prepared, grid, nodes, clock, excluded=excluded, memory=memory)
+        if federation.past.rounds:
+            memory.catch_up()
         with federation.ledger:
             progress = run_rounds(federation)
             finish(federation, progress)

@@ -24,6 +24,7 @@ from skerry.security.transparency.publisher import Publisher
 from skerry.server.audit import Auditor
 from skerry.server.prepare import Prepared, train_plan
 from skerry.server.provision import coordinator_identity, device_directory, published
+from skerry.server.remember import FleetMemory
 from skerry.server.resume import Past, read_past
 
 __all__ = ["Federation"]
@@ -34,6 +35,7 @@ class Federation:
     """A run's fixed parts; what changes from round to round is in :class:`skerry.server.rounds.Progress`.
 
     ``members`` are the numbers of the ledger entries that name the devices; elsewhere in it they have no names.
+    ``excluded`` devices are in quarantine from before the run: they have no node here, and are asked nothing.
     """
 
     folder: RunFolder
@@ -53,6 +55,8 @@ class Federation:
     held_out: Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
     auditor: Auditor | None = None
     past: Past = field(default_factory=Past)
+    excluded: tuple[str, ...] = ()
+    memory: FleetMemory | None = None
 
     @property
     def run(self) -> str:
@@ -90,9 +94,19 @@ class Federation:
 
     @staticmethod
     def assemble(
-        folder: RunFolder, prepared: Prepared, grid: Grid, nodes: Mapping[str, int], clock: Clock
+        folder: RunFolder,
+        prepared: Prepared,
+        grid: Grid,
+        nodes: Mapping[str, int],
+        clock: Clock,
+        *,
+        excluded: tuple[str, ...] = (),
+        memory: FleetMemory | None = None,
     ) -> "Federation":
-        """Put the parts together and open the population's ledger; one that is there is a run that goes on."""
+        """Put the parts together and open the population's ledger; one that is there is a run that goes on.
+
+        Without ``memory`` nothing of the run outlives it.
+        """
         scenario = folder.scenario
         privacy = scenario.privacy
         policy = Policy(unit=privacy.unit, epsilon=privacy.epsilon, delta=privacy.delta, simulated=True)
@@ -110,6 +124,7 @@ class Federation:
         members = {**past.members, **{e.body["device"]: e.seq for e in ledger.record_all(named, clock())}}
         defence = scenario.defence
         screener = Screener(defence.screen, defence.tolerate, false_alarms=defence.false_alarms)
+        screener.exclude(excluded)
         if past.checkpoint is not None:
             screener.restore(past.checkpoint.screener)
         auditor = Auditor.of(folder, prepared.task, prepared.model)
@@ -135,4 +150,6 @@ class Federation:
             },
             auditor=auditor,
             past=past,
+            excluded=excluded,
+            memory=memory,
         )

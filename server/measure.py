@@ -202,7 +202,7 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Floa
     )
     taken_part: dict[str, int] = {}
     caught: dict[str, int] = {}
-    quarantined = set(federation.screener.quarantined)
+    quarantined = federation.screener.quarantined - set(federation.excluded)
     for verdict in verdicts:
         device = verdict["device"]
         taken_part[device] = taken_part.get(device, 0) + 1
@@ -218,6 +218,7 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Floa
         "attackers": attackers,
         "flagged": flagged,
         "quarantined": sorted(quarantined),
+        "excluded": list(federation.excluded),
         "precision": hits / len(flagged) if flagged else None,
         "recall": hits / len(attackers) if attackers else None,
         "false_quarantines": len(quarantined - set(attackers)),

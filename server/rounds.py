@@ -11,7 +11,7 @@
 8. *step*       the server optimizer (``strategies.optimizers``)
 9. *account*    receipts and the released vector into the ledger (``account.py``)
 10. *evaluate*  on held-out devices through the int8 base (``evaluate.py``)
-11. *checkpoint* everything of this round on disk (``checkpoint.py``)
+11. *checkpoint* everything of this round on disk (``checkpoint.py``), then in the fleet's registry (``remember.py``)
 
 The disk works while the coordinator does: nothing of a round leaves before its opening, and everything of the round
 before it, is on stable storage; and a run is over only when its last round is.
@@ -157,19 +157,26 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
             **told,
             "ledger_leaf": entry.hash,
             "refusals": opened.refusals,
-            "quarantined": sorted(federation.screener.quarantined),
+            "quarantined": sorted(federation.screener.quarantined - set(federation.excluded)),
         },
     )
+    _keep(federation, progress, record, judged)
+    return record
+
+
+def _keep(federation: Federation, progress: Progress, record: RoundRecord, judged: Judged) -> None:
+    """Begin to write everything of a finished round: into the run's folder, and then into the fleet's registry."""
     checkpoint = Checkpoint(
-        number,
+        record.round,
         progress.vector,
         progress.velocity,
         federation.screener.state(),
         record.to_json(),
         [verdict.to_json() for verdict in judged.verdicts],
     )
-    progress.syncer.begin(store_round, federation.folder, checkpoint)
-    return record
+    stored = progress.syncer.begin(store_round, federation.folder, checkpoint)
+    if federation.memory is not None:
+        federation.memory.take(stored, record.round, record.finished_ms, judged.verdicts)
 
 
 def aggregate(federation: Federation, judged: Judged, number: int) -> Float32Array:

@@ -247,6 +247,7 @@ class DefenceConfig(_Section):
         description="rate at which comparisons of devices with each other may flag an honest update, per device and "
         "round, learned from accepted ones; none for fixed limits",
     )
+    remember: bool = Field(False, description="do not ask devices that earlier runs left in quarantine")
 
 
 class AttackConfig(_Section):

@@ -18,7 +18,7 @@ With ``false_alarms`` the limits of comparisons are learned from the updates tha
 (:mod:`skerry.security.anomaly.calibration`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Any
@@ -120,6 +120,10 @@ class Screener:
     def quarantined(self) -> frozenset[str]:
         """Devices that are out for the rest of the run."""
         return frozenset(self._quarantine)
+
+    def exclude(self, devices: Iterable[str]) -> None:
+        """Treat devices as in quarantine from the beginning: they were put there before this run."""
+        self._quarantine.update(dict.fromkeys(devices, 0))
 
     def screen(self, deltas: Float32Array, devices: Sequence[str], context: ScreenContext) -> list[Verdict]:
         """One verdict a device, in the order given; the order has no influence on what they say.

@@ -36,7 +36,7 @@ except OSError:
     pass
 stdout, stderr = run.communicate(timeout=60)
 filler.unlink()
-(folder,) = (disk / "runs").iterdir()
+(folder,) = filter(Path.is_dir, (disk / "runs").iterdir())
 shown = subprocess.run([*skerry, "runs", "show", str(folder), "--json"], capture_output=True, text=True)
 shutil.copytree(disk / "runs", out)
 told = {"code": run.returncode, "stdout": stdout, "stderr": stderr, "shown": shown.returncode, "said": shown.stdout}
