@@ -173,6 +173,8 @@ class Verdict:
             action=Action(value["action"]),
             reasons=tuple(Reason(reason) for reason in value["reasons"]),
             scores=tuple(Score(**score) for score in value["scores"]),
+            scale=value["scale"],
+            propose_revocation=value["propose_revocation"],
         )
 
 

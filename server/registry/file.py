@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     Connection,
@@ -70,6 +71,8 @@ outcomes = Table(
     Column("action", Text, nullable=False),
     Column("reasons", Text),
     Column("scores", Text),
+    Column("scale", Float),
+    Column("propose_revocation", Boolean),
     sqlite_with_rowid=False,
 )
 # The order of decisions is that of their ids.

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.dialects.sqlite import insert
 
-from skerry.records import Action, Reason, Score, Verdict
+from skerry.records import Action, Reason, Verdict
 from skerry.server.registry.file import decisions, devices, outcomes, runs
 from skerry.server.registry.records import (
     SCREEN,
@@ -147,21 +147,25 @@ def judgements_of(base: Connection, device: Device) -> Iterator[Judgement]:
         .order_by(outcomes.c.at, outcomes.c.run, outcomes.c.round)
     )
     for row in base.execute(query):
-        scores = tuple(Score(**score) for score in json.loads(row.scores))
-        reasons = tuple(Reason(reason) for reason in json.loads(row.reasons))
-        yield Judgement(row.run_name, row.at, Verdict(row.round, device.name, Action(row.action), reasons, scores))
+        told = {"round": row.round, "device": device.name, "action": row.action, "scale": row.scale}
+        told |= {"reasons": json.loads(row.reasons), "scores": json.loads(row.scores)}
+        told |= {"propose_revocation": row.propose_revocation}
+        yield Judgement(row.run_name, row.at, Verdict.from_json(told))
 
 
 def _outcome(device: int, run: int, at: int, verdict: Verdict) -> dict[str, Any]:
     plain = verdict.action is Action.ACCEPT and not any(map(beyond, verdict.scores))
+    told = verdict.to_json()
     return {
         "device": device,
         "run": run,
         "round": verdict.round,
         "at": at,
         "action": verdict.action.value,
-        "reasons": None if plain else json.dumps([reason.value for reason in verdict.reasons]),
-        "scores": None if plain else json.dumps([score.__dict__ for score in verdict.scores], allow_nan=False),
+        "reasons": None if plain else json.dumps(told["reasons"]),
+        "scores": None if plain else json.dumps(told["scores"], allow_nan=False),
+        "scale": None if plain else verdict.scale,
+        "propose_revocation": None if plain else verdict.propose_revocation,
     }
 
 

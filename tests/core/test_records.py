@@ -40,7 +40,8 @@ def test_round_records_survive_their_json():
 
 
 def test_a_verdict_line_carries_the_sentence_for_the_operator():
-    verdict = Verdict(1, "d", Action.DROP, (Reason.NORM,), (Score("norm", 9.0, 1.0, 2.0, "Far too large."),))
+    scores = (Score("norm", 9.0, 1.0, 2.0, "Far too large."),)
+    verdict = Verdict(1, "d", Action.DROP, (Reason.NORM,), scores, scale=0.5, propose_revocation=True)
     line = verdict.to_json()
     assert line["action"] == "drop"
     assert line["reasons"] == ["norm"]

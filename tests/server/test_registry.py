@@ -41,7 +41,7 @@ def accepted(number: int, *names: str) -> list[Verdict]:
 def rejected(number: int, name: str, action: Action = Action.DROP, reason: Reason = Reason.NORM) -> Verdict:
     scores = (Score("norm", 9.0, 0.5, 2.0, "Nine times too long."), Score("cosine", 0.9, 0.1, None, "Points along."))
     last = (Score("strikes", 3.0, None, 3.0, "Dropped 3 times."),) if action is Action.QUARANTINE else ()
-    return Verdict(number, name, action, (reason,), scores + last)
+    return Verdict(number, name, action, (reason,), scores + last, propose_revocation=bool(last))
 
 
 def silent(number: int, name: str, reason: Reason) -> Verdict:
@@ -171,15 +171,16 @@ def test_what_somebody_else_may_have_caused_is_kept_and_held_against_nobody(
     assert [one.verdict.reasons for one in registry.history(found.device).judgements] == [(reason,)]
 
 
-def test_an_update_that_was_kept_although_a_score_spoke_against_it_is_shown_and_counts_neither_way(
-    tmp_path: Path,
+@pytest.mark.parametrize(("action", "reasons", "scale"), [("accept", (), 1.0), ("clip", (Reason.NORM,), 0.2)])
+def test_an_update_that_was_used_although_a_score_spoke_against_it_is_shown_and_counts_neither_way(
+    tmp_path: Path, action: str, reasons: tuple[Reason, ...], scale: float
 ) -> None:
     registry = Registry(tmp_path)
-    kept = Verdict(1, "odd", Action.ACCEPT, (), rejected(1, "odd").scores)
-    registry.record(LAB, "run-1", [judged(1, kept)])
+    used = Verdict(1, "odd", Action(action), reasons, rejected(1, "odd").scores, scale)
+    registry.record(LAB, "run-1", [judged(1, used)])
     found = standing(registry, "odd")
     assert (found.judged, found.last_seen) == (0, NOW)
-    assert [one.verdict for one in registry.history(found.device).judgements] == [kept]
+    assert [one.verdict for one in registry.history(found.device).judgements] == [used]
 
 
 def test_a_round_recorded_again_counts_once_also_after_an_appeal(registry: Registry) -> None:
@@ -320,7 +321,7 @@ def _sql(path: Path, text: str) -> None:
 
 def test_a_word_that_this_version_does_not_know_is_told(registry: Registry) -> None:
     with sqlite3.connect(registry.path) as base:
-        base.execute("insert into outcome values (1, 1, 99, 0, 'drop', '[\"telepathy\"]', '[]')")
+        base.execute("insert into outcome values (1, 1, 99, 0, 'drop', '[\"telepathy\"]', '[]', 1.0, false)")
     with pytest.raises(RegistryError, match="telepathy"):
         registry.history(registry.find("good") if registry.find("good").id == 1 else registry.find("bad"))
 
