@@ -108,6 +108,9 @@ class Reason(StrEnum):
     COSINE = "cosine"
     SIMILARITY = "similarity"
     NOVELTY = "novelty"
+    SPECTRAL = "spectral"
+    CLUSTERING = "clustering"
+    ROOT_SET = "root_set"
     QUARANTINED = "quarantined"
 
 

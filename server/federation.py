@@ -14,6 +14,7 @@ from skerry.config import Scenario
 from skerry.device.local_model import LocalModel
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
+from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 from skerry.security.anomaly.screening import ScreenContext, Screener
 from skerry.security.identity import Directory, Identity
@@ -26,6 +27,7 @@ from skerry.server.prepare import Prepared, train_plan
 from skerry.server.provision import coordinator_identity, device_directory, published
 from skerry.server.remember import FleetMemory
 from skerry.server.resume import Past, read_past
+from skerry.server.root_set import RootSet
 
 __all__ = ["Federation"]
 
@@ -54,6 +56,7 @@ class Federation:
     plan: TrainPlan
     held_out: Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
     auditor: Auditor | None = None
+    root: RootSet | None = None
     past: Past = field(default_factory=Past)
     excluded: tuple[str, ...] = ()
     memory: FleetMemory | None = None
@@ -84,13 +87,19 @@ class Federation:
         step = plan.learning_rate * plan.noise_multiplier * plan.clip / (plan.sampling_rate * plan.denominator)
         return float(step * np.sqrt(plan.steps)) if plan.unit == "example" else 0.0
 
-    def screen_context(self, number: int) -> ScreenContext:
-        """What the detectors may know about honest updates in this round.
+    def screen_context(self, number: int, root: Float32Array | None = None) -> ScreenContext:
+        """What the detectors may know about honest updates in this round; ``root`` as :meth:`root_updates` gives them.
 
         No bound on the signal is claimed: a device may hold more examples than the public denominator.
         """
         noise = self.noise_std(number)
-        return ScreenContext(round=number, noise_std=noise, signal_bound=float("inf"), steps=self.plan.steps)
+        return ScreenContext(round=number, noise_std=noise, signal_bound=float("inf"), steps=self.plan.steps, root=root)
+
+    def root_updates(self, number: int, vector: Float32Array) -> Float32Array | None:
+        """What the server computes on public examples in a round that starts from ``vector``; None unless asked to."""
+        if self.root is None:
+            return None
+        return self.root.updates(vector, self.plan_for(number), self.scenario.seed, number)
 
     @staticmethod
     def assemble(
@@ -149,6 +158,7 @@ class Federation:
                 device: (prepared.model.prepare(data.x), data.y) for device, data in prepared.task.evaluation().items()
             },
             auditor=auditor,
+            root=RootSet.of(prepared.task, prepared.model) if "root_set" in defence.screen else None,
             past=past,
             excluded=excluded,
             memory=memory,

@@ -58,13 +58,19 @@ def validate(federation: Federation, opened: Opened) -> Valid:
     return Valid(tuple(rows), deltas, opened.receipts, dropped)
 
 
-def screen(federation: Federation, number: int, valid: Valid) -> Judged:
+def screen(federation: Federation, number: int, valid: Valid, vector: Float32Array) -> Judged:
     """Ask the detectors; rows of dropped and quarantined devices leave the matrix, those that are too long are clipped.
 
     A device whose update was malformed is struck too; one whose answer was missing or not authentic is not: somebody
     else may have caused that.
+
+    Args:
+        federation: the run.
+        number: of the round.
+        valid: its well-formed updates.
+        vector: ``(d,)`` what the round started from.
     """
-    context = federation.screen_context(number)
+    context = federation.screen_context(number, federation.root_updates(number, vector))
     early = [_early(federation, number, device, reason) for device, reason in valid.dropped.items()]
     found = federation.screener.screen(valid.deltas, valid.devices, context)
     keep = [i for i, verdict in enumerate(found) if verdict.kept]

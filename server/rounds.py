@@ -112,7 +112,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     with watch.stage("validate"):
         valid = validate(federation, opened)
     with watch.stage("screen"):
-        judged = screen(federation, number, valid)
+        judged = screen(federation, number, valid, progress.vector)
     skipped: str | None = None
     told: dict[str, float | None] = {}
     seed = federation.scenario.seed

@@ -234,7 +234,21 @@ class DefenceConfig(_Section):
 
     aggregator: str = "nnm+trimmed_mean"
     tolerate: Annotated[int, Field(ge=0)] = Field(2, description="f: devices that may be hostile")
-    screen: tuple[Literal["finite", "shape", "fresh", "norm", "similarity", "novelty", "cosine"], ...] = (
+    screen: tuple[
+        Literal[
+            "finite",
+            "shape",
+            "fresh",
+            "norm",
+            "similarity",
+            "novelty",
+            "root_set",
+            "spectral",
+            "clustering",
+            "cosine",
+        ],
+        ...,
+    ] = (
         "finite",
         "shape",
         "fresh",

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from skerry.errors import ScenarioError
+from skerry.security.anomaly.clustering import ClusteringDetector
 from skerry.security.anomaly.cosine import CosineDetector
 from skerry.security.anomaly.evidence import Detector
 from skerry.security.anomaly.norm import NormDetector
 from skerry.security.anomaly.novelty import NoveltyDetector
+from skerry.security.anomaly.root_set import RootSetDetector
 from skerry.security.anomaly.similarity import SimilarityDetector
+from skerry.security.anomaly.spectral import SpectralDetector
 
 __all__ = ["CHECKS", "DETECTORS", "detectors_for"]
 
@@ -21,6 +24,9 @@ DETECTORS: Mapping[str, Callable[[], Detector]] = MappingProxyType(
         NormDetector.name: NormDetector,
         SimilarityDetector.name: SimilarityDetector,
         NoveltyDetector.name: NoveltyDetector,
+        RootSetDetector.name: RootSetDetector,
+        SpectralDetector.name: SpectralDetector,
+        ClusteringDetector.name: ClusteringDetector,
         CosineDetector.name: CosineDetector,
     }
 )

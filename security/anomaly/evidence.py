@@ -65,12 +65,15 @@ class ScreenContext:
             the noise is added.
         signal_bound: public bound on ‖delta‖ without the noise, L2, same unit; infinity when there is none.
         steps: noisy gradient steps inside one delta. ``noise_std`` is that of their sum.
+        root: ``(k, d)`` what a device with examples of one class alone would send, without noise, for each of k classes
+            of which the server has examples; None when it has none, or nobody asks.
     """
 
     round: int
     noise_std: float
     signal_bound: float
     steps: int = 1
+    root: Float32Array | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from skerry.security.anomaly import ScreenContext, Screener
 from skerry.security.anomaly.clipping import clipped
 from skerry.security.attacks import Attack, Knowledge
 from skerry.security.privacy.stream import RandomStream, seeded_stream
-from skerry.server.lab.mnist1d import Examples, mnist1d
+from skerry.server.lab.mnist1d import CLASSES, Examples, mnist1d
 from skerry.server.lab.network import Perceptron
 from skerry.server.lab.poisons import BACKDOORS, TRIGGER, attack_on_rows, poisoned
 from skerry.server.tolerance import rule_for
@@ -23,6 +23,8 @@ __all__ = ["Defence", "Outcome", "Setting", "train"]
 
 _NETWORK = Perceptron()
 _LEAST = 8  # examples of a device
+_ROOT_EXAMPLES = 300  # with the detector root_set
+_ROOT_SEED = 1_000_000  # other examples than any seed of a grid gives its devices
 _EARLY = 10  # the round whose updates a replayer sends again
 
 
@@ -119,6 +121,7 @@ class _Federation:
         setting = self._setting
         parameters = _NETWORK.initial(self._rng)
         momentum = np.zeros((len(self._names), _NETWORK.size), np.float32)
+        root = _RootMomentum(self._seed, setting.momentum) if "root_set" in self._defence.screen else None
         last: Float32Array | None = None
         early: Float32Array | None = None
         for number in range(setting.steps):
@@ -130,7 +133,7 @@ class _Federation:
                 rows[self._hostile] = self._sent(self._attack, rows, last, early, number)
             if number == _EARLY:
                 early = momentum[self._hostile].copy()
-            step = self._aggregate(rows, number)
+            step = self._aggregate(rows, number, None if root is None else root.follow(parameters))
             if step is None:
                 continue
             rate = setting.learning_rate * 0.5 * (1 + np.cos(np.pi * number / setting.steps))
@@ -168,9 +171,9 @@ class _Federation:
         stream: RandomStream = seeded_stream(self._seed, "attack", number)
         return attack.rows(known, stream)
 
-    def _aggregate(self, rows: Float32Array, number: int) -> Float32Array | None:
+    def _aggregate(self, rows: Float32Array, number: int, root: Float32Array | None = None) -> Float32Array | None:
         """The rule over what the screen lets pass; None when too few are left for it."""
-        verdicts = self._screener.screen(rows, self._names, ScreenContext(number, 0.0, float("inf")))
+        verdicts = self._screener.screen(rows, self._names, ScreenContext(number, 0.0, float("inf"), root=root))
         passed = np.array([verdict.kept for verdict in verdicts], np.bool_)
         np.add.at(self._kept, (self._hostile.astype(int), (~passed).astype(int)), 1)
         rule = rule_for(
@@ -203,6 +206,25 @@ class _Federation:
             dropped=right / sent_hostile if sent_hostile else 0.0,
             dropped_honest=wrong / sent_honest if sent_honest else 0.0,
         )
+
+
+class _RootMomentum:
+    """What a device with examples of one class would send, for each class, from examples that nobody else has."""
+
+    def __init__(self, seed: int, momentum: float) -> None:
+        data, _ = mnist1d(_ROOT_SEED + seed, train=_ROOT_EXAMPLES, test=CLASSES)
+        by_class = [np.flatnonzero(data.labels == label) for label in range(CLASSES)]
+        least = min(map(len, by_class))
+        chosen = np.stack([index[:least] for index in by_class])
+        self._features, self._labels = data.features[chosen], data.labels[chosen]
+        self._share = np.float32(momentum)
+        self._momentum = np.zeros((CLASSES, _NETWORK.size), np.float32)
+
+    def follow(self, parameters: Float32Array) -> Float32Array:
+        """``(classes, d)`` of this round."""
+        gradients = _NETWORK.gradients(parameters, self._features, self._labels)
+        self._momentum = self._share * self._momentum - (1 - self._share) * gradients
+        return self._momentum
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,68 @@
+"""The server's own updates: what devices with public examples of one class each would send in a round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skerry.device.local_model import LocalModel
+from skerry.device.tasks.task import Task
+from skerry.device.training.plan import TrainPlan
+from skerry.errors import ScenarioError
+from skerry.records import Float32Array
+from skerry.security.privacy.stream import seeded_stream
+
+__all__ = ["RootSet"]
+
+_MOST = 32
+"""Examples of a class: they cost as much time in each round as a device with that many of every class."""
+
+_NOISE = 2.0**-10
+"""Noise multiplier: clips as devices do, adds next to nothing."""
+
+
+@dataclass(frozen=True)
+class RootSet:
+    """Labelled public examples, prepared, by class."""
+
+    model: LocalModel
+    inputs: Mapping[int, Any]
+
+    @staticmethod
+    def of(task: Task, model: LocalModel) -> "RootSet":
+        """The first public examples of each class.
+
+        Raises:
+            ScenarioError: there are labelled ones of fewer than two classes.
+        """
+        data = task.public_data()
+        classes = [label for label in range(len(task.classes)) if (data.y == label).any()]
+        if len(classes) < 2:
+            raise ScenarioError(
+                f"the task {task.name} has labelled public examples of {len(classes)} classes, a root set needs two",
+                where="defence.screen",
+                mend='leave out "root_set"',
+            )
+        return RootSet(
+            model, {label: model.prepare(data.x[np.flatnonzero(data.y == label)[:_MOST]]) for label in classes}
+        )
+
+    def updates(self, vector: Float32Array, plan: TrainPlan, seed: int, number: int) -> Float32Array:
+        """``(k, d)``, one for each class, by a device's own training with next to no noise.
+
+        Args:
+            vector: ``(d,)`` what the round starts from.
+            plan: what devices are asked to do in it.
+            seed: of the run.
+            number: of the round.
+        """
+        found = []
+        for label, inputs in self.inputs.items():
+            labels = np.full(len(inputs), label, np.int64)
+            own = replace(plan, views=1, sampling_rate=1.0)
+            if plan.unit == "example":
+                own = replace(own, noise_multiplier=_NOISE, denominator=len(labels))
+            stream = seeded_stream(seed, "root set", number, label)
+            found.append(self.model.train(vector, inputs, labels, own, stream))
+        return np.stack(found)

@@ -1,0 +1,127 @@
+"""The root-set detector: what no mixture of classes explains, under label skew, under noise, and without a root set."""
+
+import numpy as np
+import pytest
+
+from skerry.records import Reason
+from skerry.security.anomaly import Finding, RootSetDetector, ScreenContext
+from skerry.security.anomaly.evidence import Rows
+
+N, K, D = 11, 5, 2000
+NAMES = [f"device-{i:02d}" for i in range(N)]
+INF = float("inf")
+
+
+def root(seed: int = 0) -> np.ndarray:
+    """Class updates that share a direction and conflict, as gradients of a softmax do."""
+    rng = np.random.default_rng(seed)
+    own = rng.standard_normal((K, D))
+    return (own - 0.8 * own.mean(axis=0)).astype(np.float32)
+
+
+def honest(seed: int = 1, alpha: float = 0.3, rest: float = 0.2) -> np.ndarray:
+    """Mixtures under label skew, and a share of each device's own that no class explains."""
+    rng = np.random.default_rng(seed)
+    mixtures = rng.dirichlet([alpha] * K, N) @ root()
+    own = rng.standard_normal((N, D)) * rest * np.linalg.norm(mixtures, axis=1, keepdims=True) / np.sqrt(D)
+    return (mixtures + own).astype(np.float32)
+
+
+def examine(rows: np.ndarray, noise: float = 0.0, trusted: np.ndarray | None = None) -> list[Finding]:
+    context = ScreenContext(1, noise, INF, root=root())
+    usable = np.ones(len(rows), bool) if trusted is None else trusted
+    return RootSetDetector().examine(Rows(rows.astype(np.float32)), NAMES[: len(rows)], usable, context)
+
+
+def flagged(found: list[Finding]) -> list[int]:
+    return [i for i, finding in enumerate(found) if finding.flagged]
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.3, 100.0])
+def test_label_skew_accuses_nobody(alpha: float) -> None:
+    for seed in range(20):
+        assert flagged(examine(honest(seed, alpha))) == []
+
+
+def test_devices_that_the_root_set_explains_nearly_whole_are_not_told_apart() -> None:
+    """Shares far below a twentieth of the squared length differ by many times, and mean nothing."""
+    rows = honest(rest=0.001)
+    rows[3] = honest(rest=0.1)[3]
+    assert flagged(examine(rows)) == []
+
+
+def test_reversed_random_and_foreign_directions_are_outside_the_cone() -> None:
+    rows = honest()
+    rng = np.random.default_rng(3)
+    rows[1] *= -1
+    rows[4] = rng.standard_normal(D) * np.linalg.norm(rows[4]) / np.sqrt(D)
+    rows[7] = rows[7] + root(seed=9)[2]  # a class under another label
+    found = examine(rows)
+    assert flagged(found) == [1, 4, 7]
+    assert found[4].scores[0].sentence.startswith("No mixture of the server's classes explains 100% of it;")
+    assert RootSetDetector.reason is Reason.ROOT_SET
+    assert not any(finding.certain for finding in found), "a root set is a comparison, not a public constant"
+
+
+def test_neither_the_root_sets_scale_nor_the_rows_matters() -> None:
+    rows = honest()
+    rows[1] *= -1
+    expected = [finding.scores[0].value for finding in examine(rows)]
+    context = ScreenContext(1, 0.0, INF, root=1e-3 * root())
+    found = RootSetDetector().examine(Rows((1e4 * rows).astype(np.float32)), NAMES, np.ones(N, bool), context)
+    np.testing.assert_allclose([finding.scores[0].value for finding in found], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_hostile_rows_do_not_widen_what_is_usual() -> None:
+    """Four of eleven, all outside by different amounts: a measured spread would let the nearest pass."""
+    rows = honest()
+    rows[:4] += np.array([[1.0], [2.0], [4.0], [8.0]], np.float32) * root(seed=9)[:4]
+    assert flagged(examine(rows)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("noise", [0.3, 3.0])
+def test_honest_noise_is_never_called_unexplained(noise: float) -> None:
+    for seed in range(20):
+        rows = honest(seed, rest=0.0) + noise * np.random.default_rng(seed).standard_normal((N, D))
+        found = examine(rows, noise)
+        assert all(finding.scores[0].value == 0.0 for finding in found)
+
+
+def test_what_stands_out_of_the_noise_is_seen_and_what_hides_in_it_is_not() -> None:
+    noise = 0.3
+    rows = honest(rest=0.0) + noise * np.random.default_rng(0).standard_normal((N, D))
+    rows[2] += 5 * noise * np.random.default_rng(1).standard_normal(D)
+    rows[5] += 0.1 * noise * np.random.default_rng(2).standard_normal(D)
+    assert flagged(examine(rows, noise)) == [2]
+
+
+def test_without_a_root_set_or_with_few_rows_nobody_is_judged() -> None:
+    detector, everybody = RootSetDetector(), np.ones(N, bool)
+    (found, *_) = detector.examine(Rows(honest()), NAMES, everybody, ScreenContext(1, 0.0, INF))
+    assert (found.flagged, found.strangeness) == (False, None)
+    assert found.scores[0].sentence == "Not compared with a root set: the server has no updates of its own."
+    few = examine(-honest()[:3])
+    assert flagged(few) == []
+    assert few[0].scores[0].sentence.endswith("3 usable updates are too few to say what is usual.")
+    blank = ScreenContext(1, 0.0, INF, root=np.zeros((K, D), np.float32))
+    assert flagged(detector.examine(Rows(honest()), NAMES, everybody, blank)) == []
+
+
+def test_zero_rows_and_classes_with_one_direction_are_survived() -> None:
+    rows = honest()
+    rows[6] = 0
+    found = examine(rows)
+    assert flagged(found) == []
+    assert found[6].scores[0].value == 0.0
+    twice = ScreenContext(1, 0.0, INF, root=np.repeat(root(), 2, axis=0))
+    again = RootSetDetector().examine(Rows(rows), NAMES, np.ones(N, bool), twice)
+    np.testing.assert_allclose(
+        [f.scores[0].value for f in again], [f.scores[0].value for f in found], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_untrusted_rows_do_not_say_what_is_usual() -> None:
+    rows = honest()
+    rows[:6] += 2 * root(seed=9)[:1]
+    assert flagged(examine(rows)) == [], "a majority would make itself usual"
+    assert flagged(examine(rows, trusted=np.arange(N) >= 6)) == list(range(6))
