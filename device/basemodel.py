@@ -5,7 +5,7 @@
     <store>/<digest>/
         base.json           what it is, and the SHA-256 of every file below; its own SHA-256 is the digest
         base.int8.onnx      example (n, channels, height, width) float32 -> pooled features
-        base.fp32.onnx      the same in float32; a device does not need it
+        base.fp32.onnx      the same in float32; a device needs it to train against attacks only
         head.safetensors    of the whitening: mean (f,), values (f, k) int8, scale (f,); initial (classes, k + 1)
 
 A device loads a base by the digest that its signed instruction names, and every file is checked against it.

@@ -5,9 +5,10 @@ weight of a small network, in numpy; all others: part or all of a network, in to
 (:mod:`skerry.device.network_model`).
 """
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,17 @@ import numpy.typing as npt
 from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
 from skerry.device.personal import PersonalModel
+from skerry.device.tasks.reach import attack_ball
 from skerry.device.tasks.task import Task
 from skerry.device.tasks.views import Viewed
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import MissingDependencyError
 from skerry.records import Float32Array, ParameterLayout
+from skerry.security.adversarial import AdversarialRecipe
 from skerry.security.privacy.stream import ChaChaStream
+
+if TYPE_CHECKING:
+    from skerry.device.training.network import NetworkTrainer
 
 __all__ = ["FullModel", "HeadModel", "LocalModel", "build_local_model", "has_views", "load_local_model", "withstands"]
 
@@ -75,7 +81,7 @@ class LocalModel(Protocol):
 
 
 class HeadModel:
-    """Linear head over whitened features of the int8 base; needs no torch.
+    """Linear head over whitened features of the int8 base; needs no torch, but to be trained against attacks.
 
     Args:
         config: of the base that was agreed to.
@@ -104,7 +110,19 @@ class HeadModel:
         self._base.file(self._base.bits)  # what cannot be run is refused now, before anything is debited
         self._task = task
         self._trainer = HeadTrainer(len(self._base.classes), self._base.width)
+        self._attacked: NetworkTrainer | None = None
         self._floating: dict[str, Float32Array] = {}
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether there are gradients down to its input: those of the float twin, where torch is installed.
+
+        Raises:
+            RefusedError: the twin was altered, or has layers that a device does not run on its data.
+        """
+        if any(importlib.util.find_spec(name) is None for name in ("torch", "onnx")):
+            return False
+        return self._network().layout == self.layout
 
     @property
     def quantized(self) -> bool:
@@ -129,6 +147,10 @@ class HeadModel:
         """``(n, width)`` whitened features through the int8 base."""
         return self._base.features(self._task.transform(x))
 
+    def examples(self, x: npt.NDArray[Any]) -> Float32Array:
+        """Transformed examples themselves: what attacks move, and :meth:`train` then takes."""
+        return self._task.transform(x)
+
     def prepare_view(self, x: npt.NDArray[Any], number: int) -> Float32Array:
         """:meth:`prepare` of one view of each example (from 1); the task must have views."""
         assert isinstance(self._task, Viewed)
@@ -137,8 +159,30 @@ class HeadModel:
     def train(
         self, vector: Float32Array, inputs: Any, y: npt.NDArray[np.int64], plan: TrainPlan, stream: ChaChaStream
     ) -> Float32Array:
-        """One round of (private) full-batch steps; inputs as of :meth:`prepare`, or ``(n, views, width)``."""
-        return self._trainer.train(vector, inputs, y, plan, stream)
+        """One round of (private) steps; inputs as of :meth:`prepare`, ``(n, views, width)``, or :meth:`examples`.
+
+        Raises:
+            MissingDependencyError: the plan has attacks, and torch is not installed.
+        """
+        if plan.adversarial == "none":
+            return self._trainer.train(vector, inputs, y, plan, stream)
+        ball = attack_ball(self._task, plan.adversarial_epsilon, plan.adversarial_norm)
+        recipe = AdversarialRecipe(ball=ball, method=plan.adversarial)
+        return self._network().train(vector, inputs, y, plan, stream, recipe)
+
+    def _network(self) -> "NetworkTrainer":
+        if self._attacked is None:
+            try:
+                from skerry.device.head_network import head_network
+                from skerry.device.training.network import NetworkTrainer
+            except ImportError as error:
+                raise MissingDependencyError(
+                    f"training a head against attacks needs {error.name}",
+                    where="training.adversarial",
+                    mend="pip install 'skerry[train]', or set training.adversarial = \"none\"",
+                ) from error
+            self._attacked = NetworkTrainer(head_network(self._base))
+        return self._attacked
 
     def logits(self, vector: Float32Array, inputs: Any) -> Float32Array:
         """Scores of the head."""
@@ -295,7 +339,7 @@ def has_views(model: LocalModel, task: Task) -> bool:
 
 
 def withstands(model: LocalModel) -> bool:
-    """Whether this model may be trained against attacks (``training.adversarial``): it says so itself, in torch."""
+    """Whether this model may be trained against attacks (``training.adversarial``) here: it says so itself."""
     return bool(getattr(model, "differentiable", False))
 
 

@@ -180,7 +180,7 @@ def _fits(instruction: Instruction, model: LocalModel, task: Task) -> None:
         raise RefusedError("views_refused", "this device's examples have one view each", where=task.name)
     if plan.adversarial != "none" and not withstands(model):
         raise RefusedError(
-            "attacks_refused", "this device's model has no gradients down to its input", where=model.digest
+            "attacks_refused", "this device's model has no gradients down to its input here", where=model.digest
         )
 
 
@@ -209,7 +209,9 @@ def _train(
     """What is sent, and the device's own head, which is not (empty where the head is everybody's)."""
     home, instruction = resident.home, work.instruction
     with worker.watch.stage("features"):
-        inputs, labels = worker.training_inputs(home, task, model, instruction.plan.views)
+        plan = instruction.plan
+        attacked = plan.adversarial != "none"
+        inputs, labels = worker.training_inputs(home, task, model, plan.views, attacked=attacked)
     with worker.watch.stage("train"):
         stream = _stream(instruction.seed, home.device, work.opened.header.round)
         given = (instruction.vector, inputs, labels, instruction.plan, stream)

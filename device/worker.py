@@ -97,15 +97,18 @@ class Worker:
         return self.inputs[key]
 
     def training_inputs(
-        self, home: DeviceHome, task: Task, model: LocalModel, views: int = 1
+        self, home: DeviceHome, task: Task, model: LocalModel, views: int = 1, *, attacked: bool = False
     ) -> tuple[Any, npt.NDArray[np.int64]]:
         """What the device trains on: its own examples, and in an audit those canaries whose coins put them in.
 
         A hostile device of a simulation may train on examples that it poisoned.
 
         ``(n, views, width)`` when there is more than one view, the example itself first; the views of a canary are all
-        itself. More than one only where :func:`~skerry.device.local_model.has_views` says so.
+        itself. More than one only where :func:`~skerry.device.local_model.has_views` says so. A head that is trained
+        against attacks gets the examples themselves, whose features change as they are moved.
         """
+        if attacked and isinstance(model, HeadModel):
+            return self._examples(home, task, model)
         if home.simulated and home.hostile is not None and home.hostile.kind in POISONS:
             own = self._poisoned_views(home.hostile.kind, home.device, task, model, views)
         else:
@@ -119,6 +122,12 @@ class Worker:
                 canaries = replace(canaries, inputs=np.repeat(canaries.inputs[:, None], views, axis=1))
             self.with_canaries[key] = planted(*own, home.canaries, canaries)
         return self.with_canaries[key]
+
+    def _examples(self, home: DeviceHome, task: Task, model: HeadModel) -> tuple[Any, npt.NDArray[np.int64]]:
+        """The device's examples before the frozen base; a hostile one's as it changed them."""
+        poison = home.hostile.kind if home.simulated and home.hostile is not None else ""
+        data = poisoned(poison, task, home.device) if poison in POISONS else task.local_data(home.device)
+        return model.examples(data.x), data.y
 
     def _own_views(self, device: str, task: Task, model: LocalModel, views: int) -> tuple[Any, npt.NDArray[np.int64]]:
         """The device's own inputs; each view goes through the frozen base once."""

@@ -165,7 +165,7 @@ class TrainingConfig(_Section):
         0.0, description="share of the last round's step that the server keeps (FedAvgM)"
     )
     adversarial: Literal["none", "fgsm_rs", "n_fgsm", "free", "pgd", "trades"] = Field(
-        "none", description="bias, lora, qat, full: learn from examples moved to where the network does worst"
+        "none", description="head, bias, lora, qat, full: learn from examples moved to where the network does worst"
     )
     adversarial_epsilon: Positive = Field(
         0.05,

@@ -136,6 +136,8 @@ class TrainPlan:
             )
         if (self.adversarial != "none") != (self.adversarial_epsilon > 0) or self.adversarial_epsilon < 0:
             raise InputError("adversarial training needs a positive radius, and nothing else has one")
+        if self.adversarial != "none" and self.views > 1:
+            raise InputError("an example that is attacked comes in one view", mend="views = 1")
         if self.adversarial != "none" and self.unit == "example" and self.engine != "skerry":
             raise InputError(
                 f"clipping engine {self.engine!r} knows no attacks", mend='use "skerry", or no adversarial training'

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import importlib.util
 import json
 import os
 import secrets
@@ -449,7 +450,9 @@ def test_views_are_refused_before_the_debit_where_examples_have_none(bench: Benc
     assert bench.ask(bench.instruct(views=1)).header.kind is Kind.UPDATE
 
 
-def test_a_head_is_not_trained_against_attacks_and_nothing_is_debited(bench: Bench):
+def test_a_head_without_torch_is_not_trained_against_attacks_and_nothing_is_debited(bench: Bench, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
     asked = bench.instruct(adversarial="pgd", adversarial_epsilon=0.1)
     assert bench.refusal(asked) == "attacks_refused"
     assert bench.debits() == 0
