@@ -8,7 +8,12 @@ __all__ = ["check_clock", "check_debit"]
 
 
 def check_debit(account: Account, run: str, round_: int, event: GaussianEvent | None) -> None:
-    """A privacy filter (Rogers et al. 2016; for RDP, Feldman and Zrnic 2021): let a release pass, or refuse it.
+    """A privacy filter: let a release pass, or refuse it.
+
+    What passes is (ε, δ)-private together where prices do not depend on earlier releases, as within a run whose plan is
+    public before it begins. Where they do (a run planned in the light of another, a coordinator that changes its plan),
+    the theorem is for one Rényi order fixed in advance (Feldman and Zrnic 2021). Without sampling the budget fixes it;
+    with sampling rates below 1 the best of all orders is taken afterwards, and nothing is proved.
 
     Raises:
         EnvelopeRefusedError: the round was debited before (``replayed``).
