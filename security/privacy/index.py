@@ -1,8 +1,8 @@
-"""Finding an entry without reading the ledger: where each line begins, by hash, kind, run and round (SQLite).
+"""Finding an entry without reading the ledger: where each line begins, by hash (SQLite).
 
-The index is derived: it holds nothing that the ledger does not, none of what entries say beyond run and round, and no
-salt. It may lag behind, be lost or be damaged: it is then brought up to date, or made anew, when it is next used. What
-it finds is read from the ledger and checked there, so a false index can hide an entry, and never make one up.
+The index is derived: it holds nothing that the ledger does not, none of what entries say, and no salt. It may
+lag behind, be lost or be damaged: it is then brought up to date, or made anew, when it is next used. What it finds is
+read from the ledger and checked there, so a false index can hide an entry, and never make one up.
 """
 
 import sqlite3
@@ -19,13 +19,12 @@ __all__ = ["Index", "Place"]
 
 _SCHEMA = """
 create table if not exists entries (
-  ledger text not null, seq integer not null, kind text not null, at integer not null, run text, round integer,
-  hash text not null, prev text not null, offset integer not null, length integer not null, primary key (ledger, seq)
+  ledger text not null, seq integer not null, kind text not null, at integer not null,
+  hash text not null, offset integer not null, length integer not null, primary key (ledger, seq)
 ) without rowid;
 create index if not exists by_hash on entries (hash);
-create index if not exists by_round on entries (ledger, kind, run, round);
 """
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Index:
             self._base.execute("delete from entries where ledger = ?", (ledger,))
         with self._base:
             self._base.executemany(
-                "insert into entries values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into entries values (?, ?, ?, ?, ?, ?, ?)",
                 _rows(ledger, complete, start, seq, prev),
             )
         return int(self._base.execute("select count(*) from entries where ledger = ?", (ledger,)).fetchone()[0])
@@ -84,15 +83,6 @@ class Index:
             "select ledger, seq, kind, at, hash, offset, length from entries"
             " where hash >= ? and hash < ? order by ledger, seq",
             (prefix, high),
-        )
-        return [Place(*row) for row in rows]
-
-    def of_round(self, ledger: str, kind: str, run: str | None, number: int) -> list[Place]:
-        """The entries of that kind and round, in order."""
-        rows = self._base.execute(
-            "select ledger, seq, kind, at, hash, offset, length from entries"
-            " where ledger = ? and kind = ? and run is ? and round = ? order by seq",
-            (ledger, kind, run, number),
         )
         return [Place(*row) for row in rows]
 
@@ -140,9 +130,7 @@ class Index:
 def _rows(ledger: str, complete: bytes, offset: int, seq: int, prev: str) -> "Iterator[tuple[object, ...]]":
     for entry in walk(complete, first=seq, prev=prev):
         length = len(line(entry))
-        run, number = entry.body.get("run"), entry.body.get("round")
-        told = run if isinstance(run, str) else None, number if isinstance(number, int) else None
-        yield ledger, entry.seq, entry.kind, entry.at, *told, entry.hash, entry.prev, offset, length
+        yield ledger, entry.seq, entry.kind, entry.at, entry.hash, offset, length
         offset += length
 
 

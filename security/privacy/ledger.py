@@ -34,7 +34,7 @@ from typing import Any, Self
 
 from skerry.errors import InputError, LedgerCorruptError
 from skerry.fsio import sync_folder, write_atomic
-from skerry.security.privacy.accounting import GaussianEvent, Rdp
+from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.chain import GENESIS, KEPT, Entry, entry, line, split, walk
 from skerry.security.privacy.erasure import erase_entries
 from skerry.security.privacy.filter import check_clock, check_debit
@@ -171,10 +171,6 @@ class Ledger:
         if not self._debits:
             return None
         return next(islice(self.entries(), self._debits[-1].seq, None))
-
-    def spent_rdp(self) -> Rdp:
-        """RDP of all debits at :data:`~skerry.security.privacy.accounting.ORDERS`."""
-        return self._account.spending.rdp()
 
     def epsilon(self) -> float:
         """ε spent, by RDP at the policy's δ: 0 before the first debit, infinite once something left without noise."""

@@ -98,10 +98,6 @@ class Spending:
             return next((r for of, r in self._rounds if of == run and abs(r - round_) < separation), None)
         return next((r for r in range(round_ - separation + 1, round_ + separation) if (run, r) in self._rounds), None)
 
-    def rdp(self, extra: GaussianEvent | None = None) -> Rdp:
-        """RDP at :data:`~skerry.security.privacy.accounting.ORDERS`, with ``extra`` on top."""
-        return _rdp(self._spent(extra))
-
     def epsilon(self, delta: float, extra: GaussianEvent | None = None) -> float:
         """ε at δ by RDP; infinite once something left without noise."""
         return math.inf if self.unprotected else _epsilon(self._spent(extra), delta)

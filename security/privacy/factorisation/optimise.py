@@ -17,6 +17,7 @@ from skerry.security.privacy.factorisation.strategy import UNIT, Strategy, indep
 __all__ = ["banded", "buffered"]
 
 _MOST_BANDS = 512
+_BUFFERS = 3
 _Vector = npt.NDArray[np.float64]
 
 
@@ -53,8 +54,8 @@ def banded(rounds: int, min_separation: int) -> Strategy:
 
 
 @lru_cache(maxsize=16)
-def buffered(rounds: int, min_separation: int, buffers: int = 3) -> Strategy:
-    """Coefficients that are sums of ``buffers`` falling exponentials: c_t = Σ θ_i·λ_i^(t-1).
+def buffered(rounds: int, min_separation: int) -> Strategy:
+    """Coefficients that are sums of three falling exponentials: c_t = Σ θ_i·λ_i^(t-1).
 
     Dvijotham, McMahan et al. 2024, "Efficient and near-optimal noise generation for streaming differential privacy"
     (buffered linear Toeplitz matrices); for several participations McMahan, Xu, Zhang 2024, "A hassle-free algorithm
@@ -68,9 +69,9 @@ def buffered(rounds: int, min_separation: int, buffers: int = 3) -> Strategy:
     powers = np.arange(rounds - 1)
 
     def coefficients(parameters: _Vector) -> tuple[_Vector, _Vector, _Vector]:
-        share = np.exp(parameters[:buffers] - parameters[:buffers].max(initial=0.0))
-        share /= share.sum() + math.exp(-parameters[:buffers].max(initial=0.0))  # Σ θ < 1 = c₀
-        decay = 1 / (1 + np.exp(-parameters[buffers:]))
+        share = np.exp(parameters[:_BUFFERS] - parameters[:_BUFFERS].max(initial=0.0))
+        share /= share.sum() + math.exp(-parameters[:_BUFFERS].max(initial=0.0))  # Σ θ < 1 = c₀
+        decay = 1 / (1 + np.exp(-parameters[_BUFFERS:]))
         tail = share @ decay[:, None] ** powers
         return np.concatenate(([1.0], tail)), share, decay
 
@@ -83,7 +84,7 @@ def buffered(rounds: int, min_separation: int, buffers: int = 3) -> Strategy:
         return math.log(float(weights @ beta**2)) + math.log(float(overlap @ overlap))
 
     starts = [
-        np.concatenate((np.full(buffers, level), np.log(np.geomspace(0.5, reach, buffers))))
+        np.concatenate((np.full(_BUFFERS, level), np.log(np.geomspace(0.5, reach, _BUFFERS))))
         for level in (0.0, -1.5)
         for reach in (min_separation / 2, 4.0 * min_separation)
     ]
