@@ -25,7 +25,7 @@ import torch
 
 from skerry.device.training.dp.clipping import ClippingEngine
 from skerry.device.training.dp.fake_quant import FAKE_QUANT_RULES
-from skerry.device.training.flat import FlatNetwork, cross_entropies
+from skerry.device.training.flat import FlatNetwork
 from skerry.device.training.per_example import Gradients, Inputs, norms_of
 from skerry.errors import InputError
 
@@ -48,7 +48,7 @@ class FixedBatches:
 
     def __init__(self, network: FlatNetwork) -> None:
         self._network = network
-        self._engine = ClippingEngine(network.module, loss=cross_entropies, rules=FAKE_QUANT_RULES)
+        self._engine = ClippingEngine(network.module, rules=FAKE_QUANT_RULES)
         self._slots = 0
         self._x = self._y = torch.empty(0)
         self._classes = 0

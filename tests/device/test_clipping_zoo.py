@@ -12,8 +12,9 @@ from torch.func import functional_call, grad, vmap
 
 from skerry.config import ModelConfig
 from skerry.device.models import ARCHITECTURES
-from skerry.device.training.dp.clipping import ClippingEngine, cross_entropy
+from skerry.device.training.dp.clipping import ClippingEngine
 from skerry.device.training.dp.fake_quant import FAKE_QUANT_RULES
+from skerry.device.training.flat import cross_entropies
 
 MODES = get_args(ModelConfig.model_fields["trainable"].annotation)
 EXAMPLES = 3
@@ -30,7 +31,7 @@ def by_vmap(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     frozen = {k: p.detach() for k, p in module.named_parameters() if not p.requires_grad}
 
     def loss(parameters: dict[str, Tensor], a: Tensor, b: Tensor) -> Tensor:
-        return cross_entropy(functional_call(module, {**parameters, **frozen}, (a[None],)), b[None])[0]
+        return cross_entropies(functional_call(module, {**parameters, **frozen}, (a[None],)), b[None])[0]
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # rounding has no batched form there
@@ -44,7 +45,7 @@ def by_opacus(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     wrapped = GradSampleModule(module, loss_reduction="sum")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Full backward hook is firing")
-        cross_entropy(wrapped(x.requires_grad_()), y).sum().backward()
+        cross_entropies(wrapped(x.requires_grad_()), y).sum().backward()
     return torch.cat([p.grad_sample.flatten(1) for p in module.parameters() if p.requires_grad], 1)
 
 

@@ -19,9 +19,9 @@ from skerry.device.compression.trace import trace
 from skerry.device.models import build_network
 from skerry.device.runtime import OnnxModel
 from skerry.device.training.central import predict, train_centrally
-from skerry.device.training.dp.clipping import ClippingEngine, cross_entropy
+from skerry.device.training.dp.clipping import ClippingEngine
 from skerry.device.training.dp.fake_quant import FAKE_QUANT_RULES
-from skerry.device.training.flat import FlatNetwork
+from skerry.device.training.flat import FlatNetwork, cross_entropies
 from skerry.device.training.per_example import engine
 from skerry.errors import InputError
 
@@ -190,7 +190,7 @@ def rows_by_vmap(module: FakeQuantGraphModule, x: torch.Tensor, y: torch.Tensor)
     parameters = {name: p.detach() for name, p in module.named_parameters()}
 
     def loss(weights, a, b):
-        return cross_entropy(functional_call(module, weights, (a[None],)), b[None])[0]
+        return cross_entropies(functional_call(module, weights, (a[None],)), b[None])[0]
 
     found = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
     return torch.cat([found[name].flatten(1) for name in parameters], 1)
@@ -199,7 +199,7 @@ def rows_by_vmap(module: FakeQuantGraphModule, x: torch.Tensor, y: torch.Tensor)
 def rows_by_autograd(module: FakeQuantGraphModule, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     parameters = list(module.parameters())
     rows = [
-        torch.cat([g.flatten() for g in torch.autograd.grad(cross_entropy(module(a[None]), b[None])[0], parameters)])
+        torch.cat([g.flatten() for g in torch.autograd.grad(cross_entropies(module(a[None]), b[None])[0], parameters)])
         for a, b in zip(x, y, strict=True)
     ]
     return torch.stack(rows)
@@ -240,7 +240,7 @@ def test_a_weight_that_saturates_has_no_gradient_in_any_engine():
     assert not weight[:, 0, [0, 3]].any()
     assert weight[:, 0, 1].all()
     assert weight[:, 2].all()
-    cross_entropy(rounding(x), y).sum().backward()
+    cross_entropies(rounding(x), y).sum().backward()
     assert torch.allclose(layer.weight.grad, weight.sum(0), atol=1e-5)
 
 

@@ -13,8 +13,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from skerry.device.training.dp import opacus as depthwise
-from skerry.device.training.dp.clipping import ClippingEngine, cross_entropy
+from skerry.device.training.dp.clipping import ClippingEngine
 from skerry.device.training.dp.rules import RULES, Kept, Part
+from skerry.device.training.flat import cross_entropies
 from skerry.errors import InputError
 
 
@@ -71,7 +72,7 @@ def reference(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     fixed = {k: p.detach() for k, p in model.named_parameters() if not p.requires_grad}
 
     def loss(parameters: dict[str, Tensor], a: Tensor, b: Tensor) -> Tensor:
-        return cross_entropy(functional_call(model, {**parameters, **fixed}, (a[None],)), b[None])[0]
+        return cross_entropies(functional_call(model, {**parameters, **fixed}, (a[None],)), b[None])[0]
 
     found = vmap(grad(loss), in_dims=(None, 0, 0))(trained, x, y)
     return torch.cat([found[k].flatten(1) for k in trained], 1)
@@ -105,7 +106,7 @@ def test_rows_equal_opacus():
     model.circular = nn.Identity()  # Opacus has no rule for padding that is not zeros
     expected = next(ClippingEngine(model).rows(x, y, micro_batch=7))
     wrapped = GradSampleModule(model, loss_reduction="sum")
-    cross_entropy(wrapped(x), y).sum().backward()
+    cross_entropies(wrapped(x), y).sum().backward()
     theirs = torch.cat([p.grad_sample.flatten(1) for p in model.parameters()], 1)
     assert torch.allclose(expected, theirs, atol=1e-12)
 
@@ -118,7 +119,7 @@ def test_opacus_gives_the_same_with_our_rule():
         depthwise.register()
         assert GradSampleModule.GRAD_SAMPLERS[nn.Conv2d] is not stock[nn.Conv2d]
         wrapped = GradSampleModule(model, loss_reduction="sum")
-        cross_entropy(wrapped(x), y).sum().backward()
+        cross_entropies(wrapped(x), y).sum().backward()
     finally:
         GradSampleModule.GRAD_SAMPLERS.clear()
         GradSampleModule.GRAD_SAMPLERS.update(stock)

@@ -17,14 +17,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from skerry.device.models.folding import keeps_statistics
 from skerry.device.training.dp.rules import Kept, Part, Rule, rule_for
+from skerry.device.training.flat import cross_entropies
 from skerry.errors import InputError
 from skerry.records import ParameterLayout
 
-__all__ = ["ClippedSum", "ClippingEngine", "cross_entropy"]
+__all__ = ["ClippedSum", "ClippingEngine"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -48,11 +48,6 @@ class ClippedSum:
     total: Tensor
     norms: Tensor
     left_out: int
-
-
-def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """``(n,)``: each example's own cross-entropy."""
-    return functional.cross_entropy(outputs, y, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ class ClippingEngine:
     """
 
     def __init__(
-        self, model: nn.Module, *, loss: Loss = cross_entropy, rules: Mapping[type[nn.Module], Rule] | None = None
+        self, model: nn.Module, *, loss: Loss = cross_entropies, rules: Mapping[type[nn.Module], Rule] | None = None
     ) -> None:
         self._model = model
         self._loss = loss
