@@ -27,6 +27,7 @@ from skerry.device.canaries import Canaries, canaries_of
 from skerry.device.local_model import HeadModel, LocalModel
 from skerry.device.protocol import Update
 from skerry.device.state import DeviceHome
+from skerry.device.tasks.metrics import log_softmax, softmax
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import process_worker
@@ -190,7 +191,7 @@ class Auditor:
         views = np.asarray(inputs, np.float64)
         views = views.reshape(len(labels), -1, views.shape[-1])
         weight = np.asarray(vector, np.float64).reshape(-1, views.shape[-1])
-        errors = _softmax(views @ weight.T)
+        errors = softmax(views @ weight.T)
         errors[np.arange(len(labels)), :, labels] -= 1
         mean: _Float64 = np.einsum("nvc,nvk->nck", errors, views) / views.shape[1]
         rows = mean.reshape(len(labels), -1)
@@ -202,14 +203,6 @@ class Auditor:
         inputs = canaries.inputs
         if isinstance(self.model, HeadModel) and inputs.ndim > 2:
             inputs = inputs[:, 0]  # the example itself is its first view
-        scores = self.model.logits(vector, inputs).astype(np.float64)
-        top = scores.max(1, keepdims=True)
-        total = top[:, 0] + np.log(np.exp(scores - top).sum(1))
-        losses: _Float64 = total - scores[np.arange(len(scores)), canaries.labels]
+        logs = log_softmax(self.model.logits(vector, inputs))
+        losses: _Float64 = -logs[np.arange(len(logs)), canaries.labels]
         return losses
-
-
-def _softmax(scores: _Float64) -> _Float64:
-    exponentials: _Float64 = np.exp(scores - scores.max(-1, keepdims=True))
-    exponentials /= exponentials.sum(-1, keepdims=True)
-    return exponentials

@@ -7,7 +7,16 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array
 
-__all__ = ["BINS", "Quality", "bin_of", "confidence_and_right", "evaluate", "expected_calibration_error", "log_softmax"]
+__all__ = [
+    "BINS",
+    "Quality",
+    "bin_of",
+    "confidence_and_right",
+    "evaluate",
+    "expected_calibration_error",
+    "log_softmax",
+    "softmax",
+]
 
 BINS = 15
 
@@ -26,6 +35,13 @@ def evaluate(logits: Float32Array, y: npt.NDArray[np.int64]) -> Quality:
     confidence, right = confidence_and_right(logits, y)
     loss = float(-log_softmax(logits)[np.arange(len(y)), y].mean())
     return Quality(float(right.mean()), loss, expected_calibration_error(confidence, right))
+
+
+def softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``(..., classes)`` probabilities that ``(..., classes)`` scores stand for."""
+    powers: npt.NDArray[np.float64] = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
 
 
 def log_softmax(logits: Float32Array) -> npt.NDArray[np.float64]:

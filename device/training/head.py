@@ -14,6 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from skerry.device.tasks.metrics import softmax
 from skerry.device.training.descent import descend, descend_privately
 from skerry.device.training.dp import Grid
 from skerry.device.training.plan import TrainPlan
@@ -91,7 +92,7 @@ class HeadTrainer:
 
         def gradient(weight: _Float64, chosen: npt.NDArray[np.int64], out: _Float64) -> None:
             a = inputs[chosen].reshape(-1, self.features)
-            e = _softmax(a @ weight.reshape(shape).T)
+            e = softmax(a @ weight.reshape(shape).T)
             e[np.arange(len(a)), np.repeat(y[chosen], views)] -= 1
             np.divide(e.T @ a, len(a), out=out.reshape(shape))
 
@@ -194,9 +195,3 @@ def _aligned(*shape: int) -> _Float64:
     room = np.empty(size + 7)
     start = -(room.ctypes.data // 8) % 8
     return room[start : start + size].reshape(shape)
-
-
-def _softmax(scores: _Float64) -> _Float64:
-    exponentials: _Float64 = np.exp(scores - scores.max(axis=1, keepdims=True))
-    exponentials /= exponentials.sum(axis=1, keepdims=True)
-    return exponentials

@@ -7,6 +7,7 @@ validation loss on a fifth of the examples, and the head is then fitted on all o
 import numpy as np
 import numpy.typing as npt
 
+from skerry.device.tasks.metrics import softmax
 from skerry.records import Float32Array
 
 __all__ = ["fit_public_head"]
@@ -59,10 +60,4 @@ def _fit(
 
 
 def _loss(weight: npt.NDArray[np.float64], x: npt.NDArray[np.float64], y: npt.NDArray[np.int64]) -> float:
-    return float(-np.log(_softmax(x @ weight.T)[np.arange(len(y)), y] + 1e-12).mean())
-
-
-def _softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    result: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return result
+    return float(-np.log(softmax(x @ weight.T)[np.arange(len(y)), y] + 1e-12).mean())
