@@ -1,10 +1,15 @@
-"""A device that debits and releases without end, killed at a random instant; and what its ledger counts afterwards."""
+"""A device that debits and releases without end, killed at a random instant; and what its ledger counts afterwards.
 
+As a program (``_kills.py FOLDER KILLS SEED``) it prints the aftermath as JSON.
+"""
+
+import json
 import os
 import random
 import signal
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from skerry.security.privacy import GaussianEvent, Ledger, Policy, verify_ledger
@@ -47,6 +52,7 @@ def kill_at_random(folder: Path, kills: int, seed: int) -> Aftermath:
         left = [tuple(text.split()) for text in released_path.read_text().splitlines()]
         with Ledger.open(path) as ledger:
             not_counted += sum(not ledger.has(run, int(number)) for run, number in left)
+            assert sum(event.steps for event in ledger.events()) >= len(left), "ε counts fewer releases than there were"
             assert len(ledger) - 1 <= len(left) + 2 * (kill + 1), "it counts more than the kills can have cut off"
     os.close(released)
     return Aftermath(kills, len(left), not_counted, verify_ledger(path, pld=False).problems)
@@ -59,3 +65,7 @@ def _device(path: Path, released: int, run: str, *, behind: bool) -> None:
             with ledger.debiting(run, number, event, nonce="00", now=number, syncer=syncer if behind else None):
                 sum(range(1000))
             os.write(released, f"{run} {number}\n".encode())
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(kill_at_random(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))))
