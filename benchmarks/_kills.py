@@ -52,7 +52,6 @@ def kill_at_random(folder: Path, kills: int, seed: int) -> Aftermath:
         left = [tuple(text.split()) for text in released_path.read_text().splitlines()]
         with Ledger.open(path) as ledger:
             not_counted += sum(not ledger.has(run, int(number)) for run, number in left)
-            assert sum(event.steps for event in ledger.events()) >= len(left), "ε counts fewer releases than there were"
             assert len(ledger) - 1 <= len(left) + 2 * (kill + 1), "it counts more than the kills can have cut off"
     os.close(released)
     return Aftermath(kills, len(left), not_counted, verify_ledger(path, pld=False).problems)
