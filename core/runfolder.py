@@ -8,13 +8,18 @@
         rounds.jsonl     one RoundRecord a line
         verdicts.jsonl   one Verdict a line
         notices.jsonl    what whoever watches the run should be told, one sentence a line; only if there is any
-        result.json      when complete (or interrupted: what is known)
+        result.json      when complete
         report.html
-        checkpoint/      the last finished round's vector (safetensors)
+        references.json  accuracy by round of the runs it is compared with
+        audit.json       of an audit: its coins, their salt, each canary's scores
+        round/           the round under way: what was asked and answered so far; gone when it is finished
+        checkpoint/      the last finished round: its vector, what the server and the screen remember (safetensors)
         fleet/           simulation only: a home for each device, and the coordinator's keys (0600)
-        ledger/          population.jsonl and devices/<id>.jsonl
+        ledger/          population.jsonl; devices/<id>.jsonl, or links to ledgers that go on from run to run;
+                         published/ (signed checkpoint and tiles); index.sqlite (derived, made when needed)
         model/           base and final model: safetensors, ONNX int8, card
         release/         signed and encrypted
+        logs/            what the engine and Flower said
 """
 
 import json
