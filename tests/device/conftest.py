@@ -1,5 +1,7 @@
 """Parts that several tests of the device room share, made once."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -10,8 +12,12 @@ from skerry.config import ModelConfig, TaskConfig
 from skerry.device.basebuild import build_base
 from skerry.device.basemodel import BaseModel
 from skerry.device.calibration import spread
+from skerry.device.state import DeviceHome
 from skerry.device.tasks.digits import DigitsTask
 from skerry.records import Float32Array
+from skerry.runfolder import RunFolder
+
+from ._participation import Bench
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +46,18 @@ def zoo() -> ModuleType:
         import zoo_modes
 
         return zoo_modes
+
+
+@pytest.fixture
+def bench(prepared_run: RunFolder, tmp_path: Path) -> Bench:
+    """An honest device with a home and a ledger of its own."""
+    honest = next(
+        home for p in sorted((prepared_run.path / "fleet").glob("*/device.json"))
+        if (home := DeviceHome.load(p.parent)).hostile is None
+    )  # fmt: skip
+    copy = tmp_path / honest.device
+    shutil.copytree(honest.path, copy)
+    ledger = tmp_path / "ledger.jsonl"
+    shutil.copy(honest.ledger, ledger)
+    dataclasses.replace(honest, path=copy, ledger=ledger).save()
+    return Bench(prepared_run, copy)

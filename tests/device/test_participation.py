@@ -3,14 +3,11 @@
 import dataclasses
 import errno
 import importlib.util
-import json
 import os
 import secrets
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,130 +18,12 @@ from skerry.device import participation
 from skerry.device.ledgers import Ledgers
 from skerry.device.participation import answer_challenge, participate
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
-from skerry.device.state import DeviceHome
-from skerry.device.training.plan import TrainPlan
-from skerry.device.worker import Worker, process_worker
-from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
-from skerry.runfolder import RunFolder
-from skerry.security.envelope import Expected, Header, Kind, envelope_digest, open_envelope, seal
+from skerry.errors import EnvelopeRefusedError, InputError
+from skerry.security.envelope import Header, Kind, seal
 from skerry.security.identity import Identity
-from skerry.security.privacy import GaussianEvent
-from skerry.security.privacy.ledger import Ledger
 from skerry.security.privacy.stream import seeded_stream
-from skerry.server.prepare import noise_for
-from skerry.server.provision import coordinator_identity, device_directory
 
-
-class Bench:
-    """A coordinator at its desk, with one device."""
-
-    def __init__(self, folder: RunFolder, home: Path) -> None:
-        self.folder = folder
-        self.scenario = folder.scenario
-        self.coordinator = coordinator_identity(folder)
-        self.directory = device_directory(folder)
-        self.worker = Worker()
-        shared = process_worker()
-        self.worker.tasks, self.worker.models, self.worker.inputs = shared.tasks, shared.models, shared.inputs
-        self.resident = self.worker.resident(home)
-        self.device = self.resident.home.device
-        self.task = self.worker.task(self.scenario.task, self.scenario.model)
-        base = json.loads((folder.path / "model" / "base.json").read_text())
-        self.model = self.worker.model(self.scenario.model, base["digest"], self.task)
-        privacy = self.scenario.privacy
-        self.plan = TrainPlan(
-            epochs=self.scenario.training.epochs,
-            learning_rate=self.scenario.training.learning_rate,
-            batch_size=0,
-            momentum=0.0,
-            unit="example",
-            clip=privacy.clip,
-            noise_multiplier=noise_for(self.scenario),
-            denominator=privacy.denominator,
-        )
-
-    def instruct(
-        self,
-        number: int = 1,
-        *,
-        sender: Identity | None = None,
-        seed: int | None = 0,
-        receipt: bytes = b"",
-        nonce: bytes | None = None,
-        run: str | None = None,
-        **changes,
-    ) -> bytes:
-        now = system_clock()
-        header = Header(
-            kind=Kind.INSTRUCTION,
-            run=run or self.folder.id,
-            round=number,
-            sender="coordinator",
-            receiver=self.device,
-            model=self.model.digest,
-            nonce=nonce or secrets.token_bytes(16),
-            in_reply_to=b"",
-            receipt=receipt,
-            issued=now,
-            expires=now + 60_000,
-        )
-        instruction = Instruction(
-            self.model.initial(), self.model.layout.digest, dataclasses.replace(self.plan, **changes), seed
-        )
-        return seal(
-            header,
-            instruction.to_bytes(),
-            sender=sender or self.coordinator,
-            receiver=self.directory.get(self.device),
-        )
-
-    def ask(self, envelope: bytes):
-        answer = participate(envelope, self.resident, self.worker, system_clock)
-        return open_envelope(
-            answer,
-            me=self.coordinator,
-            directory=self.directory,
-            expected=Expected(
-                kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
-                receiver="coordinator",
-                sender=self.device,
-                in_reply_to=envelope_digest(envelope),
-            ),
-            now=system_clock(),
-            replay=None,
-        )
-
-    def refusal(self, envelope: bytes) -> str:
-        opened = self.ask(envelope)
-        assert opened.header.kind is Kind.REFUSAL
-        return opened.payload.decode()
-
-    def ledger(self) -> Ledger:
-        return Ledger.open(self.resident.home.ledger)
-
-    def debits(self) -> int:
-        with self.ledger() as ledger:
-            return sum(entry.kind == "debit" for entry in ledger.entries())
-
-
-@pytest.fixture
-def bench(prepared_run: RunFolder, tmp_path: Path) -> Bench:
-    """An honest device with a home and a ledger of its own."""
-    honest = next(
-        home for p in sorted((prepared_run.path / "fleet").glob("*/device.json"))
-        if (home := DeviceHome.load(p.parent)).hostile is None
-    )  # fmt: skip
-    copy = tmp_path / honest.device
-    shutil.copytree(honest.path, copy)
-    ledger = tmp_path / "ledger.jsonl"
-    shutil.copy(honest.ledger, ledger)
-    dataclasses.replace(honest, path=copy, ledger=ledger).save()
-    return Bench(prepared_run, copy)
-
-
-def change_home(bench: Bench, **changes) -> None:
-    home = dataclasses.replace(bench.resident.home, **changes)
-    bench.resident = dataclasses.replace(bench.resident, home=home)
+from ._participation import Bench, change_home
 
 
 def test_an_authentic_instruction_is_answered_with_a_private_update(bench: Bench):
@@ -282,133 +161,6 @@ def test_a_receipt_of_another_device_or_run_is_not_remembered(bench: Bench):
 def test_a_coordinator_that_asks_for_less_noise_meets_the_budget(bench: Bench):
     assert bench.refusal(bench.instruct(noise_multiplier=0.1)) == "budget_exceeded"
     assert bench.debits() == 0
-
-
-def promised(bench: Bench, min_separation: int = 1, **changes) -> dict:
-    """What makes of the bench's plan one of device-level privacy, for a device that promises nothing less."""
-    home = bench.resident.home
-    policy = dataclasses.replace(home.policy, unit="device", min_separation=min_separation)
-    home.ledger.unlink()
-    Ledger.create(home.ledger, scope="device", subject=home.device, policy=policy, now=0).close()
-    object.__setattr__(home, "policy", policy)
-    return {"unit": "device", "noise_multiplier": 2.0, "rounds": 9, "cohort_rate": 0.1, "clip": 1.0, **changes}
-
-
-def test_the_first_participation_pays_for_the_whole_run_of_a_device_level_plan(bench: Bench):
-    plan = promised(bench)
-    for number in (2, 5, 9):
-        assert bench.ask(bench.instruct(number, **plan)).header.kind is Kind.UPDATE
-    with bench.ledger() as ledger:
-        events = [entry.body["event"]["steps"] for entry in ledger.entries() if entry.kind == "debit"]
-        assert events == [9, 0, 0]
-        assert ledger.events() == [GaussianEvent(2.0, 0.1, 9)]
-    assert bench.refusal(bench.instruct(10, **plan)) == "beyond_plan"
-    assert bench.refusal(bench.instruct(5, **plan)) == "replayed"
-    assert bench.debits() == 3
-
-
-def test_what_one_run_paid_is_paid_again_by_the_next(bench: Bench):
-    plan = promised(bench)
-    bench.ask(bench.instruct(1, run="first", **plan))
-    cheap = plan | {"noise_multiplier": 1e3}
-    bench.ask(bench.instruct(1, run="second", **cheap))
-    bench.ask(bench.instruct(2, run="second", **plan))
-    with bench.ledger() as ledger:
-        assert [entry.body["event"]["steps"] for entry in ledger.entries() if entry.kind == "debit"] == [9, 9, 9]
-
-
-@pytest.mark.parametrize("change", [{"noise_multiplier": 1.9}, {"cohort_rate": 0.2}, {"rounds": 30}])
-def test_a_device_level_plan_that_changes_its_price_is_paid_anew(bench: Bench, change):
-    plan = promised(bench)
-    bench.ask(bench.instruct(1, **plan))
-    bench.ask(bench.instruct(2, **(plan | change)))
-    with bench.ledger() as ledger:
-        debits = [entry.body["event"] for entry in ledger.entries() if entry.kind == "debit"]
-    assert [event["steps"] for event in debits] == [9, change.get("rounds", 9)]
-
-
-def test_correlated_noise_is_paid_once_and_its_separation_kept(bench: Bench):
-    plan = promised(bench, min_separation=3, separation=3, cohort_rate=1.0)
-    for number in (1, 4):
-        assert bench.ask(bench.instruct(number, **plan)).header.kind is Kind.UPDATE
-    assert bench.refusal(bench.instruct(6, **plan)) == "too_soon"
-    with bench.ledger() as ledger:
-        assert ledger.events() == [GaussianEvent(2.0, 1.0, 1)]
-
-
-def test_noise_that_counts_on_more_separation_than_the_device_keeps_is_refused(bench: Bench):
-    plan = promised(bench, min_separation=3, separation=4, cohort_rate=1.0)
-    assert bench.refusal(bench.instruct(1, **plan)) == "separation_refused"
-    assert bench.debits() == 0
-
-
-def test_a_device_that_hides_its_examples_does_not_send_them_in_the_open_under_another_unit(bench: Bench):
-    assert bench.refusal(bench.instruct(1, unit="device", rounds=3)) == "unit_refused"
-    assert bench.debits() == 0
-
-
-def test_a_round_is_answered_once_and_the_same_again_to_who_asks_again(bench: Bench):
-    envelope = bench.instruct()
-    first = bench.ask(envelope)
-    again = bench.ask(envelope)  # by a coordinator that lost the answer
-    assert (again.payload, again.header.receipt) == (first.payload, first.header.receipt)
-    assert bench.refusal(bench.instruct()) == "replayed"  # another instruction for the same round
-    assert bench.debits() == 1
-    bench.ask(bench.instruct(2))
-    assert bench.refusal(envelope) == "replayed"  # others followed: its answer was sent
-    assert bench.debits() == 2
-
-
-def test_a_real_device_asked_again_sends_what_it_sent_and_draws_no_other_noise(bench: Bench, monkeypatch):
-    change_home(bench, simulated=False)
-    envelope = bench.instruct(seed=None)
-    first = bench.ask(envelope)
-    monkeypatch.setattr(type(bench.model), "train", lambda *_: pytest.fail("computed again, with other noise"))
-    assert bench.ask(envelope).payload == first.payload
-    assert bench.debits() == 1
-    (bench.resident.home.path / "answer.cbor").write_bytes(b"torn")
-    assert bench.refusal(envelope) == "malformed"  # what was sent is not known any more: nothing is computed again
-
-
-def test_one_debit_never_pays_for_another_plan(bench: Bench):
-    """A price of nothing is debited and the work fails; the same nonce with hardly any noise must not go through."""
-    change_home(bench, simulated=False)
-    same = {"seed": None, "nonce": bytes(range(16))}
-    assert bench.refusal(bench.instruct(noise_multiplier=1e9, **same)) == "malformed"
-    assert bench.debits() == 1
-    assert bench.refusal(bench.instruct(noise_multiplier=1e-3, epochs=50, **same)) == "replayed"
-    assert bench.refusal(bench.instruct(**same)) == "replayed"
-    assert bench.debits() == 1
-
-
-def test_an_answer_is_kept_before_anybody_else_can_use_the_ledger(bench: Bench, monkeypatch):
-    change_home(bench, simulated=False)
-    plain, tried = participation.keep_answer, []
-
-    def keep(*given):
-        with pytest.raises(RefusedError) as refused:
-            Ledger.open(bench.resident.home.ledger)
-        tried.append(refused.value.reason)
-        return plain(*given)
-
-    monkeypatch.setattr(participation, "keep_answer", keep)
-    bench.ask(bench.instruct(seed=None))
-    assert tried == ["ledger_in_use"]
-
-
-def test_a_real_device_that_never_answered_does_the_work_under_the_debit_that_exists(bench: Bench, monkeypatch):
-    change_home(bench, simulated=False)
-    envelope = bench.instruct(seed=None)
-
-    def crash(*_args, **_named):
-        raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("skerry.device.participation.keep_answer", crash)  # after training, before anything is sent
-        with pytest.raises(RuntimeError, match="power cut"):
-            participate(envelope, bench.resident, bench.worker, system_clock)
-    assert bench.ask(envelope).header.kind is Kind.UPDATE
-    assert bench.debits() == 1
 
 
 def test_a_real_device_follows_no_seed(bench: Bench):

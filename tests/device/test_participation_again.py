@@ -1,0 +1,76 @@
+"""A device that is asked again: the same answer, under the debit that exists."""
+
+import pytest
+
+from skerry.clock import system_clock
+from skerry.device import participation
+from skerry.device.participation import participate
+from skerry.errors import RefusedError
+from skerry.security.envelope import Kind
+from skerry.security.privacy.ledger import Ledger
+
+from ._participation import Bench, change_home
+
+
+def test_a_round_is_answered_once_and_the_same_again_to_who_asks_again(bench: Bench):
+    envelope = bench.instruct()
+    first = bench.ask(envelope)
+    again = bench.ask(envelope)  # by a coordinator that lost the answer
+    assert (again.payload, again.header.receipt) == (first.payload, first.header.receipt)
+    assert bench.refusal(bench.instruct()) == "replayed"  # another instruction for the same round
+    assert bench.debits() == 1
+    bench.ask(bench.instruct(2))
+    assert bench.refusal(envelope) == "replayed"  # others followed: its answer was sent
+    assert bench.debits() == 2
+
+
+def test_a_real_device_asked_again_sends_what_it_sent_and_draws_no_other_noise(bench: Bench, monkeypatch):
+    change_home(bench, simulated=False)
+    envelope = bench.instruct(seed=None)
+    first = bench.ask(envelope)
+    monkeypatch.setattr(type(bench.model), "train", lambda *_: pytest.fail("computed again, with other noise"))
+    assert bench.ask(envelope).payload == first.payload
+    assert bench.debits() == 1
+    (bench.resident.home.path / "answer.cbor").write_bytes(b"torn")
+    assert bench.refusal(envelope) == "malformed"  # what was sent is not known any more: nothing is computed again
+
+
+def test_one_debit_never_pays_for_another_plan(bench: Bench):
+    """A price of nothing is debited and the work fails; the same nonce with hardly any noise must not go through."""
+    change_home(bench, simulated=False)
+    same = {"seed": None, "nonce": bytes(range(16))}
+    assert bench.refusal(bench.instruct(noise_multiplier=1e9, **same)) == "malformed"
+    assert bench.debits() == 1
+    assert bench.refusal(bench.instruct(noise_multiplier=1e-3, epochs=50, **same)) == "replayed"
+    assert bench.refusal(bench.instruct(**same)) == "replayed"
+    assert bench.debits() == 1
+
+
+def test_an_answer_is_kept_before_anybody_else_can_use_the_ledger(bench: Bench, monkeypatch):
+    change_home(bench, simulated=False)
+    plain, tried = participation.keep_answer, []
+
+    def keep(*given):
+        with pytest.raises(RefusedError) as refused:
+            Ledger.open(bench.resident.home.ledger)
+        tried.append(refused.value.reason)
+        return plain(*given)
+
+    monkeypatch.setattr(participation, "keep_answer", keep)
+    bench.ask(bench.instruct(seed=None))
+    assert tried == ["ledger_in_use"]
+
+
+def test_a_real_device_that_never_answered_does_the_work_under_the_debit_that_exists(bench: Bench, monkeypatch):
+    change_home(bench, simulated=False)
+    envelope = bench.instruct(seed=None)
+
+    def crash(*_args, **_named):
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("skerry.device.participation.keep_answer", crash)  # after training, before anything is sent
+        with pytest.raises(RuntimeError, match="power cut"):
+            participate(envelope, bench.resident, bench.worker, system_clock)
+    assert bench.ask(envelope).header.kind is Kind.UPDATE
+    assert bench.debits() == 1
