@@ -1,4 +1,4 @@
-"""What the default screen finds of hostile devices in the attack lab, and whom it wrongs, without privacy noise.
+"""What screens find of hostile devices in the attack lab, and whom they wrong, without privacy noise.
 
 A device counts as found when it is in quarantine at the end. Of a group of copies one keeps its vote by design, so at
 most two of three can be found; with `mimic` all three, where the honest device that they copy comes first by name (as
@@ -6,6 +6,7 @@ with seeds 0 to 2; elsewhere it loses its vote to one of them).
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from _harness import Claim, main, progress, versions
@@ -15,9 +16,12 @@ from skerry.server.lab import QUIET, Defence, Outcome, Setting, train
 
 SEEDS = 3
 ROUNDS = 100
+RATE = 0.01
 SETTING = Setting(steps=ROUNDS)
 DEFENCE = Defence(DefenceConfig().aggregator, DefenceConfig().screen)
 NOVELTY = Defence(DefenceConfig().aggregator, ("novelty",))
+WITH_ROOT = Defence(DefenceConfig().aggregator, (*DefenceConfig().screen, "root_set"))
+DISGUISED = ("near_clones", "near_ipm", "near_alie")
 COPIES = ("ipm", "alie", "min_max", "min_sum", "mimic", "clones")
 OTHERS = ("sign_flip", "scaling", "random", "gaussian", "nan", "inf", "free_rider", "replay", "label_flip")
 
@@ -28,8 +32,10 @@ def _outcomes(attack: str, setting: Setting, seeds: int = SEEDS, defence: Defenc
     return found
 
 
-def _claims(name: str, text: str, attacks: tuple[str, ...], kept: int) -> Iterator[Claim]:
-    found = {attack: _outcomes(attack, SETTING) for attack in attacks}
+def _claims(
+    name: str, text: str, attacks: tuple[str, ...], kept: int, defence: Defence = DEFENCE
+) -> Iterator[Claim]:
+    found = {attack: _outcomes(attack, SETTING, defence=defence) for attack in attacks}
     caught = sum(outcome.caught for outcomes in found.values() for outcome in outcomes)
     wronged = sum(outcome.wronged for outcomes in found.values() for outcome in outcomes)
     detail = {
@@ -41,6 +47,14 @@ def _claims(name: str, text: str, attacks: tuple[str, ...], kept: int) -> Iterat
                 ">=", 0.9, detail=detail)  # fmt: skip
     yield Claim(f"precision_{name}", f"{text}: hostile devices among all in quarantine",
                 caught / (caught + wronged) if caught + wronged else None, "ratio", ">=", 0.95)  # fmt: skip
+
+
+def _quiet(name: str, text: str, alpha: float, defence: Defence) -> Iterator[Claim]:
+    """Nobody attacks: hostile devices of the setting are honest too, and whoever is quarantined is wronged."""
+    found = _outcomes(QUIET, replace(SETTING, alpha=alpha), seeds=5, defence=defence)
+    devices = len(found) * (SETTING.honest + SETTING.hostile)
+    yield Claim(name, f"honest devices quarantined {text} in {ROUNDS} quiet rounds, Dirichlet {alpha:g}",
+                100 * sum(o.wronged + o.caught for o in found) / devices, "%", "<=", 2.0)  # fmt: skip
 
 
 def copies(_scratch: Path) -> Iterator[Claim]:
@@ -56,10 +70,49 @@ def others(_scratch: Path) -> Iterator[Claim]:
 def quiet(_scratch: Path) -> Iterator[Claim]:
     """Nobody attacks; devices differ much, and little."""
     for alpha in (0.1, 0.3, 100.0):
-        found = _outcomes(QUIET, Setting(steps=ROUNDS, alpha=alpha), seeds=5)
+        yield from _quiet(f"quiet_{alpha:g}", "by the default screen", alpha, DEFENCE)
+
+
+def root(_scratch: Path) -> Iterator[Claim]:
+    """The default screen and the detector ``root_set``, with 300 examples of the devices' kind at the server."""
+    yield from _claims("root_others", "with a root set, a row from each hostile device", OTHERS, 0, WITH_ROOT)
+    yield from _claims("root_disguised", "with a root set, copies under noise of their own", DISGUISED, 0, WITH_ROOT)
+    for alpha in (0.1, 0.3, 100.0):
+        yield from _quiet(f"root_quiet_{alpha:g}", "with a root set", alpha, WITH_ROOT)
+
+
+def alarms(_scratch: Path) -> Iterator[Claim]:
+    """A rate of false alarms of 1 %: how many honest updates are dropped when nobody attacks, who is quarantined."""
+    for name, screen in (("default", DEFENCE), ("root", WITH_ROOT)):
+        defence = replace(screen, false_alarms=RATE)
+        found = _outcomes(QUIET, SETTING, seeds=5, defence=defence)
+        dropped = sum(o.dropped_honest * SETTING.honest + o.dropped * SETTING.hostile for o in found)
+        wronged = sum(o.wronged + o.caught for o in found)
         devices = len(found) * (SETTING.honest + SETTING.hostile)
-        yield Claim(f"quiet_{alpha:g}", f"honest devices quarantined in {ROUNDS} quiet rounds, Dirichlet {alpha:g}",
-                    100 * sum(o.wronged + o.caught for o in found) / devices, "%", "<=", 2.0)  # fmt: skip
+        yield Claim(f"alarm_rate_{name}", f"updates dropped in {ROUNDS} quiet rounds at {RATE:.0%}",
+                    100 * dropped / devices, "%", "<=", 100 * RATE)  # fmt: skip
+        yield Claim(f"alarm_quarantined_{name}", f"devices quarantined in {ROUNDS} quiet rounds at {RATE:.0%}",
+                    100 * wronged / devices, "%", "<=", 2.0)  # fmt: skip
+    defence = replace(WITH_ROOT, false_alarms=RATE)
+    yield from _claims("alarm_root", f"with a root set at {RATE:.0%}, a row from each", OTHERS, 0, defence)
+
+
+def sybils(_scratch: Path) -> Iterator[Claim]:
+    """Eight of twenty devices are one attacker's: how many of their rows enter an average."""
+    setting = Setting(hostile=8, steps=ROUNDS)
+    for attack in ("clones", "ipm"):
+        found = _outcomes(attack, setting)
+        votes = max((1 - outcome.dropped) * setting.hostile for outcome in found)
+        yield Claim(f"sybil_votes_{attack}", f"votes a round of 8 clones beside {setting.honest} honest devices",
+                    votes, "votes", "<=", 1.0)  # fmt: skip
+
+
+def groups_by_direction(_scratch: Path) -> Iterator[Claim]:
+    """The detectors ``spectral`` and ``clustering``, each alone: nobody attacks, and attackers who agree."""
+    for name in ("spectral", "clustering"):
+        defence = Defence(DefenceConfig().aggregator, (name,))
+        yield from _quiet(f"{name}_quiet", f"by {name} alone", SETTING.alpha, defence)
+        yield from _claims(name, f"by {name} alone, copies under noise of their own", DISGUISED, 0, defence)
 
 
 def novelty(_scratch: Path) -> Iterator[Claim]:
@@ -68,12 +121,18 @@ def novelty(_scratch: Path) -> Iterator[Claim]:
         found = _outcomes("free_rider", Setting(hostile=riders, steps=ROUNDS), defence=NOVELTY)
         yield Claim(f"riders_{riders}", f"{riders} of the devices are free riders: quarantined, of all of them",
                     sum(o.caught for o in found) / (riders * SEEDS), "ratio", ">=", 0.9)  # fmt: skip
-    found = _outcomes(QUIET, SETTING, seeds=5, defence=NOVELTY)
-    devices = len(found) * (SETTING.honest + SETTING.hostile)
-    yield Claim("riders_quiet", f"honest devices taken for free riders in {ROUNDS} quiet rounds",
-                100 * sum(o.wronged + o.caught for o in found) / devices, "%", "<=", 2.0)  # fmt: skip
+    yield from _quiet("riders_quiet", "as free riders", SETTING.alpha, NOVELTY)
 
 
 if __name__ == "__main__":
-    groups = {"quiet": quiet, "copies": copies, "others": others, "novelty": novelty}
+    groups = {
+        "quiet": quiet,
+        "copies": copies,
+        "others": others,
+        "root": root,
+        "alarms": alarms,
+        "sybils": sybils,
+        "directions": groups_by_direction,
+        "novelty": novelty,
+    }
     main("screening", groups, versions("skerry", "numpy"))

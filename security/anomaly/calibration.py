@@ -34,14 +34,14 @@ class Calibration:
 
     **Exchangeability** is an assumption, and holds as far as: scores are relative to the round's other devices, so that
     the progress of training cancels; the past scores are of honest updates; and none is missing *because* it was
-    high. The last is why scores of a dropped update wait (:class:`~skerry.security.anomaly.screening.Screener`)
-    until its device is cleared, instead of being left out.
+    high. The last is why dropped updates are learned from too: up to ``FAR`` at once, beyond it when their device is
+    cleared (:class:`~skerry.security.anomaly.screening.Screener`). Rounds that follow each other are alike, so within
+    one run the share of alarms strays further from the rate than that of independent draws.
 
     **Poisoning**. Let a share h of the past scores be hostile. If they are low, honest updates are flagged with
     probability at most rate / (1 - h): hostile devices that pose as exemplary cannot do more. If they are high, nobody
-    below them is flagged once h > share: the comparison is then blind up to that height, and no further, since the
-    scores of updates that were dropped and not cleared never count. An update that its device could pass under
-    the limit moves the limit by at most one rank.
+    below them is flagged once h > share: the comparison is then blind up to that height. Hostile devices reach ``FAR``
+    in that way, not more: beyond it their updates are dropped, wait, and never count once they are in quarantine.
 
     **Until** there are 1/share - 1 scores no p can be small enough; up to then the fixed limit ``FAR`` = 5 robust
     standard deviations holds, about which this class promises nothing. Nothing nearer than one is ever flagged.

@@ -111,7 +111,7 @@ def _with_history(finding: Finding, weight: float) -> Finding:
         return replace(finding, scores=(*finding.scores, score))
     sentence = f"Has kept pointing against the others: evidence 10^{value:.1f}, the alarm is at 10^{limit:.1f}."
     score = Score("cosine_history", value, None, limit, sentence)
-    return replace(finding, scores=(*finding.scores, score), distance=max(finding.distance, sqrt(2 * weight)))
+    return replace(finding, scores=(*finding.scores, score), distance=max(finding.distance, sqrt(2 * weight), FAR))
 
 
 def _unjudged(count: int) -> Finding:

@@ -14,8 +14,10 @@
 7. Each drop is a strike; enough of them put the device into quarantine for the rest of the run
    (:mod:`skerry.security.anomaly.strikes`). Where all its strikes were breaches, its revocation is proposed.
 
-With ``false_alarms`` the limits of comparisons are learned from the updates that were accepted before
-(:mod:`skerry.security.anomaly.calibration`).
+With ``false_alarms`` the limits of comparisons are learned from earlier updates
+(:mod:`skerry.security.anomaly.calibration`). A row that only a learned limit flags, nearer than the fixed one of five
+robust standard deviations, is dropped without a strike: a rate over all devices says nothing about one whose data are
+unlike the others'.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +55,11 @@ class _Case:
     @property
     def certain(self) -> bool:
         return any(finding.certain for _, finding in self.findings)
+
+    @property
+    def far(self) -> bool:
+        """Flagged by more than a learned limit that is nearer than the fixed one."""
+        return any(finding.certain or finding.distance >= FAR for _, finding in self.findings)
 
     @property
     def distance(self) -> float:
@@ -240,6 +247,8 @@ class Screener:
     def _verdict(self, case: _Case, context: ScreenContext) -> Verdict:
         scores = tuple(score for _, finding in case.findings for score in finding.scores)
         reasons = tuple(detector.reason for detector, finding in case.findings if finding.flagged)
+        if case.dropped and not case.far:
+            return Verdict(context.round, case.device, Action.DROP, reasons, scores)
         if case.dropped:
             return self._strike(case, context, reasons, scores)
         if not case.flagged:
@@ -258,17 +267,17 @@ class Screener:
         return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
 
     def _calibrate(self, cases: Sequence[_Case]) -> None:
-        """Learn from accepted rows, and from rows whose drop turns out to be no more than false alarms explain."""
+        """Learn from all rows; those that were dropped for lying far out wait until their device is cleared."""
         if self._calibration is None:
             return
         honest: list[dict[str, float]] = []
         for case in cases:
             if case.device in self._quarantine:
                 self._waiting.pop(case.device, None)
-            elif case.dropped:
+            elif case.dropped and case.far:
                 self._waiting.setdefault(case.device, []).append(case.strangeness)
             else:
-                if self._strikes.spare(case.device):
+                if not case.dropped and self._strikes.spare(case.device):
                     honest += self._waiting.pop(case.device, [])
                 honest.append(case.strangeness)
         for detector in self._detectors:

@@ -29,7 +29,8 @@ class Strikes:
     never below 0, and must reach log 5000. If each honest update is dropped with probability at most α *given what
     came before*, R rounds quarantine an honest device with probability at most R/5000: 2 % in 100 rounds. That is
     more than conformal limits promise, which hold on average over devices: one that is flagged in over 15 % of its
-    rounds, because its data are unlike all others', reaches any evidence in the end.
+    rounds, because its data are unlike all others', reaches any evidence in the end. So the screen counts as a strike
+    only what lies beyond its fixed limit too.
 
     Reference: Shin, Ramdas and Rinaldo 2022 (arXiv:2203.03532), the CUSUM form.
 

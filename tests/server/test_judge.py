@@ -1,0 +1,43 @@
+"""The stage *screen*: what becomes of the rows of a round by their verdicts."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from skerry.records import Action
+from skerry.security.anomaly import ScreenContext, Screener
+from skerry.server.judge import Valid, screen
+
+NAMES = tuple(f"device-{i:02d}" for i in range(11))
+
+
+def judged(deltas: np.ndarray, tolerate: int):
+    """The real screen, in a federation of which the stage needs no more."""
+    federation = SimpleNamespace(
+        screener=Screener(["norm"], tolerate=tolerate),
+        screen_context=lambda number, root=None: ScreenContext(number, 0.0, float("inf"), root=root),
+        root_updates=lambda number, vector: None,
+    )
+    return screen(federation, 1, Valid(NAMES, deltas, {}, {}), np.zeros(400, np.float32))
+
+
+def test_a_clipped_row_enters_the_average_at_the_longest_length_that_passes_and_a_dropped_one_does_not() -> None:
+    deltas = (0.5 + np.random.default_rng(0).standard_normal((11, 400))).astype(np.float32)
+    deltas[1] *= 5
+    deltas[2] *= 9
+    before = deltas.copy()
+    found = judged(deltas, tolerate=1)
+    assert found.devices == tuple(name for name in NAMES if name != "device-02")
+    assert found.dropped == {"device-02": "norm"}
+    assert found.flagged == ("device-02",)
+    clipped = next(v for v in found.verdicts if v.device == "device-01")
+    assert clipped.action is Action.CLIP
+    lengths = np.linalg.norm(found.deltas, axis=1)
+    np.testing.assert_allclose(lengths[1], clipped.scores[0].high, rtol=1e-5)
+    np.testing.assert_array_equal(found.deltas[2:], before[3:])
+    np.testing.assert_array_equal(deltas, before)
+
+
+def test_where_nothing_is_clipped_rows_are_those_that_came() -> None:
+    deltas = np.random.default_rng(0).standard_normal((11, 400)).astype(np.float32)
+    np.testing.assert_array_equal(judged(deltas, tolerate=2).deltas, deltas)
