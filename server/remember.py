@@ -4,8 +4,9 @@ The registry is written by a thread of its own, after the round is on disk, whil
 with it costs the run nothing but a notice: its verdicts are in its own folder too.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -17,7 +18,7 @@ from skerry.syncer import Job, Syncer
 from skerry.wording import listing
 
 if TYPE_CHECKING:
-    from skerry.server.registry import Registry
+    from skerry.server.registry import JudgedRound, Registry, Scope
 
 __all__ = ["FleetMemory", "check_enough"]
 
@@ -28,6 +29,7 @@ class FleetMemory:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._syncer = Syncer()
+        self._waiting: deque[tuple[Job, int, int, tuple[Verdict, ...]]] = deque()
         self._behind = False
         self._told = False
 
@@ -60,7 +62,8 @@ class FleetMemory:
             at: when it ended, milliseconds since the epoch.
             verdicts: of all its devices.
         """
-        self._syncer.begin(self._take, stored, number, at, tuple(verdicts))
+        self._waiting.append((stored, number, at, tuple(verdicts)))
+        self._syncer.begin(self._take)
 
     def catch_up(self) -> None:
         """Record all finished rounds of the run's folder that are not recorded yet; not waited for."""
@@ -79,9 +82,10 @@ class FleetMemory:
             self._syncer.settle()
 
     def _quarantined(self, devices: Iterable[str]) -> set[str]:
-        from skerry.server.registry import scope_of
+        return set(devices) & self._registry.quarantined(self._scope).keys()
 
-        return set(devices) & self._registry().quarantined(scope_of(self._folder.scenario)).keys()
+    def _record(self, rounds: "list[JudgedRound]") -> None:
+        self._registry.record(self._scope, self._folder.id, rounds)
 
     def _say_who_is_asked_all_the_same(self, devices: tuple[str, ...]) -> None:
         try:
@@ -94,14 +98,20 @@ class FleetMemory:
                 f"in quarantine from earlier runs, and asked all the same: {listing(asked)} (defence.remember is false)"
             )
 
-    def _take(self, stored: Job, number: int, at: int, verdicts: tuple[Verdict, ...]) -> None:
-        from skerry.server.registry import JudgedRound, scope_of
+    def _take(self) -> None:
+        """Record the rounds that are waiting, all in one transaction: quick ones may come faster than the disk is."""
+        from skerry.server.registry import JudgedRound
 
-        if self._behind or stored.failure() is not None:
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        rounds = [
+            JudgedRound(number, at, verdicts)
+            for stored, number, at, verdicts in waiting
+            if stored.failure() is None  # waits
+        ]
+        if self._behind or not rounds:
             return
         try:
-            rounds = [JudgedRound(number, at, verdicts)]
-            self._registry().record(scope_of(self._folder.scenario), self._folder.id, rounds)
+            self._record(rounds)
         except (RegistryError, DiskFullError):
             self._behind = True  # tried once more when the run is over, and told then
 
@@ -110,14 +120,14 @@ class FleetMemory:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        from skerry.server.registry import JudgedRound, scope_of
+        from skerry.server.registry import JudgedRound
 
         verdicts: dict[int, list[Verdict]] = defaultdict(list)
         for line in self._folder.lines("verdicts.jsonl"):
             verdicts[line["round"]].append(Verdict.from_json(line))
         rounds = [JudgedRound(one.round, one.finished_ms, verdicts[one.round]) for one in self._folder.rounds()]
         try:
-            self._registry().record(scope_of(self._folder.scenario), self._folder.id, rounds)
+            self._record(rounds)
             self._behind = False
         except (RegistryError, DiskFullError) as error:
             self._behind = True
@@ -131,10 +141,17 @@ class FleetMemory:
                 f"its own folder has all of it. To mend it, {error.mend}"
             )
 
+    @cached_property
     def _registry(self) -> "Registry":
         from skerry.server.registry import Registry  # a library that only this thread needs, and not at once
 
         return Registry(self._folder.path.parent)
+
+    @cached_property
+    def _scope(self) -> "Scope":
+        from skerry.server.registry import scope_of
+
+        return scope_of(self._folder.scenario)
 
 
 def check_enough(folder: RunFolder, devices: int, excluded: int) -> None:

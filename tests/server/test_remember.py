@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from skerry.config import default_scenario, load_scenario
 from skerry.errors import DiskFullError, RefusedError, RegistryError
 from skerry.records import Action, RoundRecord, Verdict
 from skerry.runfolder import RunFolder
+from skerry.server.checkpoint import load_checkpoint
 from skerry.server.launch import launch
-from skerry.server.registry import JudgedRound, Registry, scope_of
+from skerry.server.registry import JudgedRound, Registry, Scope, scope_of
 from skerry.server.remember import FleetMemory, check_enough
 from skerry.syncer import Job
 
@@ -80,6 +83,7 @@ def test_what_a_run_judged_is_in_the_registry_and_the_next_run_asks_everybody_un
 
     third = run("defence.remember=true")
     assert {v["device"] for v in third.lines("verdicts.jsonl")} == set(WRITERS) - out
+    assert set(load_checkpoint(third).screener["quarantine"]) == out  # its screen counts them as found
     assert third.status["excluded"] == third.result["defence"]["excluded"] == sorted(out)
     assert third.result["defence"]["attackers"] == []
     assert third.result["defence"]["quarantined"] == []
@@ -128,6 +132,36 @@ def test_a_round_that_the_disk_did_not_take_is_not_in_the_registry(folder: RunFo
         memory.take(done(), 1, 1, [Verdict(1, "writer-00", Action.ACCEPT)])
         memory.take(done(failed=True), 2, 2, [Verdict(2, "writer-00", Action.ACCEPT)])
     assert outcomes(tmp_path) == [("writer-00", 1, "accept")]
+
+
+def test_rounds_that_come_faster_than_the_disk_share_a_transaction_and_none_waits_for_the_last(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sizes, first = Registry.record, [], threading.Event()
+
+    def record(self: Registry, scope: Scope, run: str, rounds: list[JudgedRound]) -> None:
+        sizes.append(len(rounds))
+        if len(sizes) == 1:
+            first.wait(10)  # a slow disk
+        real(self, scope, run, rounds)
+
+    monkeypatch.setattr(Registry, "record", record)
+    last = Job()
+    with FleetMemory(folder) as memory:
+        memory.take(done(), 1, 1, [Verdict(1, "writer-00", Action.ACCEPT)])
+        while not sizes:
+            time.sleep(0.001)
+        for number in range(2, 10):
+            memory.take(done(), number, number, [Verdict(number, "writer-00", Action.ACCEPT)])
+        first.set()
+        while len(sizes) < 2:
+            time.sleep(0.001)
+        memory.take(last, 10, 10, [Verdict(10, "writer-00", Action.ACCEPT)])  # its disk is still at it
+        while len(outcomes(tmp_path)) < 9:
+            time.sleep(0.001)
+        last.do(lambda: None)
+    assert sizes == [1, 8, 1]
+    assert [number for _, number, _ in outcomes(tmp_path)] == [*range(1, 11)]
 
 
 def test_a_fault_of_ours_in_the_registrys_thread_is_not_swallowed(
