@@ -26,7 +26,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in (1, 2, 3):
         last = number == 3
         action = Action.QUARANTINE if last else Action.DROP
-        bad = Verdict(number, "writer-00", action, (Reason.NORM,), (NOISY, USUAL, *((STRIKES,) if last else ())))
+        bad = Verdict(number, "writer-08", action, (Reason.NORM,), (NOISY, USUAL, *((STRIKES,) if last else ())))
         good = Verdict(number, "writer-01", Action.ACCEPT, (), (USUAL,))
         rounds = [JudgedRound(number, system_clock() - 60_000, (bad, good))]
         Registry(folder).record(LAB, "digits-1", rounds)
@@ -49,20 +49,20 @@ def refused(result, code: int) -> dict:
 def test_list_shows_standing_and_quarantine_worst_first(runs: Path, skerry) -> None:
     lines = [line for line in skerry("fleet", "list").stdout.splitlines() if line.startswith("writer")]
     assert re.match(
-        r"writer-00 +simulated +digits/digits +\d{4}-\d\d-\d\d \d\d:\d\d +0\.20 +██░+ +3 +3 +since", lines[0]
+        r"writer-08 +simulated +digits/digits +\d{4}-\d\d-\d\d \d\d:\d\d +0\.20 +██░+ +3 +3 +since", lines[0]
     )
     assert re.match(r"writer-01 .* 0\.80 +█{8}░░ +3 +0$", lines[1].rstrip())
     document = told(skerry("fleet", "list", "--json"))
     assert document["registry"] == str(runs / "registry.sqlite")
     assert document["half_life_days"] == 30.0
     bad, good = document["devices"]
-    assert (bad["device"], bad["judged"], bad["rejected"], bad["quarantine"]["by"]) == ("writer-00", 3, 3, "screen")
+    assert (bad["device"], bad["judged"], bad["rejected"], bad["quarantine"]["by"]) == ("writer-08", 3, 3, "screen")
     assert good["score"] == pytest.approx(0.8, abs=1e-4)
     assert good["quarantine"] is None
 
 
 def test_show_prints_the_evidence(runs: Path, skerry) -> None:
-    shown = skerry("fleet", "show", "writer-00", "--last", "1")
+    shown = skerry("fleet", "show", "writer-08", "--last", "1")
     assert shown.exit_code == 0
     text = " ".join(shown.stdout.split())
     assert "standing 0.20" in text
@@ -72,7 +72,7 @@ def test_show_prints_the_evidence(runs: Path, skerry) -> None:
     assert "over time ▃▃▂" in text
     assert "and two older verdicts" in text
     assert "runs of digits/digits with defence.remember = true do not ask it" in text
-    document = told(skerry("fleet", "show", "writer-00", "--json"))
+    document = told(skerry("fleet", "show", "writer-08", "--json"))
     assert [one["round"] for one in document["verdicts"]] == [1, 2, 3]
     assert document["verdicts"][0]["scores"][0] == NOISY.__dict__
     assert [round(point["score"], 3) for point in document["reputation"]] == [0.333, 0.25, 0.2]
@@ -80,14 +80,14 @@ def test_show_prints_the_evidence(runs: Path, skerry) -> None:
 
 
 def test_an_appeal_lifts_the_quarantine_and_is_shown_beside_what_it_answers(runs: Path, skerry) -> None:
-    granted = skerry("fleet", "appeal", "writer-00", "--reason", "a broken sensor", "--by", "ada", "--restore", "1")
+    granted = skerry("fleet", "appeal", "writer-08", "--reason", "a broken sensor", "--by", "ada", "--restore", "1")
     assert granted.exit_code == 0
     assert "its quarantine is lifted; standing 0.20 → 0.50" in granted.stdout
-    document = told(skerry("fleet", "show", "writer-00", "--json"))
+    document = told(skerry("fleet", "show", "writer-08", "--json"))
     assert document["quarantine"] is None
     assert len(document["verdicts"]) == 3
     assert [(one["kind"], one["by"]) for one in document["decisions"]] == [("quarantine", "screen"), ("appeal", "ada")]
-    assert "appeal, 100.0 % restored" in skerry("fleet", "show", "writer-00").stdout
+    assert "appeal, 100.0 % restored" in skerry("fleet", "show", "writer-08").stdout
 
 
 def test_quarantine_needs_a_reason_and_names_its_author(runs: Path, skerry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,11 +102,11 @@ def test_quarantine_needs_a_reason_and_names_its_author(runs: Path, skerry, monk
 
 
 def test_bad_words_are_told(runs: Path, skerry) -> None:
-    assert "'writer-00'" in refused(skerry("fleet", "show", "writer-0", "--json"), 2)["mend"]
-    assert "'digits/digits'" in refused(skerry("fleet", "show", "writer-00", "--scope", "digits", "--json"), 2)["mend"]
+    assert "'writer-08'" in refused(skerry("fleet", "show", "writer-0", "--json"), 2)["mend"]
+    assert "'digits/digits'" in refused(skerry("fleet", "show", "writer-08", "--scope", "digits", "--json"), 2)["mend"]
     assert "'digits/digits'" in refused(skerry("fleet", "list", "--scope", "digits", "--json"), 2)["mend"]
     assert "half-life" in refused(skerry("fleet", "list", "--half-life", "0", "--json"), 2)["what"]
-    error = refused(skerry("fleet", "appeal", "writer-00", "--reason", "x", "--restore", "1.5", "--json"), 2)
+    error = refused(skerry("fleet", "appeal", "writer-08", "--reason", "x", "--restore", "1.5", "--json"), 2)
     assert "between 0 and 1" in error["what"]
     error = refused(skerry("fleet", "appeal", "writer-01", "--reason", "x", "--json"), 3)
     assert error["reason"] == "nothing_to_appeal"
@@ -130,7 +130,7 @@ def test_where_nothing_has_run_nothing_is_made(tmp_path: Path, skerry) -> None:
 def test_a_damaged_registry_is_one_clear_error(runs: Path, skerry) -> None:
     path = runs / "registry.sqlite"
     path.write_bytes(b"\0" * 8192)
-    for words in (["list"], ["show", "writer-00"], ["quarantine", "writer-00", "--reason", "x"]):
+    for words in (["list"], ["show", "writer-08"], ["quarantine", "writer-08", "--reason", "x"]):
         error = refused(skerry("fleet", *words, "--json"), 1)
         assert error["kind"] == "registry"
         assert error["where"] == str(path)

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -168,12 +169,23 @@ def sealed_digest(folder: RunFolder) -> str:
     return sha256((folder.path / "release" / "manifest.cbor").read_bytes()).hexdigest()
 
 
+def in_registry(folder: RunFolder) -> tuple[list[tuple[int, str, str]], int]:
+    """What the fleet's registry has of a run: its verdicts, and how many quarantines they imposed."""
+    of_run = "join device d on d.id = o.device join run r on r.id = o.run where r.name = ?"
+    with contextlib.closing(sqlite3.connect(folder.path.parent / "registry.sqlite")) as base:
+        verdicts = base.execute(f"select o.round, d.name, o.action from outcome o {of_run}", [folder.id]).fetchall()
+        (imposed,) = base.execute(f"select count(*) from decision o {of_run}", [folder.id]).fetchone()
+    return sorted(verdicts), imposed
+
+
 def hold_to_the_promise(folder: RunFolder, warm: RunFolder) -> None:
     assert folder.status["state"] == "complete"
     assert [r.vector_digest for r in folder.rounds()] == [r.vector_digest for r in warm.rounds()]
     assert [r.accuracy for r in folder.rounds()] == [r.accuracy for r in warm.rounds()]
     judged = [[(v["round"], v["device"], v["action"]) for v in run.lines("verdicts.jsonl")] for run in (folder, warm)]
     assert judged[0] == judged[1]
+    recorded = in_registry(folder)
+    assert recorded == (sorted(judged[0]), sum(action == "quarantine" for *_, action in judged[0]))
     # Nothing but the result's times and the run's own name differs.
     assert json.loads((folder.path / "result.json").read_text())["quality"]["final"] == warm.result["quality"]["final"]
     with Ledger.open(folder.path / "ledger" / "population.jsonl") as ledger:

@@ -135,6 +135,19 @@ def test_a_row_that_is_kept_but_too_long_is_clipped_to_the_longest_that_passes()
     assert [v.action for v in kept[1:3]] == [Action.CLIP, Action.DROP], "whatever else is said against it"
 
 
+def test_devices_excluded_from_the_beginning_count_among_those_that_are_tolerated() -> None:
+    deltas = rows()
+    deltas[2] *= 9
+    open_, taken = Screener(["norm"], tolerate=1), Screener(["norm"], tolerate=1)
+    taken.exclude(["elsewhere"])
+    unbounded = context(noise=0.0, bound=INF)
+    assert out(open_.screen(deltas, names(11), unbounded)) == ["device-02"]
+    assert out(taken.screen(deltas, names(11), unbounded)) == []
+    again = Screener(["norm"], tolerate=1)
+    again.restore(json.loads(json.dumps(taken.state())))
+    assert again.quarantined == {"elsewhere"}
+
+
 def test_when_the_tolerated_devices_are_in_quarantine_no_comparison_can_cost_another_its_place() -> None:
     screener = Screener(["norm"], tolerate=1, patience=1)
     deltas = rows()
