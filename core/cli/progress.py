@@ -11,44 +11,49 @@ from skerry.cli.follow import Snapshot, View
 from skerry.records import RoundRecord
 from skerry.wording import delta, duration, epsilon, listing, percent, points, size, sparkline
 
-__all__ = ["LiveView", "PlainView", "SilentView", "view_for"]
+__all__ = ["LiveView", "NoticesView", "PlainView", "view_for"]
 
 SPARK_ROUNDS = 32
 
 
 def view_for(console: Console, *, as_json: bool) -> View:
-    """The display that suits where it is shown; a program that reads JSON is told nothing on the way."""
+    """The display that suits where it is shown; whoever runs a program that reads JSON is told notices only."""
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveView(console)
-    return SilentView() if as_json else PlainView(console)
+    return NoticesView(console) if as_json else PlainView(console)
 
 
-class SilentView:
-    """Shows nothing."""
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-class PlainView:
-    """One line for each stage of preparation and for each round."""
+class NoticesView:
+    """What whoever watches the run should be told, each sentence once; nothing else."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._told = 0
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Print the notices that are new."""
+        for notice in snapshot.notices[self._told :]:
+            self._console.print(Text(notice, style="yellow"), soft_wrap=True)
+        self._told = len(snapshot.notices)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class PlainView:
+    """Notices, and one line for each stage of preparation and for each round."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._notices = NoticesView(console)
         self._stage = ""
         self._shown = 0
-        self._told = 0
 
     def show(self, snapshot: Snapshot) -> None:
         """Print what is new."""
         if not self._stage:
             self._line(f"{snapshot.run} ({snapshot.engine})")
-        for notice in snapshot.notices[self._told :]:
-            self._line(notice)
-        self._told = len(snapshot.notices)
+        self._notices.show(snapshot)
         for record in snapshot.rounds[self._shown :]:
             self._line(_round_line(record, snapshot))
         self._shown = len(snapshot.rounds)
@@ -67,16 +72,13 @@ class LiveView:
     """Notices, stage, rounds, accuracy against the base, ε against the budget, flagged devices, bytes, time left."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._told = 0
+        self._notices = NoticesView(console)
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw the display anew; notices stay above it."""
-        for notice in snapshot.notices[self._told :]:
-            self._console.print(Text(notice, style="yellow"), soft_wrap=True)
-        self._told = len(snapshot.notices)
+        self._notices.show(snapshot)
         self._live.update(dashboard(snapshot), refresh=True)
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import math
 
-from skerry.result import Privacy, Result
+from skerry.result import Defence, Privacy, Result
 from skerry.server.report.facts import Facts
 from skerry.wording import amount, delta, epsilon, listing, percent, size
 
@@ -64,8 +64,15 @@ def _spent(privacy: Privacy) -> str:
 
 
 def defence_sentence(result: Result) -> str:
-    """How the screen did, said without praise."""
-    defence = result.defence
+    """How the screen did, said without praise, and who was not asked."""
+    out = result.defence.excluded
+    if not out:
+        return _screened(result.defence)
+    left = f"{listing(out)} {'was' if len(out) == 1 else 'were'} not asked, in quarantine from earlier runs."
+    return f"{_screened(result.defence)} {left}"
+
+
+def _screened(defence: Defence) -> str:
     flagged = f"{listing(defence.flagged)} {'was' if len(defence.flagged) == 1 else 'were'} flagged"
     if not defence.attackers:
         return "Nobody attacked, and " + ("nobody was flagged." if not defence.flagged else f"{flagged}.")

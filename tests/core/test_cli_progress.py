@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from skerry.cli.follow import Follower, RunWatch, Snapshot
-from skerry.cli.progress import LiveView, PlainView, SilentView, dashboard, view_for
+from skerry.cli.progress import LiveView, NoticesView, PlainView, dashboard, view_for
 from skerry.runfolder import RunFolder
 
 
@@ -79,29 +79,44 @@ def test_the_view_suits_the_place(tmp_path: Path) -> None:
     plain = Console(file=io.StringIO())
     terminal = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"})
     assert isinstance(view_for(plain, as_json=False), PlainView)
-    assert isinstance(view_for(plain, as_json=True), SilentView)
+    assert isinstance(view_for(plain, as_json=True), NoticesView)
     live = view_for(terminal, as_json=True)
     assert isinstance(live, LiveView)
     live.close()
 
 
+@pytest.mark.parametrize("view", [LiveView, NoticesView, PlainView])
+def test_every_display_tells_each_notice_once(sample, tmp_path: Path, view: type) -> None:
+    folder = sample.build(tmp_path, state="running", rounds_done=1)
+    console = Console(file=io.StringIO(), width=200)
+    shown, watch = view(console), RunWatch(folder, lambda: _now(sample))
+    for sentence in ("not asked: writer-05", "not asked: writer-05", "the registry is damaged"):
+        shown.show(watch.look())
+        folder.notify(sentence)
+    shown.show(watch.look())
+    shown.show(watch.look())
+    shown.close()
+    text = console.file.getvalue()
+    assert text.count("not asked: writer-05") == text.count("the registry is damaged") == 1
+
+
 def test_a_follower_shows_the_last_round_and_outlives_a_broken_display(sample, tmp_path: Path) -> None:
-    class Seen(SilentView):
+    class Seen(NoticesView):
         snapshots: list[Snapshot] = []  # noqa: RUF012 - one view, one test
 
         def show(self, snapshot: Snapshot) -> None:
             self.snapshots.append(snapshot)
 
-    class Broken(SilentView):
+    class Broken(NoticesView):
         def show(self, snapshot: Snapshot) -> None:
             raise RuntimeError("no terminal")
 
     folder = sample.build(tmp_path, state="running", rounds_done=2)
-    seen = Seen()
+    seen = Seen(Console(file=io.StringIO()))
     with Follower(seen, lambda: _now(sample), every_s=30) as follower:
         follower.watch(folder)
     assert [len(s.rounds) for s in seen.snapshots] == [2]
-    with Follower(Broken(), lambda: _now(sample), every_s=0.001) as follower:
+    with Follower(Broken(Console(file=io.StringIO())), lambda: _now(sample), every_s=0.001) as follower:
         follower.watch(folder)
         time.sleep(0.05)
     assert "no terminal" in str(follower.fault)
@@ -111,7 +126,7 @@ def test_progress_ends_quietly_when_the_folder_is_taken_away(sample, tmp_path: P
     import shutil
 
     folder = sample.build(tmp_path, state="running", rounds_done=1)
-    with Follower(SilentView(), lambda: _now(sample), every_s=0.001) as follower:
+    with Follower(NoticesView(Console(file=io.StringIO())), lambda: _now(sample), every_s=0.001) as follower:
         follower.watch(RunFolder(folder.path))
         shutil.rmtree(folder.path)
         time.sleep(0.05)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from skerry.cli.summary import defence_words
 from skerry.errors import InputError, LedgerCorruptError
+from skerry.result import load_result, write_result
 from skerry.runfolder import RunFolder
 from skerry.server.report import write_report
 from skerry.server.report.facts import gather
@@ -200,6 +202,16 @@ def test_without_privacy_it_claims_none(sample, tmp_path: Path) -> None:
     assert "No privacy was asked for" in words
     assert "What the guarantee says" not in words
     assert "ε" not in words.replace("privacy.epsilon", "")
+
+
+def test_who_was_not_asked_is_told_on_the_page_and_on_the_terminal(sample, tmp_path: Path) -> None:
+    folder = sample.build(tmp_path, ("attack.devices=0", "rounds=3"))
+    result = load_result(folder.path)
+    out = result.defence.model_copy(update={"excluded": ("writer-05", "writer-06")})
+    write_result(folder.path / "result.json", result.model_copy(update={"defence": out}))
+    page = Page(write_report(folder).read_text())
+    assert "writer-05 and writer-06 were not asked, in quarantine from earlier runs" in page.words()
+    assert defence_words(out).endswith("; writer-05 and writer-06 not asked, in quarantine from before")
 
 
 def test_a_clean_run_says_that_nobody_attacked(sample, tmp_path: Path) -> None:
