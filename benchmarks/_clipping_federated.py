@@ -8,11 +8,11 @@ beside all others than alone.
 
 import json
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from _processor import processor_seconds
 from torch import nn
 
 from skerry.device.compression.quantize import quantize
@@ -46,12 +46,6 @@ def network(mode: str) -> nn.Module:
     return module
 
 
-def seconds(work: Callable[[], object]) -> float:
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
-
-
 def main() -> None:
     mode, turns = sys.argv[1], int(sys.argv[2])
     torch.set_num_threads(1)
@@ -83,9 +77,9 @@ def main() -> None:
     plain()
     times: dict[str, list[float]] = {"plain": [], **{by: [] for by in ENGINES}}
     for _ in range(turns):
-        times["plain"].append(1e3 * seconds(plain))
+        times["plain"].append(1e3 * processor_seconds(plain))
         for by, way in ways.items():
-            times[by].append(1e3 * seconds(way))
+            times[by].append(1e3 * processor_seconds(way))
     print(json.dumps({"trained": trainer.layout.size, "ms": times, "moved": moved}))
 
 

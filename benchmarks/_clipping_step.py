@@ -8,10 +8,10 @@ one of WAY. Time is that of the process's own processor, so another process cost
 import json
 import resource
 import sys
-import time
 from collections.abc import Callable
 
 import torch
+from _processor import processor_seconds
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -154,12 +154,6 @@ def steps(way: str, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None
     return opacus
 
 
-def seconds(step: Callable[[], None]) -> float:
-    begin = time.process_time()
-    step()
-    return time.process_time() - begin
-
-
 def main() -> None:
     network, way, turns = sys.argv[1], sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(1)
@@ -176,7 +170,7 @@ def main() -> None:
         torch.manual_seed(0)
         plain = steps("plain", made(), x, y)
         plain()
-        pairs = [(seconds(plain), seconds(step)) for _ in range(turns)]
+        pairs = [(processor_seconds(plain), processor_seconds(step)) for _ in range(turns)]
         document |= {"plain_ms": [1e3 * a for a, _ in pairs], "ms": [1e3 * b for _, b in pairs]}
     print(json.dumps(document))
 

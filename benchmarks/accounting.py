@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from _harness import Claim, Peer, Samples, main, progress, versions
+from _processor import processor_seconds
 
 from skerry.security.privacy import (
     FixedSizeEvent,
@@ -116,10 +117,11 @@ def seconds(_scratch: Path) -> Iterator[Claim]:
 
 
 def _time(compute: Callable[..., float], rows: Any, turn: int) -> float:
-    begin = time.process_time()
-    for sigma, rate, steps in rows:
-        compute(sigma * (1 + turn * 1e-9), rate, steps)  # another σ each turn: nothing is remembered
-    return time.process_time() - begin
+    def table() -> None:
+        for sigma, rate, steps in rows:
+            compute(sigma * (1 + turn * 1e-9), rate, steps)  # another σ each turn: nothing is remembered
+
+    return processor_seconds(table)
 
 
 def _our_rdp(sigma: float, rate: float, steps: int) -> float:
