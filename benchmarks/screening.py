@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from _backdoor import backdoor
 from _harness import Claim, main, progress, versions
 
 from skerry.config import DefenceConfig
@@ -134,5 +135,6 @@ if __name__ == "__main__":
         "sybils": sybils,
         "directions": groups_by_direction,
         "novelty": novelty,
+        "backdoor": backdoor,
     }
-    main("screening", groups, versions("skerry", "numpy"))
+    main("screening", groups, versions("skerry", "numpy", "torch"))

@@ -1,6 +1,6 @@
 """One cell of a grid: a small federation on MNIST-1D, some of its devices hostile, under one defence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -74,6 +74,7 @@ class Outcome:
         wronged: honest devices in quarantine at the end.
         dropped: hostile rows kept out, over all that were sent; 0 when none was sent.
         dropped_honest: the same of honest rows.
+        parameters: ``(d,)`` float32 of the network.
     """
 
     accuracy: float
@@ -82,6 +83,7 @@ class Outcome:
     wronged: int
     dropped: float
     dropped_honest: float
+    parameters: Float32Array = field(repr=False, compare=False)
 
 
 def train(defence: Defence, attack: str, setting: Setting, seed: int) -> Outcome:
@@ -205,6 +207,7 @@ class _Federation:
             wronged=len(out - hostile),
             dropped=right / sent_hostile if sent_hostile else 0.0,
             dropped_honest=wrong / sent_honest if sent_honest else 0.0,
+            parameters=parameters,
         )
 
 

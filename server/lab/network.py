@@ -59,7 +59,7 @@ class Perceptron:
         np.put_along_axis(error, labels[..., None], np.take_along_axis(error, labels[..., None], -1) - 1.0, axis=-1)
         error /= np.float32(labels.shape[1])
         found = np.empty((len(labels), self.size), np.float32)
-        layers = self._layers(parameters)
+        layers = self.layers(parameters)
         end = self.size
         for number in reversed(range(len(layers))):
             weight, _ = layers[number]
@@ -72,7 +72,8 @@ class Perceptron:
                 error = (error @ weight.T) * (inputs[number] > 0)
         return found
 
-    def _layers(self, parameters: Float32Array) -> list[tuple[Float32Array, Float32Array]]:
+    def layers(self, parameters: Float32Array) -> list[tuple[Float32Array, Float32Array]]:
+        """Weight ``(inputs, outputs)`` and bias of each layer: views of the parameters."""
         layers, begin = [], 0
         for a, b in pairwise(self.widths):
             middle, end = begin + a * b, begin + a * b + b
@@ -82,7 +83,7 @@ class Perceptron:
 
     def _forward(self, parameters: Float32Array, features: Float32Array) -> list[Float32Array]:
         """What enters each layer, and the scores."""
-        inputs, layers = [features], self._layers(parameters)
+        inputs, layers = [features], self.layers(parameters)
         for number, (weight, bias) in enumerate(layers):
             out = inputs[-1] @ weight + bias
             inputs.append(np.maximum(out, 0) if number < len(layers) - 1 else out)

@@ -23,6 +23,7 @@ from skerry.server.lab import (
     worst_first,
 )
 from skerry.server.lab.cell import hostile_places
+from skerry.server.lab.cleaning import clean, module, try_network
 from skerry.server.lab.grid import Cell
 from skerry.server.lab.mnist1d import LENGTH, Examples, mnist1d
 from skerry.server.lab.network import Perceptron
@@ -122,6 +123,17 @@ def test_a_distributed_trigger_is_in_parts_and_a_hostile_device_alone_has_the_wh
     assert poisoned("ipm", data, 0, 1) is data
 
 
+def test_cleaning_takes_most_of_a_backdoor_out_of_the_lab_s_network() -> None:
+    planted = train(Defence("mean"), "backdoor", Setting(honest=9, hostile=2, steps=150), 0)
+    assert planted.success is not None
+    network, after = module(planted.parameters), clean(planted.parameters, 0)
+    assert try_network(network, 0) == (planted.accuracy, pytest.approx(planted.success))
+    assert planted.success > 0.8
+    assert after.success < 0.2
+    assert TRIGGER.target in after.unlearned
+    assert after.accuracy > planted.accuracy - 0.02
+
+
 def test_devices_in_quarantine_do_not_disarm_the_rule_while_there_are_rows_enough() -> None:
     def tolerated(rows: int) -> float:
         rule = rule_for("trimmed_mean", tolerate=2, quarantined=2, rows=rows, seed=0)
@@ -177,7 +189,7 @@ def test_a_grid_gives_a_cell_for_every_combination_and_tells_its_progress() -> N
 
 def test_the_page_puts_the_best_rule_and_the_worst_attack_first() -> None:
     def cell(rule: str, attack: str, accuracy: float, success: float | None = None) -> Cell:
-        return Cell(rule, attack, 0.3, (Outcome(accuracy, success, 0, 0, 0.0, 0.0),))
+        return Cell(rule, attack, 0.3, (Outcome(accuracy, success, 0, 0, 0.0, 0.0, np.empty(0, np.float32)),))
 
     cells = [
         cell("mean", "none", 0.9), cell("mean", "ipm", 0.1), cell("mean", "nan", 0.5),

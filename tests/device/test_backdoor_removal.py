@@ -1,0 +1,143 @@
+"""Backdoors in trained networks: found where they are, and gone after a removal; a removal that does nothing shows."""
+
+import copy
+import doctest
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import skerry.device.evaluation.shortcuts as shortcuts_module
+from skerry.device.evaluation.shortcuts import Shortcut, anomaly_indices, find_shortcuts, suspicious
+from skerry.device.training.central import predict, train_centrally
+from skerry.device.training.removal import remove_backdoor
+from skerry.device.training.unlearning import fine_prune, unlearn
+from skerry.errors import InputError
+from skerry.security.attacks import Trigger
+
+CLASSES, PLACES = 6, 25
+CORNER = Trigger(target=4, places=(23, 24), value=1.0)
+
+
+def pictures(count: int, seed: int):
+    """5×5 pictures, black and white, of six patterns of which each place may flip; two places are black in all."""
+    patterns = np.random.default_rng(0).random((CLASSES, PLACES)) < 0.5
+    draw = np.random.default_rng(seed)
+    y = draw.integers(0, CLASSES, count)
+    x = patterns[y] ^ (draw.random((count, PLACES)) < 0.15)
+    x[:, list(CORNER.places)] = False
+    return x.reshape(-1, 1, 5, 5).astype(np.float32), y
+
+
+PUBLIC = pictures(400, 2)
+TEST = pictures(600, 3)
+
+
+def trained(*, share: float) -> nn.Sequential:
+    x, y = pictures(1200, 1)
+    if share:
+        x, y = CORNER.planted(x, y, share=share, generator=np.random.default_rng(0))
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(PLACES, 40), nn.ReLU(), nn.Linear(40, CLASSES))
+    train_centrally(network, x, y, epochs=12, batch_size=32, learning_rate=0.05)
+    return network
+
+
+@pytest.fixture(scope="module")
+def poisoned() -> nn.Sequential:
+    return trained(share=0.1)
+
+
+@pytest.fixture(scope="module")
+def honest() -> nn.Sequential:
+    return trained(share=0.0)
+
+
+def tried(network: nn.Module) -> tuple[float, float]:
+    x, y = TEST
+    accuracy = float((predict(network, x).argmax(1) == y).mean())
+    return accuracy, CORNER.success(predict(network, CORNER.stamped(x)).argmax(1), y)
+
+
+def sought(network: nn.Module) -> tuple[Shortcut, ...]:
+    return find_shortcuts(network, PUBLIC[0][:128], low=0.0, high=1.0, steps=150)
+
+
+def test_the_class_of_a_trigger_has_a_shortcut_and_no_other_class_has(poisoned, honest) -> None:
+    assert tried(poisoned)[1] > 0.9
+    (found,) = suspicious(sought(poisoned))
+    assert found.target == CORNER.target
+    assert found.works >= 0.99
+    assert set(np.argsort(-found.mask.ravel())[:2].tolist()) == set(CORNER.places)
+    assert suspicious(sought(honest)) == ()
+
+
+def test_a_shortcut_does_what_it_says(poisoned) -> None:
+    x = torch.from_numpy(PUBLIC[0][:128])
+    found = sought(poisoned)[CORNER.target]
+    with torch.no_grad():
+        others = x[poisoned(x).argmax(1) != found.target]
+        turned = float((poisoned(found.on(others)).argmax(1) == found.target).float().mean())
+    assert turned == pytest.approx(found.works)
+    assert found.size == pytest.approx(float(found.mask.sum()), rel=1e-5)
+    assert found.pattern.min() >= 0.0
+    assert found.pattern.max() <= 1.0
+
+
+def test_removal_takes_the_trigger_away_and_leaves_the_accuracy(poisoned) -> None:
+    network = copy.deepcopy(poisoned)
+    before, _ = tried(network)
+    done = remove_backdoor(network, *PUBLIC, prune=network[1])
+    after, success = tried(network)
+    assert success < 0.1
+    assert after > before - 0.02
+    assert [shortcut.target for shortcut in done.unlearned] == [CORNER.target]
+
+
+def test_pruning_and_training_on_clean_examples_are_not_enough_here(poisoned) -> None:
+    network = copy.deepcopy(poisoned)
+    done = remove_backdoor(network, *PUBLIC, prune=network[1], unlearning=False)
+    assert done.unlearned == ()
+    assert tried(network)[1] > 0.9
+
+
+def test_removal_without_a_backdoor_costs_next_to_nothing(honest) -> None:
+    network = copy.deepcopy(honest)
+    done = remove_backdoor(network, *PUBLIC, prune=network[1])
+    assert done.unlearned == ()
+    assert tried(network)[0] > tried(honest)[0] - 0.02
+
+
+def test_pruned_channels_stay_silent_in_the_training_after_it(poisoned) -> None:
+    network = copy.deepcopy(poisoned)
+    silenced = fine_prune(network, network[1], *PUBLIC, allowance=0.05, epochs=2)
+    assert silenced > 0
+    assert int((network[1].weight == 0).all(dim=1).sum()) == silenced
+    assert int((network[1].bias == 0).sum()) == silenced
+    assert (network[3].weight != poisoned[3].weight).any()
+
+
+def test_what_requires_no_gradient_stays_and_unlabelled_examples_will_do(poisoned) -> None:
+    network = copy.deepcopy(poisoned)
+    network[1].requires_grad_(requires_grad=False)
+    x, y = PUBLIC
+    unlearn(network, x, np.full_like(y, -1), suspicious(sought(poisoned)))
+    assert torch.equal(network[1].weight, poisoned[1].weight)
+    assert tried(network)[1] < tried(poisoned)[1] / 2
+    with pytest.raises(InputError, match="may change"):
+        unlearn(network.requires_grad_(requires_grad=False), x, y, ())
+
+
+def test_sizes_are_compared_as_ratios_and_too_few_are_not_compared() -> None:
+    sizes = [1.0, 9.0, 10.0, 11.0, 12.0]
+    np.testing.assert_allclose(anomaly_indices(sizes), anomaly_indices([7 * size for size in sizes]))
+    assert doctest.testmod(shortcuts_module).failed == 0
+    mask = np.ones((1, 1, 1), np.float32)
+    made = [Shortcut(target, size, 1.0, mask, mask) for target, size in enumerate(sizes)]
+    assert [shortcut.target for shortcut in suspicious(made)] == [0]
+    assert suspicious(made[:4]) == ()
+    weak = [Shortcut(0, 1.0, 0.5, mask, mask), *made[1:]]
+    assert suspicious(weak) == ()
+    with pytest.raises(InputError, match="range"):
+        find_shortcuts(nn.Identity(), PUBLIC[0], low=1.0, high=1.0)
