@@ -47,7 +47,7 @@ test-all: setup ## the whole test suite
 	$(BIN)/pytest $(PARALLEL)
 
 coverage: setup ## branch coverage of security/ and strategies/, at least 90 %
-	$(BIN)/pytest -q -m 'not slow and not engine' --cov=skerry.security --cov=skerry.strategies --cov-branch --cov-fail-under=90
+	$(BIN)/pytest -q -m 'not slow and not engine' $(PARALLEL) --cov=skerry.security --cov=skerry.strategies --cov-branch --cov-fail-under=90
 
 bench: setup ## run every benchmark that makes claims (NAME=main_job for one); JSON on stdout, progress on stderr
 	@set -e; for name in $(or $(NAME),$(basename $(notdir $(filter-out benchmarks/_% benchmarks/zoo_table.py,$(wildcard benchmarks/*.py))))); do \
