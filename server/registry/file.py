@@ -31,6 +31,7 @@ from sqlalchemy.pool import NullPool
 
 from skerry.errors import DiskFullError, RegistryError
 from skerry.fsio import disk_errors, sync_folder
+from skerry.server.registry.reputation import fade
 
 __all__ = ["FILE", "RegistryFile", "decisions", "devices", "outcomes", "runs"]
 
@@ -215,6 +216,7 @@ def _engine(path: Path) -> Engine:
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("pragma foreign_keys = on")
         connection.execute("pragma synchronous = full")  # in WAL mode a commit is durable with this only
+        connection.create_function("fade", 2, fade, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from skerry.errors import InputError
 
-__all__ = ["Appeal", "Observation", "Reputation", "reputation", "trace"]
+__all__ = ["Appeal", "Observation", "Reputation", "check_half_life", "fade", "reputation", "trace"]
 
 _DAY_MS = 86_400_000
 
@@ -64,12 +64,7 @@ def trace(events: Iterable[Observation | Appeal], half_life_days: float) -> Iter
     >>> [round(r.score, 3) for _, r in trace(past, 30.0)]
     [0.333, 0.4, 0.615]
     """
-    if not 0 < half_life_days < math.inf:
-        raise InputError(
-            f"the half-life must be a positive number of days, got {half_life_days:g}",
-            where="half-life",
-            mend="30 is the default; 100000 forgets hardly anything",
-        )
+    check_half_life(half_life_days)
     now, one = 0, Reputation()
     for event in sorted(events, key=lambda event: event.at):
         one = _aged(one, event.at - now, half_life_days)
@@ -83,15 +78,34 @@ def trace(events: Iterable[Observation | Appeal], half_life_days: float) -> Iter
         yield now, one
 
 
+def fade(elapsed_ms: int, half_life_days: float) -> float:
+    """What evidence counts for after that time, 1 when it is new; nothing is newer than new."""
+    return math.exp2(-max(0, elapsed_ms) / (half_life_days * _DAY_MS))
+
+
+def check_half_life(days: float) -> None:
+    """Refuse a half-life that is none.
+
+    Raises:
+        InputError: it is not a positive number.
+    """
+    if not 0 < days < math.inf:
+        raise InputError(
+            f"the half-life must be a positive number of days, got {days:g}",
+            where="half-life",
+            mend="30 is the default; 100000 forgets hardly anything",
+        )
+
+
 def reputation(events: Iterable[Observation | Appeal], now: int, half_life_days: float) -> Reputation:
     """The reputation at ``now`` (milliseconds since the epoch); see :func:`trace`."""
     past = list(trace(events, half_life_days))
     if not past:
         return Reputation()
     last, one = past[-1]
-    return _aged(one, max(0, now - last), half_life_days)
+    return _aged(one, now - last, half_life_days)
 
 
 def _aged(one: Reputation, elapsed_ms: int, half_life_days: float) -> Reputation:
-    left = 2.0 ** (-elapsed_ms / (half_life_days * _DAY_MS))
+    left = fade(elapsed_ms, half_life_days)
     return Reputation(one.accepted * left, one.rejected * left)

@@ -24,6 +24,7 @@ from skerry.server.registry.records import (
 from skerry.server.registry.reputation import Appeal, Observation
 
 __all__ = [
+    "acceptances",
     "add_decision",
     "add_round",
     "decisions_about",
@@ -102,20 +103,35 @@ def decisions_about(base: Connection, device: int | None = None) -> Iterator[tup
         yield row.device, Decision(row.at, kind, row.by, row.why, row.restore, row.run_name, row.round)
 
 
-def quarantines(base: Connection) -> dict[int, Decision]:
+def quarantines(base: Connection, device: int | None = None) -> dict[int, Decision]:
     """By number of the device, the decision that keeps it in quarantine: the first one since its last appeal."""
     kept: dict[int, Decision] = {}
-    for device, decision in decisions_about(base):
+    for number, decision in decisions_about(base, device):
         if decision.kind is DecisionKind.APPEAL:
-            kept.pop(device, None)
+            kept.pop(number, None)
         else:
-            kept.setdefault(device, decision)
+            kept.setdefault(number, decision)
     return kept
 
 
-def events_of(base: Connection, device: int | None = None) -> dict[int, list[Event]]:
-    """What reputation counts, by number of the device."""
+def acceptances(
+    base: Connection, now: int, half_life_days: float, device: int | None = None
+) -> dict[int, tuple[int, float]]:
+    """By number of the device, how many of its updates were plainly accepted, and what they count for now.
+
+    These are nearly all rows there are, so the database adds them up.
+    """
+    weight = func.sum(func.fade(now - outcomes.c.at, half_life_days)).label("weight")
+    query = select(outcomes.c.device, func.count().label("updates"), weight).where(outcomes.c.reasons.is_(None))
+    found = base.execute(_of(query, outcomes.c.device, device).group_by(outcomes.c.device))
+    return {row.device: (row.updates, row.weight) for row in found}
+
+
+def events_of(base: Connection, device: int | None = None, *, plain: bool = True) -> dict[int, list[Event]]:
+    """What reputation counts, by number of the device; without ``plain``, all but plain acceptance."""
     query = select(outcomes.c.device, outcomes.c.at, outcomes.c.action, outcomes.c.reasons).order_by(outcomes.c.device)
+    if not plain:
+        query = query.where(outcomes.c.reasons.is_not(None))
     found: dict[int, list[Event]] = {}
     for number, rows in groupby(base.execute(_of(query, outcomes.c.device, device)), key=lambda row: row.device):
         counted = ((row.at, _counts(row.action, row.reasons)) for row in rows)

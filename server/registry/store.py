@@ -12,6 +12,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from skerry.errors import InputError, RefusedError, RegistryError
 from skerry.server.registry.file import FILE, RegistryFile
 from skerry.server.registry.records import (
@@ -23,9 +25,9 @@ from skerry.server.registry.records import (
     Scope,
     Standing,
 )
-from skerry.server.registry.reputation import Observation, reputation
+from skerry.server.registry.reputation import Observation, Reputation, check_half_life, reputation
 from skerry.server.registry.rows import (
-    Event,
+    acceptances,
     add_decision,
     add_round,
     decisions_about,
@@ -76,7 +78,7 @@ class Registry:
         """
         decision = Decision(now, DecisionKind.QUARANTINE, by, _reason(why))
         with self._file.writing() as base:
-            standing = quarantines(base).get(device.id)
+            standing = quarantines(base, device.id).get(device.id)
             if standing is not None:
                 raise RefusedError(
                     "in_quarantine",
@@ -99,9 +101,9 @@ class Registry:
             raise InputError(f"a share lies between 0 and 1, got {restore:g}", where="restore", mend=mend)
         decision = Decision(now, DecisionKind.APPEAL, by, _reason(why), restore)
         with self._file.writing() as base:
-            events = events_of(base, device.id).get(device.id, [])
-            rejected = any(isinstance(event, Observation) and not event.accepted for event in events)
-            if not rejected and device.id not in quarantines(base):
+            events = events_of(base, device.id, plain=False).get(device.id, [])
+            rejected = any(isinstance(event, Observation) for event in events)
+            if not rejected and device.id not in quarantines(base, device.id):
                 raise RefusedError(
                     "nothing_to_appeal",
                     f"nothing is held against {device.name}",
@@ -141,22 +143,22 @@ class Registry:
         raise InputError(f"there is no device {name!r}", where=str(self.path), mend=_near(name, known))
 
     def standings(self, now: int, half_life_days: float) -> list[Standing]:
-        """Where every device stands, in the order of scopes and names."""
+        """Where every device stands, in the order of scopes and names.
+
+        Raises:
+            InputError: the half-life is not positive.
+        """
+        check_half_life(half_life_days)
         if not self.path.exists():
             return []
         with self._file.reading() as base:
-            kept, events, seen = quarantines(base), events_of(base), last_seen(base)
-            return [
-                _standing(one, events.get(one.id, []), seen.get(one.id), kept.get(one.id), now, half_life_days)
-                for one in devices_in(base)
-            ]
+            return _standings(base, devices_in(base), now, half_life_days)
 
     def standing(self, device: Device, now: int, half_life_days: float) -> Standing:
-        """Where one device stands."""
+        """Where one device stands; see :meth:`standings`."""
+        check_half_life(half_life_days)
         with self._file.reading() as base:
-            events, seen = events_of(base, device.id), last_seen(base, device.id)
-            kept = quarantines(base).get(device.id)
-        return _standing(device, events.get(device.id, []), seen.get(device.id), kept, now, half_life_days)
+            return _standings(base, [device], now, half_life_days, device.id)[0]
 
     def history(self, device: Device) -> History:
         """The evidence and the decisions about one device."""
@@ -182,18 +184,29 @@ class Registry:
             return {one.name: kept[one.id] for one in devices_in(base, scope) if one.id in kept}
 
 
-def _standing(
-    device: Device, events: Sequence[Event], seen: int | None, kept: Decision | None, now: int, half_life_days: float
-) -> Standing:
-    observed = [event for event in events if isinstance(event, Observation)]
-    return Standing(
-        device=device,
-        last_seen=seen,
-        judged=len(observed),
-        rejected=sum(not event.accepted for event in observed),
-        reputation=reputation(events, now, half_life_days),
-        quarantine=kept,
-    )
+def _standings(
+    base: Connection, some: Sequence[Device], now: int, half_life_days: float, only: int | None = None
+) -> list[Standing]:
+    """Of some devices; what is read of ``only`` one is enough for it."""
+    kept, seen = quarantines(base, only), last_seen(base, only)
+    accepted, events = acceptances(base, now, half_life_days, only), events_of(base, only, plain=False)
+    found = []
+    for device in some:
+        count, weight = accepted.get(device.id, (0, 0.0))
+        others = events.get(device.id, [])
+        rejected = sum(isinstance(event, Observation) for event in others)  # what was accepted is counted already
+        against = reputation(others, now, half_life_days).rejected
+        found.append(
+            Standing(
+                device=device,
+                last_seen=seen.get(device.id),
+                judged=count + rejected,
+                rejected=rejected,
+                reputation=Reputation(weight, against),
+                quarantine=kept.get(device.id),
+            )
+        )
+    return found
 
 
 def _reason(why: str) -> str:

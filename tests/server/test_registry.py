@@ -208,6 +208,28 @@ def test_scopes_do_not_mix(registry: Registry) -> None:
     assert [one.reputation.score for one in registry.standings(NOW, 30.0) if one.device.scope != LAB] == [2 / 3] * 2
 
 
+def test_the_list_tells_of_every_device_what_its_history_adds_up_to(tmp_path: Path) -> None:
+    registry, chance, now = Registry(tmp_path), random.Random(3), NOW + 50 * DAY
+    names = [f"d{i}" for i in range(6)]
+    for number in range(1, 40):
+        verdicts = [
+            rejected(number, name) if chance.random() < 0.3 else accepted(number, name)[0]
+            for name in chance.sample(names, 4)
+        ]
+        registry.record(LAB, "run-1", [judged(number, *verdicts, day=number)])
+    registry.appeal(registry.find("d2"), by="ada", why="well", now=NOW + 20 * DAY, restore=0.3)
+    found = registry.standings(now, 11.0)
+    assert [one.device.name for one in found] == names
+    for one in found:
+        events = registry.history(one.device).events
+        whole = reputation(events, now, 11.0)
+        assert one.reputation.accepted == pytest.approx(whole.accepted)
+        assert one.reputation.rejected == pytest.approx(whole.rejected)
+        observed = [event for event in events if isinstance(event, Observation)]
+        assert (one.judged, one.rejected) == (len(observed), sum(not event.accepted for event in observed))
+        assert registry.standing(one.device, now, 11.0) == one
+
+
 # What operators decide
 
 
