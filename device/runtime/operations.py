@@ -15,7 +15,9 @@ A file is a protocol buffer; five of its messages are looked at:
     AttributeProto t = 5, g = 6, tensors = 10, graphs = 11
     TensorProto    external_data = 13, data_location = 14
 
-Where a field that should stand once stands twice, all of them are looked at.
+It must not be read in another way here than by the runtime. So all of a field's values are looked at where it should
+stand once, and what parsers may disagree about is refused: groups, keys beyond 32 bits, values of another kind than
+the field's.
 """
 
 from collections.abc import Iterator
@@ -34,6 +36,7 @@ ALLOWED = frozenset(
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_VARINT = 10
+_KEYS = 2**32  # onnxruntime keeps 32 bits of a key: beyond them it sees another field than is written
 
 
 class _MalformedError(Exception):
@@ -121,6 +124,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     while at < len(message):
         key, at = _varint(message, at)
         number, kind = key >> 3, key & 7
+        if number == 0 or key >= _KEYS:
+            raise _MalformedError
         if kind == _VARINT:
             value, at = _varint(message, at)
             yield number, value

@@ -1,0 +1,110 @@
+"""Which operations a file has is read as the runtime reads it, and only arithmetic on the input is let through."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from skerry.device.basemodel import BaseModel
+from skerry.device.runtime import check_operations
+from skerry.device.runtime.operations import operations
+from skerry.errors import RefusedError
+
+
+def _tiny(*nodes: onnx.NodeProto, initializers: tuple[onnx.TensorProto, ...] = (), functions=()) -> bytes:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    graph = helper.make_graph(list(nodes), "tiny", [x], [y], list(initializers))
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, functions=list(functions), opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def _branches() -> bytes:
+    y = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Add", ["x", "x"], ["z"])], "branch", [], [y])
+    return _tiny(helper.make_node("Add", ["x", "x"], ["y"], then_branch=branch))
+
+
+def _elsewhere() -> bytes:
+    tensor = onnx.TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="../../identity.json")
+    return _tiny(helper.make_node("Add", ["x", "w"], ["y"]), initializers=(tensor,))
+
+
+def _function() -> bytes:
+    opset = [helper.make_opsetid("", 17)]
+    made = helper.make_function("own", "Add", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], opset)
+    return _tiny(helper.make_node("Add", ["x", "x"], ["y"]), functions=[made])
+
+
+def _beyond_32_bits() -> bytes:
+    """The graph under a key that is its own in the lower 32 bits only."""
+    model = _tiny(helper.make_node("RandomUniformLike", ["x"], ["y"]))
+    graph = onnx.load_from_string(model).graph.SerializeToString()
+    key = model.index(graph) - len(_varint(len(graph))) - 1
+    assert model[key] == 0x3A
+    return model[:key] + b"\xba\x80\x80\x80\x10" + model[key + 1 :]
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (_tiny(helper.make_node("RandomUniformLike", ["x"], ["y"])), "RandomUniformLike"),
+        (_tiny(helper.make_node("Add", ["x", "x"], ["y"], domain="com.example")), "com.example::Add"),
+        (_branches(), r"\(graph\)"),
+        (_elsewhere(), r"\(external data\)"),
+        (_function(), r"\(function\)"),
+        (b"\x3a\xff", "no ONNX file"),
+        (b"\x3b", "no ONNX file"),
+        (b"\x38\x01", "no ONNX file"),
+    ],
+)
+def test_what_is_not_arithmetic_on_the_input_and_own_constants_is_named_and_refused(model: bytes, named: str):
+    with pytest.raises(RefusedError, match=named) as caught:
+        check_operations(model, "here")
+    assert caught.value.reason == "layer_refused"
+    check_operations(_tiny(helper.make_node("Add", ["x", "x"], ["y"])), "here")
+
+
+def test_a_graph_that_only_the_runtime_sees_is_refused():
+    """onnxruntime keeps 32 bits of a key and runs this; a reader that keeps all of them sees no graph."""
+    hidden = _beyond_32_bits()
+    session = onnxruntime.InferenceSession(hidden)
+    assert session.run(None, {"x": np.zeros((1, 4), np.float32)})[0].std() > 0
+    with pytest.raises(RefusedError, match="no ONNX file"):
+        check_operations(hidden, "here")
+
+
+@pytest.mark.parametrize("name", ["base.int8.onnx", "base.fp32.onnx"])
+def test_the_operations_of_a_real_base_are_those_that_onnx_reads(base: BaseModel, name: str):
+    data = base.read(name)
+    assert operations(data) == {node.op_type for node in onnx.load_from_string(data).graph.node}
+    check_operations(data, name)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 255))
+def test_any_bytes_are_read_or_refused_and_none_hide_a_layer_from_us(noise: bytes, place: int, byte: int):
+    """Where onnx reads a changed file, every operation that it sees is seen here, or the file is refused."""
+    data = bytearray(_tiny(helper.make_node("RandomUniformLike", ["x"], ["y"])))
+    data[place % len(data)] = byte
+    data += noise
+    try:
+        check_operations(bytes(data), "here")
+    except RefusedError:
+        return
+    try:
+        read = onnx.load_from_string(bytes(data))
+    except Exception:  # noqa: BLE001 - protobuf's own exception classes are not part of onnx's interface
+        return
+    assert {node.op_type for node in read.graph.node} <= operations(bytes(data)) | {""}
