@@ -30,7 +30,8 @@ class Strikes:
     came before*, R rounds quarantine an honest device with probability at most R/5000: 2 % in 100 rounds. That is
     more than conformal limits promise, which hold on average over devices: one that is flagged in over 15 % of its
     rounds, because its data are unlike all others', reaches any evidence in the end. So the screen counts as a strike
-    only what lies beyond its fixed limit too.
+    only what lies beyond its fixed limit too. Breaches of public constants are no chance: ``patience`` of them are
+    enough.
 
     Reference: Shin, Ramdas and Rinaldo 2022 (arXiv:2203.03532), the CUSUM form.
 
@@ -53,10 +54,10 @@ class Strikes:
         record = self._records.setdefault(device, _Record())
         record.drops += 1
         record.certain += certain
-        if self._rate is not None:
-            record.evidence += log(HOSTILE_RATE / self._rate)
-            return record.drops >= self.patience and record.evidence >= log(QUARANTINE_EVIDENCE)
-        return record.drops >= self.patience
+        if self._rate is None or self.proven(device):
+            return record.drops >= self.patience
+        record.evidence += log(HOSTILE_RATE / self._rate)
+        return record.drops >= self.patience and record.evidence >= log(QUARANTINE_EVIDENCE)
 
     def spare(self, device: str) -> bool:
         """Count an accepted update. True: nothing is held against the device any more."""

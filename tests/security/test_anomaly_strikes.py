@@ -66,6 +66,16 @@ def test_only_breaches_of_public_constants_prove_anything() -> None:
     assert not strikes.proven("b")
 
 
+def test_breaches_are_no_false_alarms_however_far_apart() -> None:
+    strikes = Strikes(3, 0.05)
+    found = []
+    for _ in range(3):
+        found.append(strikes.strike("a", certain=True))
+        for _ in range(50):
+            strikes.spare("a")
+    assert found == [False, False, True]
+
+
 def test_a_restored_count_goes_on() -> None:
     first, second = Strikes(3, 0.01), Strikes(3, 0.01)
     for _ in range(2):
