@@ -47,11 +47,11 @@ def refused(result, code: int) -> dict:
 
 
 def test_list_shows_standing_and_quarantine_worst_first(runs: Path, skerry) -> None:
-    lines = [line for line in skerry("fleet", "list").stdout.splitlines() if line.startswith("writer")]
-    assert re.match(
-        r"writer-08 +simulated +digits/digits +\d{4}-\d\d-\d\d \d\d:\d\d +0\.20 +██░+ +3 +3 +since", lines[0]
-    )
-    assert re.match(r"writer-01 .* 0\.80 +█{8}░░ +3 +0$", lines[1].rstrip())
+    shown = skerry("fleet", "list").stdout
+    assert "simulated · digits/digits" in shown
+    lines = [line.rstrip() for line in shown.splitlines() if line.startswith("writer")]
+    assert re.match(r"writer-08 +\d{4}-\d\d-\d\d \d\d:\d\d +0\.20 +██░{8} +3 +3 +since .*, by screen$", lines[0])
+    assert re.match(r"writer-01 .* 0\.80 +█{8}░░ +3 +0$", lines[1])
     document = told(skerry("fleet", "list", "--json"))
     assert document["registry"] == str(runs / "registry.sqlite")
     assert document["half_life_days"] == 30.0
@@ -68,7 +68,9 @@ def test_show_prints_the_evidence(runs: Path, skerry) -> None:
     assert "standing 0.20" in text
     assert "3 judged, 3 rejected" in text
     assert f"by the screen (run digits-1, round 3): {NOISY.sentence} {STRIKES.sentence}" in text
-    assert "digits-1 3 quarantine norm norm 93.67 10.21 … 70.18 Norm 93.7" in text
+    assert "quarantine: norm digits-1, round 3, 20" in text
+    assert "norm 93.67 10.21 … 70.18 Norm 93.7" in text
+    assert "cosine 0.4 -0.08 … Cosine 0.40" in text
     assert "over time ▃▃▂" in text
     assert "and two older verdicts" in text
     assert "runs of digits/digits with defence.remember = true do not ask it" in text

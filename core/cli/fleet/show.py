@@ -17,6 +17,7 @@ from skerry.cli.fleet.options import (
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
     from rich.text import Text
 
     from skerry.records import Score
@@ -105,23 +106,37 @@ def _facts(
 
 
 def _evidence(judgements: "tuple[Judgement, ...]") -> "RenderableType":
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from skerry.wording import moment
+
+    parts: list[RenderableType] = [Text("verdicts, newest first", "bold")]
+    for one in judgements:
+        verdict = one.verdict
+        reasons = f": {', '.join(verdict.reasons)}" if verdict.reasons else ""
+        place = (f"  {one.run}, round {verdict.round}, {moment(one.at)}", "dim")
+        parts.append(Text.assemble((f"{verdict.action.value}{reasons}", "bold"), place))
+        if verdict.scores:
+            parts.append(Padding(_scores(verdict.scores), (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _scores(scores: "tuple[Score, ...]") -> "Table":
+    from rich.table import Table
     from rich.text import Text
 
     from skerry.server.registry import beyond
-    from skerry.wording import moment
 
-    columns = ["when", "run", "round", "action", "because", "detector", "score", "limits", ""]
-    shown = table("verdicts, newest first", columns, right=["round", "score"])
-    for one in judgements:
-        verdict = one.verdict
-        head = (moment(one.at), one.run, str(verdict.round), verdict.action.value, ", ".join(verdict.reasons))
-        for score in verdict.scores:
-            style = "red" if beyond(score) else ""
-            row = (*head, score.detector, f"{score.value:.4g}", _limits(score), score.sentence)
-            shown.add_row(*(Text(cell, style if place > 4 else "") for place, cell in enumerate(row)))
-            head = ("",) * 5
-        if not verdict.scores:
-            shown.add_row(*map(Text, head))
+    shown = Table.grid(padding=(0, 2))
+    for justify in ("left", "right", "left"):
+        shown.add_column(justify=justify, no_wrap=True)
+    shown.add_column(overflow="fold")
+    for score in scores:
+        style = "red" if beyond(score) else ""
+        row = (score.detector, f"{score.value:.4g}", _limits(score), score.sentence)
+        shown.add_row(*(Text(cell, style) for cell in row))
     return shown
 
 
