@@ -1,17 +1,20 @@
-"""Group ``backdoor`` of the benchmark ``screening``: triggers planted by a fifth of the devices, and their removal.
+"""Groups ``backdoor`` and ``backdoor_digits`` of the benchmark ``screening``: triggers, and their removal.
 
-The removal gets 1,000 clean labelled examples, and no word of whether there is a backdoor. These examples make the
-network better too; `detail` says what pruning and training on them alone leave of the trigger.
+In the lab a fifth of the devices plants them. The removal there gets 1,000 clean labelled examples, and no word of
+whether there is a backdoor. These examples make the network better too; `detail` says what pruning and training on them
+alone leave of the trigger.
 """
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from _harness import Claim, progress
 
 from skerry.config import DefenceConfig, default_scenario
+from skerry.device.worker import process_worker
+from skerry.server.backdoor import backdoor_success, base_digest, head_without_backdoor
 from skerry.server.lab import BACKDOORS, QUIET, Defence, Setting, train
 from skerry.server.lab.cleaning import Cleaned, clean
 from skerry.server.launch import launch
@@ -25,7 +28,7 @@ WRITERS = 3  # of eleven: no whole number is a fifth of them
 
 
 def backdoor(_scratch: Path) -> Iterator[Claim]:
-    """The lab's triggers, what a removal leaves of them and of accuracy, and the shipped digits."""
+    """The lab's triggers, and what a removal leaves of them and of accuracy."""
     lost = []
     for attack in BACKDOORS:
         rows = [_row(attack, seed) for seed in range(SEEDS)]
@@ -38,7 +41,6 @@ def backdoor(_scratch: Path) -> Iterator[Claim]:
     lost += [row["accuracy"] - row["accuracy_after"] for row in quiet]
     yield Claim("removal_cost", "accuracy lost by the removal, worst of all trainings, attacked or not", max(lost),
                 "points", "<=", 2.0, detail=quiet)  # fmt: skip
-    yield _digits()
 
 
 def _row(attack: str, seed: int) -> dict[str, Any]:
@@ -76,28 +78,50 @@ def _cleaned(found: Cleaned) -> dict[str, Any]:
     }
 
 
-def _digits() -> Claim:
-    """The default scenario, its attackers planting a trigger; and without privacy, where they can do more."""
-    found = {
-        "defended": _run(f"attack.devices={WRITERS}", f"defence.tolerate={WRITERS}"),
-        "undefended": _run(f"attack.devices={WRITERS}", *BARE),
-        "defended, no privacy": _run(f"attack.devices={WRITERS}", f"defence.tolerate={WRITERS}", "privacy.unit=none"),
-        "undefended, no privacy": _run(f"attack.devices={WRITERS}", *BARE, "privacy.unit=none"),
+def backdoor_digits(scratch: Path) -> Iterator[Claim]:
+    """The default scenario, three of its writers planting a trigger; and a bare mean without privacy, where it gets in.
+
+    The defaults of the removal were chosen on seed 0, which is not measured.
+    """
+    devices = f"attack.devices={WRITERS}"
+    settings = {
+        "defended": (devices, f"defence.tolerate={WRITERS}"),
+        "undefended": (devices, *BARE),
+        "undefended without privacy": (devices, *BARE, "privacy.unit=none"),
+        "nobody hostile": ("attack.devices=0",),
     }
-    return Claim("digits_success", f"digits, {WRITERS} of 11 writers hostile: trigger works behind the default defence",
-                 found["defended"]["success"], "%", "<=", 10.0, detail=found)  # fmt: skip
+    found = {
+        name: [_run(scratch, f"seed={seed}", *overrides) for seed in (1, 2)] for name, overrides in settings.items()
+    }
+    worst = "undefended without privacy"
+    yield Claim("digits_success", f"digits, {WRITERS} of 11 writers hostile: trigger works behind the default defence",
+                _mean(found["defended"], "success"), "%", "<=", 10.0, detail=found)  # fmt: skip
+    yield Claim("digits_success_after", f"digits, {worst}: trigger works after the head's removal",
+                _mean(found[worst], "success_after"), "%", "<=", 10.0)  # fmt: skip
+    lost = [row["accuracy"] - row["accuracy_after"] for rows in found.values() for row in rows]
+    yield Claim("digits_removal_cost", "digits: accuracy lost by the head's removal, worst of eight runs", max(lost),
+                "points", "<=", 2.0)  # fmt: skip
 
 
-def _run(*overrides: str) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as parent:
-        scenario = default_scenario(("attack.kind=backdoor", "report.references=false", *overrides))
-        result = launch(scenario, engine="inprocess", parent=Path(parent)).result
-    assert result is not None
-    defence = result["defence"]
+def _run(parent: Path, *overrides: str) -> dict[str, Any]:
+    scenario = default_scenario(("attack.kind=backdoor", "report.references=false", *overrides))
+    folder = launch(scenario, engine="inprocess", parent=parent)
+    assert folder.result is not None
+    defence = folder.result["defence"]
+    head = head_without_backdoor(folder)
+    worker = process_worker()
+    task = worker.task(scenario.task, scenario.model)
+    model = worker.model(scenario.model, base_digest(folder), task)
+    held_out = task.evaluation().values()
+    right = [(model.deployed_logits(head, d.x, model.prepare(d.x)).argmax(1) == d.y) for d in held_out]
+    success = backdoor_success(scenario, task, model, head)
+    assert success is not None
     row = {
-        "accuracy": 100 * result["quality"]["final"]["accuracy"],
+        "accuracy": 100 * folder.result["quality"]["final"]["accuracy"],
         "success": 100 * defence["backdoor_success"],
         "quarantined": len(defence["quarantined"]),
+        "accuracy_after": 100 * float(np.concatenate(right).mean()),
+        "success_after": 100 * success,
     }
     progress(f"digits, {', '.join(overrides)}: {row}")
     return row

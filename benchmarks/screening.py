@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from _backdoor import backdoor
+from _backdoor import backdoor, backdoor_digits
 from _harness import Claim, main, progress, versions
 
 from skerry.config import DefenceConfig
@@ -136,5 +136,6 @@ if __name__ == "__main__":
         "directions": groups_by_direction,
         "novelty": novelty,
         "backdoor": backdoor,
+        "backdoor_digits": backdoor_digits,
     }
     main("screening", groups, versions("skerry", "numpy", "torch"))

@@ -222,8 +222,10 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Floa
         "precision": hits / len(flagged) if flagged else None,
         "recall": hits / len(attackers) if attackers else None,
         "false_quarantines": len(quarantined - set(attackers)),
-        "backdoor_success": backdoor_success(federation, vector),
-        "backdoor_success_base": backdoor_success(federation, federation.model.initial()),
+        "backdoor_success": backdoor_success(scenario, federation.task, federation.model, vector),
+        "backdoor_success_base": backdoor_success(
+            scenario, federation.task, federation.model, federation.model.initial()
+        ),
         "note": "A device is flagged when it was quarantined, or dropped by a detector in most of its rounds.",
     }
 

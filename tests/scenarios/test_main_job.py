@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from skerry.config import default_scenario, parse_scenario
+from skerry.device.worker import process_worker
 from skerry.errors import InputError, TaskError
 from skerry.runfolder import RunFolder, list_runs
+from skerry.server.backdoor import backdoor_success, base_digest, head_without_backdoor
 from skerry.server.checkpoint import load_checkpoint
 from skerry.server.launch import launch
 
@@ -129,6 +131,20 @@ def test_a_backdoor_that_gets_into_a_bare_mean_is_measured_and_the_default_defen
     told, kept_out = bare.result["defence"], defended.result["defence"]
     assert told["backdoor_success"] > told["backdoor_success_base"] + 0.2
     assert kept_out["backdoor_success"] < told["backdoor_success"] / 2
+    trained, cleaned = load_checkpoint(bare).vector, head_without_backdoor(bare)
+    left, accuracy = tried(bare, cleaned)
+    assert tried(bare, trained)[0] == pytest.approx(told["backdoor_success"])
+    assert left < 0.1
+    assert accuracy > tried(bare, trained)[1] - 0.02
+
+
+def tried(folder: RunFolder, head: np.ndarray) -> tuple[float | None, float]:
+    """How often a head's trigger works on held-out writers, and its accuracy on them."""
+    scenario, worker = folder.scenario, process_worker()
+    task = worker.task(scenario.task, scenario.model)
+    model = worker.model(scenario.model, base_digest(folder), task)
+    right = [model.logits(head, model.prepare(d.x)).argmax(1) == d.y for d in task.evaluation().values()]
+    return backdoor_success(scenario, task, model, head), float(np.concatenate(right).mean())
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
