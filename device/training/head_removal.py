@@ -3,7 +3,7 @@
 What may be hostile is the change that devices made. Two things are taken off it:
 
 * what it does to features that public examples hardly use: there a trigger can live without being met by clean
-  examples (the thought of fine-pruning, Liu, Dolan-Gavitt and Garg 2018, arXiv:1805.12185, for the head's change alone);
+  examples (the thought of fine-pruning, Liu, Dolan-Gavitt and Garg 2018, arXiv:1805.12185, of the head's change alone);
 * what one class changed by beyond the others: a backdoor pulls at its target class.
 """
 
