@@ -7,9 +7,8 @@ examples but one. A gain is in dB over guessing the mean picture of the class fr
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -20,12 +19,14 @@ from _leakage_world import World, shipped_world
 
 from skerry.device.training.head import HeadTrainer
 from skerry.device.training.plan import TrainPlan
+from skerry.records import Float32Array
 from skerry.security.privacy.accounting import epsilon_pld
 from skerry.security.privacy.audit import attack_strength
 from skerry.security.privacy.stream import derive_generator, seeded_stream
 from skerry.server.leakage import (
     Seen,
     Shadows,
+    always_wrong_head,
     gaussian_tpr,
     infer_label,
     matched_psnr,
@@ -47,6 +48,7 @@ RUNS, CONTROL_RUNS = 40, 12
 RATE = 0.01  # of false positives
 
 Float64 = npt.NDArray[np.float64]
+Ask = Callable[[str, int, Float32Array, TrainPlan], Seen]
 
 
 def _lone(world: World, plan: TrainPlan) -> tuple[Float64, Float64, Float64, int]:
@@ -83,12 +85,14 @@ def controls(_scratch: Path) -> Iterator[Claim]:
         gains = pixels - psnr(world.means[labels[few]], pictures[few])
         yield _gain(f"control_{count}", f"control: {count} examples on a device, noise off", gains, ">=", 1.0)
 
-    def ask(device: str, number: int, vector: Any, _plan: TrainPlan) -> Seen:
+    def ask(device: str, number: int, vector: Float32Array, _plan: TrainPlan) -> Seen:
         rows, labels, _ = world.local(device)
         return Seen(vector, world.model.train(vector, rows, labels, plan, seeded_stream(number, device)), plan)
 
     gains, _ = _trapped(world, ask, plan)
     yield _gain("control_trap", "control: trap weights against a whole device, noise off", gains, ">=", 3.0)
+    gains = _informed_traps(world, [ask], plan)
+    yield _gain("control_trap_informed", "control: one example, all others known, noise off", gains, ">=", 3.0)
 
 
 def default(scratch: Path) -> Iterator[Claim]:
@@ -145,18 +149,24 @@ def default(scratch: Path) -> Iterator[Claim]:
 
 
 def _informed(world: World, seen: Mapping[str, list[Seen]]) -> Float64:
-    """Gains at some examples of each device, all others of the device known."""
+    """Gains at some examples of each device."""
     gains = []
     for number, (device, rounds) in enumerate(seen.items()):
-        rows, labels, pictures = world.local(device)
-        for target in derive_generator(number, "targets").choice(len(labels), TARGETS, replace=False):
-            others = np.arange(len(labels)) != target
-            found = reconstruct_rows(
-                rounds, labels[[target]], world.guess, constant=world.constant, known=(rows[others], labels[others])
-            )
-            true = pictures[[target]]
-            gains.append(psnr(world.decoder.linear(found), true)[0] - psnr(world.means[labels[[target]]], true)[0])
+        count = len(world.local(device)[1])
+        chosen = derive_generator(number, "targets").choice(count, TARGETS, replace=False)
+        gains += [_gain_at(world, device, target, rounds) for target in chosen.tolist()]
     return np.array(gains)
+
+
+def _gain_at(world: World, device: str, target: int, seen: list[Seen]) -> float:
+    """The gain at one example of a device, all others of it known."""
+    rows, labels, pictures = world.local(device)
+    others = np.arange(len(labels)) != target
+    found = reconstruct_rows(
+        seen, labels[[target]], world.guess, constant=world.constant, known=(rows[others], labels[others])
+    )
+    true, guess = pictures[[target]], world.means[labels[[target]]]
+    return float((psnr(world.decoder.linear(found), true) - psnr(guess, true))[0])
 
 
 def malicious(scratch: Path) -> Iterator[Claim]:
@@ -168,9 +178,27 @@ def malicious(scratch: Path) -> Iterator[Claim]:
         "trap", "trap weights that single out one of a device's examples, with the scenario's noise", gains, "<=",
         TOLERANCE_DB, psnr_guess=float(guess.mean()),
     )  # fmt: skip
+    fleets = [world.exchange(scratch / f"fleet {number}").ask for number in range(TARGETS)]
+    yield _gain(
+        "trap_informed", "one example, all others known, every round a head that is sure of a wrong class",
+        _informed_traps(world, fleets, world.plan), "<=", TOLERANCE_DB,
+    )  # fmt: skip
 
 
-def _trapped(world: World, ask: Any, plan: TrainPlan) -> tuple[Float64, Float64]:
+def _informed_traps(world: World, fleets: Sequence[Ask], plan: TrainPlan) -> Float64:
+    """Gains at an example of each device of each fleet, which all rounds of that device are spent on."""
+    gains = []
+    for number, ask in enumerate(fleets):
+        for device in world.task.devices():
+            rows, labels, _ = world.local(device)
+            target = int(derive_generator(number, "trapped", device).integers(len(labels)))
+            head = always_wrong_head((int(labels[target]) + 1) % world.classes, world.classes, rows.shape[1])
+            seen = [ask(device, 1 + i, head, plan) for i in range(world.scenario.rounds)]
+            gains.append(_gain_at(world, device, target, seen))
+    return np.array(gains)
+
+
+def _trapped(world: World, ask: Ask, plan: TrainPlan) -> tuple[Float64, Float64]:
     """Gains and the guess's PSNR; where to cut is granted to the attacker."""
     gains, guesses = [], []
     for device in world.task.devices():

@@ -8,7 +8,7 @@ from skerry.server.leakage.inversion import Guess, Seen, infer_label, reconstruc
 from skerry.server.leakage.membership import gaussian_tpr, membership_scores
 from skerry.server.leakage.pictures import Decoder, matched_psnr, psnr
 from skerry.server.leakage.shadows import Shadows, shadow_runs
-from skerry.server.leakage.trap import reconstruct_trapped, trap_heads
+from skerry.server.leakage.trap import always_wrong_head, reconstruct_trapped, trap_heads
 from skerry.server.leakage.watching import Exchange
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Guess",
     "Seen",
     "Shadows",
+    "always_wrong_head",
     "gaussian_tpr",
     "infer_label",
     "matched_psnr",

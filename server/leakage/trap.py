@@ -15,7 +15,7 @@ import numpy.typing as npt
 from skerry.records import Float32Array
 from skerry.server.leakage.inversion import Guess, Seen, noise_in
 
-__all__ = ["reconstruct_trapped", "trap_heads"]
+__all__ = ["always_wrong_head", "reconstruct_trapped", "trap_heads"]
 
 _STEEP = 1e7  # far more than a round's steps can move
 _NEVER = -1e12
@@ -45,6 +45,16 @@ def trap_heads(
         return weight.astype(np.float32).ravel()
 
     return head(cut), head(beyond)
+
+
+def always_wrong_head(wrong: int, classes: int, width: int) -> Float32Array:
+    """A head ``(d,)`` that is sure of one class: all examples of others have as large a gradient as the clip allows.
+
+    To an attacker who knows all examples but one, no step can tell more of it.
+    """
+    weight = np.zeros((classes, width))
+    weight[wrong, -1] = _STEEP
+    return weight.astype(np.float32).ravel()
 
 
 def reconstruct_trapped(

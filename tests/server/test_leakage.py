@@ -24,6 +24,7 @@ from skerry.server.leakage import (
     Exchange,
     Guess,
     Seen,
+    always_wrong_head,
     gaussian_tpr,
     infer_label,
     matched_psnr,
@@ -147,6 +148,25 @@ def test_trap_weights_give_an_example_away_only_where_there_is_no_noise(world: W
     with pytest.raises(RefusedError) as caught:  # two rounds were the budget
         world.exchange.ask(device, 13, world.model.initial(), world.exchange.plan)
     assert caught.value.reason == "budget_exceeded"
+
+
+def _informed_trap(world: World, ask: Callable[..., Seen]) -> list[float]:
+    left = []
+    for device in (*world.task.devices()[:2], *world.task.devices()[8:]):
+        rows, labels = world.local(device)
+        head = always_wrong_head((int(labels[40]) + 1) % 10, 10, rows.shape[1])
+        others = np.arange(len(labels)) != 40
+        found = reconstruct_rows(
+            [ask(device, 21 + i, head) for i in range(2)], labels[[40]], world.guess, constant=world.base.bias,
+            known=(rows[others], labels[others]),
+        )  # fmt: skip
+        left.append(world.left(found[0], rows[40], labels[40]))
+    return left
+
+
+def test_the_strongest_step_and_all_other_examples_known_still_tell_next_to_nothing(world: World):
+    assert max(_informed_trap(world, world.unprotected)) < 0.1
+    assert np.mean(_informed_trap(world, lambda *asked: world.exchange.ask(*asked, world.exchange.plan))) > 0.95
 
 
 def test_pixels_follow_from_rows_and_a_search_comes_nearer(world: World):
