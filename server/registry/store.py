@@ -73,10 +73,10 @@ class Registry:
         """An operator's decision: the device is out until an appeal.
 
         Raises:
-            InputError: no reason is given.
+            InputError: no reason is given, or one that is no plain text.
             RefusedError: it is in quarantine already (``in_quarantine``).
         """
-        decision = Decision(now, DecisionKind.QUARANTINE, by, _reason(why))
+        decision = _decision(now, DecisionKind.QUARANTINE, by, why)
         with self._file.writing() as base:
             standing = quarantines(base, device.id).get(device.id)
             if standing is not None:
@@ -99,7 +99,7 @@ class Registry:
         if not 0 <= restore <= 1:
             mend = "0 lifts a quarantine and restores nothing, 1 restores all"
             raise InputError(f"a share lies between 0 and 1, got {restore:g}", where="restore", mend=mend)
-        decision = Decision(now, DecisionKind.APPEAL, by, _reason(why), restore)
+        decision = _decision(now, DecisionKind.APPEAL, by, why, restore)
         with self._file.writing() as base:
             events = events_of(base, device.id, plain=False).get(device.id, [])
             rejected = any(isinstance(event, Observation) for event in events)
@@ -209,10 +209,18 @@ def _standings(
     return found
 
 
-def _reason(why: str) -> str:
-    if not why.strip():
-        raise InputError("a decision needs a reason", where="reason", mend="say why: whoever looks later will ask")
-    return why.strip()
+def _decision(now: int, kind: DecisionKind, by: str, why: str, restore: float | None = None) -> Decision:
+    """A person's decision; its words are shown on other people's terminals, so they hold no control characters."""
+    author, reason = " ".join(by.split()), " ".join(why.split())
+    if not reason or not author:
+        raise InputError(
+            "a decision needs an author and a reason", where="by, reason", mend="say why: whoever looks later will ask"
+        )
+    if not (author + reason).isprintable():
+        raise InputError(
+            "author and reason must be plain text", where="by, reason", mend="leave control characters out"
+        )
+    return Decision(now, kind, author, reason, restore)
 
 
 def _near(name: str, known: Sequence[Device]) -> str:

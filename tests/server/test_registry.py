@@ -236,7 +236,7 @@ def test_the_list_tells_of_every_device_what_its_history_adds_up_to(tmp_path: Pa
 def test_an_appeal_lifts_a_quarantine_restores_half_and_leaves_every_row(registry: Registry) -> None:
     bad = registry.find("bad")
     before = rows(registry, "outcome")
-    registry.appeal(bad, by="ada", why=" a broken sensor, replaced ", now=NOW, restore=0.5)
+    registry.appeal(bad, by="ada", why=" a broken sensor,\n replaced ", now=NOW, restore=0.5)
     found = standing(registry, "bad")
     assert found.quarantine is None
     assert found.rejected == 3
@@ -271,8 +271,9 @@ def test_decisions_without_ground_are_refused(registry: Registry) -> None:
     good, bad = registry.find("good"), registry.find("bad")
     with pytest.raises(RefusedError, match="nothing is held against good"):
         registry.appeal(good, by="ada", why="kindness", now=NOW, restore=0.5)
-    with pytest.raises(InputError, match="needs a reason"):
-        registry.appeal(bad, by="ada", why="  ", now=NOW, restore=0.5)
+    for by, why in (("ada", " \n "), ("", "well"), ("ada", "\x1b[31mwell"), ("a\x07da", "well")):
+        with pytest.raises(InputError, match=r"a reason|plain text"):
+            registry.appeal(bad, by=by, why=why, now=NOW, restore=0.5)
     with pytest.raises(InputError, match="between 0 and 1"):
         registry.appeal(bad, by="ada", why="well", now=NOW, restore=math.nan)
     assert rows(registry, "decision") == 1

@@ -45,12 +45,9 @@ def who(by: str | None) -> str:
     from skerry.errors import InputError
 
     try:
-        name = (by or getpass.getuser()).strip()
-    except (OSError, KeyError):
-        name = ""
-    if not name:
-        raise InputError("a decision needs an author", where="--by", mend="say who decides")
-    return name
+        return by or getpass.getuser()
+    except (OSError, KeyError) as error:  # a user without a name
+        raise InputError("a decision needs an author", where="--by", mend="say who decides") from error
 
 
 def honoured(device: "Device") -> str:
