@@ -60,6 +60,7 @@ def test_an_epoch_of_sampled_steps_is_priced_step_by_step():
         {"adversarial": "pgd", "adversarial_epsilon": float("nan")},
         {"adversarial": "pgd", "adversarial_epsilon": 0.1, "adversarial_norm": "l1"},
         {"adversarial_epsilon": 0.1},
+        {"adversarial": "pgd", "adversarial_epsilon": 0.1, "views": 2},
         {"views": 0},
         {"views": 17},
         {"views": 2.0},
