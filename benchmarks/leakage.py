@@ -44,6 +44,7 @@ SEARCH_STEPS = 60
 SEARCHED = 16  # examples
 TARGETS = 4  # of each device, for the attacker who knows all other examples
 TRAPS = 2  # of each device: two rounds each, and a budget pays for five
+FLEETS = 10  # whose devices spend all rounds on one trapped example each
 RUNS, CONTROL_RUNS = 40, 12
 RATE = 0.01  # of false positives
 
@@ -178,7 +179,7 @@ def malicious(scratch: Path) -> Iterator[Claim]:
         "trap", "trap weights that single out one of a device's examples, with the scenario's noise", gains, "<=",
         TOLERANCE_DB, psnr_guess=float(guess.mean()),
     )  # fmt: skip
-    fleets = [world.exchange(scratch / f"fleet {number}").ask for number in range(TARGETS)]
+    fleets = [world.exchange(scratch / f"fleet {seed}", (f"seed={seed}",)).ask for seed in range(1, 1 + FLEETS)]
     yield _gain(
         "trap_informed", "one example, all others known, every round a head that is sure of a wrong class",
         _informed_traps(world, fleets, world.plan), "<=", TOLERANCE_DB,
