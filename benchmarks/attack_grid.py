@@ -46,23 +46,36 @@ def _detail(found: dict[str, list[Outcome]]) -> dict[str, Any]:
     }
 
 
+def _worst_of(found: dict[str, list[Outcome]]) -> str:
+    return min(found, key=lambda attack: _percent(found[attack]))
+
+
 def _worst(identity: str, text: str, found: dict[str, list[Outcome]], bar: float) -> Claim:
-    worst = min(found, key=lambda attack: _percent(found[attack]))
+    worst = _worst_of(found)
     seeds = Samples([100 * outcome.accuracy for outcome in found[worst]])
     return Claim(identity, f"{text}; the worst is {worst}", _percent(found[worst]), "% accuracy", ">=", bar,
                  spread=seeds.spread, detail=_detail(found))  # fmt: skip
+
+
+def _kept(identity: str, found: dict[str, list[Outcome]]) -> Claim:
+    worst, calm = _worst_of(found), _percent(_cell(DEFAULT, QUIET))
+    return Claim(identity, f"accuracy under {worst}, the worst of them, over that without an attack",
+                 _percent(found[worst]) / calm, "ratio", ">=", 0.8,
+                 detail={"without an attack": round(calm, 1)})  # fmt: skip
 
 
 def untargeted(_scratch: Path) -> Iterator[Claim]:
     """Attacks that know every honest row, as their papers send them."""
     found = {attack: _cell(DEFAULT, attack) for attack in UNTARGETED}
     yield _worst("worst", "default defence under the worst of sixteen attacks, mean over seeds", found, 36.0)
+    yield _kept("kept", found)
 
 
 def disguised(_scratch: Path) -> Iterator[Claim]:
     """The same under noise that hides copies, and the attacker who tries rows on the rule."""
     found = {attack: _cell(DEFAULT, attack) for attack in DISGUISED}
     yield _worst("worst_disguised", "default defence under attackers who hide that they are one", found, 36.0)
+    yield _kept("kept_disguised", found)
 
 
 def quiet(_scratch: Path) -> Iterator[Claim]:
