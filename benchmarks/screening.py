@@ -34,9 +34,14 @@ def _outcomes(attack: str, setting: Setting, seeds: int = SEEDS, defence: Defenc
 
 
 def _claims(
-    name: str, text: str, attacks: tuple[str, ...], kept: int, defence: Defence = DEFENCE
+    name: str,
+    text: str,
+    attacks: tuple[str, ...],
+    kept: int,
+    defence: Defence = DEFENCE,
+    setting: Setting = SETTING,
 ) -> Iterator[Claim]:
-    found = {attack: _outcomes(attack, SETTING, defence=defence) for attack in attacks}
+    found = {attack: _outcomes(attack, setting, defence=defence) for attack in attacks}
     caught = sum(outcome.caught for outcomes in found.values() for outcome in outcomes)
     wronged = sum(outcome.wronged for outcomes in found.values() for outcome in outcomes)
     detail = {
@@ -109,11 +114,14 @@ def sybils(_scratch: Path) -> Iterator[Claim]:
 
 
 def groups_by_direction(_scratch: Path) -> Iterator[Claim]:
-    """The detectors ``spectral`` and ``clustering``, each alone: nobody attacks, and attackers who agree."""
+    """The detectors ``spectral`` and ``clustering``, each alone: attackers who agree, among devices that are alike."""
+    alike = replace(SETTING, alpha=100.0)
     for name in ("spectral", "clustering"):
         defence = Defence(DefenceConfig().aggregator, (name,))
-        yield from _quiet(f"{name}_quiet", f"by {name} alone", SETTING.alpha, defence)
-        yield from _claims(name, f"by {name} alone, copies under noise of their own", DISGUISED, 0, defence)
+        for alpha in (alike.alpha, SETTING.alpha):
+            yield from _quiet(f"{name}_quiet_{alpha:g}", f"by {name} alone", alpha, defence)
+        text = f"by {name} alone, copies under noise of their own, Dirichlet {alike.alpha:g}"
+        yield from _claims(name, text, DISGUISED, 0, defence, alike)
 
 
 def novelty(_scratch: Path) -> Iterator[Claim]:

@@ -31,7 +31,8 @@ class ClusteringDetector:
     assumed then; without it that is 0.1. No error of its own is stated.
 
     Cannot see: hostile updates among the honest directions; a hostile majority; one device alone with its data looks
-    as a hostile one does.
+    as a hostile one does. **Under label skew** honest directions fill the room: in the attack lab at Dirichlet 0.3 it
+    accused nobody, and found nobody.
 
     Reference for the idea: Nguyen et al. 2022, "FLAME: Taming Backdoors in Federated Learning" (USENIX Security), with
     HDBSCAN, which also leaves out single honest devices.

@@ -34,8 +34,10 @@ class SpectralDetector:
     *With noise* of std ν the top singular value of n rows of noise is below ν·(√n + √d + √(2·ln 10⁹)) except with
     probability ``SPECTRAL_ERROR`` = 10⁻⁹; while the updates' is no larger, no direction is looked at.
 
-    Cannot see: what is spread over many directions (random ones), outliers behind a larger one, and, under label skew,
-    anything less than what honest devices differ by.
+    Cannot see: what is spread over many directions (random ones), and outliers behind a larger one. **Under label
+    skew** honest devices are what differs most: in the attack lab at Dirichlet 0.3 it quarantined 16 % of them when
+    nobody attacked (4 % at Dirichlet 100). It is for devices with data alike, where it finds copies that hide under
+    noise of their own.
 
     Reference: Shejwalkar and Houmansadr 2021, "Manipulating the Byzantine" (NDSS), whose DnC removes a fixed number of
     them; Davidson and Szarek 2001 for the bound.
