@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from skerry.device.training.dp import opacus as depthwise
 from skerry.device.training.dp.clipping import ClippingEngine
+from skerry.device.training.dp.convolutions import per_example_weight_gradient
 from skerry.device.training.dp.rules import RULES, Kept, Part
 from skerry.device.training.flat import cross_entropies
 from skerry.errors import InputError
@@ -109,6 +110,42 @@ def test_rows_equal_opacus():
     cross_entropies(wrapped(x), y).sum().backward()
     theirs = torch.cat([p.grad_sample.flatten(1) for p in model.parameters()], 1)
     assert torch.allclose(expected, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (nn.Conv2d(1, 6, 3, padding=1), (8, 6)),
+        (nn.Conv2d(3, 8, (3, 2), stride=(2, 1), dilation=(1, 2)), (9, 6)),
+        (nn.Conv2d(3, 8, 3, padding="same"), (6, 6)),
+        (nn.Conv2d(2, 8, (3, 5), stride=2, padding=(1, 2), padding_mode="reflect"), (8, 8)),
+        (nn.Conv2d(3, 8, 3, padding=1), (5, 5)),
+        (nn.Conv2d(4, 2, 7), (9, 8)),
+        (nn.Conv1d(4, 8, 3, stride=2, padding=1, padding_mode="circular"), (8,)),
+    ],
+    ids=str,
+)
+def test_a_convolution_of_few_channels_has_autograds_gradients(layer: nn.Conv1d | nn.Conv2d, size: tuple[int, ...]):
+    torch.manual_seed(0)
+    layer.double()
+    x = torch.randn(5, layer.in_channels, *size, dtype=torch.float64)
+    outputs = layer(x)
+    g = torch.randn_like(outputs)
+    found = per_example_weight_gradient(layer, x, g)
+    for i in range(len(x)):
+        (expected,) = torch.autograd.grad(outputs[i], layer.weight, g[i], retain_graph=True)
+        assert torch.allclose(found[i], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [8, 9, 14, 17])
+@pytest.mark.parametrize("channels", [(1, 6), (1, 8), (3, 16)])
+def test_a_convolutions_gradient_has_the_same_bits_in_every_place_of_a_batch(size: int, channels: tuple[int, int]):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(*channels, 3, padding=1)
+    x = torch.randn(1, channels[0], size, size).repeat(16, 1, 1, 1)
+    g = torch.randn(1, channels[1], size, size).repeat(16, 1, 1, 1)
+    found = per_example_weight_gradient(layer, x, g)
+    assert all(torch.equal(found[slot], found[0]) for slot in range(16))
 
 
 def test_opacus_gives_the_same_with_our_rule():

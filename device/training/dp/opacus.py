@@ -9,7 +9,7 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from torch import nn
 
-from skerry.device.training.dp.rules import per_example_weight_gradient
+from skerry.device.training.dp.convolutions import per_example_weight_gradient
 
 __all__ = ["register"]
 

@@ -12,6 +12,8 @@ Linear, T > 1   Σₜ gₜ aₜᵀ                                ⟨AᵀA, Gᵀ
 Conv, 1×1       the same over positions                  the same
 Conv, k×k       one convolution in which each example    –
                 is a group of its own
+Conv, k×k,      product of g and what the kernel sees,   –
+p ≤ 4           over positions ("windows")
 Conv, grouped   the same, n·groups groups                –
 norms, biases   sums over positions                      –
 Embedding       scatter of g over the indices            –
@@ -23,7 +25,7 @@ weight gradient of n·c channels of its own kernel, ten to twenty times quicker 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
@@ -32,9 +34,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skerry.device.models.folding import keeps_statistics
+from skerry.device.training.dp.convolutions import padding_of_kernel, per_example_weight_gradient
 from skerry.errors import InputError
 
-__all__ = ["RULES", "Part", "Rule", "per_example_weight_gradient", "rule_for"]
+__all__ = ["RULES", "Part", "Rule", "rule_for"]
 
 _GRAM_ADVANTAGE = 4
 
@@ -159,33 +162,6 @@ def rule_for(module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None = N
     )
 
 
-def per_example_weight_gradient(layer: nn.Conv1d | nn.Conv2d, a: Tensor, g: Tensor) -> Tensor:
-    """``(n, o, p/groups, *kernel)`` weight gradients of a convolution, each example a group of its own.
-
-    Args:
-        layer: gives kernel, stride, padding, dilation and groups.
-        a: ``(n, p, *size)`` inputs.
-        g: ``(n, o, *out)`` gradients of the outputs.
-    """
-    n = len(a)
-    a = _padded(layer, a)
-    shape = (n * layer.out_channels, *layer.weight.shape[1:])
-    result: Tensor = torch.ops.aten.convolution_backward(
-        g.reshape(1, -1, *g.shape[2:]),
-        a.reshape(1, -1, *a.shape[2:]),
-        a.new_empty(shape),
-        None,
-        layer.stride,
-        _padding(layer),
-        layer.dilation,
-        False,
-        [0] * len(layer.kernel_size),
-        n * layer.groups,
-        [False, True, False],
-    )[1]
-    return result.view(n, *layer.weight.shape)
-
-
 def _convolution(layer: nn.Conv1d | nn.Conv2d, a: Tensor, g: Tensor) -> list[Part]:
     parts: list[Part] = []
     if _trains(layer.bias):
@@ -257,21 +233,9 @@ def _embedding(layer: nn.Embedding, a: Tensor, g: Tensor) -> list[Part]:
 def _pointwise(layer: nn.Conv1d | nn.Conv2d) -> bool:
     """Whether each position of the output reads one position of the input, and all of its channels."""
     ones = (1,) * len(layer.kernel_size)
-    return layer.groups == 1 and layer.kernel_size == ones and layer.stride == ones and not any(_padding(layer))
-
-
-def _padding(layer: nn.Conv1d | nn.Conv2d) -> Sequence[int]:
-    """Zeros that the kernel itself adds, after :func:`_padded`."""
-    plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return layer.padding if plain else [0] * len(layer.kernel_size)  # type: ignore[return-value]
-
-
-def _padded(layer: nn.Conv1d | nn.Conv2d, a: Tensor) -> Tensor:
-    """The input with the border that ``forward`` adds by itself: a word for padding, or a border that is not zero."""
-    if layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
-        return a
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return functional.pad(a, layer._reversed_padding_repeated_twice, mode)  # noqa: SLF001 - what forward itself uses
+    return (
+        layer.groups == 1 and layer.kernel_size == ones and layer.stride == ones and not any(padding_of_kernel(layer))
+    )
 
 
 def _trains(parameter: Tensor | None) -> TypeGuard[Tensor]:
