@@ -37,7 +37,7 @@ from skerry.records import Examples, Float32Array
 
 __all__ = ["BUILD", "build_base", "export_networks"]
 
-BUILD = 4
+BUILD = 5
 """Raised whenever a change of this code changes what is built."""
 BIAS = 0.3
 

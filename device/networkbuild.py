@@ -34,7 +34,7 @@ from skerry.records import Examples
 
 __all__ = ["build_network_base"]
 
-BUILD = 2
+BUILD = 3
 """Raised whenever a change of this code changes what is built."""
 _HEAD_EXAMPLES = 5000
 _DEAD = 0.1  # share of the mean deviation that is added to each: a feature that hardly moves is not blown up

@@ -42,7 +42,7 @@ from skerry.security.privacy.stream import seeded_stream
 
 __all__ = ["MODES", "NoiseTask", "StepCost", "measure_modes"]
 
-BUILD = 3
+BUILD = 4
 """Raised whenever a change of this code changes what is measured."""
 MODES: tuple[str, ...] = get_args(ModelConfig.model_fields["trainable"].annotation)
 

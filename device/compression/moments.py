@@ -94,10 +94,20 @@ def measure_moments(node: Node, x: Tensor, y: Tensor) -> Moments:
 
 
 def _moments(p: Tensor, y: Tensor, groups: int) -> Moments:
-    """Of patches ``(groups, features, positions)``."""
+    """Of patches ``(groups, features, positions)``.
+
+    Products are of what is left beside the mean, which is put back in float64: where pictures are mostly background a
+    variance is small beside the mean's square, and float32 products of the whole leave noise of it, also below zero.
+    """
     wanted = y.transpose(0, 1).reshape(groups, y.shape[1] // groups, -1)
-    sums = (p.sum(2), wanted.sum(2), torch.bmm(p, p.transpose(1, 2)), torch.bmm(p, wanted.transpose(1, 2)))
-    return Moments(p.shape[2], *(part.double().numpy() for part in sums))
+    count, mean, level = p.shape[2], p.mean(2, keepdim=True), wanted.mean(2, keepdim=True)
+    p, wanted = p - mean, wanted - level
+    a, b = mean[:, :, 0].double(), level[:, :, 0].double()
+    rest_x, rest_y = p.sum(2).double(), wanted.sum(2).double()
+    sum_x, sum_y = rest_x + count * a, rest_y + count * b
+    xx = sum_x[:, :, None] * a[:, None] + a[:, :, None] * rest_x[:, None] + torch.bmm(p, p.transpose(1, 2))
+    xy = sum_x[:, :, None] * b[:, None] + a[:, :, None] * rest_y[:, None] + torch.bmm(p, wanted.transpose(1, 2))
+    return Moments(count, *(part.numpy() for part in (sum_x, sum_y, xx, xy)))
 
 
 def _patches(node: Node) -> Callable[[Tensor], Tensor]:

@@ -36,7 +36,7 @@ from skerry.records import Float32Array
 
 __all__ = ["Compressed", "Watcher", "compress", "recipe_task"]
 
-BUILD = 1
+BUILD = 2
 """Raised whenever a change of this code changes what a step leaves."""
 
 

@@ -76,6 +76,17 @@ def test_moments_are_those_of_the_convolution(node):
     assert crossed.ravel() == pytest.approx(outputs.var(1), rel=1e-4)
 
 
+def test_a_small_variance_beside_a_large_mean_is_not_lost():
+    """As in pictures that are mostly background: float32 products of the whole would leave noise, also below zero."""
+    node = conv(4, 4, (3, 3), groups=4)
+    x = torch.from_numpy(RNG(2).normal(200.0, 0.02, size=(16, 4, 66, 66)).astype(np.float32))
+    found = measure_moments(node, x, apply_node(node, [x])).covariance()
+    exact = np.stack([np.cov(rows) for rows in torch.nn.functional.unfold(x.double(), 3).numpy()
+                      .reshape(16, 4, 9, -1).transpose(1, 2, 0, 3).reshape(4, 9, -1)])  # fmt: skip
+    assert np.abs(found - exact).max() < 1e-3 * exact.max()
+    assert np.linalg.eigvalsh(found).min() > 0
+
+
 @pytest.mark.parametrize("node", [conv(16, 32), conv(32, 32, (3, 3), groups=32)], ids=["pointwise", "depthwise"])
 def test_compensated_rounding_leaves_less_error_on_inputs_it_has_not_seen(node):
     seen, unseen = correlated(32, 32), correlated(32, 32, seed=5)
