@@ -3,6 +3,7 @@
 In the lab a fifth of the devices plants them. The removal there gets 1,000 clean labelled examples, and no word of
 whether there is a backdoor. These examples make the network better too; `detail` says what pruning and training on them
 alone leave of the trigger.
+The trigger calls up class 0. The removal misses one that calls up class 4 (docs/attack-lab.md), not measured here.
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def backdoor(_scratch: Path) -> Iterator[Claim]:
         lost += [row["accuracy"] - row["accuracy_after"] for row in rows]
         yield Claim(f"{attack}_success", f"{attack}: trigger works behind the default defence, mean over seeds",
                     _mean(rows, "success"), "%", "<=", 10.0, detail=rows)  # fmt: skip
-        yield Claim(f"{attack}_success_after", f"{attack}: trigger works after the removal, mean over seeds",
+        yield Claim(f"{attack}_success_after", f"{attack}: trigger (class 0) works after the removal, mean of seeds",
                     _mean(rows, "success_after"), "%", "<=", 10.0)  # fmt: skip
     quiet = [_quiet(seed) for seed in range(SEEDS)]
     lost += [row["accuracy"] - row["accuracy_after"] for row in quiet]
