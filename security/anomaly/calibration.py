@@ -26,25 +26,29 @@ class Calibration:
     With m past scores c and a new one s of one detector, ``p = (1 + #{c ≥ s}) / (m + 1)``; the update is flagged when
     p ≤ ``share``, that is ``rate`` over the number of detectors (a union bound).
 
-    **Guarantee**: if an honest update's score and the m past ones are exchangeable, P(p ≤ share) ≤ share, whatever
-    their distribution; so an honest update is flagged by any comparison of one round with probability at most
-    ``rate``. That is *marginal*: over devices, rounds and the past scores together, per device and round. It is no
-    promise for one device: one whose data are unlike everybody's is flagged more often, others less. Rounds do not
-    add up to independent trials.
+    No limit lies above ``FAR`` = 5 robust standard deviations, the fixed one, whatever was learned. Until there are
+    1/share - 1 scores no p can be small enough; up to then ``FAR`` holds. Nothing nearer than one is ever flagged.
 
-    **Exchangeability** is an assumption, and holds as far as: scores are relative to the round's other devices, so that
-    the progress of training cancels; the past scores are of honest updates; and none is missing *because* it was
-    high. The last is why dropped updates are learned from too: up to ``FAR`` at once, beyond it when their device is
-    cleared (:class:`~skerry.security.anomaly.screening.Screener`). Rounds that follow each other are alike, so within
-    one run the share of alarms strays further from the rate than that of independent draws.
+    **Guarantee**: let an honest update's score and the m past ones of honest updates be exchangeable, a share q of
+    honest scores lie beyond ``FAR``, and a share w of the past honest ones be missing. Then it is flagged by this
+    detector with probability at most share + q + w, whatever the distribution; with q = w = 0 by any comparison of one
+    round with probability at most ``rate``. That is *marginal*: over devices, rounds and the past scores together, per
+    device and round. It is no promise for one device: one whose data are unlike everybody's is flagged more often,
+    others less. Rounds do not add up to independent trials.
 
-    **Poisoning**. Let a share h of the past scores be hostile. If they are low, honest updates are flagged with
-    probability at most rate / (1 - h): hostile devices that pose as exemplary cannot do more. If they are high, nobody
-    below them is flagged once h > share: the comparison is then blind up to that height. Hostile devices reach ``FAR``
-    in that way, not more: beyond it their updates are dropped, wait, and never count once they are in quarantine.
+    **Not bounded** is q: where honest scores have heavy tails, those beyond ``FAR`` are the false alarms of the fixed
+    limit, and ``rate`` says nothing about them. Nor is w, rows that were dropped beyond ``FAR`` and whose device is
+    not cleared (:class:`~skerry.security.anomaly.screening.Screener`): all detectors' scores of them are missing.
 
-    **Until** there are 1/share - 1 scores no p can be small enough; up to then the fixed limit ``FAR`` = 5 robust
-    standard deviations holds, about which this class promises nothing. Nothing nearer than one is ever flagged.
+    **Exchangeability** is an assumption, and holds as far as scores are relative to the round's other devices, so that
+    the progress of training cancels. Rounds that follow each other are alike, so within one run the share of alarms
+    strays further from the rate than that of independent draws.
+
+    **Poisoning**. Let a share h of the past scores be hostile. If they are low, an honest update is flagged with
+    probability at most share / (1 - h) + q + w: hostile devices that pose as exemplary cannot do more. If they
+    are high, nobody below them is flagged once h > share: the comparison is then blind up to that height, or to ``FAR``
+    if they are higher. A hostile device need not be constant for that: one that is dropped now and then is cleared
+    in between.
 
     Memory: the newest 5/share scores of each detector.
 
@@ -61,9 +65,9 @@ class Calibration:
     >>> calibration = Calibration(0.1, ["norm"])
     >>> calibration.limit("norm")
     5.0
-    >>> calibration.learn("norm", [float(score) for score in range(19)])
+    >>> calibration.learn("norm", [score / 10 for score in range(19)])
     >>> calibration.limit("norm")
-    17.0
+    1.7
     """
 
     def __init__(self, rate: float, detectors: Sequence[str]) -> None:
@@ -74,15 +78,16 @@ class Calibration:
         self._past: dict[str, npt.NDArray[np.float64]] = {name: np.empty(0) for name in detectors}
 
     def limit(self, detector: str) -> float:
-        """Strangeness above which p ≤ share."""
+        """Strangeness above which p ≤ share, or ``FAR`` if that is less."""
         past = self._past[detector]
         above = floor(self._share * (len(past) + 1) + 1e-9) - 1  # how many may be at least as strange
         if above < 0:
             return FAR
-        return max(float(np.partition(past, len(past) - 1 - above)[len(past) - 1 - above]), _LEAST)
+        learned = float(np.partition(past, len(past) - 1 - above)[len(past) - 1 - above])
+        return min(max(learned, _LEAST), FAR)
 
     def learn(self, detector: str, scores: Sequence[float]) -> None:
-        """Take scores of honest updates of earlier rounds, oldest first."""
+        """Take scores of earlier rounds, oldest first."""
         self._past[detector] = np.concatenate([self._past[detector], scores])[-self._kept :]
 
     def state(self) -> dict[str, str]:

@@ -267,7 +267,7 @@ class Screener:
         return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
 
     def _calibrate(self, cases: Sequence[_Case]) -> None:
-        """Learn from all rows; those that were dropped for lying far out wait until their device is cleared."""
+        """Learn from all rows; those dropped for lying far out wait until unflagged ones clear their device."""
         if self._calibration is None:
             return
         honest: list[dict[str, float]] = []
@@ -277,7 +277,7 @@ class Screener:
             elif case.dropped and case.far:
                 self._waiting.setdefault(case.device, []).append(case.strangeness)
             else:
-                if not case.dropped and self._strikes.spare(case.device):
+                if not case.flagged and self._strikes.spare(case.device):
                     honest += self._waiting.pop(case.device, [])
                 honest.append(case.strangeness)
         for detector in self._detectors:

@@ -361,6 +361,46 @@ def test_what_a_cleared_device_was_dropped_for_is_learned_from_after_all() -> No
     assert state["waiting"] == {}
 
 
+def test_an_attacker_who_is_cleared_in_between_lifts_no_limit_above_the_fixed_one() -> None:
+    """One drop in seven rounds is never enough for quarantine, and at 1 % enough of what is learned."""
+    screener, dropped = Screener(["norm"], tolerate=2, false_alarms=0.01), []
+    for number in range(100):
+        deltas = honest(number, spread=0.2)
+        if number % 7 == 0:
+            deltas[4] *= 50
+        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
+        if number % 7 == 0:
+            dropped.append(verdict.action is Action.DROP)
+            assert verdict.scores[0].high < 5 * np.median(np.linalg.norm(deltas, axis=1))
+    assert len(dropped) == 15
+    assert all(dropped)
+
+
+def test_what_is_flagged_and_kept_lifts_no_limit_above_the_fixed_one() -> None:
+    screener = Screener(["norm"], tolerate=0, false_alarms=0.05)
+    for number in range(60):
+        deltas = honest(number, spread=0.2)
+        deltas[4] *= 50
+        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
+        assert verdict.action is Action.CLIP
+        assert verdict.scale < 0.2
+
+
+def test_what_is_flagged_and_kept_clears_nobody() -> None:
+    """While another lies farther out and takes the only place, a device is clipped: nothing that speaks for it."""
+    screener = Screener(["norm"], tolerate=1, false_alarms=0.05)
+    for number in range(40):
+        deltas = honest(number, spread=0.2)
+        if number >= 20:
+            deltas[4] *= 50
+        if number >= 21:
+            deltas[2] *= 5000
+        screener.screen(deltas, names(11), context(number, 0.0, INF))
+        if number >= 20:
+            assert list(screener.state()["waiting"])[:1] == ["device-04"]
+    assert screener.quarantined == {"device-02"}
+
+
 def test_a_resumed_screen_with_learned_limits_goes_on_bit_for_bit() -> None:
     def attacked(number: int) -> np.ndarray:
         deltas = honest(number)
