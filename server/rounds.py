@@ -98,10 +98,10 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         debit = progress.central.debit(number) if progress.central is not None else None
         with open_round(federation, number, cohort, progress.syncer, debit):
             plan = make_plan(federation, number, cohort, progress.vector, progress.receipts, kept)
-            progress.syncer.begin(progress.journal.begin, number, plan.asked)
         progress.spending.add(number, cohort)
     with watch.stage("checkpoint"):
-        progress.syncer.settle()  # the round before is on the disk too, or this one does not begin
+        progress.syncer.settle()  # the round before is on the disk too, or its answers are still needed
+        progress.journal.begin(number, plan.asked)
     with watch.stage("collect"):
         replies = collect(federation, plan, progress.journal)
     with watch.stage("open"):

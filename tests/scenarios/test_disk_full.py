@@ -1,4 +1,4 @@
-"""A disk that fills up in a run: one message, nothing half-written, and what was finished can be shown."""
+"""A disk that fills up in a run: one message, nothing half-written, and with room again the run goes on."""
 
 import json
 import shutil
@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from skerry.runfolder import list_runs
+from skerry.config import default_scenario
+from skerry.errors import DiskFullError, RunFailedError
+from skerry.runfolder import RunFolder, list_runs
 from skerry.security.privacy.verification import verify_ledger
-from skerry.server.checkpoint import load_checkpoint
+from skerry.server import checkpoint
+from skerry.server.checkpoint import Checkpoint, load_checkpoint
+from skerry.server.launch import launch, resume
 
 # A file system of its own, small and really full, in a mount namespace that ends with its process.
 MOUNT = 'mount -t tmpfs -o size=280m none "$1" && exec "$2" -c "$3" "$1" "$4"'
@@ -38,10 +42,25 @@ stdout, stderr = run.communicate(timeout=60)
 filler.unlink()
 (folder,) = filter(Path.is_dir, (disk / "runs").iterdir())
 shown = subprocess.run([*skerry, "runs", "show", str(folder), "--json"], capture_output=True, text=True)
-shutil.copytree(disk / "runs", out)
 told = {"code": run.returncode, "stdout": stdout, "stderr": stderr, "shown": shown.returncode, "said": shown.stdout}
+
+def rounds():
+    return (folder / "rounds.jsonl").read_bytes().count(b"\\n")
+
+before = rounds()
+command = [*skerry, "run", "--resume", "latest", "--runs-dir", str(disk / "runs")]
+again = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+while rounds() < before + 3 and again.poll() is None and time.monotonic() < end + 120:
+    time.sleep(0.05)
+again.terminate()
+_, complaint = again.communicate(timeout=60)
+told |= {"more": rounds() - before, "complaint": complaint}
+shutil.copytree(disk / "runs", out)
 print(json.dumps(told))
 """
+
+
+SHORT = ["rounds=3", "training.epochs=1", "report.references=false"]
 
 
 def may_mount(folder: Path) -> bool:
@@ -74,10 +93,32 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message_and_leaves_it_whole(
     (folder,) = list_runs(out)
     assert told["shown"] == 0, told
     assert json.loads(told["said"])["state"] in {"failed", "interrupted"}
+    assert told["more"] >= 3, told["complaint"]
     rounds = folder.rounds()
-    assert rounds
+    assert [record.round for record in rounds] == [*range(1, len(rounds) + 1)]
     assert load_checkpoint(folder).round >= rounds[-1].round
     ledgers = list((folder.path / "ledger").rglob("*.jsonl"))
     assert len(ledgers) == 12
     assert not any(verify_ledger(ledger, pld=False).problems for ledger in ledgers)
     assert not list(folder.path.rglob(".*")), "a temporary file was left behind"
+
+
+def test_a_round_that_the_disk_did_not_take_is_made_again_from_its_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = default_scenario(SHORT)
+    whole = launch(scenario, engine="inprocess", parent=tmp_path / "whole")
+    real = checkpoint.save_checkpoint
+
+    def full(folder: RunFolder, taken: Checkpoint) -> None:
+        if taken.round == 2:
+            raise DiskFullError("no space left on the device", where=str(folder.path))
+        real(folder, taken)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", full)
+    with pytest.raises(RunFailedError, match="no space left"):
+        launch(scenario, engine="inprocess", parent=tmp_path / "full")
+    monkeypatch.setattr(checkpoint, "save_checkpoint", real)
+    folder = resume("latest", parent=tmp_path / "full")
+    assert [r.vector_digest for r in folder.rounds()] == [r.vector_digest for r in whole.rounds()]
+    assert [r.dropped for r in folder.rounds()] == [r.dropped for r in whole.rounds()]
