@@ -99,7 +99,7 @@ class BaseModel(StoredModel):
     def features(self, x: Float32Array) -> Float32Array:
         """``(n, *input_shape)`` transformed examples to ``(n, width)`` float32 through the deployed network.
 
-        Each row depends on its own picture alone, to the last bit.
+        Each row depends on its own picture alone, to the last bit; it is NaN where the network fails on the picture.
         """
         return self.whitening.rows(self._deployed.run(x), self.bias)
 
@@ -113,11 +113,11 @@ class BaseModel(StoredModel):
 
     @cached_property
     def _deployed(self) -> OnnxModel:
-        return OnnxModel(self.file(self.bits))
+        return OnnxModel(self.file(self.bits), private=True)
 
     @cached_property
     def _floating(self) -> OnnxModel:
-        return OnnxModel(self.file(32))
+        return OnnxModel(self.file(32), private=True)
 
 
 _NAMES = {8: "int8", 32: "fp32"}

@@ -236,7 +236,7 @@ class NetworkModel:
 
     @cached_property
     def _front_model(self) -> OnnxModel:
-        return OnnxModel(self._base.file(FRONT[self._base.bits]), front=True)
+        return OnnxModel(self._base.file(FRONT[self._base.bits]), front=True, private=True)
 
 
 def _digest(graph: Graph, quantization: Quantization) -> bytes:

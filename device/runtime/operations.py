@@ -3,7 +3,9 @@
 The rows of one example must depend on that example alone: differential privacy of what is trained on them rests on it.
 Examples are run one by one, so an operation that computes from its input can break this no more; one that draws random
 numbers can (what it draws depends on how many examples came before), and one that reads a file brings in what the
-model's digest does not name. So a device runs the operations that skerry's own export writes, and refuses all others.
+model's digest does not name. One that fails on some values and not on others would tell which the example has: integers
+can be divided by zero. So a device runs the operations that skerry's own export writes, and refuses all others; of
+``Cast`` those to float32 only, so that what is computed from an example is never an integer that is divided.
 
 A file is a protocol buffer; five of its messages are looked at:
 
@@ -12,7 +14,7 @@ A file is a protocol buffer; five of its messages are looked at:
     ModelProto     graph = 7, functions = 25
     GraphProto     node = 1, initializer = 5, sparse_initializer = 15
     NodeProto      op_type = 4, attribute = 5, domain = 7
-    AttributeProto t = 5, g = 6, tensors = 10, graphs = 11
+    AttributeProto name = 1, i = 3, t = 5, g = 6, tensors = 10, graphs = 11
     TensorProto    external_data = 13, data_location = 14
 
 It must not be read in another way here than by the runtime. So all of a field's values are looked at where it should
@@ -36,6 +38,7 @@ ALLOWED = frozenset(
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_VARINT = 10
+_FLOAT = 1  # of TensorProto.DataType
 _KEYS = 2**32  # onnxruntime keeps 32 bits of a key: beyond them it sees another field than is written
 
 
@@ -70,7 +73,7 @@ def operations(model: bytes) -> frozenset[str]:
     """Names of a model's operations, ``domain::name`` for those that ONNX itself does not define.
 
     Nested graphs, functions, and constants in other files count as operations ``(graph)``, ``(function)`` and
-    ``(external data)``.
+    ``(external data)``, a ``Cast`` to anything but float32 as ``Cast (not to float32)``.
     """
     found: set[str] = set()
     for number, part in _fields(memoryview(model)):
@@ -92,17 +95,27 @@ def _of_graph(graph: memoryview) -> Iterator[str]:
 
 
 def _of_node(node: memoryview) -> Iterator[str]:
-    names, domains = [], [""]
+    names, domains, attributes = [], [""], []
     for number, part in _fields(node):
         if number == 4:
             names.append(_text(part))
         elif number == 7:
             domains.append(_text(part))
         elif number == 5:
-            yield from _of_attribute(_message(part))
+            attributes.append(_message(part))
+            yield from _of_attribute(attributes[-1])
     foreign = next((domain for domain in domains if domain not in {"", "ai.onnx"}), None)
     for name in names:
         yield name if foreign is None else f"{foreign}::{name}"
+    if "Cast" in names and not (attributes and all(_is_to_float(one) for one in attributes)):
+        yield "Cast (not to float32)"
+
+
+def _is_to_float(attribute: memoryview) -> bool:
+    """Whether it says ``to = FLOAT``, once or several times, and nothing else."""
+    names = {_text(part) for number, part in _fields(attribute) if number == 1}
+    integers = {_integer(part) for number, part in _fields(attribute) if number == 3}
+    return names == {"to"} and integers == {_FLOAT}
 
 
 def _of_attribute(attribute: memoryview) -> Iterator[str]:
@@ -153,6 +166,12 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 def _message(part: memoryview | int) -> memoryview:
     if isinstance(part, int):
+        raise _MalformedError
+    return part
+
+
+def _integer(part: memoryview | int) -> int:
+    if not isinstance(part, int):
         raise _MalformedError
     return part
 

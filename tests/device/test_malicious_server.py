@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
 from skerry.canonical import encode, sha256_hex
 from skerry.clock import system_clock
 from skerry.config import ModelConfig
+from skerry.device import basemodel
 from skerry.device.local_model import HeadModel
 from skerry.device.participation import participate
 from skerry.device.protocol import Update, to_bytes
@@ -218,6 +219,59 @@ def test_a_base_with_a_crafted_layer_is_refused(victim: Victim, place):
     x = victim.task.transform(victim.task.local_data(victim.home.device).x[:3])
     assert not np.array_equal(OnnxModel(crafted).run(x)[1:], OnnxModel(crafted).run(x[1:]))
     assert victim.refusal(base=place({}, base_int8_onnx=crafted)) == "layer_refused"
+
+
+def _failing_below(model: bytes, threshold: float) -> bytes:
+    """The network as it is, but that it fails on pictures whose first feature is not above the threshold."""
+    network = onnx.load_from_string(model)
+    (last,) = network.graph.output
+    given, count = last.name, last.type.tensor_type.shape.dim[1].dim_value
+    start, scale = np.ones((1, count), np.float32), np.zeros((1, count), np.float32)
+    start[0, 0], scale[0, 0] = -1e6 * threshold, 1e6
+    constants = {"scale": scale, "start": start, "nothing": np.zeros((), np.float32), "most": np.float32(1e6)}
+    network.graph.initializer.extend(numpy_helper.from_array(np.asarray(c), f"c.{n}") for n, c in constants.items())
+    network.graph.node.extend(
+        [
+            helper.make_node("Mul", [given, "c.scale"], ["c.scaled"]),
+            helper.make_node("Add", ["c.scaled", "c.start"], ["c.above"]),
+            helper.make_node("Clip", ["c.above", "c.nothing", "c.most"], ["c.cut"]),
+            helper.make_node("Cast", ["c.cut"], ["c.whole"], to=onnx.TensorProto.INT32),
+            helper.make_node("Div", ["c.whole", "c.whole"], ["c.one"]),
+            helper.make_node("Cast", ["c.one"], ["c.float"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", [given, "c.float"], ["crafted"]),
+        ]
+    )
+    last.name = "crafted"
+    return network.SerializeToString()
+
+
+def test_an_example_on_which_a_crafted_base_fails_is_left_out_and_nothing_tells_it(victim: Victim, place, monkeypatch):
+    """Such a base is refused by its operations; should one come through, its failure moves its own row alone."""
+    true = (model_store() / victim.base / "base.int8.onnx").read_bytes()
+    x = victim.task.transform(victim.task.local_data(victim.home.device).x)
+    features = OnnxModel(true).run(x)
+    crafted = _failing_below(true, float(np.median(features[:, 0])))
+    with pytest.raises(Exception, match="division by zero"):
+        OnnxModel(crafted).run(x)
+    fails = np.isnan(OnnxModel(crafted, private=True).run(x)).all(axis=1)
+    assert 0 < fails.sum() < len(x)
+
+    digest = place({}, base_int8_onnx=crafted)
+    assert victim.refusal(base=digest) == "layer_refused"
+    monkeypatch.setattr(basemodel, "check_operations", lambda *_: None)
+    rows, y = victim.examples
+    seen, _ = victim.worker.local_inputs(
+        victim.home.device, victim.task, victim.worker.model(victim.home.model, digest, victim.task)
+    )
+    assert np.array_equal(seen[~fails], rows[~fails])
+    assert np.isnan(seen[fails, :-1]).all()
+    opened = victim.ask(base=digest)
+    assert opened.header.kind is Kind.UPDATE
+    assert np.isfinite(Update.from_bytes(opened.payload).delta).all()
+    grid = Grid(1.0, 1.0, victim.model.layout.size)
+    trainer, weight = HeadTrainer(10, rows.shape[1]), victim.model.initial().reshape(10, -1).astype(np.float64)
+    sums = [trainer.integer_sum(weight, *part, grid) for part in ((seen, y), (rows[~fails], y[~fails]))]
+    assert np.array_equal(*sums)
 
 
 @pytest.mark.parametrize("row", [np.nan, np.inf, 1e30])

@@ -39,6 +39,27 @@ def _function() -> bytes:
     return _tiny(helper.make_node("Add", ["x", "x"], ["y"]), functions=[made])
 
 
+def _cast(to: int, *between: onnx.NodeProto) -> bytes:
+    """From ``x`` to ``i`` of another type, perhaps on to ``j``, and back to float32."""
+    back = helper.make_node("Cast", ["j" if between else "i"], ["y"], to=TensorProto.FLOAT)
+    return _tiny(helper.make_node("Cast", ["x"], ["i"], to=to), *between, back)
+
+
+def _fails_at_zero() -> bytes:
+    return _cast(TensorProto.INT32, helper.make_node("Div", ["i", "i"], ["j"]))
+
+
+def _fails_at_nan() -> bytes:
+    return _cast(TensorProto.STRING, helper.make_node("Cast", ["i"], ["j"], to=TensorProto.INT64))
+
+
+def _cast_to(*types: int) -> bytes:
+    """One cast that says its type never, once, or more than once."""
+    node = helper.make_node("Cast", ["x"], ["y"])
+    node.attribute.extend(helper.make_attribute("to", one) for one in types)
+    return _tiny(node)
+
+
 def _beyond_32_bits() -> bytes:
     """The graph under a key that is its own in the lower 32 bits only."""
     model = _tiny(helper.make_node("RandomUniformLike", ["x"], ["y"]))
@@ -64,6 +85,10 @@ def _varint(value: int) -> bytes:
         (_branches(), r"\(graph\)"),
         (_elsewhere(), r"\(external data\)"),
         (_function(), r"\(function\)"),
+        (_fails_at_zero(), r"Cast \(not to float32\)"),
+        (_fails_at_nan(), r"Cast \(not to float32\)"),
+        (_cast_to(), r"Cast \(not to float32\)"),
+        (_cast_to(TensorProto.FLOAT, TensorProto.INT32), r"Cast \(not to float32\)"),
         (b"\x3a\xff", "no ONNX file"),
         (b"\x3b", "no ONNX file"),
         (b"\x38\x01", "no ONNX file"),
@@ -74,6 +99,18 @@ def test_what_is_not_arithmetic_on_the_input_and_own_constants_is_named_and_refu
         check_operations(model, "here")
     assert caught.value.reason == "layer_refused"
     check_operations(_tiny(helper.make_node("Add", ["x", "x"], ["y"])), "here")
+    check_operations(_cast_to(TensorProto.FLOAT), "here")
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "says"), [(_fails_at_zero(), 0.0, "division by zero"), (_fails_at_nan(), np.nan, "Cast")]
+)
+def test_what_fails_on_one_value_only_would_tell_it(model: bytes, value: float, says: str):
+    """Why those casts are refused: a graph that is otherwise arithmetic raises exactly when a number is this one."""
+    session = onnxruntime.InferenceSession(model)
+    assert session.run(None, {"x": np.ones((1, 4), np.float32)})[0].tolist() == [[1, 1, 1, 1]]
+    with pytest.raises(Exception, match=says):
+        session.run(None, {"x": np.array([[1, 1, value, 1]], np.float32)})
 
 
 def test_a_graph_that_only_the_runtime_sees_is_refused():
