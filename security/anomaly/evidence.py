@@ -127,7 +127,13 @@ class Detector(Protocol):
         """
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
-        """Remember what later rounds need, from the rows that were accepted."""
+        """Remember what later rounds need.
+
+        Args:
+            rows: n updates, as they were sent.
+            accepted: ``(n,)`` rows that no detector flagged: none of them is dropped or clipped.
+            context: what is public about the round.
+        """
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs, as JSON values."""

@@ -28,8 +28,9 @@ _BLOCK = 4096  # columns converted to float64 at a time
 class CourseHistory:
     """A sequential test whose false alarms are bounded however long the run; it needs the noise to be known.
 
-    The course ``c ← 0.9·c + mean of the accepted rows`` sums up recent rounds: a signal that a single round's noise
-    hides adds up in it, the noise does not. In each round device i is measured by its alignment
+    The course ``c ← 0.9·c + mean of the accepted rows`` sums up recent rounds (accepted: flagged by no detector): a
+    signal that a single round's noise hides adds up in it, the noise does not. In each round device i is measured by
+    its alignment
 
         z = ⟨x_i, u⟩ / (ν·‖u‖),   u = 0.9·c + m_i,
 
@@ -73,7 +74,7 @@ class CourseHistory:
         return [self._evidence.get(device, 0.0) for device in devices]
 
     def learn(self, rows: Float32Array, accepted: Mask) -> None:
-        """Carry the course on by the mean of the accepted rows."""
+        """Carry the course on by the mean of the accepted rows; ``accepted`` are those that no detector flagged."""
         if not accepted.any():
             return
         size = rows.shape[1]

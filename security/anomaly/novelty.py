@@ -26,7 +26,7 @@ _FEWEST = 4
 
 
 class NoveltyDetector:
-    """How much of each update does not lie along the mean of the updates that the last round accepted.
+    """How much of each update does not lie along the mean of the updates that the last round accepted unflagged.
 
     Novelty is ``sin`` of the angle between the two, 1 for an update that opposes it or is across it. Whoever hands the
     global model's last step back, under whatever factor and a little noise, has little of it; training has much.

@@ -160,8 +160,9 @@ class Screener:
         rows = deltas if usable == list(range(len(devices))) else deltas[usable]
         cases = self._examine(Rows(rows), [devices[index] for index in usable], context)
         self._choose(cases, out=set(verdicts) | {d for d, last in self._rejected.items() if last == context.round})
+        unflagged = np.array([not case.flagged for case in cases], np.bool_)  # so neither dropped nor clipped
         for detector in self._detectors:
-            detector.learn(rows, np.array([not case.dropped for case in cases], np.bool_), context)
+            detector.learn(rows, unflagged, context)
         verdicts.update((case.device, self._verdict(case, context)) for case in cases)
         self._calibrate(cases)
         return [verdicts[device] for device in devices]

@@ -232,6 +232,31 @@ def test_inputs_are_not_changed() -> None:
     np.testing.assert_array_equal(deltas, before)
 
 
+def test_a_row_that_is_only_clipped_does_not_turn_the_course_that_later_rounds_compare_with() -> None:
+    """Five answer, too few to drop one; afterwards the two hostile devices send noise alone and are not noticed."""
+    screener, devices = Screener(ALL, tolerate=2), names(6)
+    first = rows(5, 1600)
+    first[4] = -1e6 * np.ones(1600)
+    kept = screener.screen(first, devices[:5], context(1, bound=INF))
+    assert kept[4].action is Action.CLIP
+    for number in range(2, 22):
+        later = rows(6, 1600, seed=number)
+        later[4:] -= 0.5
+        asked = [i for i in range(6) if devices[i] not in screener.quarantined]
+        screener.screen(later[asked], [devices[i] for i in asked], context(number, bound=INF))
+    assert screener.quarantined <= set(devices[4:])
+
+
+def test_a_row_that_is_only_clipped_is_no_step_that_others_repeat() -> None:
+    """A hostile device sends another's direction ahead; without noise a fixed direction is all that novelty knows."""
+    screener, deltas = Screener(["norm", "novelty"], tolerate=0), rows()
+    deltas[4] = 1e6 * deltas[6]
+    screener.screen(deltas, names(11), context(1, 0.0, INF))
+    verdict = screener.screen(rows(), names(11), context(2, 0.0, INF))[6]
+    novelty = next(score for score in verdict.scores if score.detector == "novelty")
+    assert novelty.value > 0.5
+
+
 def test_a_resumed_screen_gives_the_verdicts_of_an_uninterrupted_one() -> None:
     def attacked(number: int) -> np.ndarray:
         deltas = rows(seed=number)
