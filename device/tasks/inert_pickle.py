@@ -1,7 +1,7 @@
 """Arrays out of a data set that somebody shipped as a pickle, without running anything that the pickle asks for.
 
 A pickle is a program: it names functions and calls them. Allowing numpy's own functions only is not enough, since they
-trust what they are given: a forged dtype state makes numpy read raw bytes as pointers to objects. So here
+trust what they are given. So here
 
 1. every opcode is looked at before any is followed: only those by which numpy stores arrays, lists, dicts, text and
    integers are accepted, and memo slots must fit the file;
