@@ -5,6 +5,9 @@ the same words. The device has debited that already and must not spend anew, nor
 the same debit: two noisy answers tell more than one. So an answer that cannot be computed again bit by bit is on stable
 storage before it is sent, and while nobody else can use the ledger; where none is there, none was ever sent, and the
 work may be done under the debit that exists.
+
+It lies beside the ledger, so that a folder put back from a copy has both as they were: an older ledger gives itself
+away by the receipts that it lacks. Assumption: nobody puts back or deletes the one file without the other.
 """
 
 from dataclasses import dataclass
@@ -16,8 +19,6 @@ from skerry.fsio import write_atomic
 
 __all__ = ["KeptAnswer", "keep_answer", "kept_answer"]
 
-_FILE = "answer.cbor"
-
 
 @dataclass(frozen=True)
 class KeptAnswer:
@@ -27,11 +28,11 @@ class KeptAnswer:
     head: bytes = b""
 
 
-def keep_answer(home: Path, asked: str, answer: KeptAnswer) -> None:
+def keep_answer(ledger: Path, asked: str, answer: KeptAnswer) -> None:
     """Put an answer on stable storage, in the place of the one before it; readable by the owner alone.
 
     Args:
-        home: the device's folder.
+        ledger: that of the debit which pays for it.
         asked: what names the instruction, as its debit does.
         answer: what is about to be sent.
 
@@ -39,19 +40,23 @@ def keep_answer(home: Path, asked: str, answer: KeptAnswer) -> None:
         DiskFullError: no room; nothing may be sent.
     """
     value = {"schema": 1, "asked": asked, "payload": answer.payload, "head": answer.head}
-    write_atomic(home / _FILE, encode(value), mode=0o600)
+    write_atomic(_beside(ledger), encode(value), mode=0o600)
 
 
-def kept_answer(home: Path, asked: str) -> KeptAnswer | None:
+def kept_answer(ledger: Path, asked: str) -> KeptAnswer | None:
     """The answer that was kept for this very instruction; None when there is none, and so none was sent.
 
     Raises:
         InputError: the file was damaged: what was sent is not known any more, so nothing may be computed again.
     """
-    path = home / _FILE
+    path = _beside(ledger)
     if not path.exists():
         return None
     value = decode(path.read_bytes())
     if not isinstance(value, dict) or value.get("schema") != 1:
         raise InputError("the kept answer was damaged", where=str(path))
     return KeptAnswer(value["payload"], value["head"]) if value["asked"] == asked else None
+
+
+def _beside(ledger: Path) -> Path:
+    return ledger.with_name(f"{ledger.stem}.answer.cbor")

@@ -136,11 +136,18 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
             raise RefusedError("rolled_back", "this ledger lacks a debit that it gave a receipt of", where=home.device)
         asked = _name(work.opened)
         entry = _debited(ledger, header, asked)
-        kept = kept_answer(home.path, asked) if entry is not None else None
+        kept = kept_answer(home.ledger, asked) if entry is not None else None
         if kept is None:
             if entry is None:
-                price = _price(ledger, header, instruction.plan)
-                debit = ledger.debiting(header.run, header.round, price, nonce=asked, now=clock(), syncer=worker.syncer)
+                debit = ledger.debiting(
+                    header.run,
+                    header.round,
+                    _price(ledger, header, instruction.plan),
+                    nonce=asked,
+                    now=clock(),
+                    promise=instruction.plan.promise,
+                    syncer=worker.syncer,
+                )
                 with debit as entry:
                     delta, head = _train(work, resident, worker, task, model)
             else:
@@ -150,7 +157,7 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
             update = Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex())
             kept = KeptAnswer(update.to_bytes(), to_bytes(head))
             if instruction.seed is None or isinstance(model, PersonalModel):  # computed again it would be another one
-                keep_answer(home.path, asked, kept)
+                keep_answer(home.ledger, asked, kept)
         else:
             update = Update.from_bytes(kept.payload)
         if isinstance(model, PersonalModel):  # used again, it is spent too: not before the debit is settled
@@ -185,8 +192,11 @@ def _fits(instruction: Instruction, model: LocalModel, task: Task) -> None:
 
 
 def _name(opened: Opened) -> str:
-    """What names an instruction in its debit: nonce and words, so that one price cannot pay for another plan."""
-    return hashlib.sha256(opened.header.nonce + opened.payload).hexdigest()
+    """What names an instruction in its debit: nonce, model and words, so that one price cannot pay for another plan."""
+    name = hashlib.sha256()
+    for part in (opened.header.nonce, opened.header.model.encode(), opened.payload):
+        name.update(hashlib.sha256(part).digest())
+    return name.hexdigest()
 
 
 def _debited(ledger: Ledger, header: Header, asked: str) -> Entry | None:
@@ -223,7 +233,7 @@ def _train(
 def _price(ledger: Ledger, header: Header, plan: TrainPlan) -> GaussianEvent | None:
     """What this participation spends: under unit ``device`` the first one in a run pays for the whole run.
 
-    A later one of the same run pays nothing if that price was paid, and again if the plan has another.
+    A later one of the same run pays nothing if that was paid for the same promise, and again if the plan has another.
     """
     event = plan.event
     if plan.unit != "device" or event is None:
@@ -237,8 +247,8 @@ def _price(ledger: Ledger, header: Header, plan: TrainPlan) -> GaussianEvent | N
             f"noise that counts on rounds {plan.separation} apart, from a device that keeps them {apart} apart",
             where=header.run,
         )
-    spent = [debit.event for debit in ledger.debited(header.run)]
-    return replace(event, steps=0) if event in spent else event
+    bought = ((debit.event, debit.promise) for debit in ledger.debited(header.run))
+    return replace(event, steps=0) if (event, plan.promise) in bought else event
 
 
 def _agree(resident: Resident, instruction: Instruction) -> None:

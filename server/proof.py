@@ -170,8 +170,8 @@ def _check_price(entries: Sequence[Entry], opened: Entry) -> None:
     debit, asked = entries[-1].body, opened.body["price"]
     paid = debit["event"]
     free = opened.body["unit"] == "device" and asked is not None and paid == asked | {"steps": 0}
-    before = (e.body for e in entries[:-1] if e.kind == "debit")
-    if paid != asked and not (free and any((b["run"], b["event"]) == (debit["run"], asked) for b in before)):
+    bought = ((e.body["run"], e.body["event"], e.body.get("promise")) for e in entries[:-1] if e.kind == "debit")
+    if paid != asked and not (free and (debit["run"], asked, debit.get("promise")) in bought):
         raise RefusedError("price", f"its debit of {paid} is not the price that the round was opened with, {asked}")
 
 

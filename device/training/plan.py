@@ -148,6 +148,8 @@ class TrainPlan:
             raise InputError("device-level privacy needs clip > 0 and noise_multiplier > 0")
         if self.rounds < 1 or not 0 < self.cohort_rate <= 1 or self.separation < 0:
             raise InputError("a training plan needs rounds ≥ 1, 0 < cohort_rate ≤ 1 and separation ≥ 0")
+        if self.separation and self.cohort_rate != 1:
+            raise InputError("correlated noise rests on rounds kept apart, and no draw of devices makes it cheaper")
 
     @property
     def steps(self) -> int:
@@ -171,3 +173,8 @@ class TrainPlan:
             once = GaussianEvent(float(self.noise_multiplier), float(self.cohort_rate))
             return once if self.separation else replace(once, steps=self.rounds)
         return GaussianEvent(float(self.noise_multiplier), float(self.sampling_rate), self.steps)
+
+    @property
+    def promise(self) -> str:
+        """Under unit ``device``, what the noise is for that :attr:`event` does not say; empty otherwise."""
+        return f"{self.rounds} rounds, {self.separation} apart" if self.unit == "device" else ""

@@ -50,11 +50,12 @@ __all__ = ["Debit", "Entry", "Ledger", "LedgerReport", "Policy", "Scope", "verif
 
 @dataclass(frozen=True)
 class Debit:
-    """What one entry debited; ``event`` is None where something left without noise."""
+    """What one entry debited; ``event`` is None where something left without noise. See :meth:`Ledger.debit`."""
 
     run: str
     round: int
     event: GaussianEvent | None
+    promise: str
     seq: int
 
     @staticmethod
@@ -62,7 +63,7 @@ class Debit:
         """The debit that an entry of that kind holds."""
         event = entry.body["event"]
         given = None if event is None else GaussianEvent(**event)
-        return Debit(entry.body["run"], entry.body["round"], given, entry.seq)
+        return Debit(entry.body["run"], entry.body["round"], given, entry.body.get("promise", ""), entry.seq)
 
 
 class Ledger:
@@ -188,6 +189,7 @@ class Ledger:
         *,
         nonce: str,
         now: int,
+        promise: str = "",
     ) -> Entry:
         """Spend one round's privacy: on return it is spent, whatever happens next.
 
@@ -197,6 +199,7 @@ class Ledger:
             event: what will be released; ``None``, under unit ``"none"`` only, when it will leave without noise.
             nonce: of the instruction that asked for it, in hex.
             now: milliseconds since the Unix epoch.
+            promise: what the event alone does not say of a run that is paid as a whole; part of what was bought.
 
         Raises:
             EnvelopeRefusedError: the round was debited before (``replayed``). Nothing is written.
@@ -204,7 +207,7 @@ class Ledger:
             RefusedError: as in :meth:`record`.
             DiskFullError: no room; nothing is spent.
         """
-        with self.debiting(run, round, event, nonce=nonce, now=now, syncer=None) as made:
+        with self.debiting(run, round, event, nonce=nonce, now=now, promise=promise, syncer=None) as made:
             return made
 
     @contextmanager
@@ -217,6 +220,7 @@ class Ledger:
         nonce: str,
         now: int,
         syncer: Syncer | None,
+        promise: str = "",
     ) -> Iterator[Entry]:
         """:meth:`debit`, whose wait for the disk goes on while the block computes what the debit pays for.
 
@@ -228,7 +232,7 @@ class Ledger:
         with self._mutex:
             self._take_in()
             check_debit(self._account, run, round, event)
-            body = debit_body(run, round, event, nonce)
+            body = debit_body(run, round, event, nonce, promise)
             written = self._append([("debit", body)], now, (run, round, event), syncer)
         try:
             yield written.entries[0]
@@ -340,7 +344,7 @@ class Ledger:
                 self._tree.append(bytes.fromhex(made.hash))
             if written.spends is not None:
                 self._account.spending.add(*written.spends)
-                self._debits.append(Debit(*written.spends, written.entries[0].seq))
+                self._debits.append(Debit.of(written.entries[0]))
 
 
 _Spends = tuple[str, int, GaussianEvent | None]

@@ -193,9 +193,10 @@ def policy_body(scope: Scope, subject: str, policy: Policy) -> dict[str, Any]:
     return {"scope": scope, "subject": subject, **vars(policy)}
 
 
-def debit_body(run: str, round_: int, event: GaussianEvent | None, nonce: str) -> dict[str, Any]:
-    """A debit's body."""
-    return {"run": run, "round": round_, "nonce": nonce, "event": None if event is None else dict(vars(event))}
+def debit_body(run: str, round_: int, event: GaussianEvent | None, nonce: str, promise: str) -> dict[str, Any]:
+    """A debit's body; an empty promise is left out."""
+    body = {"run": run, "round": round_, "nonce": nonce, "event": None if event is None else dict(vars(event))}
+    return body | {"promise": promise} if promise else body
 
 
 def _opening(entry: Entry) -> Account:

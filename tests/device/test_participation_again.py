@@ -1,12 +1,14 @@
 """A device that is asked again: the same answer, under the debit that exists."""
 
+import shutil
+
 import pytest
 
 from skerry.clock import system_clock
 from skerry.device import participation
 from skerry.device.participation import participate
 from skerry.errors import RefusedError
-from skerry.security.envelope import Kind
+from skerry.security.envelope import Header, Kind, Opened
 from skerry.security.privacy.ledger import Ledger
 
 from ._participation import Bench, change_home
@@ -31,7 +33,7 @@ def test_a_real_device_asked_again_sends_what_it_sent_and_draws_no_other_noise(b
     monkeypatch.setattr(type(bench.model), "train", lambda *_: pytest.fail("computed again, with other noise"))
     assert bench.ask(envelope).payload == first.payload
     assert bench.debits() == 1
-    (bench.resident.home.path / "answer.cbor").write_bytes(b"torn")
+    bench.resident.home.ledger.with_name(f"{bench.resident.home.ledger.stem}.answer.cbor").write_bytes(b"torn")
     assert bench.refusal(envelope) == "malformed"  # what was sent is not known any more: nothing is computed again
 
 
@@ -44,6 +46,29 @@ def test_one_debit_never_pays_for_another_plan(bench: Bench):
     assert bench.refusal(bench.instruct(noise_multiplier=1e-3, epochs=50, **same)) == "replayed"
     assert bench.refusal(bench.instruct(**same)) == "replayed"
     assert bench.debits() == 1
+
+
+def test_a_device_put_back_from_a_copy_draws_no_other_noise(bench: Bench, monkeypatch):
+    change_home(bench, simulated=False)
+    envelope = bench.instruct(seed=None)
+    home, copy = bench.resident.home.path, bench.resident.home.path.with_name("copy")
+    shutil.copytree(home, copy)
+    first = bench.ask(envelope)
+    shutil.rmtree(home)
+    copy.rename(home)  # its ledger lies elsewhere and is as it was
+    monkeypatch.setattr(type(bench.model), "train", lambda *_: pytest.fail("computed again, with other noise"))
+    assert bench.ask(envelope).payload == first.payload
+
+
+def test_the_same_words_about_another_model_are_another_instruction():
+    def opened(model: str) -> Opened:
+        header = Header(
+            kind=Kind.INSTRUCTION, run="run", round=1, sender="coordinator", receiver="device", model=model,
+            nonce=bytes(16), in_reply_to=b"", issued=0, expires=1,
+        )  # fmt: skip
+        return Opened(header, b"words", b"", b"", b"")
+
+    assert participation._name(opened("a" * 64)) != participation._name(opened("b" * 64))
 
 
 def test_an_answer_is_kept_before_anybody_else_can_use_the_ledger(bench: Bench, monkeypatch):

@@ -63,6 +63,22 @@ def test_correlated_noise_is_paid_once_and_its_separation_kept(bench: Bench):
         assert ledger.events() == [GaussianEvent(2.0, 1.0, 1)]
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"separation": 0, "rounds": 1}, {"separation": 3, "rounds": 1000}),
+        ({"separation": 3, "rounds": 20}, {"separation": 3, "rounds": 1000}),
+        ({"separation": 3, "rounds": 20}, {"separation": 2, "rounds": 20}),
+    ],
+)
+def test_one_price_never_pays_for_two_promises(bench: Bench, first, then):
+    plan = promised(bench, min_separation=3, cohort_rate=1.0)
+    for number, change in ((1, first), (4, then), (7, then)):
+        assert bench.ask(bench.instruct(number, **(plan | change))).header.kind is Kind.UPDATE
+    with bench.ledger() as ledger:
+        assert [entry.body["event"]["steps"] for entry in ledger.entries() if entry.kind == "debit"] == [1, 1, 0]
+
+
 def test_noise_that_counts_on_more_separation_than_the_device_keeps_is_refused(bench: Bench):
     plan = promised(bench, min_separation=3, separation=4, cohort_rate=1.0)
     assert bench.refusal(bench.instruct(1, **plan)) == "separation_refused"

@@ -50,6 +50,7 @@ def test_an_epoch_of_sampled_steps_is_priced_step_by_step():
         {"unit": "device", "cohort_rate": 0.0},
         {"unit": "device", "cohort_rate": 1.5},
         {"unit": "device", "separation": -1},
+        {"unit": "device", "separation": 3, "cohort_rate": 0.01},
         {"proximal": -0.1},
         {"gradient_clip": 1.0},
         {"unit": "none", "gradient_clip": -1.0},
