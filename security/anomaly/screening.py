@@ -288,7 +288,7 @@ class Screener:
         self, case: _Case, context: ScreenContext, reasons: tuple[Reason, ...], scores: tuple[Score, ...]
     ) -> Verdict:
         device = case.device
-        if not self._strikes.strike(device, certain=case.certain):
+        if not self._strikes.strike(device, certain=case.certain, fault=not _FAULTS.isdisjoint(reasons)):
             return Verdict(context.round, device, Action.DROP, reasons, scores)
         self._quarantine[device] = context.round
         count, proven = self._strikes.count(device), self._strikes.proven(device)

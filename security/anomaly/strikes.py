@@ -18,6 +18,7 @@ QUARANTINE_EVIDENCE = 5000.0
 class _Record:
     drops: int = 0
     certain: int = 0
+    faults: int = 0
     evidence: float = 0.0  # natural logarithm
 
 
@@ -30,8 +31,8 @@ class Strikes:
     came before*, R rounds quarantine an honest device with probability at most R/5000: 2 % in 100 rounds. That is
     more than conformal limits promise, which hold on average over devices: one that is flagged in over 15 % of its
     rounds, because its data are unlike all others', reaches any evidence in the end. So the screen counts as a strike
-    only what lies beyond its fixed limit too. Breaches of public constants are no chance: ``patience`` of them are
-    enough.
+    only what lies beyond its fixed limit too. Breaches of public constants and faults (NaN, another shape) are no
+    chance: ``patience`` of the two together are enough.
 
     Reference: Shin, Ramdas and Rinaldo 2022 (arXiv:2203.03532), the CUSUM form.
 
@@ -49,12 +50,19 @@ class Strikes:
         """Drops so far."""
         return self._records[device].drops if device in self._records else 0
 
-    def strike(self, device: str, *, certain: bool) -> bool:
-        """Count a drop; ``certain`` when it rests on public constants alone. True: into quarantine with the device."""
+    def strike(self, device: str, *, certain: bool = False, fault: bool = False) -> bool:
+        """Count a drop. True: into quarantine with the device.
+
+        Args:
+            device: whose update it was.
+            certain: the drop rests on public constants alone.
+            fault: the update was none: not finite, or of another shape.
+        """
         record = self._records.setdefault(device, _Record())
         record.drops += 1
         record.certain += certain
-        if self._rate is None or self.proven(device):
+        record.faults += fault
+        if self._rate is None or record.certain + record.faults >= self.patience:
             return record.drops >= self.patience
         record.evidence += log(HOSTILE_RATE / self._rate)
         return record.drops >= self.patience and record.evidence >= log(QUARANTINE_EVIDENCE)
@@ -68,7 +76,7 @@ class Strikes:
         return record.evidence == 0.0
 
     def proven(self, device: str) -> bool:
-        """True when breaches of public constants alone would have been patience's worth: no chance, no comparison."""
+        """True when breaches of public constants alone are ``patience``: no chance, no comparison, no accident."""
         return device in self._records and self._records[device].certain >= self.patience
 
     def state(self) -> dict[str, Any]:

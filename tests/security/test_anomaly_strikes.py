@@ -9,11 +9,11 @@ from skerry.security.anomaly.strikes import QUARANTINE_EVIDENCE, Strikes
 
 def test_without_a_rate_the_third_drop_is_enough_however_far_apart() -> None:
     strikes = Strikes(3, None)
-    assert not strikes.strike("a", certain=False)
+    assert not strikes.strike("a")
     for _ in range(500):
         assert strikes.spare("a")
-    assert not strikes.strike("a", certain=False)
-    assert strikes.strike("a", certain=False)
+    assert not strikes.strike("a")
+    assert strikes.strike("a")
     assert strikes.count("a") == 3
     assert strikes.count("b") == 0
 
@@ -25,7 +25,7 @@ def test_false_alarms_at_the_stated_rate_quarantine_hardly_anybody() -> None:
     for _ in range(2000):
         strikes = Strikes(3, 0.05)
         for dropped in rng.random(100) < 0.05:
-            if dropped and strikes.strike("a", certain=False):
+            if dropped and strikes.strike("a"):
                 out += 1
                 break
             if not dropped:
@@ -35,13 +35,13 @@ def test_false_alarms_at_the_stated_rate_quarantine_hardly_anybody() -> None:
 
 def test_a_device_that_is_dropped_most_of_the_time_is_out_soon() -> None:
     strikes = Strikes(3, 0.01)
-    assert [strikes.strike("a", certain=False) for _ in range(3)] == [False, False, True]
+    assert [strikes.strike("a") for _ in range(3)] == [False, False, True]
     strikes = Strikes(3, 0.01)
     found = None
     for number in range(20):
         if number % 2:
             strikes.spare("a")
-        elif strikes.strike("a", certain=False):
+        elif strikes.strike("a"):
             found = number
             break
     assert found is not None
@@ -50,7 +50,7 @@ def test_a_device_that_is_dropped_most_of_the_time_is_out_soon() -> None:
 
 def test_a_device_is_cleared_when_its_drops_are_explained() -> None:
     strikes = Strikes(3, 0.05)
-    strikes.strike("a", certain=False)
+    strikes.strike("a")
     cleared = [strikes.spare("a") for _ in range(5)]
     assert cleared == [False, False, False, True, True]
     assert strikes.spare("never dropped")
@@ -59,7 +59,7 @@ def test_a_device_is_cleared_when_its_drops_are_explained() -> None:
 def test_only_breaches_of_public_constants_prove_anything() -> None:
     strikes = Strikes(2, None)
     strikes.strike("a", certain=True)
-    strikes.strike("a", certain=False)
+    strikes.strike("a")
     assert not strikes.proven("a")
     strikes.strike("a", certain=True)
     assert strikes.proven("a")
@@ -76,12 +76,24 @@ def test_breaches_are_no_false_alarms_however_far_apart() -> None:
     assert found == [False, False, True]
 
 
+def test_faults_are_no_false_alarms_either_and_prove_no_breach() -> None:
+    strikes = Strikes(3, 0.05)
+    found = []
+    for kind in ({"fault": True}, {"certain": True}, {"fault": True}):
+        found.append(strikes.strike("a", **kind))
+        for _ in range(50):
+            strikes.spare("a")
+    assert found == [False, False, True]
+    assert not strikes.proven("a")
+
+
 def test_a_restored_count_goes_on() -> None:
     first, second = Strikes(3, 0.01), Strikes(3, 0.01)
     for _ in range(2):
-        first.strike("a", certain=True)
+        first.strike("a", fault=True)
     first.spare("a")
     second.restore(json.loads(json.dumps(first.state())))
-    assert second.strike("a", certain=True) == first.strike("a", certain=True)
+    for _ in range(3):
+        assert second.strike("a", certain=True) == first.strike("a", certain=True)
     assert second.state() == first.state()
     assert second.proven("a")

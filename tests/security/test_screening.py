@@ -426,6 +426,22 @@ def test_what_is_flagged_and_kept_clears_nobody() -> None:
     assert screener.quarantined == {"device-02"}
 
 
+@pytest.mark.parametrize("false_alarms", [None, 0.01, 0.2])
+def test_what_is_no_update_is_no_false_alarm_however_seldom_it_comes(false_alarms: float | None) -> None:
+    """NaN in every tenth round, and a reply of another shape: three of them are a quarantine at any rate."""
+    screener, actions = Screener(["norm"], tolerate=2, false_alarms=false_alarms), []
+    for number in range(20):
+        deltas = honest(number, spread=0.2)
+        if number % 10 == 0:
+            deltas[4, 7] = np.nan
+        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
+        if number % 10 == 0:
+            actions.append(verdict.action)
+    verdict = screener.reject("device-04", Reason.SHAPE, context(20, 0.0, INF))
+    assert [*actions, verdict.action] == [Action.DROP, Action.DROP, Action.QUARANTINE]
+    assert not verdict.propose_revocation, "a device whose training diverges sends NaN too"
+
+
 def test_a_resumed_screen_with_learned_limits_goes_on_bit_for_bit() -> None:
     def attacked(number: int) -> np.ndarray:
         deltas = honest(number)
