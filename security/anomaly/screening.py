@@ -12,7 +12,8 @@
    comparison can cost an honest one its place.
 6. A row that is kept although it is too long for the others is clipped to the longest that passes.
 7. Each drop is a strike; enough of them put the device into quarantine for the rest of the run
-   (:mod:`skerry.security.anomaly.strikes`). Where all its strikes were breaches, its revocation is proposed.
+   (:mod:`skerry.security.anomaly.strikes`). Where as many of its strikes were breaches as would have been enough alone,
+   its revocation is proposed.
 
 With ``false_alarms`` the limits of comparisons are learned from earlier updates
 (:mod:`skerry.security.anomaly.calibration`). A row that only a learned limit flags, nearer than the fixed one of five
@@ -79,12 +80,17 @@ class _Case:
 class Screener:
     """Judges the updates of every round and remembers who was dropped.
 
-    **What is promised** about an honest device whose update is x = s + N, with noise N of the stated std, ‖s‖ within
-    the stated bound, and s not opposed to what the others agree on: in R rounds it is dropped at all with probability
-    at most R·(2·10⁻⁹ (norm, similarity) + 10⁻⁶ (cosine) + 5·10⁻⁶ (history)) < R·10⁻⁵; quarantine takes ``patience``
-    drops, though one by the history makes the next likelier. The relative limit on norms adds to this only if
-    honest norms differ by more than three times. Without noise no such figure can be stated; then step 5 of the
-    module's text limits the harm, and ``false_alarms`` states a rate where its assumption holds.
+    **What is promised** with fixed limits (no ``false_alarms``) and no detectors but ``norm``, ``similarity`` and
+    ``cosine`` (with its history), about an honest device whose update is x = s + N, with noise N of the stated std,
+    ‖s‖ within the stated bound, and s not opposed to what the others agree on: in R rounds it is dropped at all with
+    probability at most R·(2·10⁻⁹ (norm, similarity) + 10⁻⁶ (cosine) + 5·10⁻⁶ (history)) < R·10⁻⁵; quarantine takes
+    ``patience`` drops, though one by the history makes the next likelier. The relative limit on norms adds to this
+    only if honest norms differ by more than three times.
+
+    **No such figure** is stated without noise, where step 5 of the module's text limits the harm; for ``novelty``,
+    ``spectral``, ``clustering`` and ``root_set``, whose comparisons have no stated error; and with
+    ``false_alarms``, where the rate of :class:`~skerry.security.anomaly.calibration.Calibration` holds as far as its
+    assumptions do.
 
     **What it cannot see**: an update of ordinary length that points across the common direction, or against it while
     the common signal is small against the noise; label flips and backdoors that look like honest training; more
