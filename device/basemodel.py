@@ -14,8 +14,12 @@ A device loads a base by the digest that its signed instruction names, and every
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+import pydantic
+from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from skerry.device.runtime import OnnxModel, check_operations
@@ -28,6 +32,20 @@ __all__ = ["BaseModel"]
 
 HEAD = "head.safetensors"
 SCHEMA = 2
+_TENSORS = {"mean": np.float32, "values": np.int8, "scale": np.float32, "initial": np.float32}
+
+
+class _Facts(pydantic.BaseModel):
+    """What is read of ``base.json`` here: the sender's claim until it is checked."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    schema_: Annotated[Literal[2], pydantic.Field(alias="schema")]
+    bits: Literal[8, 32]
+    input_shape: Annotated[list[pydantic.PositiveInt], pydantic.Field(min_length=3, max_length=3)]
+    classes: Annotated[list[str], pydantic.Field(min_length=2)]
+    bias: pydantic.FiniteFloat
+    longest_row: Annotated[pydantic.FiniteFloat, pydantic.Field(gt=0)]
 
 
 class BaseModel(StoredModel):
@@ -43,7 +61,7 @@ class BaseModel(StoredModel):
 
     def __init__(self, path: Path, digest: str, facts: Mapping[str, Any]) -> None:
         super().__init__(path, digest, facts)
-        tensors = load(self.read(HEAD))
+        tensors = _tensors(self.read(HEAD), str(path / HEAD))
         self.whitening = Whitening(tensors["mean"], tensors["values"], tensors["scale"], float(facts["longest_row"]))
         self.initial: Float32Array = tensors["initial"].ravel()
 
@@ -56,12 +74,16 @@ class BaseModel(StoredModel):
             RefusedError: a file does not have the digest that ``base.json`` or the caller names (``wrong_model``).
         """
         found = read_manifest(digest, store)
-        if found.facts["schema"] != SCHEMA:
+        try:
+            _Facts.model_validate(found.facts)
+        except pydantic.ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
             raise InputError(
-                "this is no base of a head that this version of skerry reads",
+                "this is no base of a head that this version of skerry reads: "
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}",
                 where=str(found.path),
                 mend="a new run builds its own",
-            )
+            ) from error
         return BaseModel(found.path, digest, found.facts)
 
     @property
@@ -96,6 +118,33 @@ class BaseModel(StoredModel):
         check_operations(self.read(path.name), str(path))
         return path
 
+    def check_parts(self) -> None:
+        """Load the deployed network, and see that it, the whitening, the head and the facts are of one size.
+
+        Raises:
+            InputError: the network cannot be loaded, or a part is of another size.
+            RefusedError: see :meth:`file`.
+        """
+        if self.initial.size != len(self.classes) * self.width:
+            raise InputError(
+                f"{self.initial.size} numbers in the first head, not {len(self.classes)} times {self.width}",
+                where=str(self.path / HEAD),
+            )
+        self.check_network(self._deployed.input_shape, self._deployed.output_shape)
+
+    def check_network(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
+        """See that a network reads this base's examples and gives what its whitening reads.
+
+        Raises:
+            InputError: it does not.
+        """
+        if (input_shape, output_shape) != (self.input_shape, self.whitening.mean.shape):
+            raise InputError(
+                f"its network is one from {input_shape} to {output_shape}, not from {self.input_shape} to "
+                f"{self.whitening.mean.shape}",
+                where=str(self.path),
+            )
+
     def features(self, x: Float32Array) -> Float32Array:
         """``(n, *input_shape)`` transformed examples to ``(n, width)`` float32 through the deployed network.
 
@@ -121,3 +170,21 @@ class BaseModel(StoredModel):
 
 
 _NAMES = {8: "int8", 32: "fp32"}
+
+
+def _tensors(data: bytes, where: str) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of a head file, whose types and shapes fit each other.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"cannot read the whitening and the first head: {error}", where=where) from error
+    if {name: one.dtype for name, one in tensors.items()} != _TENSORS:
+        raise InputError(f"it holds other tensors than {', '.join(_TENSORS)}", where=where)
+    shape = tensors["values"].shape
+    if len(shape) != 2 or 0 in shape or not tensors["mean"].shape == tensors["scale"].shape == shape[:1]:
+        raise InputError("mean, values and scale of the whitening are of different sizes", where=where)
+    return tensors

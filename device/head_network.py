@@ -18,6 +18,7 @@ from skerry.device.basemodel import BaseModel
 from skerry.device.compression.graph_module import GraphModule
 from skerry.device.compression.onnx_import import from_onnx
 from skerry.device.whitening import Whitening
+from skerry.errors import RefusedError
 from skerry.records import Float32Array
 
 __all__ = ["HeadNetwork", "StraightThrough", "head_network"]
@@ -74,9 +75,17 @@ def head_network(base: BaseModel) -> HeadNetwork:
     """Of a base, with the head that public data gave; trained, its layout is that of the head.
 
     Raises:
-        RefusedError: a file of the base was altered (``wrong_model``).
+        RefusedError: a file of the base was altered (``wrong_model``), or the float network is not one that skerry
+            writes, or not the twin of the deployed one (``unknown_model``).
     """
-    graph, _ = from_onnx(onnx.load_from_string(base.file(32).read_bytes()))
+    path = base.file(32)
+    try:
+        graph, _ = from_onnx(onnx.load_from_string(path.read_bytes()))
+        base.check_network(graph.input_shape, (graph.outputs,))
+    except Exception as error:  # protobuf's, numpy's and onnx's own, and whatever an unexpected node leads to
+        raise RefusedError(
+            "unknown_model", f"this device cannot use the float network of that base: {error}", where=str(path)
+        ) from error
     twin = nn.Sequential(GraphModule(graph), _Rows(base.whitening, base.bias))
     weight = torch.tensor(base.initial).reshape(len(base.classes), base.width)
     return HeadNetwork(StraightThrough(base.features, twin), weight)

@@ -20,7 +20,7 @@ from skerry.device.tasks.reach import attack_ball
 from skerry.device.tasks.task import Task
 from skerry.device.tasks.views import Viewed
 from skerry.device.training.plan import TrainPlan
-from skerry.errors import MissingDependencyError
+from skerry.errors import InputError, MissingDependencyError, SkerryError
 from skerry.records import Float32Array, ParameterLayout
 from skerry.security.adversarial import AdversarialRecipe
 from skerry.security.privacy.stream import ChaChaStream
@@ -90,7 +90,7 @@ class HeadModel:
         store: where base models lie; None for the default.
 
     Raises:
-        InputError: the base is not on this machine.
+        InputError: the base is not on this machine, or is not well formed.
         RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
             does not run on its data (``layer_refused``).
     """
@@ -107,7 +107,7 @@ class HeadModel:
                 "classes": list(task.classes),
             }
         )
-        self._base.file(self._base.bits)  # what cannot be run is refused now, before anything is debited
+        self._base.check_parts()  # what cannot be run is refused now, before anything is debited
         self._task = task
         self._trainer = HeadTrainer(len(self._base.classes), self._base.width)
         self._attacked: NetworkTrainer | None = None
@@ -310,7 +310,7 @@ def load_local_model(
         store: where base models lie; None for the default.
 
     Raises:
-        InputError: the base is not on this machine.
+        InputError: the base is not on this machine, or is not well formed.
         RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
             does not run on its data (``layer_refused``).
         MissingDependencyError: the mode needs torch, which is not installed.
@@ -329,7 +329,13 @@ def load_local_model(
             where="this device",
             mend="pip install 'skerry[train]', or train the head only",
         ) from error
-    whole = NetworkModel(config, model_digest, task, store)
+    try:
+        whole = NetworkModel(config, model_digest, task, store)
+    except SkerryError:
+        raise
+    except Exception as error:  # a graph, a quantization and facts that do not belong together fail in many ways
+        what = f"this base's files do not fit together: {type(error).__name__}: {error}"
+        raise InputError(what, where=model_digest) from error
     return PersonalModel(whole) if config.personal_head else whole
 
 

@@ -77,7 +77,7 @@ class NetworkModel:
         store: where base models lie; None for the default.
 
     Raises:
-        InputError: the base is not on this machine, or is of another mode.
+        InputError: the base is not on this machine, is of another mode, or its parts do not fit together.
         RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
             does not run on its data (``layer_refused``).
     """
@@ -89,6 +89,8 @@ class NetworkModel:
         )
         self._task = task
         self._whole = load_graph(self._base.file(NETWORK))
+        if (self._whole.input_shape, self._whole.classes) != (tuple(task.input_shape), tuple(task.classes)):
+            raise InputError("this base's network has another input or other classes", where=str(self._base.path))
         self._front: tuple[Node, ...] = ()
         trained = self._whole
         cut = self._base.facts["cut"]
@@ -96,7 +98,9 @@ class NetworkModel:
             raise InputError(f"this base is not one for {config.trainable!r}", where=str(self._base.path))
         if cut is not None:
             self._front, trained = split(self._whole, cut)
-            self._base.file(FRONT[self._base.bits])  # what cannot be run is refused now, before anything is debited
+            front = self._front_model  # what cannot be run is refused now, before anything is debited
+            if (front.input_shape, front.output_shape) != (self._whole.input_shape, trained.input_shape):
+                raise InputError("this base's front is another than its network's", where=str(self._base.path))
         self._cut = cut
         quantization = load_quantization(self._base.file(QUANTIZATION)) if self.quantized else None
         self._cut_scale = quantization.tensors[cut] if quantization is not None and cut is not None else None

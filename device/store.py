@@ -80,7 +80,7 @@ class StoredModel:
             raise RefusedError(
                 "wrong_model", "a file of this base model is missing", where=str(self.path / name), mend=_REBUILD
             ) from error
-        if sha256_hex(data) != self.facts["files"][name]:
+        if sha256_hex(data) != self.facts["files"].get(name):
             raise RefusedError("wrong_model", "the base model was altered", where=str(self.path / name), mend=_REBUILD)
         return data
 
@@ -93,7 +93,7 @@ def read_manifest(digest: str, store: Path | None = None) -> StoredModel:
         store: where base models lie; None for the default.
 
     Raises:
-        InputError: it is not on this machine.
+        InputError: it is not on this machine, or its manifest does not name files.
         RefusedError: the manifest does not have that digest (``wrong_model``).
     """
     path = (store or model_store()) / digest
@@ -105,7 +105,13 @@ def read_manifest(digest: str, store: Path | None = None) -> StoredModel:
         ) from error
     if sha256_hex(manifest) != digest:
         raise RefusedError("wrong_model", "the base model was altered", where=str(path / MANIFEST), mend=_REBUILD)
-    return StoredModel(path, digest, json.loads(manifest))
+    try:
+        facts = json.loads(manifest)
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict) or not isinstance(facts.get("files"), dict):
+        raise InputError("this base model's manifest does not name its files", where=str(path / MANIFEST))
+    return StoredModel(path, digest, facts)
 
 
 def write_manifest(out: Path, facts: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from skerry.canonical import encode, sha256_hex
 from skerry.clock import system_clock
@@ -161,12 +161,13 @@ def test_weights_that_are_not_finite_are_refused_before_the_debit(victim: Victim
 
 
 def _crafted_base(tmp_path: Path, base: str, facts: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
-    """A base in the device's own store under a digest that is true."""
+    """A base in the device's own store under a digest that is true; without the facts that are None."""
     made = tmp_path / "crafted"
     shutil.copytree(model_store() / base, made)
     for name, data in files.items():
         (made / name).write_bytes(data)
     manifest = json.loads((made / "base.json").read_text()) | facts
+    manifest = {name: fact for name, fact in manifest.items() if fact is not None}
     manifest["files"] = {name: sha256_hex((made / name).read_bytes()) for name in manifest["files"]}
     text = json.dumps(manifest).encode()
     (made / "base.json").write_bytes(text)
@@ -198,6 +199,81 @@ def test_a_base_that_was_never_delivered_is_refused(victim: Victim):
 )
 def test_a_base_of_another_kind_than_agreed_is_refused_though_its_digest_is_true(victim: Victim, place, facts):
     assert victim.refusal(base=place(facts)) == "wrong_model"
+
+
+def _head(victim: Victim, **changed: npt.NDArray[Any]) -> bytes:
+    return save(load_file(model_store() / victim.base / "head.safetensors") | changed)
+
+
+def _narrow(model: bytes) -> bytes:
+    """The network with one feature fewer than its whitening reads."""
+    network = onnx.load_from_string(model)
+    (last,) = network.graph.output
+    count = last.type.tensor_type.shape.dim[1].dim_value
+    network.graph.initializer.append(numpy_helper.from_array(np.eye(count, count - 1, dtype=np.float32), "c.most"))
+    network.graph.node.append(helper.make_node("Gemm", [last.name, "c.most"], ["crafted"]))
+    last.name, last.type.tensor_type.shape.dim[1].dim_value = "crafted", count - 1
+    return network.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"schema": None}, {"schema": 1}, {"bits": [8]}, {"classes": None}, {"classes": [1]}, {"input_shape": [3, 96]},
+        {"input_shape": "393"}, {"bias": "x"}, {"longest_row": float("inf")}, {"longest_row": 0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_base_whose_facts_are_malformed_is_refused(victim: Victim, place, facts):
+    assert victim.refusal(base=place(facts)) == "unknown_model"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"mean": np.zeros(7, np.float32)},
+        {"scale": np.zeros(7, np.float32)},
+        {"mean": np.zeros(7, np.float32), "scale": np.zeros(7, np.float32), "values": np.zeros((7, 256), np.int8)},
+        {"values": np.zeros(7, np.int8)},
+        {"values": np.zeros((7, 0), np.int8), "mean": np.zeros(7, np.float32), "scale": np.zeros(7, np.float32)},
+        {"mean": np.zeros(7, np.float64)},
+        {"initial": np.zeros((10, 7), np.float32)},
+        {"other": np.zeros(1, np.float32)},
+    ],
+    ids=lambda changed: " ".join(f"{name}{part.shape}" for name, part in changed.items()),
+)
+def test_a_base_whose_whitening_or_head_is_of_another_size_is_refused(victim: Victim, place, changed):
+    assert victim.refusal(base=place({}, head_safetensors=_head(victim, **changed))) == "unknown_model"
+
+
+def test_a_base_whose_files_are_none_is_refused(victim: Victim, place):
+    true = (model_store() / victim.base / "base.int8.onnx").read_bytes()
+    assert victim.refusal(base=place({}, head_safetensors=b"none")) == "unknown_model"
+    assert victim.refusal(base=place({}, base_int8_onnx=b"")) == "unknown_model"
+    assert victim.refusal(base=place({}, base_int8_onnx=_narrow(true))) == "unknown_model"
+
+
+def test_a_manifest_that_names_no_files_is_refused(victim: Victim, place, tmp_path):
+    place({})
+    for text in (b"[]", b"{}", b"nothing", b'{"files": 1}', b"[" * 100_000):
+        folder = tmp_path / "home" / "models" / sha256_hex(text)
+        folder.mkdir()
+        (folder / "base.json").write_bytes(text)
+        assert victim.refusal(base=folder.name) == "unknown_model"
+
+
+def _twin_without_a_constant(model: bytes) -> bytes:
+    network = onnx.load_from_string(model)
+    del network.graph.initializer[0]
+    return network.SerializeToString()
+
+
+@pytest.mark.parametrize("crafted", [_twin_without_a_constant, _narrow, lambda model: b""])
+def test_a_float_twin_that_cannot_be_trained_through_is_refused(victim: Victim, place, crafted):
+    true = (model_store() / victim.base / "base.fp32.onnx").read_bytes()
+    base = place({}, base_fp32_onnx=crafted(true))
+    attacks = {"adversarial": "fgsm_rs", "adversarial_epsilon": 4.0}
+    assert victim.refusal(base=base, plan=attacks) == "unknown_model"
 
 
 def _with_random_layer(model: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.compression.onnx_export import to_onnx
 from skerry.device.local_model import build_local_model, load_local_model
@@ -264,8 +266,6 @@ def test_more_blocks_than_there_are_is_refused_with_the_number(store):
 
 
 def test_an_altered_base_is_refused(store, tmp_path):
-    import shutil
-
     digest = build_local_model(config("lora"), task_of("TinyWindows"), store=store)
     for name in ("network.safetensors", "quantization.safetensors", "base.json"):
         copy = tmp_path / name
@@ -279,6 +279,39 @@ def test_an_altered_base_is_refused(store, tmp_path):
         assert caught.value.reason == "wrong_model"
     with pytest.raises(InputError, match="not one for"):
         load_local_model(config("tail"), digest, task_of("TinyWindows"), store)
+
+
+def crafted(store: Path, digest: str, facts: dict, **files: bytes) -> str:
+    """A copy of a base with other facts and files, whose digest is true."""
+    made = store / "crafted"
+    shutil.copytree(store / digest, made)
+    for name, data in files.items():
+        (made / name.replace("_", ".")).write_bytes(data)
+    manifest = json.loads((made / "base.json").read_text()) | facts
+    manifest = {name: fact for name, fact in manifest.items() if fact is not None}
+    manifest["files"] = {name: sha256_hex((made / name).read_bytes()) for name in manifest["files"]}
+    text = json.dumps(manifest).encode()
+    (made / "base.json").write_bytes(text)
+    made.rename(store / sha256_hex(text))
+    return sha256_hex(text)
+
+
+@pytest.mark.parametrize("facts", [{"cut": "nowhere"}, {"cut": 3}, {"cut": ["x"]}, {"cut": None}, {"cut": "x"}])
+def test_a_base_whose_parts_do_not_fit_is_told_and_no_crash(store, facts):
+    """``x`` is the input: a cut, but another than the one that the front ends at."""
+    digest = build_local_model(config("tail"), task_of("TinyWindows"), store=store)
+    with pytest.raises(InputError):
+        load_local_model(config("tail"), crafted(store, digest, facts), task_of("TinyWindows"), store)
+
+
+def test_a_base_with_the_quantization_of_another_is_told_and_no_crash(store):
+    pictures = build_local_model(config("lora"), task_of("TinyPictures"), store=store)
+    digest = build_local_model(config("lora"), task_of("TinyWindows"), store=store)
+    other = (store / pictures / "quantization.safetensors").read_bytes()
+    with pytest.raises(InputError, match="do not fit together"):
+        load_local_model(
+            config("lora"), crafted(store, digest, {}, quantization_safetensors=other), task_of("TinyWindows"), store
+        )
 
 
 def test_a_base_is_found_again_and_repaired_when_damaged(tmp_path):
