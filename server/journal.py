@@ -1,9 +1,10 @@
 """The round under way, on disk: what was asked of whom, and what was answered so far.
 
 A coordinator that is started again asks for what is missing, under the nonces of its first instructions, and asks
-nobody again whose answer is here. Instructions are on stable storage before the first is sent; answers are written as
-they come and not waited for: one that is lost or damaged with the machine is asked for again, and a device gives the
-same again.
+nobody again whose answer is here. Instructions are on stable storage before the first is sent. Answers are written as
+they come, and are on stable storage before what they led to is released, which has to come out the same again. Until
+then nobody waits for them: one that is lost or damaged with the machine is asked for again, and a device gives the same
+again.
 
 ::
 
@@ -13,6 +14,7 @@ same again.
                                  is not whole, what is there is left out
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from typing import BinaryIO
 
 from skerry.canonical import decode, encode
 from skerry.errors import InputError
-from skerry.fsio import disk_errors, write_atomic
+from skerry.fsio import disk_errors, sync_folder, write_atomic
 from skerry.security.envelope import envelope_digest
 
 __all__ = ["Answer", "Asked", "Kept", "RoundJournal"]
@@ -83,13 +85,14 @@ class RoundJournal:
         write_atomic(self._folder / "asked.cbor", encode({"schema": 1, "round": number, "asked": rows}))
 
     def open(self, number: int, answers: Mapping[str, Answer]) -> None:
-        """Be ready for answers; those given are here already."""
+        """Be ready for answers; those given are here already, and are at no instant away."""
         self.close()
+        path = self._folder / "answers"
         with disk_errors(self._folder):
             self._folder.mkdir(exist_ok=True)
-            self._answers = (self._folder / "answers").open("wb")
-        for device, answer in answers.items():
-            self.add(number, device, answer)
+            if answers:
+                write_atomic(path, b"".join(_record(number, *one) for one in answers.items()))
+            self._answers = path.open("ab" if answers else "wb")
 
     def add(self, number: int, device: str, answer: Answer) -> None:
         """Write down an answer; not waited for.
@@ -98,12 +101,20 @@ class RoundJournal:
             DiskFullError: no room.
         """
         assert self._answers is not None, "a round is opened before it is answered"
-        facts = {"length": len(answer.envelope), "digest": envelope_digest(answer.envelope), "arrived": answer.arrived}
-        record = encode({"round": number, "device": device, **facts})
         with disk_errors(self._folder):
-            self._answers.write(len(record).to_bytes(2, "big") + record)
-            self._answers.write(answer.envelope)
+            self._answers.write(_record(number, device, answer))
             self._answers.flush()
+
+    def sync(self) -> None:
+        """Return when the answers that were added are on stable storage.
+
+        Raises:
+            DiskFullError: no room.
+        """
+        assert self._answers is not None, "a round is opened before it is answered"
+        with disk_errors(self._folder):
+            os.fsync(self._answers.fileno())
+            sync_folder(self._folder)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -134,3 +145,9 @@ class RoundJournal:
             except (InputError, KeyError, TypeError):
                 break
         return found
+
+
+def _record(number: int, device: str, answer: Answer) -> bytes:
+    facts = {"length": len(answer.envelope), "digest": envelope_digest(answer.envelope), "arrived": answer.arrived}
+    record = encode({"round": number, "device": device, **facts})
+    return len(record).to_bytes(2, "big") + record + answer.envelope

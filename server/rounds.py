@@ -14,7 +14,8 @@
 11. *checkpoint* everything of this round on disk (``checkpoint.py``), then in the fleet's registry (``remember.py``)
 
 The disk works while the coordinator does: nothing of a round leaves before its opening, and everything of the round
-before it, is on stable storage; and a run is over only when its last round is.
+before it, is on stable storage; nothing is released before the answers it is made of are; and a run is over only when
+its last round is.
 
 A round in which too few updates are left is *skipped*: the vector stays, the spending counts, the record says why.
 """
@@ -104,6 +105,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         progress.journal.begin(number, plan.asked)
     with watch.stage("collect"):
         replies = collect(federation, plan, progress.journal)
+    answers_kept = progress.syncer.begin(progress.journal.sync)
     with watch.stage("open"):
         opened = open_replies(federation, plan, replies)
     progress.receipts |= {device: signed.receipt.digest for device, signed in opened.receipts.items()}
@@ -115,13 +117,14 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         judged = screen(federation, number, valid, progress.vector)
     skipped: str | None = None
     told: dict[str, float | None] = {}
-    seed = federation.scenario.seed
     with watch.stage("aggregate"):
         try:
             if progress.central is None:
                 step = aggregate(federation, judged, number)
             else:
-                made = progress.central.release(judged.deltas, seeded_stream(seed, "central noise", number))
+                made = progress.central.release(
+                    judged.deltas, seeded_stream(federation.scenario.seed, "central noise", number)
+                )
                 step, told = made.step, {"clip": made.clip, "unclipped": made.unclipped}
             training = federation.scenario.training
             move = FedAvgM(training.server_learning_rate, training.server_momentum)
@@ -132,6 +135,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         except AggregationError as error:
             skipped = error.what
     with watch.stage("account"):
+        answers_kept.wait()  # what is released has to come out the same again, whatever happens to this machine
         released = vector_digest(progress.vector)
         release = release_round(federation, number, valid, judged, released, progress.syncer)
         with release as entry, watch.stage("evaluate"):

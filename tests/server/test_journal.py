@@ -1,10 +1,17 @@
 """The round under way, on disk."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 
+from skerry.config import default_scenario
 from skerry.errors import InputError
 from skerry.security.envelope import envelope_digest
+from skerry.server import journal as journal_module
 from skerry.server.journal import Answer, Asked, RoundJournal
+from skerry.server.launch import launch
 
 
 def asked(*names: str) -> dict[str, Asked]:
@@ -53,3 +60,46 @@ def test_a_damaged_record_is_told(tmp_path):
     (tmp_path / "round" / "asked.cbor").write_bytes(b"\x00torn")
     with pytest.raises(InputError):
         journal.read(1)
+
+
+def test_answers_of_an_earlier_process_are_never_away_while_the_file_is_begun_anew(tmp_path, monkeypatch):
+    journal = RoundJournal(tmp_path)
+    journal.begin(1, asked("a", "b"))
+    one, two = Answer(b"one", 1), Answer(b"two", 2)
+    journal.open(1, {"b": two})
+    again = RoundJournal(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(journal_module, "write_atomic", _no_room)
+        with pytest.raises(OSError, match="no room"):
+            again.open(1, again.read(1).answers)
+    assert dict(again.read(1).answers) == {"b": two}
+    again.open(1, again.read(1).answers)
+    again.add(1, "a", one)
+    assert dict(journal.read(1).answers) == {"a": one, "b": two}
+
+
+def test_a_release_is_not_written_before_its_answers_are_on_stable_storage(tmp_path, monkeypatch):
+    synced: dict[Path, int] = {}
+    real_sync, real_write = os.fsync, os.write
+    bare = []
+
+    def fsync(fd: int) -> None:
+        real_sync(fd)
+        synced[Path(f"/proc/self/fd/{fd}").readlink()] = os.fstat(fd).st_size
+
+    def write(fd: int, data: bytes) -> int:
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        if path.name == "population.jsonl" and json.loads(bytes(data).splitlines()[-1])["kind"] == "release":
+            answers = path.parents[1] / "round" / "answers"
+            bare.append(answers.stat().st_size - synced.pop(answers, 0))
+        return real_write(fd, data)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "write", write)
+    settings = ["rounds=2", "training.epochs=1", "report.references=false"]
+    launch(default_scenario(settings), engine="inprocess", parent=tmp_path)
+    assert bare == [0, 0]
+
+
+def _no_room(*_: object, **__: object) -> None:
+    raise OSError("no room")
