@@ -123,7 +123,7 @@ def release_round(
 
     Devices are told by the number of the ``member`` entry that names them: erasing that entry makes them nameless.
     Durable when the block is left: nothing of the vector may be published in it. A round that an earlier process
-    released is released, if it comes out the same.
+    released is released, if it comes out the same; receipts that it recorded are not recorded twice.
 
     Raises:
         RunFailedError: it does not.
@@ -138,7 +138,12 @@ def release_round(
             )
         yield earlier
         return
-    kept = [(federation.members[device], receipt.to_json()) for device, receipt in sorted(valid.receipts.items())]
+    held = federation.past.answered.get(number, frozenset())
+    kept = [
+        (federation.members[device], receipt.to_json())
+        for device, receipt in sorted(valid.receipts.items())
+        if device not in held
+    ]
     chunks = [kept[i : i + _RECEIPTS] for i in range(0, len(kept), _RECEIPTS)]
     events = [("receipts", {"round": number, "receipts": {str(m): r for m, r in chunk}}) for chunk in chunks]
     accepted = [federation.members[device] for device in judged.devices]

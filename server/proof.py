@@ -2,8 +2,8 @@
 
 1. each ledger's chain, tree, policy and spending, by two accountants (``security/privacy/verification.py``);
 2. the coordinator's signed checkpoint, and every checkpoint that a witness remembers: the ledger extends them;
-3. each receipt in the population's ledger: of a device that was asked in that round, signed by it, included in its
-   ledger, and debited at the price that the round was opened with;
+3. each receipt in the population's ledger: one for a device and round, of a device that was asked then, signed by it,
+   included in its ledger, and debited at the price that the round was opened with;
 4. each released average: of a round that was opened, made of updates for which there are receipts;
 5. ``result.json``: the ε it claims, their δ and unit are those of the ledgers, its evidence is in them;
 6. an audit: its coins were committed to in the population's ledger before the first round, and are opened.
@@ -124,7 +124,12 @@ def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
             elif number not in opened:
                 yield Failure(POPULATION, entry.hash, f"a {entry.kind} of round {number}, which was never opened")
             elif entry.kind == "receipts":
-                given.update((number, member) for member in entry.body["receipts"])
+                now = {(number, member) for member in entry.body["receipts"]}
+                twice = sorted(int(member) for _, member in given & now)
+                if twice:
+                    what = f"receipts of round {number} that it holds already (members {twice})"
+                    yield Failure(POPULATION, entry.hash, what)
+                given |= now
                 yield from _check_receipts(folder.id, entry, opened[number], members, known, ledgers)
             else:
                 lacking = [member for member in entry.body["accepted"] if (number, str(member)) not in given]

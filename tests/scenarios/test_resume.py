@@ -240,6 +240,19 @@ def test_who_has_answered_is_not_asked_again(nursery, tmp_path):
     assert len(set(asked[: devices - 7])) == devices - 7
 
 
+def test_receipts_whose_release_was_torn_are_not_recorded_again(nursery, tmp_path):
+    nursery.begin("RUN", tmp_path, *BOUNDARIES["the release is recorded"])
+    assert nursery.end() == -signal.SIGKILL, nursery.tail()
+    (folder,) = list_runs(tmp_path)
+    ledger = folder.path / "ledger" / "population.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    assert [json.loads(line)["kind"] for line in lines[-2:]] == ["receipts", "release"]
+    ledger.write_bytes(b"".join(lines)[:-9])
+    nursery.begin("RESUME", tmp_path)
+    assert nursery.end() == 0, nursery.tail()
+    hold_to_the_promise(folder, nursery.warm)
+
+
 def test_an_hour_later_answers_that_came_in_time_still_count(nursery, tmp_path):
     nursery.begin("RUN", tmp_path, "skerry.server.journal:RoundJournal.add", 15)
     assert nursery.end() == -signal.SIGKILL
