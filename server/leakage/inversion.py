@@ -23,14 +23,32 @@ import numpy as np
 import numpy.typing as npt
 
 from skerry.device.training.plan import TrainPlan
+from skerry.errors import InputError
 from skerry.records import Float32Array
 
-__all__ = ["Guess", "Seen", "infer_label", "noise_in", "reconstruct_rows"]
+__all__ = ["Guess", "Seen", "check_invertible", "infer_label", "noise_in", "reconstruct_rows"]
 
 _Float64 = npt.NDArray[np.float64]
 _Labels = npt.NDArray[np.int64]
 _LEAST_NOISE = 1e-4  # in clips: where there is none, rounding is left
 _RIDGE = 1e-6
+
+
+def check_invertible(plan: TrainPlan) -> None:
+    """Whether an update tells the sum of all steps' noisy sums of the examples' clipped gradients.
+
+    Raises:
+        InputError: it does not; an attack that took it for that would find nothing, whatever there was to be found.
+    """
+    plain = (plan.sampling_rate, plan.momentum, plan.proximal, plan.views) == (1, 0, 0, 1)
+    if plan.unit != "example" or plan.adversarial != "none" or not plain:
+        raise InputError(
+            "these attacks read updates of steps on all examples as they are, under example-level privacy;"
+            " what they find of others says nothing",
+            where="leakage",
+            mend='privacy.unit = "example", privacy.sampling_rate = 1, training.momentum = training.proximal = 0,'
+            ' training.views = 1 and training.adversarial = "none"',
+        )
 
 
 @dataclass(frozen=True)
@@ -41,11 +59,17 @@ class Seen:
         vector: ``(d,)``, the head that it sent.
         delta: ``(d,)``, what came back.
         plan: as it was sent.
+
+    Raises:
+        InputError: see :func:`check_invertible`.
     """
 
     vector: Float32Array
     delta: Float32Array
     plan: TrainPlan
+
+    def __post_init__(self) -> None:
+        check_invertible(self.plan)
 
     @property
     def gradient(self) -> _Float64:

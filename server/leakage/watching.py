@@ -11,11 +11,11 @@ from skerry.device.participation import participate
 from skerry.device.protocol import Instruction, Update
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Worker
-from skerry.errors import RefusedError
+from skerry.errors import InputError, RefusedError
 from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 from skerry.security.envelope import Expected, Header, Kind, envelope_digest, open_envelope, seal
-from skerry.server.leakage.inversion import Seen
+from skerry.server.leakage.inversion import Seen, check_invertible
 from skerry.server.prepare import train_plan
 from skerry.server.provision import COORDINATOR, coordinator_identity, device_directory
 from skerry.strategies import parse_rule
@@ -44,8 +44,10 @@ class Exchange:
         """What a device says to an instruction of this round.
 
         Raises:
+            InputError: see :func:`~skerry.server.leakage.inversion.check_invertible`; the device was not asked.
             RefusedError: nothing but its reason.
         """
+        check_invertible(plan)
         now = self._clock()
         header = Header(
             kind=Kind.INSTRUCTION,
@@ -80,8 +82,19 @@ class Exchange:
         return Seen(vector, Update.from_bytes(opened.payload).delta, plan)
 
     def run(self, devices: Sequence[str]) -> dict[str, list[Seen]]:
-        """All rounds of the scenario with its aggregation rule, and what each device sent; without screening."""
-        scenario = self._folder.scenario
+        """All rounds of the scenario with its aggregation rule, and what each device sent; without screening.
+
+        Raises:
+            InputError: the scenario's rounds differ from one another, or its server takes other steps than the rule's.
+            RefusedError: as :meth:`ask`.
+        """
+        scenario, training = self._folder.scenario, self._folder.scenario.training
+        if (training.schedule, training.server_learning_rate, training.server_momentum) != ("constant", 1, 0):
+            raise InputError(
+                "the rounds that are watched all have one plan, and the server takes the step that its rule gives",
+                where="leakage",
+                mend='training.schedule = "constant", training.server_learning_rate = 1, training.server_momentum = 0',
+            )
         rule = parse_rule(scenario.defence.aggregator, tolerate=scenario.defence.tolerate)
         seen: dict[str, list[Seen]] = {device: [] for device in devices}
         vector = self._model.initial()

@@ -12,6 +12,7 @@ import pytest
 from skerry.clock import system_clock
 from skerry.config import default_scenario
 from skerry.device.basemodel import BaseModel
+from skerry.device.tasks.metrics import softmax
 from skerry.device.tasks.pictures import normalisation, resize_matrix
 from skerry.device.training.head import HeadTrainer
 from skerry.device.worker import process_worker
@@ -167,6 +168,48 @@ def _informed_trap(world: World, ask: Callable[..., Seen]) -> list[float]:
 def test_the_strongest_step_and_all_other_examples_known_still_tell_next_to_nothing(world: World):
     assert max(_informed_trap(world, world.unprotected)) < 0.1
     assert np.mean(_informed_trap(world, lambda *asked: world.exchange.ask(*asked, world.exchange.plan))) > 0.95
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampling_rate": 0.1},
+        {"momentum": 0.5},
+        {"proximal": 0.1},
+        {"views": 2},
+        {"adversarial": "pgd", "adversarial_epsilon": 0.1},
+        {"unit": "none"},
+    ],
+)
+def test_updates_that_tell_another_sum_are_no_false_comfort_but_an_error(world: World, changes):
+    """Each of these changes what an update is; the attacks would take it for what it is not, and find nothing."""
+    plan = dataclasses.replace(world.exchange.plan, **changes)
+    head = world.model.initial()
+    with pytest.raises(InputError, match="says nothing"):
+        Seen(head, np.zeros_like(head), plan)
+    with pytest.raises(InputError, match="says nothing"):
+        world.exchange.ask(world.task.devices()[0], 31, head, plan)  # before the device pays for it
+
+
+def test_the_sum_that_a_seen_update_tells_is_that_of_the_clipped_gradients(world: World):
+    rows, labels = world.local(DEVICES[0])
+    head, plan = world.model.initial(), dataclasses.replace(world.bare, clip=1e-2)
+    seen = Seen(head, world.model.train(head, rows, labels, plan, seeded_stream(0, "sum")), plan)
+    errors = softmax(rows.astype(np.float64) @ head.reshape(10, -1).T)
+    errors[np.arange(len(labels)), labels] -= 1
+    gradients = (errors[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
+    gradients *= np.minimum(1, plan.clip / np.linalg.norm(gradients, axis=1, keepdims=True))
+    np.testing.assert_allclose(seen.gradient, gradients.sum(0), atol=0.01 * np.abs(gradients.sum(0)).max())
+
+
+@pytest.mark.parametrize(
+    "change", ["training.schedule=cosine", "training.server_learning_rate=0.5", "training.server_momentum=0.5"]
+)
+def test_rounds_that_the_coordinator_would_not_take_like_that_are_not_watched(change, world: World, tmp_path):
+    folder = RunFolder.create(tmp_path, default_scenario(["report.references=false", change]), engine="inprocess")
+    prepared = prepare(folder, system_clock, process_worker())
+    with pytest.raises(InputError, match="one plan"):
+        Exchange(folder, prepared.model, process_worker(), system_clock).run(prepared.task.devices()[:1])
 
 
 def test_pixels_follow_from_rows_and_a_search_comes_nearer(world: World):
