@@ -52,7 +52,7 @@ class Worker:
     identities: dict[tuple[int, str], tuple[Task, str]] = field(default_factory=dict)
     inputs: dict[tuple[str, str], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
     views: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
-    with_canaries: dict[tuple[str, str, CanaryPlan, int], tuple[Any, npt.NDArray[np.int64]]] = field(
+    with_canaries: dict[tuple[str, str, str, CanaryPlan, int], tuple[Any, npt.NDArray[np.int64]]] = field(
         default_factory=dict
     )
     with_poison: dict[tuple[str, str, str, int], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
@@ -109,13 +109,14 @@ class Worker:
         """
         if attacked and isinstance(model, HeadModel):
             return self._examples(home, task, model)
-        if home.simulated and home.hostile is not None and home.hostile.kind in POISONS:
-            own = self._poisoned_views(home.hostile.kind, home.device, task, model, views)
+        poison = _poison(home)
+        if poison:
+            own = self._poisoned_views(poison, home.device, task, model, views)
         else:
             own = self._own_views(home.device, task, model, views)
         if home.canaries is None:
             return own
-        key = (self.identity_of(home.device, task), model.digest, home.canaries, views)
+        key = (self.identity_of(home.device, task), model.digest, poison, home.canaries, views)
         if key not in self.with_canaries:
             canaries = canaries_of(home.canaries, task, model)
             if views > 1:
@@ -125,8 +126,8 @@ class Worker:
 
     def _examples(self, home: DeviceHome, task: Task, model: HeadModel) -> tuple[Any, npt.NDArray[np.int64]]:
         """The device's examples before the frozen base; a hostile one's as it changed them."""
-        poison = home.hostile.kind if home.simulated and home.hostile is not None else ""
-        data = poisoned(poison, task, home.device) if poison in POISONS else task.local_data(home.device)
+        poison = _poison(home)
+        data = poisoned(poison, task, home.device) if poison else task.local_data(home.device)
         return model.examples(data.x), data.y
 
     def _own_views(self, device: str, task: Task, model: LocalModel, views: int) -> tuple[Any, npt.NDArray[np.int64]]:
@@ -160,6 +161,13 @@ class Worker:
         if key not in self.identities:
             self.identities[key] = (task, task.identity(device))  # kept with the task: its id is taken while it lives
         return self.identities[key][1]
+
+
+def _poison(home: DeviceHome) -> str:
+    """How a hostile device of a simulation changes its examples; empty for all others."""
+    if not home.simulated or home.hostile is None or home.hostile.kind not in POISONS:
+        return ""
+    return home.hostile.kind
 
 
 @functools.cache

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from skerry.config import AttackConfig, ModelConfig, TaskConfig
+from skerry.device.canaries import CanaryPlan
 from skerry.device.poisoning import poisoned, trigger_for
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.digits import DigitsTask
 from skerry.device.worker import Worker
+from skerry.security.attacks import POISONS
 from skerry.security.privacy.ledger import Policy
 
 WRITER = "writer-00"
@@ -74,3 +76,14 @@ def test_only_a_simulated_hostile_device_trains_on_them_and_its_own_examples_sta
         np.testing.assert_array_equal(x, expected.x)
         np.testing.assert_array_equal(y, expected.y)
     np.testing.assert_array_equal(worker.local_inputs(WRITER, digits, model)[1], own.y)
+
+
+def test_two_audits_with_equal_canaries_do_not_share_what_another_attack_poisoned(digits: DigitsTask) -> None:
+    worker, model = Worker(), AsTheyAre()
+    canaries = CanaryPlan("mislabelled", 5, 1.0, "101")
+    for kind in ("label_flip", "backdoor", "sign_flip", None):
+        own = poisoned(kind, digits, WRITER) if kind in POISONS else digits.local_data(WRITER)
+        x, y = worker.training_inputs(replace(home(kind), canaries=canaries), digits, model)
+        assert len(y) == len(own) + 2
+        np.testing.assert_array_equal(x[: len(own)], own.x)
+        np.testing.assert_array_equal(y[: len(own)], own.y)
