@@ -183,3 +183,22 @@ def test_the_simulators_task_runs_on_the_real_path(monkeypatch: pytest.MonkeyPat
     folder = launch(scenario(rounds=2), engine="inprocess", parent=tmp_path)
     assert [len(record.accepted) for record in folder.rounds()] == [20, 20]
     assert folder.rounds()[1].loss < folder.rounds()[0].loss
+
+
+def test_what_one_device_s_examples_gain_counts_as_often_as_it_has_updates(tmp_path: Path):
+    body = """
+import numpy as np
+from _leakage_claims import gain_claim
+
+def gains(folder):
+    alike = np.repeat([[0.0], [1.0], [2.0], [3.0]], 25, axis=1)  # of four devices, 25 examples each
+    yield gain_claim("devices", "t", alike, "<=", 1.0)
+    yield gain_claim("apart", "t", alike[:, 0], "<=", 1.0)
+    yield gain_claim("lone", "t", alike[2:3], "<=", 1.0)
+
+main("made_up", {"gains": gains}, {})"""
+    devices, apart, lone = json.loads(benchmark(tmp_path, body).stdout)["claims"]
+    assert devices["spread"] == {"n": 4, "examples": 100, "standard_error": 0.6455}  # 1.291 / √4
+    assert apart["spread"] == {"n": 4, "examples": 4, "standard_error": 0.6455}
+    assert lone["spread"] == {"n": 1, "examples": 25}  # nothing tells how another device would have fared
+    assert (devices["value"], lone["value"]) == (1.5, 2.0)
