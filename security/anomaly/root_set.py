@@ -1,7 +1,7 @@
 """The root-set detector: updates that no mixture of classes explains, where the server has examples of its own."""
 
 from collections.abc import Mapping, Sequence
-from math import exp, log
+from math import exp, log, nan
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ _LEAST = 0.05  # share of the squared length that is never called much
 _FEWEST = 4
 _RIDGE = 1e-9  # of the mean diagonal, so that classes with one direction can be told apart
 _BLOCK = 4096
+_UNSOLVED = "its nearest mixture was not found"
 
 
 class RootSetDetector:
@@ -66,17 +67,22 @@ class RootSetDetector:
         root, usable = context.root, trusted & (rows.lengths > 0)
         if root is None or not root.any():
             return [_unjudged("the server has no updates of its own")] * len(rows)
+        if not np.isfinite(root).all():
+            return [_unjudged("the server's own updates are not finite")] * len(rows)
+        shares = _unexplained(rows, root, context.noise_std)
+        found = np.isfinite(shares)
+        usable &= found
         if int(usable.sum()) < _FEWEST:
             return [_unjudged(f"{int(usable.sum())} usable updates are too few to say what is usual")] * len(rows)
-        shares = _unexplained(rows, root, context.noise_std)
+        shares = np.where(found, shares, 0.0)
         usual = _others(np.log(np.maximum(shares, _LEAST)), usable)
         above = np.log(np.maximum(shares, _LEAST)) - usual
         if context.noise_std == 0:
             explained = np.log(np.maximum(1 - shares, len(root) / rows.size))
             above = np.maximum(above, _others(explained, usable) - explained)
         return [
-            _judge(float(share), float(one) / _SPREAD, float(np.exp(centre)), far)
-            for share, one, centre in zip(shares, above, usual, strict=True)
+            _judge(float(share), float(one) / _SPREAD, float(np.exp(centre)), far) if solved else _unjudged(_UNSOLVED)
+            for share, one, centre, solved in zip(shares, above, usual, found, strict=True)
         ]
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
@@ -97,9 +103,10 @@ def _others(values: Float64Array, usable: Mask) -> Float64Array:
 
 
 def _unexplained(rows: Rows, root: Float32Array, noise: float) -> Float64Array:
-    """``(n,)`` squared distances to the cone of the root's rows, less the noise, over squared lengths."""
-    from scipy.optimize import nnls
+    """``(n,)`` squared distances to the cone of the root's rows, less the noise, over squared lengths.
 
+    NaN where the nearest point of the cone was not found.
+    """
     k = len(root)
     with_root, among = np.zeros((len(rows), k)), np.zeros((k, k))
     for start in range(0, rows.size, _BLOCK):
@@ -109,11 +116,21 @@ def _unexplained(rows: Rows, root: Float32Array, noise: float) -> Float64Array:
     corner = np.linalg.cholesky(among + _RIDGE * np.trace(among) / k * np.eye(k))
     targets = np.linalg.solve(corner, with_root.T).T
     squares = rows.lengths**2
-    explained = np.array([float(target @ target) - nnls(corner.T, target)[1] ** 2 for target in targets])
+    explained = np.array([float(target @ target) - _distance(corner.T, target) ** 2 for target in targets])
     hidden = (noise * largest_norm(rows.size, 0.0, ROOT_ERROR)) ** 2
     rest = np.maximum(squares - explained - hidden, 0.0)
     shares: Float64Array = np.divide(rest, squares, out=np.zeros(len(rows)), where=squares > 0)
     return shares
+
+
+def _distance(sides: Float64Array, target: Float64Array) -> float:
+    """How far the target lies from the cone of the columns of ``sides``; NaN when the solver gives up."""
+    from scipy.optimize import nnls
+
+    try:
+        return float(nnls(sides, target)[1])
+    except RuntimeError:  # after 3 k steps, which rounding can take it to
+        return nan
 
 
 def _judge(share: float, strangeness: float, usual: float, far: float) -> Finding:

@@ -129,6 +129,38 @@ def test_zero_rows_and_classes_with_one_direction_are_survived() -> None:
     )
 
 
+def test_a_row_whose_mixture_is_not_found_is_not_judged_and_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The solver gives up after 3 k steps. No input is known on which it does, so one answer of it is replaced."""
+    import scipy.optimize
+
+    solved = scipy.optimize.nnls
+    calls = iter(range(N))
+
+    def gives_up(*given: np.ndarray) -> tuple[np.ndarray, float]:
+        if next(calls) == 2:
+            raise RuntimeError("Maximum number of iterations reached.")
+        return solved(*given)
+
+    rows = honest()
+    rows[[1, 2]] *= -1
+    expected = examine(rows, trusted=np.arange(N) != 2)
+    monkeypatch.setattr(scipy.optimize, "nnls", gives_up)
+    found = examine(rows)
+    assert flagged(found) == [1]
+    assert found[2].strangeness is None
+    assert found[2].scores[0].sentence == "Not compared with a root set: its nearest mixture was not found."
+    assert [f for i, f in enumerate(found) if i != 2] == [f for i, f in enumerate(expected) if i != 2]
+
+
+def test_a_root_set_that_is_not_finite_judges_nobody() -> None:
+    """As after a model that diverged."""
+    broken = root()
+    broken[1, 5] = np.nan
+    context = ScreenContext(1, 0.0, INF, root=broken)
+    (found, *_) = RootSetDetector().examine(Rows(honest()), NAMES, np.ones(N, bool), context)
+    assert (found.flagged, found.strangeness) == (False, None)
+
+
 def test_untrusted_rows_do_not_say_what_is_usual() -> None:
     rows = honest()
     rows[:6] += 2 * root(seed=9)[:1]
