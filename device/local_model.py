@@ -91,7 +91,7 @@ class HeadModel:
 
     Raises:
         InputError: the base is not on this machine, or is not well formed.
-        RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
+        RefusedError: it was altered, or says it is another than agreed (``wrong_model``), or has layers that a device
             does not run on its data (``layer_refused``).
     """
 
@@ -311,7 +311,7 @@ def load_local_model(
 
     Raises:
         InputError: the base is not on this machine, or is not well formed.
-        RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
+        RefusedError: it was altered, or says it is another than agreed (``wrong_model``), or has layers that a device
             does not run on its data (``layer_refused``).
         MissingDependencyError: the mode needs torch, which is not installed.
     """

@@ -78,14 +78,20 @@ class NetworkModel:
 
     Raises:
         InputError: the base is not on this machine, is of another mode, or its parts do not fit together.
-        RefusedError: it was altered, or is another than was agreed to (``wrong_model``), or has layers that a device
+        RefusedError: it was altered, or says it is another than agreed (``wrong_model``), or has layers that a device
             does not run on its data (``layer_refused``).
     """
 
     def __init__(self, config: ModelConfig, model_digest: str, task: Task, store: Path | None = None) -> None:
         self._base = NetworkBase.load(model_digest, store)
         self._base.check_agreed(
-            {"bits": config.bits, "input_shape": list(task.input_shape), "classes": list(task.classes)}
+            {
+                "head.architecture": config.architecture,
+                "bits": config.bits,
+                "tail_blocks": config.tail_blocks if config.trainable == "tail" else None,
+                "input_shape": list(task.input_shape),
+                "classes": list(task.classes),
+            }
         )
         self._task = task
         self._whole = load_graph(self._base.file(NETWORK))

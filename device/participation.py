@@ -2,7 +2,7 @@
 
 1. *Open*: the envelope must be signed by the coordinator this device trusts, sealed to this device, fresh, and not
    seen before.
-2. *Agree*: the model must be one that this device has and of the kind that it agreed to, with no layer but arithmetic;
+2. *Agree*: the model must be one that this device has, say it is of the kind agreed to, with no layer but arithmetic;
    the layout must be the model's and every weight finite; the plan must ask for the device's own privacy unit; a seed
    is accepted in simulation only. Weights that are finite are not judged: no rule tells a trap from an honest vector,
    and under unit ``example`` clip and noise are the same for both.
@@ -166,7 +166,7 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
 
 
 def _model(worker: Worker, home: DeviceHome, digest: str, task: Task) -> LocalModel:
-    """The model that the instruction names, if this device has it and agreed to one of its kind."""
+    """The model that the instruction names, if this device has it and agreed to one of the kind it says it is of."""
     try:
         model = worker.model(home.model, digest, task)
     except InputError as error:

@@ -53,20 +53,28 @@ class StoredModel:
         return int(self.facts["bits"])
 
     def check_agreed(self, wanted: Mapping[str, Any]) -> None:
-        """Refuse a base whose facts are not those that a device agreed to, whoever signed its name.
+        """Refuse a base that says it is another than a device agreed to, whoever signed its name.
+
+        What it says is its builder's claim: that its network is of this architecture cannot be seen from here.
 
         Args:
-            wanted: facts by name.
+            wanted: facts by name, of those within another by both names with a dot.
 
         Raises:
             RefusedError: one is another or missing (``wrong_model``).
         """
-        if other := [name for name, value in wanted.items() if self.facts.get(name) != value]:
+        if other := [name for name, value in wanted.items() if self._fact(name) != value]:
             raise RefusedError(
                 "wrong_model",
-                f"this base has another {', '.join(other)} than the model that was agreed to",
+                f"this base says it has another {', '.join(other)} than the model that was agreed to",
                 where=str(self.path),
             )
+
+    def _fact(self, name: str) -> Any:
+        found: Any = self.facts
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
 
     def read(self, name: str) -> bytes:
         """A file's content.

@@ -197,7 +197,7 @@ def test_a_base_that_was_never_delivered_is_refused(victim: Victim):
 @pytest.mark.parametrize(
     "facts", [{"architecture": "mobilenet_v2"}, {"bits": 32}, {"grid": 1}, {"classes": list("0123456789a")}]
 )
-def test_a_base_of_another_kind_than_agreed_is_refused_though_its_digest_is_true(victim: Victim, place, facts):
+def test_a_base_that_says_it_is_of_another_kind_than_agreed_is_refused(victim: Victim, place, facts):
     assert victim.refusal(base=place(facts)) == "wrong_model"
 
 

@@ -277,7 +277,7 @@ def test_an_altered_base_is_refused(store, tmp_path):
         with pytest.raises(RefusedError) as caught:
             load_local_model(config("lora"), digest, task_of("TinyWindows"), copy)
         assert caught.value.reason == "wrong_model"
-    with pytest.raises(InputError, match="not one for"):
+    with pytest.raises(RefusedError, match="another tail_blocks"):
         load_local_model(config("tail"), digest, task_of("TinyWindows"), store)
 
 
@@ -302,6 +302,16 @@ def test_a_base_whose_parts_do_not_fit_is_told_and_no_crash(store, facts):
     digest = build_local_model(config("tail"), task_of("TinyWindows"), store=store)
     with pytest.raises(InputError):
         load_local_model(config("tail"), crafted(store, digest, facts), task_of("TinyWindows"), store)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"head": {"architecture": "mobilenet_v2"}}, {"head": 3}, {"tail_blocks": 7}, {"bits": 32}]
+)
+def test_a_base_that_says_it_is_of_another_kind_than_agreed_is_refused(store, facts):
+    digest = build_local_model(config("tail"), task_of("TinyWindows"), store=store)
+    with pytest.raises(RefusedError) as caught:
+        load_local_model(config("tail"), crafted(store, digest, facts), task_of("TinyWindows"), store)
+    assert caught.value.reason == "wrong_model"
 
 
 def test_a_base_with_the_quantization_of_another_is_told_and_no_crash(store):
