@@ -107,7 +107,8 @@ def _judge(value: float, usual: tuple[float, float] | None, far: float, *, insid
     strangeness, limit = (value - centre) / spread, centre + far * spread
     if inside or strangeness <= far:
         sentence = f"Mean cosine distance {value:.2f} to the larger group of updates is nothing unusual."
-        return Finding((Score("clustering", value, None, limit, sentence),), strangeness=strangeness)
+        decides = None if inside else limit
+        return Finding((Score("clustering", value, None, decides, sentence),), strangeness=strangeness)
     sentence = (
         f"One of {others} updates that point elsewhere than the larger group: mean cosine distance {value:.2f} to it, "
         f"{centre:.2f} is usual."

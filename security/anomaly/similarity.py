@@ -139,12 +139,14 @@ def _finding(
     strangeness = None if usual is None else (usual[0] - float(_logarithms(value))) / usual[1]
     if len(group) == 1:
         sentence = f"Distance {shown:.3g} to the nearest other update is nothing unusual."
-        return Finding((Score("similarity", shown, limit or None, None, sentence),), strangeness=strangeness)
+        # Below its own limit where the neighbour's decided, or where there is no neighbour.
+        decides = limit if 0 < limit <= shown else None
+        return Finding((Score("similarity", shown, decides, None, sentence),), strangeness=strangeness)
     others = [devices[i] for i in group if i != index]
     said = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
     if index == group[0]:
         sentence = f"Nearly the same update as {said}: this one keeps the group's one vote."
-        return Finding((Score("similarity", shown, limit, None, sentence),))
+        return Finding((Score("similarity", shown, None, None, sentence),), strangeness=strangeness)
     if usual is None or strangeness is None:
         why = f"the agreed privacy noise keeps honest updates at least {limit:.3g} apart"
         distance = FAR * log(limit / max(value, _LEAST)) / log(4) + FAR

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from skerry.records import Action, Reason
-from skerry.security.anomaly import ScreenContext, Screener
+from skerry.security.anomaly import ScreenContext, Screener, SimilarityDetector
+from skerry.security.anomaly.evidence import Rows
 
 D = 3000
 
@@ -87,6 +88,22 @@ def test_the_sentence_names_the_others_and_who_keeps_the_vote() -> None:
     )
     assert "device-03, device-05, device-06 and 1 more: " in dropped
     assert "usual among the others" in dropped
+
+
+def test_who_keeps_the_vote_of_a_group_is_as_strange_as_the_rest_of_it() -> None:
+    """A false-alarm rate is learned from honest heads of groups too; a limit that does not decide is not shown."""
+    rows = honest(15, 0)
+    rows[3:5] = rows[3]
+    head, other = SimilarityDetector().examine(Rows(rows), names(15), np.ones(15, bool), context())[3:5]
+    assert (head.flagged, other.flagged) == (False, True)
+    assert head.strangeness == pytest.approx(other.strangeness)
+    assert head.strangeness > 5
+    assert (head.scores[0].low, other.scores[0].low is not None) == (None, True)
+
+
+def test_an_update_without_a_neighbour_has_no_limit() -> None:
+    (alone,) = SimilarityDetector().examine(Rows(honest(1, 0, noise=0.05)), names(1), np.ones(1, bool), context(0.05))
+    assert (alone.flagged, alone.scores[0].value, alone.scores[0].low) == (False, 0.0, None)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -10,6 +10,7 @@ from skerry.errors import InputError, ScenarioError
 from skerry.records import Action, Reason, Verdict
 from skerry.security.anomaly import ScreenContext, Screener, describe_fault
 from skerry.security.anomaly.evidence import FAR
+from skerry.server.registry import beyond
 
 INF = float("inf")
 ALL = ("finite", "shape", "fresh", "norm", "cosine")
@@ -180,6 +181,25 @@ def test_rejected_replies_lead_to_quarantine_but_only_for_faults_of_the_update()
     for reason in (Reason.NOT_AUTHENTIC, Reason.REPLAYED, Reason.STALE, Reason.NO_REPLY):
         with pytest.raises(InputError):
             screener.reject("device-04", reason, context(1))
+
+
+@pytest.mark.parametrize("detector", ["norm", "similarity", "clustering", "spectral", "cosine", "root_set"])
+def test_no_score_of_an_unflagged_update_lies_outside_the_limits_that_it_is_told(detector: str) -> None:
+    """Else the registry takes a plain acceptance for one that something spoke against."""
+    judged = 0
+    for seed in range(60):
+        rng, n = np.random.default_rng(seed), 5 + seed % 5
+        deltas = rng.integers(2) + rng.standard_normal((n, 60)) * np.exp(rng.standard_normal((n, 1)))
+        one, other, another = rng.choice(n, 3, replace=False)
+        deltas[other] = deltas[one] + np.exp(rng.uniform(-6, 0)) * rng.standard_normal(60)
+        deltas[another] = deltas[one] + np.exp(rng.uniform(-6, 0)) * rng.standard_normal(60)
+        where = ScreenContext(1, 0.0, INF, root=rng.standard_normal((5, 60)).astype(np.float32))
+        for verdict in Screener([detector], tolerate=1).screen(deltas.astype(np.float32), names(n), where):
+            (score, *more) = verdict.scores
+            if verdict.action is Action.ACCEPT and not more:
+                assert not beyond(score), (seed, score)
+                judged += 1
+    assert judged > 200
 
 
 @pytest.mark.parametrize(("n", "tolerate", "dropped"), [(4, 1, True), (5, 2, False), (6, 2, True), (3, 1, False)])
