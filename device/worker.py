@@ -21,11 +21,14 @@ from skerry.device.poisoning import poisoned
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
+from skerry.errors import RefusedError
 from skerry.security.attacks import POISONS
 from skerry.security.identity import Directory, Identity, PublicIdentity
 from skerry.syncer import Syncer
 
 __all__ = ["Resident", "Worker", "process_worker"]
+
+_REFUSALS = 64  # kept
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Worker:
     configs: dict[Any, Any] = field(default_factory=dict)
     tasks: dict[tuple[TaskConfig, ModelConfig], Task] = field(default_factory=dict)
     models: dict[tuple[ModelConfig, str | None], LocalModel] = field(default_factory=dict)
+    refusals: dict[tuple[ModelConfig, str | None], RefusedError] = field(default_factory=dict)
     identities: dict[tuple[int, str], tuple[Task, str]] = field(default_factory=dict)
     inputs: dict[tuple[str, str], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
     views: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
@@ -82,11 +86,31 @@ class Worker:
         return self.tasks[key]
 
     def model(self, config: ModelConfig, digest: str | None, task: Task) -> LocalModel:
-        """The model of this configuration over the base of that digest."""
+        """The model of this configuration over the base of that digest.
+
+        A base with operations that are not run here is read once: its digest stands for them. What else is refused is
+        looked at each time, as it may have been repaired or delivered since.
+
+        Raises:
+            InputError, RefusedError, MissingDependencyError: see :func:`load_local_model`.
+        """
         key = (config, digest)
+        if key in self.refusals:
+            known = self.refusals[key]
+            raise RefusedError(known.reason, known.what, where=known.where, mend=known.mend)
         if key not in self.models:
-            self.models[key] = load_local_model(config, digest, task)
+            try:
+                self.models[key] = load_local_model(config, digest, task)
+            except RefusedError as error:
+                if error.reason == "layer_refused":
+                    self._remember(key, error)
+                raise
         return self.models[key]
+
+    def _remember(self, key: tuple[ModelConfig, str | None], refusal: RefusedError) -> None:
+        if len(self.refusals) == _REFUSALS:
+            del self.refusals[next(iter(self.refusals))]  # the oldest
+        self.refusals[key] = RefusedError(refusal.reason, refusal.what, where=refusal.where, mend=refusal.mend)
 
     def local_inputs(self, device: str, task: Task, model: LocalModel) -> tuple[Any, npt.NDArray[np.int64]]:
         """The device's prepared inputs and labels; through the frozen base once, then from memory."""

@@ -39,6 +39,7 @@ ALLOWED = frozenset(
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 _FLOAT = 1  # of TensorProto.DataType
+_NAMED, _LONGEST_NAME = 10, 60  # what a message tells of the operations that are not run
 _KEYS = 2**32  # onnxruntime keeps 32 bits of a key: beyond them it sees another field than is written
 
 
@@ -61,9 +62,11 @@ def check_operations(model: bytes, where: str) -> None:
     except _MalformedError as error:
         raise RefusedError("layer_refused", "this is no ONNX file", where=where) from error
     if strange := sorted(found - ALLOWED):
+        named = ", ".join(name[:_LONGEST_NAME] for name in strange[:_NAMED])
+        others = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
         raise RefusedError(
             "layer_refused",
-            f"this device does not run {', '.join(strange)} on its data",
+            f"this device does not run {named}{others} on its data",
             where=where,
             mend="build the base with skerry: its export writes none of these",
         )

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save, save_file
 from skerry.canonical import encode, sha256_hex
 from skerry.clock import system_clock
 from skerry.config import ModelConfig
-from skerry.device import basemodel
+from skerry.device import basemodel, worker
 from skerry.device.local_model import HeadModel
 from skerry.device.participation import participate
 from skerry.device.protocol import Update, to_bytes
@@ -33,6 +33,7 @@ from skerry.device.store import model_store
 from skerry.device.training.dp import Grid
 from skerry.device.training.head import HeadTrainer
 from skerry.device.worker import Worker, process_worker
+from skerry.errors import RefusedError
 from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 from skerry.security.envelope import Expected, Header, Kind, Opened, envelope_digest, open_envelope, seal
@@ -297,6 +298,37 @@ def test_a_base_with_a_crafted_layer_is_refused(victim: Victim, place):
     assert victim.refusal(base=place({}, base_int8_onnx=crafted)) == "layer_refused"
 
 
+def test_a_base_with_a_crafted_layer_is_read_once_and_few_are_remembered(victim: Victim, place, monkeypatch):
+    base = place({}, base_int8_onnx=_with_random_layer((model_store() / victim.base / "base.int8.onnx").read_bytes()))
+    read = []
+
+    def check(data: bytes, where: str) -> None:
+        read.append(where)
+        raise RefusedError("layer_refused", "strange")
+
+    monkeypatch.setattr(basemodel, "check_operations", check)
+    assert [victim.refusal(base=base) for _ in range(3)] == ["layer_refused"] * 3
+    assert len(read) == 1
+    config = victim.home.model
+    monkeypatch.setattr(worker, "load_local_model", lambda *_: check(b"", "another"))
+    for number in range(200):
+        with pytest.raises(RefusedError):
+            victim.worker.model(config, f"{number:064x}", victim.task)
+    assert len(victim.worker.refusals) == 64
+    assert victim.refusal(base=base) == "layer_refused"
+    assert len(read) == 202  # the first was forgotten
+
+
+def test_a_base_that_was_repaired_is_used_though_it_was_refused_before(victim: Victim, place):
+    broken = place({}, base_int8_onnx=(model_store() / victim.base / "base.int8.onnx").read_bytes())
+    path = model_store() / broken / "head.safetensors"
+    data = path.read_bytes()
+    path.unlink()
+    assert victim.refusal(base=broken) == "wrong_model"
+    path.write_bytes(data)
+    victim.worker.model(victim.home.model, broken, victim.task)
+
+
 def _failing_below(model: bytes, threshold: float) -> bytes:
     """The network as it is, but that it fails on pictures whose first feature is not above the threshold."""
     network = onnx.load_from_string(model)
@@ -335,6 +367,7 @@ def test_an_example_on_which_a_crafted_base_fails_is_left_out_and_nothing_tells_
     digest = place({}, base_int8_onnx=crafted)
     assert victim.refusal(base=digest) == "layer_refused"
     monkeypatch.setattr(basemodel, "check_operations", lambda *_: None)
+    victim.worker.refusals.clear()
     rows, y = victim.examples
     seen, _ = victim.worker.local_inputs(
         victim.home.device, victim.task, victim.worker.model(victim.home.model, digest, victim.task)

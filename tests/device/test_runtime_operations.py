@@ -102,6 +102,13 @@ def test_what_is_not_arithmetic_on_the_input_and_own_constants_is_named_and_refu
     check_operations(_cast_to(TensorProto.FLOAT), "here")
 
 
+def test_a_message_names_ten_operations_at_most_and_none_at_length():
+    many = _tiny(*(helper.make_node(f"Strange{i:02}" + 1000 * "x", ["x"], ["y"]) for i in range(50)))
+    with pytest.raises(RefusedError, match=r"Strange09x+ and 40 more") as caught:
+        check_operations(many, "here")
+    assert len(caught.value.what) < 1000
+
+
 @pytest.mark.parametrize(
     ("model", "value", "says"), [(_fails_at_zero(), 0.0, "division by zero"), (_fails_at_nan(), np.nan, "Cast")]
 )
