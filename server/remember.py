@@ -1,11 +1,13 @@
 """A run and the registry of its folder of runs: whom it does not ask, and what is taken in after each round.
 
-The registry is written by a thread of its own, after the round is on disk, while the run goes on. Whatever is wrong
-with it costs the run nothing but a notice: its verdicts are in its own folder too.
+The registry is written by a thread of its own, after the round is on disk, while the run goes on. What cannot be
+recorded is tried again after each later round, and when the run ends, however it ends. Whatever is wrong with the
+registry costs the run nothing but a notice: its verdicts are in its own folder too.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FleetMemory", "check_enough"]
 
+_BATCH = 32  # rounds in one transaction: others who write the registry wait ten seconds for its end
+
 
 class FleetMemory:
     """The registry, as one run uses it for the time of a block."""
@@ -30,7 +34,8 @@ class FleetMemory:
         self._folder = folder
         self._syncer = Syncer()
         self._waiting: deque[tuple[Job, int, int, tuple[Verdict, ...]]] = deque()
-        self._behind = False
+        self._missing: JudgedRound | None = None  # the first round that could not be recorded, and why it could not
+        self._fault: RegistryError | DiskFullError | None = None
         self._told = False
 
     def excluded(self, devices: Iterable[str]) -> tuple[str, ...]:
@@ -75,8 +80,7 @@ class FleetMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._syncer.begin(self._try_again)
+        self._syncer.begin(self._end)
         self._syncer.close()
         if kind is None:
             self._syncer.settle()
@@ -84,17 +88,14 @@ class FleetMemory:
     def _quarantined(self, devices: Iterable[str]) -> set[str]:
         return set(devices) & self._registry.quarantined(self._scope).keys()
 
-    def _record(self, rounds: "list[JudgedRound]") -> None:
-        self._registry.record(self._scope, self._folder.id, rounds)
-
     def _say_who_is_asked_all_the_same(self, devices: tuple[str, ...]) -> None:
         try:
             asked = sorted(self._quarantined(devices))
-        except RegistryError as error:
+        except (RegistryError, DiskFullError) as error:
             self._say(error)
             return
         if asked:
-            self._folder.notify(
+            self._notify(
                 f"in quarantine from earlier runs, and asked all the same: {listing(asked)} (defence.remember is false)"
             )
 
@@ -108,38 +109,58 @@ class FleetMemory:
             for stored, number, at, verdicts in waiting
             if stored.failure() is None  # waits
         ]
-        if self._behind or not rounds:
-            return
-        try:
-            self._record(rounds)
-        except (RegistryError, DiskFullError):
-            self._behind = True  # tried once more when the run is over, and told then
+        if self._missing is None:
+            self._try(rounds)
+        elif rounds:
+            self._try_again(self._missing)
 
-    def _try_again(self) -> None:
-        if self._behind:
-            self._catch_up()
+    def _try(self, rounds: "Sequence[JudgedRound]") -> bool:
+        """Record rounds in order, in transactions short enough for others to get between; whether all of them are."""
+        for start in range(0, len(rounds), _BATCH):
+            batch = rounds[start : start + _BATCH]
+            try:
+                self._registry.record(self._scope, self._folder.id, batch)
+            except (RegistryError, DiskFullError) as error:
+                self._missing, self._fault = batch[0], error
+                return False
+        self._missing = None
+        return True
+
+    def _try_again(self, first: "JudgedRound") -> None:
+        """Record the first round that is missing, and if that can be done again all after it, from the run's folder."""
+        if self._try([first]):
+            self._try(self._finished(after=first.number))
 
     def _catch_up(self) -> None:
+        self._try(self._finished(after=0))
+
+    def _finished(self, *, after: int) -> "list[JudgedRound]":
         from skerry.server.registry import JudgedRound
 
         verdicts: dict[int, list[Verdict]] = defaultdict(list)
         for line in self._folder.lines("verdicts.jsonl"):
-            verdicts[line["round"]].append(Verdict.from_json(line))
-        rounds = [JudgedRound(one.round, one.finished_ms, verdicts[one.round]) for one in self._folder.rounds()]
-        try:
-            self._record(rounds)
-            self._behind = False
-        except (RegistryError, DiskFullError) as error:
-            self._behind = True
-            self._say(error)
+            if line["round"] > after:
+                verdicts[line["round"]].append(Verdict.from_json(line))
+        rounds = (record for record in self._folder.rounds() if record.round > after)
+        return [JudgedRound(record.round, record.finished_ms, verdicts[record.round]) for record in rounds]
+
+    def _end(self) -> None:
+        if self._missing is not None:
+            self._try_again(self._missing)
+        if self._missing is not None and self._fault is not None:
+            self._say(self._fault)
 
     def _say(self, error: RegistryError | DiskFullError) -> None:
         if not self._told:
             self._told = True
-            self._folder.notify(
+            self._notify(
                 f"the fleet's registry does not learn of this run: {error.what} [{error.where}]; "
                 f"its own folder has all of it. To mend it, {error.mend}"
             )
+
+    def _notify(self, sentence: str) -> None:
+        with suppress(DiskFullError):  # no room for this word either: it is no reason to fail
+            self._folder.notify(sentence)
 
     @cached_property
     def _registry(self) -> "Registry":

@@ -1,5 +1,6 @@
 """A run and the fleet's registry: recorded once, left out only when asked for, and never at the cost of a result."""
 
+import functools
 import json
 import sqlite3
 import threading
@@ -125,6 +126,103 @@ def test_a_round_that_could_not_be_recorded_is_recorded_at_the_end(
             memory.take(done(), number, number, verdicts)
     assert outcomes(tmp_path) == [("writer-00", 1, "accept"), ("writer-00", 2, "accept")]
     assert folder.notices == ()
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 10
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.005)
+    return holds()
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
+    """A registry that refuses tries of the given numbers; the rounds of each try, none where it was refused."""
+    real = Registry.record
+
+    def refuse(*tries: int, error: Exception | None = None) -> list[list[int]]:
+        taken: list[list[int]] = []
+
+        def record(self: Registry, scope: Scope, run: str, rounds: list[JudgedRound]) -> None:
+            if len(taken) in tries:
+                taken.append([])
+                raise error or RegistryError("another process holds the registry", where="there", mend="wait")
+            real(self, scope, run, rounds)
+            taken.append([judged.number for judged in rounds])
+
+        monkeypatch.setattr(Registry, "record", record)
+        return taken
+
+    return refuse
+
+
+def test_what_could_not_be_recorded_is_recorded_with_the_next_round(
+    folder: RunFolder, tmp_path: Path, refusing: Callable[..., list[list[int]]]
+) -> None:
+    def reaches(tries: int) -> bool:
+        return len(taken) >= tries
+
+    taken = refusing(0, 1)
+    with FleetMemory(folder) as memory:
+        for number in (1, 2, 3):
+            verdicts = [Verdict(number, "writer-00", Action.ACCEPT)]
+            _finish(folder, number, verdicts)
+            memory.take(done(), number, number, verdicts)
+            assert eventually(functools.partial(reaches, number))
+        assert eventually(lambda: taken == [[], [], [1], [2, 3]])
+    assert [number for _, number, _ in outcomes(tmp_path)] == [1, 2, 3]
+    assert folder.notices == ()
+
+
+def test_rounds_of_before_are_recorded_in_short_transactions_and_a_failure_costs_only_the_rest(
+    folder: RunFolder, refusing: Callable[..., list[list[int]]]
+) -> None:
+    for number in range(1, 101):
+        _finish(folder, number, [Verdict(number, "writer-00", Action.ACCEPT)])
+    taken = refusing(1)
+    with FleetMemory(folder) as memory:
+        memory.catch_up()
+    assert [number for rounds in taken for number in rounds] == [*range(1, 101)]
+    assert max(map(len, taken)) <= 32
+
+
+def test_a_run_that_is_interrupted_records_what_was_missing_or_tells_it(
+    folder: RunFolder, tmp_path: Path, refusing: Callable[..., list[list[int]]]
+) -> None:
+    def interrupted() -> None:
+        with FleetMemory(folder) as memory:
+            memory.take(done(), 1, 1, verdicts)
+            raise KeyboardInterrupt
+
+    verdicts = [Verdict(1, "writer-00", Action.ACCEPT)]
+    _finish(folder, 1, verdicts)
+    refusing(*range(10))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (notice,) = folder.notices
+    assert "does not learn of this run: another process holds the registry" in notice
+    refusing(0)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert outcomes(tmp_path) == [("writer-00", 1, "accept")]
+
+
+def test_a_full_disk_does_not_fail_a_run_for_its_registry(
+    folder: RunFolder, refusing: Callable[..., list[list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFullError("no space left on the device")
+
+    refusing(*range(10), error=DiskFullError("no space left on the device"))
+    tried = []
+    monkeypatch.setattr(RunFolder, "notify", lambda _, what: (tried.append(what), full()))
+    with FleetMemory(folder) as memory:
+        memory.take(done(), 1, 1, [Verdict(1, "writer-00", Action.ACCEPT)])
+    assert len(tried) == 1
+    monkeypatch.setattr(Registry, "quarantined", full)
+    with FleetMemory(folder) as memory:
+        memory.excluded(WRITERS)
+    assert len(tried) == 2
 
 
 def test_a_round_that_the_disk_did_not_take_is_not_in_the_registry(folder: RunFolder, tmp_path: Path) -> None:
