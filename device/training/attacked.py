@@ -18,7 +18,6 @@ class Attacked:
     """What :func:`~skerry.device.training.central.train_centrally` descends instead of its own loss.
 
     Attributes:
-        replays: times in a row that each batch is to be learned from.
         overfitted: epoch after which single steps were given up for several; None: so far never.
     """
 
@@ -38,10 +37,14 @@ class Attacked:
         self._x, self._y = torch.from_numpy(x[checked]), torch.from_numpy(y[checked])
         self._every = max(1, epochs // _CHECKS)
         self._kept: dict[str, Tensor] | None = None
-        self.replays = replays(recipe.method)
         self.overfitted: int | None = None
         self._calls = 0
         self._at = torch.empty(0)
+
+    @property
+    def replays(self) -> int:
+        """Times in a row that each batch is to be learned from; changes after an epoch at most."""
+        return replays(self._recipe.method)
 
     def loss(self, x: Tensor, y: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
         """Mean over a batch; called :attr:`replays` times in a row for each."""
@@ -54,7 +57,7 @@ class Attacked:
         return adversarial_losses(self._module, x, y, self._recipe, self._starts).mean()
 
     def after_epoch(self, epoch: int) -> None:
-        """Keep the weights; or go back to the last that were kept, and on with several steps."""
+        """Keep the weights; or go back to the last that were kept, and on with several steps, without replays."""
         if self._recipe.ascents > 1 or epoch % self._every:
             return
         self._module.eval()

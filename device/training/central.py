@@ -41,7 +41,10 @@ _EVALUATION_BATCH = 256
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where training is: steps done and to be done, and the mean loss of the last tenth of an epoch or so."""
+    """Where training is: steps done of those planned, and the mean loss of the last tenth of an epoch or so.
+
+    Where replays were given up for several steps of attack, a step counts as all replays of its batch.
+    """
 
     done: int
     of: int
@@ -148,7 +151,7 @@ def train_centrally(
                 augment=augment,
                 clip_norm=clip_norm,
                 progress=progress,
-                replays=1 if attacks is None else attacks.replays,
+                replays=(lambda: 1) if attacks is None else (lambda: attacks.replays),
                 after_epoch=(lambda _: None) if attacks is None else attacks.after_epoch,
             )
     except BaseException:
@@ -249,29 +252,30 @@ def _descend(
     augment: Augment | None,
     clip_norm: float | None,
     progress: Callable[[TrainingProgress], None],
-    replays: int,
+    replays: Callable[[], int],
     after_epoch: Callable[[int], None],
 ) -> tuple[float, int]:
     order, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     batches = math.ceil(len(x) / batch_size)
-    total, done, recent, mean = epochs * batches * replays, 0, math.nan, math.nan
+    planned = replays()  # there may be fewer later: then each step counts for several, and the rate falls as before
+    total, place, done, recent, mean = epochs * batches * planned, 0, 0, math.nan, math.nan
     peak = [group["lr"] for group in optimizer.param_groups]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for epoch in range(epochs):
-        seen = 0.0
+        seen, times = 0.0, replays()
         for rows in np.array_split(order.permutation(len(x)), batches):
             batch, labels = _tensor(x[rows]), torch.from_numpy(y[rows])
             if augment is not None:
                 batch = augment(batch, noise).contiguous(memory_format=torch.channels_last)
-            for _ in range(replays):
+            for _ in range(times):
                 for group, rate in zip(optimizer.param_groups, peak, strict=True):
-                    group["lr"] = rate * _cosine(done, total)
+                    group["lr"] = rate * _cosine(place, total)
                 optimizer.zero_grad()
                 value = loss(batch, labels, rows)
                 number = float(value.detach())
                 if not math.isfinite(number):
                     raise RunFailedError(
-                        f"training diverged in step {done + 1} of {total} (epoch {epoch + 1})",
+                        f"training diverged in step {place + 1} of {total} (epoch {epoch + 1})",
                         where="training on public data",
                         mend="take a smaller learning rate",
                     )
@@ -279,11 +283,11 @@ def _descend(
                 if clip_norm is not None:
                     nn.utils.clip_grad_norm_(parameters, clip_norm)
                 optimizer.step()
-                done += 1
+                done, place = done + 1, place + planned // times
                 seen += number * len(rows)
                 recent = number if math.isnan(recent) else 0.9 * recent + 0.1 * number
-                progress(TrainingProgress(done, total, recent))
-        mean = seen / (len(x) * replays)
+                progress(TrainingProgress(place, total, recent))
+        mean = seen / (len(x) * times)
         after_epoch(epoch + 1)
     return mean, done
 

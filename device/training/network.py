@@ -1,6 +1,7 @@
 """Training a torch network on a device: every mode but ``head`` and the hand-written CNN; with privacy and without."""
 
 import copy
+import dataclasses
 import math
 import threading
 from functools import partial
@@ -76,7 +77,8 @@ class NetworkTrainer:
             stream: noise and sampling (unit ``example``), or the order of mini-batches (unit ``none``);
                 starts of attacks.
             adversarial: attacks that the network is trained against. Where single steps overfit in this round, it is
-                trained anew with several; not under unit ``example``, where to look would be to tell.
+                trained anew with several, and without replays; not under unit ``example``, where to look would be to
+                tell.
 
         Returns:
             ``(d,)`` float32 change of the weights.
@@ -100,6 +102,8 @@ class NetworkTrainer:
         if not fools_itself(self.module(vector + delta), some, torch.from_numpy(y[:CHECKED]), attacks.recipe.ball):
             return delta
         again = AdversarialLosses(attacks.recipe.multi_step, stream.bytes(32))
+        if plan.replays > 1:  # each of them would take all steps of an attack
+            plan = dataclasses.replace(plan, adversarial="pgd")
         return self._plainly(vector, inputs, y, plan, stream, again)
 
     def integer_sum(

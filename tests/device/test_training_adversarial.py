@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from skerry.device.training import attacked as attacked_module
 from skerry.device.training.adversarial import (
     KeyedStarts,
     adversarial_examples,
@@ -15,7 +16,7 @@ from skerry.device.training.adversarial import (
     started,
 )
 from skerry.device.training.attacked import Attacked
-from skerry.device.training.central import predict, train_centrally
+from skerry.device.training.central import Trained, predict, train_centrally
 from skerry.device.training.flat import cross_entropies
 from skerry.errors import InputError
 from skerry.security.adversarial import AdversarialRecipe, Ball, replays
@@ -228,6 +229,31 @@ def test_the_guard_goes_back_to_the_weights_before_and_on_with_several_steps():
     assert guard._recipe.method == "pgd"
     guard.after_epoch(3)
     assert guard.overfitted == 2
+
+
+def test_where_the_guard_strikes_replays_end_and_the_learning_rate_falls_as_it_would_have(monkeypatch):
+    """After the first of three epochs; three batches each."""
+    rates, places = [], []
+    monkeypatch.setattr(attacked_module, "fools_itself", lambda *given: True)
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(
+        torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self))[1]
+    )
+
+    def train() -> Trained:
+        rates.clear()
+        places.clear()
+        return train_centrally(
+            network(), *tempting(60, 0), adversarial=recipe("free"), epochs=3, batch_size=20,
+            progress=lambda now: places.append((now.done, now.of)),
+        )  # fmt: skip
+
+    assert train().steps == len(rates) == 12 + 3 + 3
+    assert places[11:] == [(12, 36), (16, 36), (20, 36), (24, 36), (28, 36), (32, 36), (36, 36)]
+    monkeypatch.setattr(attacked_module, "fools_itself", lambda *given: False)
+    struck = list(rates)
+    assert train().steps == 36
+    assert struck == rates[:12] + rates[12::4]
 
 
 @pytest.mark.parametrize("other", [{"label_smoothing": 0.1}, {"teacher": network(1)}])

@@ -217,6 +217,20 @@ def test_a_round_that_overfits_to_single_steps_is_trained_anew_with_several_but_
     assert len(asked) == 1
 
 
+def test_what_is_trained_anew_for_free_learns_from_each_batch_once(monkeypatch):
+    """Seven steps of attack for each of four replays would cost eight times what ``free`` does."""
+    one, (x, y) = trainer(), tempting(40)
+    monkeypatch.setattr(network_module, "fools_itself", lambda *given: True)
+    plan = plain(epochs=1, adversarial="free", adversarial_epsilon=0.1)
+    found = one.train(one.initial(), x, y, plan, seeded_stream(1, "d"), recipe("free"))
+    stream = seeded_stream(1, "d")
+    stream.bytes(32)
+    stream.permutation(40)
+    pgd_plan = dataclasses.replace(plan, adversarial="pgd")
+    expected = one.train(one.initial(), x, y, pgd_plan, stream, recipe("pgd"))
+    assert found.tobytes() == expected.tobytes()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def importable():
     with pytest.MonkeyPatch.context() as patch:
