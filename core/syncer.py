@@ -53,18 +53,21 @@ class Job:
             raise failure
 
 
+_Asked = tuple[Job, Callable[..., None], tuple[object, ...]]
+
+
 class Syncer:
     """Does jobs one after another, in the order in which they were begun, in a thread that its first job starts.
 
     Guarantee: a job's failure is raised by whoever waits for it and, once, by the next :meth:`settle`; a block that is
-    left has waited for every job begun in it. A forked child gets a thread of its own (its parent's did not come
-    along), and none of its parent's jobs. Jobs that nobody waits for end with the process.
+    left has waited for every job begun in it, whatever a Ctrl-C cut short. A forked child gets a thread of its own (its
+    parent's did not come along), and none of its parent's jobs. Jobs that nobody waits for end with the process.
     """
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._process = 0
-        self._queue: SimpleQueue[tuple[Job, Callable[..., None], tuple[object, ...]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Asked | None] = SimpleQueue()
         self._begun: list[Job] = []
 
     def begin(self, work: Callable[..., None], *arguments: object) -> Job:
@@ -72,12 +75,14 @@ class Syncer:
         job = Job()
         with self._mutex:
             if self._process != os.getpid():
-                self._process, self._queue, self._begun = os.getpid(), SimpleQueue(), []
-                threading.Thread(target=_serve, args=(self._queue,), name="syncer", daemon=True).start()
+                queue: SimpleQueue[_Asked | None] = SimpleQueue()
+                threading.Thread(target=_serve, args=(queue,), name="syncer", daemon=True).start()
+                self._queue, self._begun, self._process = queue, [], os.getpid()
             # What went well needs no memory; a device begins thousands of jobs and waits for each of them itself.
-            self._begun = [one for one in self._begun if not one.over or one.failure() is not None]
-            self._begun.append(job)
-        self._queue.put((job, work, arguments))
+            begun = [one for one in self._begun if not one.over or one.failure() is not None]
+            # First: a Ctrl-C in between may leave a job that nobody waits for, never one that nobody does.
+            self._queue.put((job, work, arguments))
+            self._begun = [*begun, job]
         return job
 
     def settle(self) -> None:
@@ -95,8 +100,9 @@ class Syncer:
     def close(self) -> None:
         """Wait for every job and end the thread; the next :meth:`begin` starts another."""
         if self._process == os.getpid():
-            for job in self._begun:
-                job.failure()
+            last = Job()  # not those in ``_begun``: a Ctrl-C may have cut short who would have listed or awaited them
+            self._queue.put((last, _nothing, ()))
+            last.failure()
             self._queue.put(None)
         self._process = 0
 
@@ -111,7 +117,11 @@ class Syncer:
             self.settle()
 
 
-def _serve(queue: "SimpleQueue[tuple[Job, Callable[..., None], tuple[object, ...]] | None]") -> None:
+def _nothing() -> None:
+    pass
+
+
+def _serve(queue: "SimpleQueue[_Asked | None]") -> None:
     while (asked := queue.get()) is not None:
         job, work, arguments = asked
         job.do(work, *arguments)

@@ -66,6 +66,54 @@ def test_a_block_that_fails_still_waits_for_its_jobs():
     assert done == [1]
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_interrupt_while_a_job_is_begun_neither_hangs_the_block_nor_lets_it_go_before_the_job_is_done(asked):
+    class Interrupted:
+        """A queue in whose ``put`` a Ctrl-C falls, once: after the job has been put, or before."""
+
+        def __init__(self, queue):
+            self.queue, self.armed = queue, True
+
+        def put(self, item):
+            if not self.armed or asked:
+                self.queue.put(item)
+            if self.armed:
+                self.armed = False
+                raise KeyboardInterrupt
+
+    done = []
+    gate = threading.Event()
+
+    def block() -> None:
+        with Syncer() as syncer:
+            syncer.begin(lambda: None).wait()
+            syncer._queue = Interrupted(syncer._queue)
+            threading.Timer(0.05, gate.set).start()
+            syncer.begin(lambda: (gate.wait(20), done.append(1)))
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    assert done == [1] * asked
+
+
+def test_a_block_that_is_interrupted_while_it_settles_waits_all_the_same():
+    done = []
+    gate = threading.Event()
+
+    def block() -> None:
+        with Syncer() as syncer:
+            syncer.begin(lambda: (gate.wait(20), done.append(1)))
+            threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+            try:
+                syncer.settle()
+            finally:
+                threading.Timer(0.05, gate.set).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    assert done == [1]
+
+
 def test_it_can_be_used_again_and_in_a_forked_child():
     syncer = Syncer()
     syncer.begin(lambda: None).wait()
