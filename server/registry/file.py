@@ -1,6 +1,8 @@
 """The registry's file: its tables, how it comes into being whole, and what is said when it cannot be used.
 
-SQLite in WAL mode. Rows are only ever added: triggers in the file itself refuse to change or delete one.
+SQLite in WAL mode. Rows are only ever added: triggers in the file refuse UPDATE and DELETE, and leave a row as it is
+where an INSERT OR REPLACE would put another in its place. That guards against mistakes, not against somebody who may
+write the file, and with it the triggers.
 """
 
 import os
@@ -16,15 +18,19 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Exists,
     Float,
     ForeignKey,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
     create_engine,
     event,
+    exists,
+    literal_column,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -236,9 +242,21 @@ def _fill(path: Path) -> None:
                         f"create trigger {table.name}_no_{change} before {change} on {table.name}"
                         " begin select raise(abort, 'the registry only grows'); end"
                     )
+                for number, taken in enumerate(_taken(table)):  # REPLACE deletes without asking the trigger above
+                    connection.exec_driver_sql(
+                        f"create trigger {table.name}_no_replacement_{number} before insert on {table.name}"
+                        f" when {taken.compile(connection)} begin select raise(ignore); end"
+                    )
             connection.exec_driver_sql(f"pragma application_id = {_APPLICATION}")
             connection.exec_driver_sql(f"pragma user_version = {_SCHEMA}")
         # A mode is set outside of transactions. It stays in the file's header.
         driver = connection.connection.dbapi_connection
         assert driver is not None
         driver.cursor().execute("pragma journal_mode = wal")
+
+
+def _taken(table: Table) -> Iterator[Exists]:
+    """In a trigger before an insertion: whether there is a row of the same primary key, and of each unique one."""
+    for key in sorted(table.constraints, key=lambda one: type(one).__name__):
+        if isinstance(key, PrimaryKeyConstraint | UniqueConstraint):
+            yield exists().where(*(column == literal_column(f"new.{column.name}") for column in key.columns))

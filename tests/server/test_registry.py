@@ -311,6 +311,31 @@ def test_no_row_can_be_changed_or_deleted(registry: Registry, table: str, change
 
 
 @pytest.mark.parametrize(
+    ("table", "column", "absent"),
+    [
+        ("device", "first_seen", ""),
+        ("device", "first_seen", "id"),
+        ("run", "at", ""),
+        ("run", "at", "id"),
+        ("outcome", "action", ""),
+        ("decision", "why", ""),
+        ("decision", "why", "id"),
+    ],
+)
+def test_a_row_that_would_replace_another_leaves_it_as_it_is(
+    registry: Registry, table: str, column: str, absent: str
+) -> None:
+    """SQLite deletes for REPLACE without asking triggers. A key that is ``absent`` makes room for a unique one."""
+    with sqlite3.connect(registry.path) as base:
+        names = [one[1] for one in base.execute(f"pragma table_info({table})") if one[1] != absent]
+        before = base.execute(f"select * from {table}").fetchall()
+        chosen = ", ".join("7" if name == column else name for name in names)
+        base.execute(f"insert or replace into {table} ({', '.join(names)}) select {chosen} from {table}")
+        assert base.execute(f"select * from {table}").fetchall() == before
+        assert before
+
+
+@pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda path: path.write_bytes(b"not a database at all, but long enough to be looked at" * 40), "damaged"),
