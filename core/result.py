@@ -225,9 +225,10 @@ class Defence(_Part):
 class Cost(_Part):
     """Seconds, bytes, peak resident memory (MiB); ``stages`` sums each stage's seconds over rounds.
 
-    Of a run that was resumed, bytes and stages are those of all rounds, and ``wall_s`` is the time from its first start
-    to its end, the pause included. ``compute_s``, ``peak_rss_mb`` and the stages ``device: …`` are those of the process
-    that ended it: what devices did before counts under ``collect``.
+    Of a run that was resumed, bytes and stages are those of all rounds: what was sent again counts once, and the stages
+    of the round in which it stopped are those of the process that finished it. ``wall_s`` is the time from its first
+    start to its end, the pause included. ``compute_s``, ``peak_rss_mb`` and the stages ``device: …`` are those of the
+    process that ended it: what devices did before counts under ``collect``.
     """
 
     wall_s: NonNegative | None = None

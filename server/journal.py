@@ -8,7 +8,7 @@ again.
 
 ::
 
-    <run>/round/asked.cbor       round, and for each device its instruction's nonce and digest
+    <run>/round/asked.cbor       round, and for each device its instruction's nonce, digest and size
     <run>/round/answers          for each answer the length of a CBOR record (2 bytes), the record (round, device, when
                                  it came, length and digest of the envelope), the envelope; from the first one on that
                                  is not whole, what is there is left out
@@ -31,10 +31,11 @@ __all__ = ["Answer", "Asked", "Kept", "RoundJournal"]
 
 @dataclass(frozen=True)
 class Asked:
-    """The digest of a device's instruction, which its answer must name, and the instruction's nonce."""
+    """The digest of a device's instruction, which its answer must name, the instruction's nonce, and its bytes."""
 
     digest: bytes
     nonce: bytes
+    size: int
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class RoundJournal:
             raise InputError("the record of the round under way was damaged", where=str(path))
         if value["round"] != number:
             return None
-        asked = {device: Asked(one["digest"], one["nonce"]) for device, one in value["asked"].items()}
+        asked = {device: Asked(one["digest"], one["nonce"], one["size"]) for device, one in value["asked"].items()}
         return Kept(asked, {device: answer for device, answer in self._read_answers(number) if device in asked})
 
     def begin(self, number: int, asked: Mapping[str, Asked]) -> None:
         """Write down a round's instructions, durably; answers that are here belong to it if it was begun before."""
-        rows = {device: {"digest": one.digest, "nonce": one.nonce} for device, one in asked.items()}
+        rows = {device: vars(one) for device, one in asked.items()}
         with disk_errors(self._folder):
             self._folder.mkdir(exist_ok=True)
         write_atomic(self._folder / "asked.cbor", encode({"schema": 1, "round": number, "asked": rows}))

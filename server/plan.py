@@ -36,8 +36,8 @@ class RoundPlan:
 
     @property
     def bytes_down(self) -> int:
-        """Bytes of all envelopes sent."""
-        return sum(map(len, self.envelopes.values()))
+        """Bytes of all instructions, those of an earlier process too; one that is sent again counts once."""
+        return sum(asked.size for asked in self.asked.values())
 
 
 def draw_cohort(federation: Federation, number: int, last_asked: Mapping[str, int]) -> tuple[str, ...]:
@@ -105,7 +105,8 @@ def make_plan(
             asked[device] = earlier
             continue
         if number in federation.past.released and device not in federation.past.answered[number]:
-            asked[device] = earlier or Asked(b"", b"")  # the round went on without it, and comes out as it was released
+            # The round went on without it, and comes out as it was released.
+            asked[device] = earlier or Asked(b"", b"", 0)
             continue
         nonce = earlier.nonce if earlier is not None else secrets.token_bytes(16)
         header = Header(
@@ -122,5 +123,5 @@ def make_plan(
             expires=now + lifetime,
         )
         envelope = seal(header, instruction, sender=federation.coordinator, receiver=federation.directory.get(device))
-        asked[device], envelopes[device] = Asked(envelope_digest(envelope), nonce), envelope
+        asked[device], envelopes[device] = Asked(envelope_digest(envelope), nonce, len(envelope)), envelope
     return RoundPlan(number, asked, envelopes, dict(before.answers))

@@ -182,6 +182,7 @@ def hold_to_the_promise(folder: RunFolder, warm: RunFolder) -> None:
     assert folder.status["state"] == "complete"
     assert [r.vector_digest for r in folder.rounds()] == [r.vector_digest for r in warm.rounds()]
     assert [r.accuracy for r in folder.rounds()] == [r.accuracy for r in warm.rounds()]
+    assert [r.bytes_down for r in folder.rounds()] == [r.bytes_down for r in warm.rounds()]
     judged = [[(v["round"], v["device"], v["action"]) for v in run.lines("verdicts.jsonl")] for run in (folder, warm)]
     assert judged[0] == judged[1]
     recorded = in_registry(folder)

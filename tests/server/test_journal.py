@@ -15,7 +15,7 @@ from skerry.server.launch import launch
 
 
 def asked(*names: str) -> dict[str, Asked]:
-    return {name: Asked(envelope_digest(name.encode()), name.encode().ljust(16)) for name in names}
+    return {name: Asked(envelope_digest(name.encode()), name.encode().ljust(16), 7) for name in names}
 
 
 def test_what_was_asked_and_answered_is_read_back(tmp_path):
