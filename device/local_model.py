@@ -8,7 +8,7 @@ weight of a small network, in numpy; all others: part or all of a network, in to
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,15 @@ class LocalModel(Protocol):
         ...
 
 
+@runtime_checkable
+class HasGradients(Protocol):
+    """A model that may have gradients down to its input; others have none."""
+
+    def differentiable(self) -> bool:
+        """Whether it has them here."""
+        ...
+
+
 class HeadModel:
     """Linear head over whitened features of the int8 base; needs no torch, but to be trained against attacks.
 
@@ -113,16 +122,16 @@ class HeadModel:
         self._attacked: NetworkTrainer | None = None
         self._floating: dict[str, Float32Array] = {}
 
-    @property
     def differentiable(self) -> bool:
-        """Whether there are gradients down to its input: those of the float twin, where torch is installed.
+        """Load the float twin, whose gradients reach down to the input; False where torch is not installed.
 
         Raises:
-            RefusedError: the twin was altered, or has layers that a device does not run on its data.
+            RefusedError: the twin was altered, has layers that a device does not run on its data, or is none.
         """
         if any(importlib.util.find_spec(name) is None for name in ("torch", "onnx")):
             return False
-        return self._network().layout == self.layout
+        self._network()
+        return True
 
     @property
     def quantized(self) -> bool:
@@ -345,8 +354,12 @@ def has_views(model: LocalModel, task: Task) -> bool:
 
 
 def withstands(model: LocalModel) -> bool:
-    """Whether this model may be trained against attacks (``training.adversarial``) here: it says so itself."""
-    return bool(getattr(model, "differentiable", False))
+    """Whether this model may be trained against attacks (``training.adversarial``) here: it says so itself.
+
+    Raises:
+        RefusedError: what it would be trained through is not to be used.
+    """
+    return isinstance(model, HasGradients) and model.differentiable()
 
 
 def _by_hand(config: ModelConfig) -> bool:

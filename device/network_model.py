@@ -120,7 +120,6 @@ class NetworkModel:
         """Whether devices get the trained network in int8."""
         return self._base.bits == 8
 
-    @property
     def differentiable(self) -> bool:
         """Whether there are gradients down to its input: all of it is trained here, not the part behind a front."""
         return self._cut is None

@@ -52,6 +52,10 @@ class WholeModel(Protocol):
         """Whether devices get int8."""
         ...
 
+    def differentiable(self) -> bool:
+        """Whether there are gradients down to its input."""
+        ...
+
     def initial(self) -> Float32Array:
         """The vector before any round."""
         ...
@@ -114,10 +118,9 @@ class PersonalModel:
         """Whether devices get the model in int8."""
         return self._whole.quantized
 
-    @property
     def differentiable(self) -> bool:
         """Whether there are gradients down to its input."""
-        return bool(getattr(self._whole, "differentiable", False))
+        return self._whole.differentiable()
 
     def initial(self) -> Float32Array:
         """The network before any round, ``(d,)``, without the head."""
