@@ -77,12 +77,19 @@ class RootSetDetector:
         shares = np.where(found, shares, 0.0)
         usual = _others(np.log(np.maximum(shares, _LEAST)), usable)
         above = np.log(np.maximum(shares, _LEAST)) - usual
+        limits = np.exp(usual + far * _SPREAD)
         if context.noise_std == 0:
-            explained = np.log(np.maximum(1 - shares, len(root) / rows.size))
-            above = np.maximum(above, _others(explained, usable) - explained)
+            chance = len(root) / rows.size
+            explained = np.log(np.maximum(1 - shares, chance))
+            expected = _others(explained, usable)
+            above = np.maximum(above, expected - explained)
+            fewest = np.exp(expected - far * _SPREAD)
+            limits = np.where(fewest > chance, np.minimum(limits, 1 - fewest), limits)
         return [
-            _judge(float(share), float(one) / _SPREAD, float(np.exp(centre)), far) if solved else _unjudged(_UNSOLVED)
-            for share, one, centre, solved in zip(shares, above, usual, found, strict=True)
+            _judge(float(share), float(one) / _SPREAD, exp(centre), float(limit), far)
+            if solved
+            else _unjudged(_UNSOLVED)
+            for share, one, centre, limit, solved in zip(shares, above, usual, limits, found, strict=True)
         ]
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
@@ -133,8 +140,7 @@ def _distance(sides: Float64Array, target: Float64Array) -> float:
         return nan
 
 
-def _judge(share: float, strangeness: float, usual: float, far: float) -> Finding:
-    limit = usual * exp(far * _SPREAD)
+def _judge(share: float, strangeness: float, usual: float, limit: float, far: float) -> Finding:
     shown = limit if limit < 1 else None
     if strangeness <= far:
         sentence = f"A mixture of the server's classes leaves {share:.0%} of it unexplained: nothing unusual."

@@ -6,6 +6,7 @@ import pytest
 from skerry.records import Reason
 from skerry.security.anomaly import Finding, RootSetDetector, ScreenContext
 from skerry.security.anomaly.evidence import Rows
+from skerry.server.registry import beyond
 
 N, K, D = 11, 5, 2000
 NAMES = [f"device-{i:02d}" for i in range(N)]
@@ -70,6 +71,8 @@ def test_where_the_root_set_explains_little_a_random_direction_is_still_seen() -
     found = examine(rows)
     assert 0.9 < found[0].scores[0].value < 0.97
     assert flagged(found) == [3]
+    assert found[3].scores[0].high == pytest.approx(1 - (1 - found[0].scores[0].value) / 5, abs=0.01)
+    assert [beyond(finding.scores[0]) for finding in found] == [finding.flagged for finding in found]
 
 
 def test_neither_the_root_sets_scale_nor_the_rows_matters() -> None:
