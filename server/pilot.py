@@ -2,7 +2,8 @@
 
 A head over the int8 base is trained from nothing, by the trainers and with the noise of a run, on public examples dealt
 out to made-up devices; a third of the public examples is kept for measuring. The noise in each round's mean is the
-plan's, whatever number of devices the pilot can afford. Private data may be harder, and are not dealt out as evenly.
+plan's, whatever number of devices the pilot can afford. Adversarial training is piloted with the steps that it takes
+and pays for, but examples stay where they are. Private data may be harder, and are not dealt out as evenly.
 Look at the *shape* of the curve: where noise begins to cost, and which clip costs least.
 """
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from skerry.config import Scenario
 from skerry.device.local_model import build_local_model, load_local_model
 from skerry.device.training.head import HeadTrainer
-from skerry.device.training.plan import TrainPlan
+from skerry.device.training.plan import TrainPlan, private_steps
 from skerry.device.worker import process_worker
 from skerry.errors import InputError
 from skerry.records import Float32Array
@@ -24,7 +25,7 @@ from skerry.security.privacy.factorisation import CorrelatedSums
 from skerry.security.privacy.planning import Option, Wish, options
 from skerry.security.privacy.stream import derive_generator, seeded_stream
 
-__all__ = ["Point", "pilot"]
+__all__ = ["Point", "paid_by", "pilot"]
 
 MOST_DEVICES = 24  # in a round of the pilot
 _BOUND = 1024  # cells to the clip, for correlated noise
@@ -50,6 +51,11 @@ class _Public:
     classes: int
 
 
+def paid_by(scenario: Scenario, wish: Wish) -> Wish:
+    """The wish with as many noisy steps in a pass as the scenario's way of training takes."""
+    return replace(wish, replays=private_steps(1, 1.0, scenario.training.adversarial))
+
+
 def pilot(scenario: Scenario, wish: Wish, progress: Callable[[str], None] = lambda _: None) -> list[Point]:
     """The utility curve: clips up to the median norm at the wished ε, then ε around it at the best clip.
 
@@ -62,6 +68,7 @@ def pilot(scenario: Scenario, wish: Wish, progress: Callable[[str], None] = lamb
         InputError: the scenario trains more than a head, or has too few labelled public examples.
         MissingDependencyError: a package that the base needs is absent.
     """
+    wish = paid_by(scenario, wish)
     public = _public(scenario, progress)
     norm = _typical_norm(public, scenario, wish)
     found = [Point(None, None, _run(public, scenario, wish, None, math.inf))]
@@ -106,7 +113,9 @@ def _typical_norm(public: _Public, scenario: Scenario, wish: Wish) -> float:
     generator = derive_generator(0, "pilot norms")
     norms = []
     alone = wish.unit == "example"
-    plan = replace(_plain(scenario, wish), epochs=1) if alone else _plain(scenario, wish)
+    plan = _plain(scenario, wish)
+    if alone:
+        plan = replace(plan, epochs=1, adversarial="none", adversarial_epsilon=0.0)
     for _ in range(20):
         at = generator.integers(0, len(public.labels), 1 if alone else wish.examples)
         delta = trainer.train(zero, public.features[at], public.labels[at], plan, seeded_stream(0, "order"))
@@ -142,17 +151,23 @@ def _way(wish: Wish, epsilon: float) -> Option:
 
 
 def _plain(scenario: Scenario, wish: Wish) -> TrainPlan:
-    epochs = wish.steps if wish.unit == "example" else scenario.training.epochs
-    return TrainPlan(epochs=epochs, learning_rate=scenario.training.learning_rate, unit="none")
+    training = scenario.training
+    return TrainPlan(
+        epochs=wish.steps if wish.unit == "example" else training.epochs,
+        learning_rate=training.learning_rate,
+        adversarial=training.adversarial,
+        adversarial_epsilon=training.adversarial_epsilon if training.adversarial != "none" else 0.0,
+        unit="none",
+    )
 
 
 def _plan(scenario: Scenario, wish: Wish, way: Option | None, clip: float, count: int) -> TrainPlan:
     """A device's part; with fewer devices than the plan has, each adds less noise, so that the mean has as much."""
+    plain = _plain(scenario, wish)
     if way is None or wish.unit == "device":
-        return _plain(scenario, wish)
-    return TrainPlan(
-        epochs=wish.steps,
-        learning_rate=scenario.training.learning_rate,
+        return plain
+    return replace(
+        plain,
         unit="example",
         clip=clip,
         noise_multiplier=way.noise_multiplier * math.sqrt(count / wish.cohort),

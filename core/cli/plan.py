@@ -9,6 +9,7 @@ import typer
 from skerry.cli.console import AsJson, emit, note, out, table
 
 if TYPE_CHECKING:
+    from skerry.config import Scenario
     from skerry.security.privacy.planning import Option, Wish
     from skerry.server.pilot import Point
 
@@ -30,7 +31,9 @@ def plan(
     delta: Annotated[float, typer.Option(metavar="δ", help="Well below 1 over the number of units.")] = 1e-5,
     rounds: Annotated[int, typer.Option(metavar="T", help="Rounds of the run.")] = 20,
     participation: Annotated[float, typer.Option(metavar="Q", help="Share of the devices in a round.")] = 1.0,
-    steps: Annotated[int, typer.Option(metavar="K", help="Unit example: noisy steps of a device in a round.")] = 1,
+    steps: Annotated[
+        int, typer.Option(metavar="K", help="Unit example: passes over a device's examples in a round.")
+    ] = 1,
     unit: Annotated[Unit, typer.Option(help="What is protected: an example of a device, or a whole device.")] = (
         Unit.EXAMPLE
     ),
@@ -45,7 +48,8 @@ def plan(
     """Plan the noise for a number of devices, examples and rounds, and compare the ways to keep the budget.
 
     Every ε is printed with its δ, unit, neighbouring relation, and the sampling that it assumes. With --pilot a head is
-    trained on public data under the plan's noise, at several clips and several ε.
+    trained on public data under the plan's noise, at several clips and several ε; the plan then counts the
+    steps that the scenario's training takes (each replay of `free` is one).
     """
     from skerry.errors import InputError
     from skerry.fsio import write_atomic
@@ -64,8 +68,17 @@ def plan(
     )
     if plot is not None and pilot is None:
         raise InputError("a plot shows what a pilot measured", where="--plot", mend="name a scenario with --pilot")
-    found = options(wish)
-    points = _measure(pilot, wish) if pilot is not None else []
+    points: list[Point] = []
+    if pilot is None:
+        found = options(wish)
+    else:
+        from skerry.config import load_scenario
+        from skerry.server.pilot import paid_by
+
+        scenario = load_scenario(Path(pilot), [])
+        wish = paid_by(scenario, wish)
+        found = options(wish)
+        points = _measure(scenario, wish)
     if plot is not None:
         from skerry.cli.plan_plot import draw
 
@@ -77,13 +90,12 @@ def plan(
     _tell(wish, found, points, document)
 
 
-def _measure(scenario: str, wish: "Wish") -> "list[Point]":
-    from skerry.config import load_scenario
+def _measure(scenario: "Scenario", wish: "Wish") -> "list[Point]":
     from skerry.server.pilot import pilot
 
     console = note()
     with console.status("pilot") as status:
-        return pilot(load_scenario(Path(scenario), []), wish, lambda said: status.update(f"pilot: {said}"))
+        return pilot(scenario, wish, lambda said: status.update(f"pilot: {said}"))
 
 
 def _document(wish: "Wish", found: "list[Option]", points: "list[Point]", plot: Path | None) -> dict[str, Any]:

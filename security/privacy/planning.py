@@ -34,7 +34,8 @@ class Wish:
         delta: its δ.
         rounds: of the run.
         participation: share of the devices that take part in a round.
-        steps: unit ``example``: noisy steps of a device in a round.
+        steps: unit ``example``: passes of a device over its examples in a round, each a noisy step.
+        replays: unit ``example``: noisy steps in a row that each pass takes (adversarial training ``free``: several).
         force: let δ be 1/n or more.
 
     Raises:
@@ -50,10 +51,11 @@ class Wish:
     rounds: int
     participation: float
     steps: int = 1
+    replays: int = 1
     force: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("devices", "examples", "rounds", "steps"):
+        for name in ("devices", "examples", "rounds", "steps", "replays"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not (self.epsilon > 0 and math.isfinite(self.epsilon)):
@@ -74,6 +76,11 @@ class Wish:
     def cohort(self) -> int:
         """Devices expected in a round."""
         return round(self.devices * self.participation)
+
+    @property
+    def releases(self) -> int:
+        """Unit ``example``: noisy steps of a device in a round, each of which is paid."""
+        return self.steps * self.replays
 
     @property
     def separation(self) -> int:
@@ -131,8 +138,8 @@ def options(wish: Wish) -> list[Option]:
 
 def _on_devices(wish: Wish) -> Option:
     turns = math.ceil(wish.rounds / wish.separation)
-    sigma = calibrate(wish.epsilon, wish.delta, turns * wish.steps)
-    noise = sigma * math.sqrt(wish.steps) / (wish.examples * math.sqrt(wish.cohort))
+    sigma = calibrate(wish.epsilon, wish.delta, turns * wish.releases)
+    noise = sigma * math.sqrt(wish.releases) / (wish.examples * math.sqrt(wish.cohort))
     return Option(
         "on_device",
         f"each device adds noise to its own gradients, in each of the {turns} rounds that it takes part in",
@@ -140,7 +147,7 @@ def _on_devices(wish: Wish) -> Option:
         wish.cohort,
         _both(
             wish,
-            [GaussianEvent(sigma, 1.0, turns * wish.steps)],
+            [GaussianEvent(sigma, 1.0, turns * wish.releases)],
             "no sampling: every step uses all examples of a device",
         ),
         noise,
@@ -150,6 +157,7 @@ def _on_devices(wish: Wish) -> Option:
             "privacy.epsilon": wish.epsilon,
             "privacy.delta": wish.delta,
             "privacy.denominator": wish.examples,
+            "privacy.sampling_rate": 1.0,
             "privacy.min_separation": wish.separation,
             "training.epochs": wish.steps,
             "rounds": wish.rounds,

@@ -52,5 +52,16 @@ def test_a_bad_wish_is_one_message_with_its_code(skerry, options, code, said):
     assert said in error["what"] + str(error["mend"]) + str(error["where"])
 
 
+def test_a_plan_for_a_scenario_counts_the_steps_of_its_training(skerry, tmp_path, monkeypatch):
+    monkeypatch.setattr("skerry.server.pilot.pilot", lambda *_: [])  # what it measures is not asked here
+    noises = []
+    for kind in ("none", "free"):
+        scenario = tmp_path / f"{kind}.toml"
+        scenario.write_text(f'[training]\nadversarial = "{kind}"\n')
+        document = json.loads(skerry(*PLAN, "--examples", "50", "--pilot", str(scenario), "--json").stdout)
+        noises.append(document["options"][0]["noise_multiplier"])
+    assert noises[1] > 1.9 * noises[0]  # √4 for four times the steps
+
+
 def test_a_large_delta_passes_when_it_is_forced(skerry):
     assert skerry(*PLAN, "--delta", "0.02", "--force", "--json").exit_code == 0

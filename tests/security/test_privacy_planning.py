@@ -6,6 +6,7 @@ import pytest
 
 from skerry.config import default_scenario
 from skerry.errors import InputError, RefusedError
+from skerry.security.adversarial import replays
 from skerry.security.privacy import FixedSizeEvent, GaussianEvent, epsilon_from_rdp, epsilon_pld, rdp, rdp_fixed_size
 from skerry.security.privacy.planning import Wish, options
 from skerry.server.central import CentralNoise, run_event
@@ -14,22 +15,23 @@ from skerry.server.prepare import noise_for
 DEVICE = Wish(unit="device", devices=500, examples=50, epsilon=4.0, delta=1e-5, rounds=40, participation=0.1)
 EXAMPLE = Wish(unit="example", devices=12, examples=120, epsilon=8.0, delta=1e-5, rounds=20, participation=1.0)
 STEPS = Wish(**(vars(EXAMPLE) | {"steps": 3}))
+REPLAYED = Wish(**(vars(STEPS) | {"replays": replays("free")}))
 
 
-def scenario_of(option):
+def scenario_of(option, *more):
     quoted = {key: f'"{value}"' if isinstance(value, str) else value for key, value in option.settings.items()}
     others = ["attack.devices=0"]
     if option.settings["privacy.unit"] == "device":
         others.append('defence.screen=["finite", "shape", "fresh"]')
-    return default_scenario([*(f"{key}={value}" for key, value in quoted.items()), *others])
+    return default_scenario([*(f"{key}={value}" for key, value in quoted.items()), *others, *more])
 
 
-@pytest.mark.parametrize("wish", [DEVICE, EXAMPLE, STEPS], ids=["device", "example", "steps"])
+@pytest.mark.parametrize("wish", [DEVICE, EXAMPLE, STEPS, REPLAYED], ids=["device", "example", "steps", "replayed"])
 def test_a_run_with_the_settings_has_the_noise_and_the_epsilon_of_the_plan(wish):
     for option in options(wish):
         if not option.settings:
             continue
-        scenario = scenario_of(option)
+        scenario = scenario_of(option, *(["training.adversarial=free"] if wish is REPLAYED else []))
         assert noise_for(scenario) == option.noise_multiplier
         first = option.guarantees[0]
         assert (first.accountant, first.relation, first.unit, first.delta) == ("RDP", "add/remove", wish.unit, 1e-5)

@@ -9,8 +9,9 @@ from skerry.cli.plan_plot import draw
 from skerry.config import default_scenario
 from skerry.device.tasks.digits import DigitsTask
 from skerry.errors import InputError
+from skerry.security.privacy.accounting import calibrate
 from skerry.security.privacy.planning import Wish, options
-from skerry.server.pilot import _Noise, pilot
+from skerry.server.pilot import _Noise, _plan, paid_by, pilot
 
 DEVICE = Wish(unit="device", devices=400, examples=20, epsilon=1.0, delta=1e-5, rounds=8, participation=0.25)
 EXAMPLE = Wish(unit="example", devices=4, examples=40, epsilon=1.0, delta=1e-5, rounds=6, participation=1.0)
@@ -48,6 +49,16 @@ def test_the_pilots_noise_is_the_plans(name):
     drawn = [noise.next() for _ in range(40)]
     assert drawn[-1].std() == pytest.approx(2.0 * way.round_noise, rel=0.05)
     assert sum(drawn).std() == pytest.approx(2.0 * way.model_noise, rel=0.05)
+
+
+def test_every_replay_of_free_training_is_a_step_of_the_plan_and_of_the_pilot():
+    free = default_scenario(["training.adversarial=free"])
+    wish = paid_by(free, EXAMPLE)
+    (way,) = options(wish)
+    plan = _plan(free, wish, way, 1.0, wish.cohort)
+    assert plan.steps == wish.releases == 4 * EXAMPLE.steps
+    assert way.noise_multiplier == pytest.approx(calibrate(wish.epsilon, wish.delta, wish.rounds * plan.steps))
+    assert paid_by(default_scenario(), EXAMPLE) == EXAMPLE
 
 
 def test_what_trains_more_than_a_head_has_no_pilot():
