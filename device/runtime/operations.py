@@ -5,7 +5,8 @@ Examples are run one by one, so an operation that computes from its input can br
 numbers can (what it draws depends on how many examples came before), and one that reads a file brings in what the
 model's digest does not name. One that fails on some values and not on others would tell which the example has: integers
 can be divided by zero. So a device runs the operations that skerry's own export writes, and refuses all others; of
-``Cast`` those to float32 only, so that what is computed from an example is never an integer that is divided.
+``Cast`` those to float32 only, and what ``QuantizeLinear`` gives is read by ``DequantizeLinear`` only. So no integer
+that is computed from an example is divided.
 
 A file is a protocol buffer; five of its messages are looked at:
 
@@ -13,7 +14,7 @@ A file is a protocol buffer; five of its messages are looked at:
 
     ModelProto     graph = 7, functions = 25
     GraphProto     node = 1, initializer = 5, sparse_initializer = 15
-    NodeProto      op_type = 4, attribute = 5, domain = 7
+    NodeProto      input = 1, output = 2, op_type = 4, attribute = 5, domain = 7
     AttributeProto name = 1, i = 3, t = 5, g = 6, tensors = 10, graphs = 11
     TensorProto    external_data = 13, data_location = 14
 
@@ -76,7 +77,8 @@ def operations(model: bytes) -> frozenset[str]:
     """Names of a model's operations, ``domain::name`` for those that ONNX itself does not define.
 
     Nested graphs, functions, and constants in other files count as operations ``(graph)``, ``(function)`` and
-    ``(external data)``, a ``Cast`` to anything but float32 as ``Cast (not to float32)``.
+    ``(external data)``, a ``Cast`` to anything but float32 as ``Cast (not to float32)``, and whatever reads rounded
+    numbers but to make them floats again as ``(integer arithmetic)``.
     """
     found: set[str] = set()
     for number, part in _fields(memoryview(model)):
@@ -84,7 +86,24 @@ def operations(model: bytes) -> frozenset[str]:
             found.update(_of_graph(_message(part)))
         elif number == 25:
             found.add("(function)")
+    if _computes_with_integers(memoryview(model)):
+        found.add("(integer arithmetic)")
     return frozenset(found)
+
+
+def _computes_with_integers(model: memoryview) -> bool:
+    """Whether anything but DequantizeLinear reads what a QuantizeLinear gives."""
+    given: set[bytes] = set()
+    read: set[bytes] = set()
+    graphs = [_message(part) for number, part in _fields(model) if number == 7]
+    for node in (_message(part) for graph in graphs for number, part in _fields(graph) if number == 1):
+        fields = {wanted: {bytes(_message(p)) for n, p in _fields(node) if n == wanted} for wanted in (1, 2, 4)}
+        inputs, outputs, names = fields.values()
+        if b"QuantizeLinear" in names:
+            given |= outputs
+        if names != {b"DequantizeLinear"}:
+            read |= inputs
+    return not given.isdisjoint(read)
 
 
 def _of_graph(graph: memoryview) -> Iterator[str]:

@@ -14,11 +14,11 @@ from skerry.device.runtime.operations import operations
 from skerry.errors import RefusedError
 
 
-def _tiny(*nodes: onnx.NodeProto, initializers: tuple[onnx.TensorProto, ...] = (), functions=()) -> bytes:
+def _tiny(*nodes: onnx.NodeProto, initializers: tuple[onnx.TensorProto, ...] = (), functions=(), opset=17) -> bytes:
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
     graph = helper.make_graph(list(nodes), "tiny", [x], [y], list(initializers))
-    opset = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, functions=list(functions), opset_imports=opset, ir_version=8).SerializeToString()
+    imports = [helper.make_opsetid("", opset)]
+    return helper.make_model(graph, functions=list(functions), opset_imports=imports, ir_version=10).SerializeToString()
 
 
 def _branches() -> bytes:
@@ -51,6 +51,17 @@ def _fails_at_zero() -> bytes:
 
 def _fails_at_nan() -> bytes:
     return _cast(TensorProto.STRING, helper.make_node("Cast", ["i"], ["j"], to=TensorProto.INT64))
+
+
+def _rounded_fails_at_zero(kind: int) -> bytes:
+    zero, one = helper.make_tensor("zero", kind, [], [0]), helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])
+    return _tiny(
+        helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["i"]),
+        helper.make_node("Div", ["i", "i"], ["j"]),
+        helper.make_node("DequantizeLinear", ["j", "one", "zero"], ["y"]),
+        initializers=(zero, one),
+        opset=21,
+    )
 
 
 def _cast_to(*types: int) -> bytes:
@@ -87,6 +98,8 @@ def _varint(value: int) -> bytes:
         (_function(), r"\(function\)"),
         (_fails_at_zero(), r"Cast \(not to float32\)"),
         (_fails_at_nan(), r"Cast \(not to float32\)"),
+        (_rounded_fails_at_zero(TensorProto.UINT8), r"\(integer arithmetic\)"),
+        (_rounded_fails_at_zero(TensorProto.INT16), r"\(integer arithmetic\)"),
         (_cast_to(), r"Cast \(not to float32\)"),
         (_cast_to(TensorProto.FLOAT, TensorProto.INT32), r"Cast \(not to float32\)"),
         (b"\x3a\xff", "no ONNX file"),
@@ -110,10 +123,15 @@ def test_a_message_names_ten_operations_at_most_and_none_at_length():
 
 
 @pytest.mark.parametrize(
-    ("model", "value", "says"), [(_fails_at_zero(), 0.0, "division by zero"), (_fails_at_nan(), np.nan, "Cast")]
+    ("model", "value", "says"),
+    [
+        (_fails_at_zero(), 0.0, "division by zero"),
+        (_rounded_fails_at_zero(TensorProto.UINT8), 0.0, "division by zero"),
+        (_fails_at_nan(), np.nan, "Cast"),
+    ],
 )
 def test_what_fails_on_one_value_only_would_tell_it(model: bytes, value: float, says: str):
-    """Why those casts are refused: a graph that is otherwise arithmetic raises exactly when a number is this one."""
+    """Why those are refused: a graph that is otherwise arithmetic raises exactly when a number is this one."""
     session = onnxruntime.InferenceSession(model)
     assert session.run(None, {"x": np.ones((1, 4), np.float32)})[0].tolist() == [[1, 1, 1, 1]]
     with pytest.raises(Exception, match=says):
