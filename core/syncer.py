@@ -31,7 +31,7 @@ class Job:
         """Do the work here and now; what it raises is kept for those who wait."""
         try:
             work(*arguments)
-        except BaseException as error:  # noqa: BLE001 - raised where somebody waits for it
+        except BaseException as error:  # noqa: BLE001 - kept, and raised in the thread that waits for the job
             self._error = error
         self._running.release()
         return self

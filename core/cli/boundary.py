@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 from typer.core import TyperGroup
 
-from skerry.cli.console import FailedWithDocument, emit, note
+from skerry.cli.console import FailedWithDocumentError, emit, note
 from skerry.errors import Diagnostics, InterruptedRunError, RefusedError, SkerryError
 
 __all__ = ["Boundary"]
@@ -37,7 +37,7 @@ class Boundary(TyperGroup):
         extra.setdefault("prog_name", "skerry")
         try:
             code = super().main([a for a in given if a != "--debug"], *rest, **extra)
-        except Exception as error:  # noqa: BLE001 - this is the one place where everything is caught
+        except Exception as error:  # noqa: BLE001 - the outermost frame: whoever runs a command gets one message and an exit code, no traceback
             code = _report(error, debug=debug, as_json=as_json)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -51,7 +51,7 @@ class Boundary(TyperGroup):
 
 def _report(error: Exception, *, debug: bool, as_json: bool) -> int:
     document: dict[str, object] = {}
-    if isinstance(error, FailedWithDocument):
+    if isinstance(error, FailedWithDocumentError):
         document, error = dict(error.document), error.error
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()

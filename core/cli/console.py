@@ -19,7 +19,7 @@ from rich.text import Text
 
 from skerry.errors import SkerryError
 
-__all__ = ["AsJson", "FailedWithDocument", "RunName", "RunsDir", "emit", "facts", "fail", "note", "out", "table"]
+__all__ = ["AsJson", "FailedWithDocumentError", "RunName", "RunsDir", "emit", "facts", "fail", "note", "out", "table"]
 
 RunsDir = Annotated[
     Path | None, typer.Option("--runs-dir", help="Where runs lie [default: $SKERRY_RUNS_DIR, else ./runs].")
@@ -30,7 +30,7 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its fol
 PLAIN_WIDTH = 120  # where the output is a file or a pipe and has no width of its own
 
 
-class FailedWithDocument(Exception):  # noqa: N818 - not an error of its own, it carries one
+class FailedWithDocumentError(Exception):
     """A command failed and has something to show all the same."""
 
     def __init__(self, error: SkerryError, document: Mapping[str, object]) -> None:
@@ -58,11 +58,11 @@ def fail(error: SkerryError, document: Mapping[str, object], *, as_json: bool) -
     """End the command with an error after its findings were shown; as JSON both come in one document.
 
     Raises:
-        FailedWithDocument: always, when ``as_json``.
+        FailedWithDocumentError: always, when ``as_json``.
         SkerryError: ``error``, otherwise.
     """
     if as_json:
-        raise FailedWithDocument(error, document)
+        raise FailedWithDocumentError(error, document)
     raise error
 
 

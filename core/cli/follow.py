@@ -131,7 +131,7 @@ class Follower:
             over = self._stop.wait(self._every_s)
             try:
                 self._view.show(look())
-            except Exception as fault:  # noqa: BLE001 - a display that fails must not end the run
+            except Exception as fault:  # noqa: BLE001 - whatever a display raises, the run goes on; told when it is over
                 self.fault = fault
                 return
 

@@ -15,6 +15,7 @@ Kind = Literal["idle", "burn", "quota", "memory", "batch", "sustained"]
 DEFAULT_CONDITIONS = ("idle", "burn", "quota50", "quota25", "memory", "batch=1,4,16", "sustained")
 
 _FORMS = "idle, burn, quota50, quota25, memory, memory=256MB, batch=1,4,16, sustained"
+_ALONE: tuple[Kind, ...] = ("idle", "burn", "memory", "sustained")
 _KINDS = ("idle", "burn", "quota50", "memory", "batch", "sustained")
 
 
@@ -80,8 +81,9 @@ def _one_list(text: str) -> Iterator[Condition]:
 
 def _condition(name: str, value: str | None) -> Condition:
     if value is None:
-        if name in {"idle", "burn", "memory", "sustained"}:
-            return Condition(name)  # type: ignore[arg-type]
+        for kind in _ALONE:
+            if name == kind:
+                return Condition(kind)
         quota = re.fullmatch(r"quota(\d{1,3})", name)
         if quota and 1 <= int(quota[1]) <= 99:
             return Condition("quota", int(quota[1]))

@@ -21,7 +21,7 @@ def helper(script: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     Raises:
         RunFailedError: it did not come to work.
     """
-    process = subprocess.Popen(  # noqa: S603 (our own script)
+    process = subprocess.Popen(  # noqa: S603 - no shell; the program is this interpreter, the script lies beside this file
         [sys.executable, "-S", "-E", str(Path(__file__).with_name(script)), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -12,6 +12,8 @@ from skerry.cli.console import AsJson, RunsDir, emit, note
 from skerry.cli.model.zoo_options import ClassesOption, InputsOption, WidthOption, network_options
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from skerry.device.bench.conditions import Condition
     from skerry.device.bench.profile import Profile
     from skerry.device.bench.records import Cell, Settings
@@ -163,17 +165,15 @@ def _display(cells: "Sequence[Cell]", *, as_json: bool) -> "Iterator[_Display]":
 
 
 class _Display:
-    def __init__(self, bar: "object | None", task: "object", *, quiet: bool) -> None:
+    def __init__(self, bar: "Progress | None", task: "TaskID", *, quiet: bool) -> None:
         self._bar = bar
         self._task = task
         self._quiet = quiet
         self._begun = 0
 
     def __call__(self, cell: "Cell") -> None:
-        from rich.progress import Progress, TaskID
-
-        if isinstance(self._bar, Progress):
-            self._bar.update(TaskID(self._task), completed=self._begun, description=cell.name)  # type: ignore[arg-type]
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._begun, description=cell.name)
         elif not self._quiet:
             note().print(cell.name, style="dim", markup=False)
         self._begun += 1

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from skerry.cli.console import facts, out, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from skerry.device.evaluation import Evaluation, ModelEvaluation
 
 __all__ = ["figures", "tell"]
@@ -80,7 +82,7 @@ def _robust(models: "tuple[ModelEvaluation, ...]") -> Iterator[tuple[str, ...]]:
     yield "accuracy under all attacks together", *(percent(one.worst) for one in found)
 
 
-def _corruptions(evaluation: "Evaluation"):  # type: ignore[no-untyped-def]  # noqa: ANN202 - rich is loaded late
+def _corruptions(evaluation: "Evaluation") -> "Table":
     first, *others = evaluation.models
     columns = [*(f"{severity}" for severity in range(1, 6)), "mean", *(f"mean, {one.name}" for one in others)]
     shown = table(f"accuracy under corruption by severity, {first.name}", ["", *columns], right=columns)
