@@ -18,6 +18,7 @@ from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 
 from ._participation import Bench
+from ._victim import Victim
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +62,17 @@ def bench(prepared_run: RunFolder, tmp_path: Path) -> Bench:
     shutil.copy(honest.ledger, ledger)
     dataclasses.replace(honest, path=copy, ledger=ledger).save()
     return Bench(prepared_run, copy)
+
+
+@pytest.fixture
+def victim(prepared_run: RunFolder, tmp_path: Path) -> Victim:
+    honest = next(
+        home for p in sorted((prepared_run.path / "fleet").glob("*/device.json"))
+        if (home := DeviceHome.load(p.parent)).hostile is None
+    )  # fmt: skip
+    shutil.copytree(honest.path, tmp_path / honest.device)
+    ledger = tmp_path / "ledger.jsonl"
+    shutil.copy(honest.ledger, ledger)
+    home = dataclasses.replace(honest, path=tmp_path / honest.device, ledger=ledger)
+    home.save()
+    return Victim(prepared_run, home)

@@ -1,36 +1,16 @@
 """The policy of the screen: who is dropped, who is kept, who is put into quarantine, and that it can be resumed."""
 
 import json
-from base64 import b64decode
 
 import numpy as np
 import pytest
 
 from skerry.errors import InputError, ScenarioError
-from skerry.records import Action, Reason, Verdict
+from skerry.records import Action, Reason
 from skerry.security.anomaly import ScreenContext, Screener, describe_fault
-from skerry.security.anomaly.evidence import FAR
 from skerry.server.registry import beyond
 
-INF = float("inf")
-ALL = ("finite", "shape", "fresh", "norm", "cosine")
-
-
-def names(n: int) -> list[str]:
-    return [f"device-{i:02d}" for i in range(n)]
-
-
-def rows(n: int = 11, d: int = 400, seed: int = 0) -> np.ndarray:
-    """A common signal of norm 10 and unit noise."""
-    return (0.5 + np.random.default_rng(seed).standard_normal((n, d))).astype(np.float32)
-
-
-def out(verdicts: list[Verdict]) -> list[str]:
-    return [verdict.device for verdict in verdicts if not verdict.kept]
-
-
-def context(number: int = 1, noise: float = 1.0, bound: float = 12.0) -> ScreenContext:
-    return ScreenContext(number, noise, bound)
+from ._screening import ALL, INF, context, names, out, rows
 
 
 def test_honest_updates_are_accepted_with_their_figures() -> None:
@@ -337,149 +317,6 @@ def test_verdicts_are_json() -> None:
     deltas[2] *= -4
     for verdict in Screener(ALL, tolerate=2).screen(deltas, names(11), context(bound=INF)):
         json.dumps(verdict.to_json(), allow_nan=False)
-
-
-def honest(number: int, spread: float = 1.0) -> np.ndarray:
-    """Eleven updates whose lengths differ by chance, each device as often long as any other."""
-    rng = np.random.default_rng(number)
-    return (rows(seed=number) * np.exp(spread * rng.standard_normal(11))[:, None]).astype(np.float32)
-
-
-def test_learned_limits_flag_honest_updates_at_the_rate_and_quarantine_nobody() -> None:
-    """200 rounds of eleven honest devices at 5 %: in a round each may be flagged with that probability."""
-    screener, flagged, judged = Screener(["norm"], tolerate=2, false_alarms=0.05), 0, 0
-    for number in range(200):
-        verdicts = screener.screen(honest(number), names(11), context(number, 0.0, INF))
-        if number >= 20:
-            flagged += len(out(verdicts))
-            judged += len(verdicts)
-    assert 0.03 < flagged / judged < 0.065
-    assert screener.quarantined == frozenset()
-
-
-def test_what_an_attacker_was_dropped_for_is_not_learned_from() -> None:
-    """One of eleven would be 9 % of what is learned, and move a limit of 5 % up to itself."""
-    screener = Screener(["norm"], tolerate=2, false_alarms=0.05)
-    for number in range(60):
-        deltas = honest(number, spread=0.2)
-        if number >= 20:
-            deltas[4] *= 5
-        screener.screen(deltas, names(11), context(number, 0.0, INF))
-    assert screener.quarantined == {"device-04"}
-    assert screener.state()["waiting"].get("device-04") is None
-    fresh = honest(99, spread=0.2)
-    fresh[6] *= 5
-    rest = [i for i in range(11) if i != 4]
-    assert out(screener.screen(fresh[rest], [names(11)[i] for i in rest], context(99, 0.0, INF))) == ["device-06"]
-
-
-def test_what_only_a_learned_limit_flags_is_dropped_without_a_strike_and_learned_from() -> None:
-    """A device that lies a little out in every round loses rows, but its place only to the fixed limit."""
-    screener, actions = Screener(["norm"], tolerate=2, false_alarms=0.05), []
-    for number in range(120):
-        deltas = honest(number, spread=0.2)
-        if number >= 60:
-            deltas[4] *= 2.5 / np.linalg.norm(deltas[4]) * np.median(np.linalg.norm(deltas, axis=1))
-        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
-        actions.append(verdict.action)
-        if verdict.action is Action.DROP:
-            assert verdict.reasons == (Reason.NORM,)
-    assert actions[60:].count(Action.DROP) >= 3
-    assert screener.quarantined == frozenset()
-    assert screener.state()["strikes"].get("device-04") is None
-    assert actions[-10:].count(Action.DROP) < 10, "what it sends in every round is part of what is usual"
-
-
-def test_what_a_cleared_device_was_dropped_for_is_learned_from_after_all() -> None:
-    screener = Screener(["norm"], tolerate=1, false_alarms=0.05)
-    for number in range(30):
-        deltas = rows(seed=number)
-        if number == 20:
-            deltas[4] *= 50
-        screener.screen(deltas, names(11), context(number, 0.0, INF))
-        state = screener.state()
-        learned = np.frombuffer(b64decode(state["calibration"]["norm"]), "<f8")
-        if number == 20:
-            assert list(state["waiting"]) == ["device-04"]
-        if number >= 20:
-            assert (not state["waiting"]) == (learned.max() > FAR)
-    assert state["waiting"] == {}
-
-
-def test_an_attacker_who_is_cleared_in_between_lifts_no_limit_above_the_fixed_one() -> None:
-    """One drop in seven rounds is never enough for quarantine, and at 1 % enough of what is learned."""
-    screener, dropped = Screener(["norm"], tolerate=2, false_alarms=0.01), []
-    for number in range(100):
-        deltas = honest(number, spread=0.2)
-        if number % 7 == 0:
-            deltas[4] *= 50
-        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
-        if number % 7 == 0:
-            dropped.append(verdict.action is Action.DROP)
-            assert verdict.scores[0].high < 5 * np.median(np.linalg.norm(deltas, axis=1))
-    assert len(dropped) == 15
-    assert all(dropped)
-
-
-def test_what_is_flagged_and_kept_lifts_no_limit_above_the_fixed_one() -> None:
-    screener = Screener(["norm"], tolerate=0, false_alarms=0.05)
-    for number in range(60):
-        deltas = honest(number, spread=0.2)
-        deltas[4] *= 50
-        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
-        assert verdict.action is Action.CLIP
-        assert verdict.scale < 0.2
-
-
-def test_what_is_flagged_and_kept_clears_nobody() -> None:
-    """While another lies farther out and takes the only place, a device is clipped: nothing that speaks for it."""
-    screener = Screener(["norm"], tolerate=1, false_alarms=0.05)
-    for number in range(40):
-        deltas = honest(number, spread=0.2)
-        if number >= 20:
-            deltas[4] *= 50
-        if number >= 21:
-            deltas[2] *= 5000
-        screener.screen(deltas, names(11), context(number, 0.0, INF))
-        if number >= 20:
-            assert list(screener.state()["waiting"])[:1] == ["device-04"]
-    assert screener.quarantined == {"device-02"}
-
-
-@pytest.mark.parametrize("false_alarms", [None, 0.01, 0.2])
-def test_what_is_no_update_is_no_false_alarm_however_seldom_it_comes(false_alarms: float | None) -> None:
-    """NaN in every tenth round, and a reply of another shape: three of them are a quarantine at any rate."""
-    screener, actions = Screener(["norm"], tolerate=2, false_alarms=false_alarms), []
-    for number in range(20):
-        deltas = honest(number, spread=0.2)
-        if number % 10 == 0:
-            deltas[4, 7] = np.nan
-        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
-        if number % 10 == 0:
-            actions.append(verdict.action)
-    verdict = screener.reject("device-04", Reason.SHAPE, context(20, 0.0, INF))
-    assert [*actions, verdict.action] == [Action.DROP, Action.DROP, Action.QUARANTINE]
-    assert not verdict.propose_revocation, "a device whose training diverges sends NaN too"
-
-
-def test_a_resumed_screen_with_learned_limits_goes_on_bit_for_bit() -> None:
-    def attacked(number: int) -> np.ndarray:
-        deltas = honest(number)
-        if number % 7 == 3:
-            deltas[4] *= 1000
-        return deltas
-
-    whole, first, second = (Screener(("norm", "cosine"), tolerate=2, false_alarms=0.1) for _ in range(3))
-    for number in range(30):
-        expected = whole.screen(attacked(number), names(11), context(number, 0.0, INF))
-        if number == 18:
-            assert first.state()["waiting"], "a score that waits must survive the restart too"
-            second.restore(json.loads(json.dumps(first.state())))
-        part = first if number < 18 else second
-        assert part.screen(attacked(number), names(11), context(number, 0.0, INF)) == expected
-    assert second.state() == whole.state()
-    with pytest.raises(InputError, match="does not fit"):
-        Screener(("norm", "cosine"), tolerate=2).restore(whole.state())
 
 
 def test_revocation_is_proposed_for_breaches_of_public_limits_alone() -> None:

@@ -1,10 +1,16 @@
-"""A realistic run folder for the report."""
+"""A realistic run folder for the report, and a registry with a short history."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from skerry.records import Action
+from skerry.server.registry import Registry
+
+from ._registry import LAB, accepted, judged, rejected
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +26,20 @@ def sample() -> ModuleType:
 def finished(sample: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One complete run, not to be changed."""
     return sample.build(tmp_path_factory.mktemp("finished")).path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Registry(tmp_path_factory.mktemp("built"))
+    for number in range(1, 5):
+        action = Action.QUARANTINE if number == 3 else Action.DROP
+        last = [rejected(number, "bad", action)] if number < 4 else []
+        made.record(LAB, "run-1", [judged(number, *accepted(number, "good"), *last)])
+    return made.path
+
+
+@pytest.fixture
+def registry(built: Path, tmp_path: Path) -> Registry:
+    """Four rounds: ``bad`` is rejected in three, in the last of them for good; ``good`` is accepted in all."""
+    shutil.copy(built, tmp_path)
+    return Registry(tmp_path)
