@@ -102,16 +102,7 @@ def central(_folder: Path) -> Iterator[Claim]:
         66.0,
         plain=plain,
     )
-    ratio = Samples(ratios)
-    yield Claim(
-        id="fgsm_rs_cost",
-        text=f"its processor time over that of plain training, checks included; median of {REPEATS}",
-        value=ratio.median,
-        unit="ratio",
-        op="<=",
-        bar=1.8,
-        spread=ratio.spread,
-    )
+    yield _cost("fgsm_rs_cost", "plain training", ratios)
     module, took = trained(data, "trades")
     yield auto(
         told("trades", module, data), "trades_autoattack", "TRADES: accuracy under AutoAttack", 70.0, seconds=took
@@ -129,10 +120,14 @@ def free(_folder: Path) -> Iterator[Claim]:
             first = module
     text = f"Free in {epochs} epochs of four steps a batch: accuracy under AutoAttack"
     yield auto(told("free", first, data), "free_autoattack", text, 66.0)
+    yield _cost("free_cost", f"{EPOCHS} plain epochs", ratios)
+
+
+def _cost(id_: str, peer: str, ratios: list[float]) -> Claim:
     ratio = Samples(ratios)
-    yield Claim(
-        id="free_cost",
-        text=f"its processor time over that of {EPOCHS} plain epochs, checks included; median of {REPEATS}",
+    return Claim(
+        id=id_,
+        text=f"its processor time over that of {peer}, checks included; median of {REPEATS}",
         value=ratio.median,
         unit="ratio",
         op="<=",
