@@ -92,7 +92,7 @@ def _multiply_by_8_is_neutral(y):
 
 
 def test_keys_of_small_order_are_not_taken(ann):
-    from skerry.security.identity import _SMALL_ORDER
+    from skerry.security.identity.keys import _SMALL_ORDER
 
     assert all(_multiply_by_8_is_neutral(y) for y in _SMALL_ORDER)
     # the subgroup has order 8; its points share y in pairs, but for two; encodings from p on repeat 0 and 1

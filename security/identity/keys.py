@@ -1,29 +1,27 @@
 """Who somebody is: one Ed25519 key to sign and one X25519 key to be sealed to, under one name.
 
 An identity's private half lives in one file that nobody else may read. Its public half travels; a
-:class:`Directory` says which public half belongs to which name, and is the only root of trust for messages.
+:class:`~skerry.security.identity.Directory` says which public half belongs to which name, and is the only root of trust
+for messages.
 """
 
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
-from skerry.fsio import write_atomic, write_json
+from skerry.fsio import write_atomic
 from skerry.security.refusal import Refusal
 from skerry.security.strict import check_bytes, check_name
 
-__all__ = ["Directory", "Identity", "PublicIdentity", "verify_signature"]
+__all__ = ["Identity", "PublicIdentity", "verify_signature"]
 
 _SCHEMA = 1
 _P = 2**255 - 19
@@ -176,77 +174,6 @@ def verify_signature(public: PublicIdentity, domain: bytes, message: bytes, sign
         raise EnvelopeRefusedError(
             Refusal.NOT_AUTHENTIC, "the signature does not hold under the sender's key", where=public.name
         ) from None
-
-
-class Directory:
-    """Which keys belong to which name; iterates over the names, sorted.
-
-    A name's keys never change silently: adding other keys for a known name is an error.
-
-    Raises:
-        InputError: an identity is entered under another name than its own.
-    """
-
-    def __init__(self, identities: Mapping[str, PublicIdentity] = MappingProxyType({})) -> None:
-        self._known = dict(identities)
-        for name, identity in self._known.items():
-            if name != identity.name:
-                raise InputError(f"the identity of {identity.name!r} is entered as {name!r}", where=name)
-
-    def add(self, identity: PublicIdentity) -> None:
-        """Enter an identity; the same one twice is fine.
-
-        Raises:
-            InputError: the name is known with other keys.
-        """
-        if self._known.setdefault(identity.name, identity) != identity:
-            raise InputError("the name is known with other keys", where=identity.name)
-
-    def get(self, name: str) -> PublicIdentity:
-        """The identity of that name.
-
-        Raises:
-            EnvelopeRefusedError: nobody is known by it (``unknown_sender``).
-        """
-        try:
-            return self._known[name]
-        except KeyError:
-            raise EnvelopeRefusedError(
-                Refusal.UNKNOWN_SENDER, "nobody of this name is known", where=name, mend="enrol the device first"
-            ) from None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._known
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._known))
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def save(self, path: Path) -> None:
-        """Write readable JSON, sorted by name, atomically."""
-        write_json(path, {"schema": _SCHEMA, "identities": [self._known[name].to_json() for name in self]})
-
-    @staticmethod
-    def load(path: Path) -> "Directory":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            InputError: no such file, or not a directory of identities.
-        """
-        directory = Directory()
-        try:
-            value: Any = json.loads(path.read_bytes())
-            if value["schema"] != _SCHEMA:
-                raise ValueError("another schema")
-            for item in value["identities"]:
-                directory.add(PublicIdentity.from_json(item))
-        except FileNotFoundError as error:
-            raise InputError("there is no directory of identities", where=str(path)) from error
-        except (ValueError, KeyError, TypeError, InputError) as error:
-            raise InputError(f"not a directory of identities: {error}", where=str(path)) from error
-        return directory
 
 
 def _separated(domain: bytes, message: bytes) -> bytes:
