@@ -1,0 +1,325 @@
+"""A TUF repository on disk: made, added to, renewed, and its keys rotated.
+
+Every change writes new files first and ``timestamp.json`` last, by rename: a client sees the state before or after,
+also when the publisher is killed in between.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Role,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.api.serialization.json import JSONSerializer
+
+from skerry.errors import InputError
+from skerry.fsio import write_atomic
+from skerry.security.delivery.repository.keys import RoleKeys
+from skerry.security.delivery.repository.roles import (
+    ROOT_KEYS,
+    ROOT_THRESHOLD,
+    TOP_LEVEL,
+    check_model,
+    lifetime,
+)
+from skerry.security.locking import exclusive
+
+__all__ = ["ISSUED", "Renewal", "Repository"]
+
+ISSUED = "skerry_issued_ms"
+"""Field of the signed timestamp: when it was made (ms since the epoch). Other clients pass over it."""
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """What :meth:`Repository.renew` did for one role; ``due`` says that it was needed and its key was not at hand."""
+
+    role: str
+    expires: datetime
+    renewed: bool
+    due: bool
+
+
+class Repository:
+    """The folder described in :mod:`skerry.security.delivery.repository`, and the keys to change it.
+
+    Args:
+        folder: of the repository.
+        keys: private keys; an operation that lacks one says which.
+        clock: ms since the epoch.
+    """
+
+    def __init__(self, folder: Path, keys: RoleKeys, clock: Callable[[], int]) -> None:
+        self.folder, self._keys, self._clock = folder, keys, clock
+        self._metadata: dict[str, Metadata[Any]] = {}
+
+    @staticmethod
+    def create(folder: Path, keys: RoleKeys, clock: Callable[[], int]) -> "Repository":
+        """A new repository without models, with fresh keys.
+
+        Raises:
+            InputError: the folder is not empty.
+        """
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError("the folder for the repository is not empty", where=str(folder))
+        new = Repository(folder, keys, clock)
+        root = Root(consistent_snapshot=True)
+        for role in TOP_LEVEL:
+            for _ in range(ROOT_KEYS if role == "root" else 1):
+                root.add_key(keys.make(role).public_key, role)
+        root.roles["root"].threshold = ROOT_THRESHOLD
+        with exclusive(keys.lock):
+            new._write_root(Metadata(root))
+            new._metadata |= {
+                "targets": Metadata(Targets()),
+                "snapshot": Metadata(Snapshot()),
+                "timestamp": Metadata(Timestamp()),
+            }
+            new._publish({"targets": new._metadata["targets"]}, first=True)
+        return new
+
+    @staticmethod
+    def open(folder: Path, keys: RoleKeys, clock: Callable[[], int]) -> "Repository":
+        """The repository that lies there.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = Repository(folder, keys, clock)
+        found._load()
+        return found
+
+    @property
+    def root_bytes(self) -> bytes:
+        """The newest root, which a device is given when it is enrolled."""
+        return self._path("root", self._root.version).read_bytes()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models that have a role, in order of their making."""
+        return tuple(self._delegations.roles or ())
+
+    def targets(self, model: str) -> Mapping[str, TargetFile]:
+        """Path → target, of one model; empty before its first release."""
+        return self._metadata[model].signed.targets if model in self._metadata else {}
+
+    def read_target(self, model: str, path: str) -> bytes:
+        """A target's content, which is what was signed.
+
+        Raises:
+            InputError: there is no such target, or its file is not what was signed.
+        """
+        target = self.targets(model).get(path)
+        if target is None:
+            raise InputError(f"the repository has no {path}", where=str(self.folder))
+        data = self._target_path(path, target.hashes["sha256"]).read_bytes()
+        if hashlib.sha256(data).hexdigest() != target.hashes["sha256"]:
+            raise InputError(f"{path} is not what was signed", where=str(self.folder), mend="restore it from a copy")
+        return data
+
+    def add(self, model: str, files: Mapping[str, bytes]) -> None:
+        """Sign these targets (path below the model → content) together with those that are there, and publish.
+
+        A model that is new gets a role and a key of its own, which the targets key signs.
+
+        Raises:
+            InputError: the model's name cannot be used, or a key is not at hand.
+        """
+        check_model(model)
+        with self._changing():
+            changed: dict[str, Metadata[Any]] = {}
+            if model not in self.models:
+                self._signers("targets", self._root.roles["targets"])  # before a key is made
+                self._delegate(model, self._keys.make(model))
+                changed["targets"] = self._metadata["targets"]
+            targets = self._metadata.setdefault(model, Metadata(Targets()))
+            for name, content in files.items():
+                target = TargetFile.from_data(f"{model}/{name}", content, ["sha256"])
+                write_atomic(self._target_path(target.path, target.hashes["sha256"]), content)
+                targets.signed.targets[target.path] = target
+            changed[model] = targets
+            self._publish(changed)
+
+    def renew(self) -> tuple[Renewal, ...]:
+        """Sign the timestamp anew, and what has less than half of its life left, as far as keys are at hand."""
+        with self._changing():
+            now = self._now()
+            roles = ["root", "targets", *self.models]
+            old = {role: self._metadata[role].signed.expires for role in roles}
+            due = {role for role in roles if old[role] - now < lifetime(role) / 2}
+            able = {role for role in due if len(self._at_hand(role)) >= self._role(role).threshold}
+            if "root" in able:
+                self._write_root(self._metadata["root"])
+            self._publish({role: self._metadata[role] for role in roles if role in able - {"root"}})
+            return tuple(
+                Renewal(role, self._metadata[role].signed.expires, role in able, role in due - able)
+                for role in (*roles, "snapshot", "timestamp")
+                if role in self._metadata
+            )
+
+    def rotate(self, roles: Sequence[str]) -> None:
+        """Give the roles fresh keys; what the old ones signed counts no more.
+
+        A client that had accepted too high a version from a stolen key takes the true ones again once the key is
+        rotated (after the theft of a snapshot or timestamp key, rotate both).
+
+        Raises:
+            InputError: an unknown role, or a key that has to sign is not at hand.
+        """
+        for role in roles:
+            if role not in TOP_LEVEL and role not in self.models:
+                raise InputError(f"the repository has no role {role!r}", where=str(self.folder))
+        with self._changing():
+            retired = {role: list(self._role(role).keyids) for role in roles}
+            if top := [role for role in roles if role in TOP_LEVEL]:
+                self._rotate_top(top)
+            if models := [role for role in roles if role not in TOP_LEVEL]:
+                self._signers("targets", self._root.roles["targets"])
+                for model in models:
+                    for keyid in retired[model]:
+                        self._metadata["targets"].signed.revoke_key(keyid, model)
+                    self._metadata["targets"].signed.add_key(self._keys.make(model).public_key, model)
+            changed = {*models, *({"targets"} if models or "targets" in roles else ())}
+            self._publish({role: self._metadata[role] for role in ("targets", *self.models) if role in changed})
+            for role, keyids in retired.items():
+                self._keys.discard(role, keyids)
+
+    def _rotate_top(self, roles: Sequence[str]) -> None:
+        before = Role(list(self._root.roles["root"].keyids), self._root.roles["root"].threshold)
+        self._signers("root", before)  # before anything is made
+        for role in roles:
+            for keyid in list(self._root.roles[role].keyids):
+                self._root.revoke_key(keyid, role)
+            for _ in range(ROOT_KEYS if role == "root" else 1):
+                self._root.add_key(self._keys.make(role).public_key, role)
+        self._write_root(self._metadata["root"], also=before)
+
+    def _delegate(self, model: str, signer: CryptoSigner) -> None:
+        targets = self._metadata["targets"].signed
+        if targets.delegations is None:
+            targets.delegations = Delegations({}, {})
+        paths = [f"{model}/*", f"{model}/*/*"]
+        targets.delegations.roles[model] = DelegatedRole(model, [], 1, terminating=True, paths=paths)
+        targets.add_key(signer.public_key, model)
+
+    def _publish(self, changed: Mapping[str, Metadata[Any]], *, first: bool = False) -> None:
+        """Sign and write these, then a snapshot of all, then the timestamp that makes them seen."""
+        snapshot, timestamp = self._metadata["snapshot"].signed, self._metadata["timestamp"].signed
+        for role, metadata in changed.items():
+            if self._path(role, metadata.signed.version).exists():
+                metadata.signed.version += 1
+            self._write(role, metadata, self._role(role))
+            snapshot.meta[f"{role}.json"] = MetaFile(metadata.signed.version)
+        if changed or snapshot.expires - self._now() < lifetime("snapshot") / 2 or self._rekeyed("snapshot"):
+            snapshot.version += not first
+            self._write("snapshot", self._metadata["snapshot"], self._role("snapshot"))
+        timestamp.version += not first
+        timestamp.snapshot_meta = MetaFile(snapshot.version)
+        timestamp.unrecognized_fields[ISSUED] = self._clock()
+        self._write("timestamp", self._metadata["timestamp"], self._role("timestamp"))
+
+    def _write_root(self, metadata: Metadata[Any], *, also: Role | None = None) -> None:
+        if "root" in self._metadata:
+            metadata.signed.version += 1
+        self._metadata["root"] = metadata
+        self._write("root", metadata, metadata.signed.roles["root"], also=also)
+
+    def _write(self, name: str, metadata: Metadata[Any], role: Role, *, also: Role | None = None) -> None:
+        metadata.signed.expires = self._now() + lifetime(name)
+        metadata.signatures.clear()
+        for signer in [*self._signers(name, role), *(self._signers(name, also) if also else ())]:
+            metadata.sign(signer, append=True)
+        data = metadata.to_bytes(JSONSerializer(compact=True))
+        write_atomic(self._path(name, metadata.signed.version), data)
+
+    def _signers(self, name: str, role: Role) -> list[CryptoSigner]:
+        signers = self._keys.of(name, role.keyids)
+        if len(signers) < role.threshold:
+            raise InputError(
+                f"signing for {name} needs {role.threshold} of its {len(role.keyids)} keys; {len(signers)} are here",
+                where=str(self.folder),
+                mend="bring the key files, or the medium they are on",
+            )
+        return signers
+
+    def _rekeyed(self, role: str) -> bool:
+        """Whether the newest file of the role was signed by keys that are its own no more."""
+        return not set(self._metadata[role].signatures) <= set(self._role(role).keyids)
+
+    def _at_hand(self, role: str) -> list[CryptoSigner]:
+        return self._keys.of(role, self._role(role).keyids)
+
+    def _role(self, name: str) -> Role:
+        if name in TOP_LEVEL:
+            role: Role = self._root.roles[name]
+            return role
+        return (self._delegations.roles or {})[name]
+
+    @property
+    def _root(self) -> Root:
+        root: Root = self._metadata["root"].signed
+        return root
+
+    @property
+    def _delegations(self) -> Delegations:
+        return self._metadata["targets"].signed.delegations or Delegations({}, {})
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One publisher at a time, who starts from what is on disk, and forgets what could not be finished."""
+        with exclusive(self._keys.lock):
+            self._load()
+            try:
+                yield
+            except BaseException:
+                self._load()
+                raise
+
+    def _load(self) -> None:
+        self._metadata = {}
+        folder = self.folder / "metadata"
+        roots = sorted(int(path.name.partition(".")[0]) for path in folder.glob("*.root.json"))
+        if not roots or not (folder / "timestamp.json").is_file():
+            raise InputError(
+                "there is no repository in this folder",
+                where=str(self.folder),
+                mend="make one with `skerry release init`",
+            )
+        self._read("root", roots[-1])
+        self._read("timestamp", 0)
+        self._read("snapshot", self._metadata["timestamp"].signed.snapshot_meta.version)
+        for name, meta in self._metadata["snapshot"].signed.meta.items():
+            self._read(name.removesuffix(".json"), meta.version)
+
+    def _read(self, role: str, version: int) -> None:
+        path = self._path(role, version)
+        try:
+            self._metadata[role] = Metadata.from_file(str(path))
+        except Exception as error:  # the library raises several kinds; all mean the same here
+            raise InputError("the repository's metadata cannot be read", where=str(path)) from error
+
+    def _path(self, role: str, version: int) -> Path:
+        name = "timestamp.json" if role == "timestamp" else f"{version}.{role}.json"
+        return self.folder / "metadata" / name
+
+    def _target_path(self, path: str, digest: str) -> Path:
+        folder, _, name = path.rpartition("/")
+        return self.folder / "targets" / folder / f"{digest}.{name}"
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock() / 1000, UTC).replace(microsecond=0)
