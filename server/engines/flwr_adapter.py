@@ -9,7 +9,8 @@ little more, and all of it is here, each piece with its own test:
 - the telemetry switch, which is read once when Flower is imported (:func:`keep_to_ourselves`);
 - the simulation's entry point, public but announced to go (:func:`simulation`);
 - the error codes that replies carry (:class:`ErrorKind`);
-- the Control API, by which keys are registered and a run is started and followed (:class:`Control`).
+- the Control API, by which keys are registered and a run is started and followed (:class:`Control`);
+- the messages of the Fleet API, of which the gateway reads for whom they speak (:func:`fleet_claim`).
 
 When Flower moves one of them, the call fails with an error that names the installed version and the supported ones,
 instead of a traceback from deep inside.
@@ -39,9 +40,12 @@ __all__ = [
     "SUPPORTED",
     "Control",
     "ErrorKind",
+    "FleetClaim",
+    "FleetMessage",
     "RunStatus",
     "assign_id",
     "empty_run",
+    "fleet_claim",
     "keep_to_ourselves",
     "require_flwr",
     "simulation",
@@ -181,6 +185,18 @@ class Control:
             answer = self._client.RegisterNode(RegisterNodeRequest(public_key=public_key_to_bytes(public_key)))
             return int(answer.node_id)
 
+    def node_of(self, public_key: Any) -> int:
+        """The id of the node with this public key, which is registered when it is not yet."""
+        with _answered(), _internals("the list of nodes"):
+            from flwr.proto.control_pb2 import ListNodesRequest
+            from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+
+            wanted = public_key_to_bytes(public_key)
+            for node in self._client.ListNodes(ListNodesRequest()).nodes_info:
+                if node.public_key == wanted and node.status != "unregistered":
+                    return int(node.node_id)
+        return self.register(public_key)
+
     def online(self) -> int:
         """How many registered nodes are connected."""
         with _answered(), _internals("the list of nodes"):
@@ -223,6 +239,72 @@ class Control:
                 completed=run.sub_status == "completed",
                 details=str(run.details),
             )
+
+
+@dataclass(frozen=True)
+class FleetMessage:
+    """From which node to which a pushed message says that it goes, and whether it names what it replies to."""
+
+    source: int
+    destination: int
+    is_reply: bool
+
+
+@dataclass(frozen=True)
+class FleetClaim:
+    """For whom a call of the Fleet API says that it speaks; ``None`` where that call does not say it."""
+
+    node_id: int | None
+    public_key: bytes | None
+    messages: tuple[FleetMessage, ...]
+
+
+def fleet_claim(call: str, body: bytes) -> FleetClaim | None:
+    """Read for whom the body of a Fleet API call speaks.
+
+    Args:
+        call: last segment of the call's path, such as ``pull-messages``.
+        body: the serialized request.
+
+    Returns:
+        ``None`` when the body is not that call's message, or ``call`` is not known.
+    """
+    with _internals("the messages of the Fleet API"):
+        from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2, run_pb2
+        from google.protobuf.message import DecodeError
+
+        kinds: dict[str, Any] = {
+            "activate-node": fleet_pb2.ActivateNodeRequest,
+            "deactivate-node": fleet_pb2.DeactivateNodeRequest,
+            "send-node-heartbeat": heartbeat_pb2.SendNodeHeartbeatRequest,
+            "pull-messages": fleet_pb2.PullMessagesRequest,
+            "push-messages": fleet_pb2.PushMessagesRequest,
+            "get-run": run_pb2.GetRunRequest,
+            "pull-object": message_pb2.PullObjectRequest,
+            "push-object": message_pb2.PushObjectRequest,
+            "confirm-message-received": message_pb2.ConfirmMessageReceivedRequest,
+        }
+        if call not in kinds:
+            return None
+        try:
+            request = kinds[call].FromString(body)
+        except DecodeError:
+            return None
+        fields = request.DESCRIPTOR.fields_by_name
+        node_id = request.node.node_id if "node" in fields else request.node_id if "node_id" in fields else None
+        messages = request.messages_list if "messages_list" in fields else ()
+        return FleetClaim(
+            node_id=None if node_id is None else int(node_id),
+            public_key=bytes(request.public_key) if "public_key" in fields else None,
+            messages=tuple(
+                FleetMessage(
+                    int(message.metadata.src_node_id),
+                    int(message.metadata.dst_node_id),
+                    bool(message.metadata.reply_to_message_id),
+                )
+                for message in messages
+            ),
+        )
 
 
 @contextmanager

@@ -1,0 +1,85 @@
+"""The gateway's routes: these and no others.
+
+``POST /v1/fleet/<call>``            nine calls of the SuperLink's Fleet API (:mod:`~skerry.server.gateway.fleet`)
+``GET  /v1/repository/<path>``       the release repository (:mod:`~skerry.server.gateway.files`)
+``GET  /v1/blobs/<sha256>``          encrypted blobs, by digest
+``GET  /healthz``                    whether the gateway is up, for whoever starts it
+
+A request passes the door (one spelling of the target), then the reception (address, size, time, signature, rate).
+The SuperLink's Control and Runtime APIs have no route, and no request's path is ever sent on.
+"""
+
+from pathlib import Path
+
+import httpx
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from skerry.clock import Clock
+from skerry.server.gateway.answers import FIXED_HEADERS, refusal_answer
+from skerry.server.gateway.authentication import Authenticator
+from skerry.server.gateway.devices import Devices, Nodes
+from skerry.server.gateway.door import Door
+from skerry.server.gateway.files import Downloads
+from skerry.server.gateway.fleet import FleetPassage
+from skerry.server.gateway.reception import GatewayLimits, Reception
+from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+
+__all__ = ["gateway"]
+
+
+def gateway(
+    *,
+    superlink: httpx.AsyncClient,
+    nodes: Nodes,
+    devices: Devices,
+    repository: Path,
+    clock: Clock,
+    limits: GatewayLimits | None = None,
+) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        superlink: a client whose base URL is the SuperLink on loopback.
+        nodes: node ids of devices at that SuperLink.
+        devices: who is in good standing.
+        repository: folder of releases.
+        clock: compared with the devices' clocks.
+        limits: what one party may ask.
+    """
+    limits = limits or GatewayLimits()
+    reception = Reception(Authenticator(devices, clock), limits)
+    fleet = FleetPassage(superlink, nodes, reception, limits)
+    downloads = Downloads(repository, reception, most=limits.downloads)
+    routes = [
+        Route("/v1/fleet/{call}", fleet.answer, methods=["POST"]),
+        Route("/v1/repository/{path:path}", downloads.file, methods=["GET"]),
+        Route("/v1/blobs/{digest}", downloads.blob, methods=["GET"]),
+        Route("/healthz", _health, methods=["GET"]),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Door, chunk_s=limits.chunk_s)],
+        exception_handlers={TurnedAwayError: _turned_away, HTTPException: _not_routed},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _health(_: Request) -> Response:
+    return Response(b"ok\n", headers=FIXED_HEADERS, media_type="text/plain")
+
+
+async def _turned_away(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TurnedAwayError)
+    return refusal_answer(request, error)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    reason = GatewayRefusal.BAD_METHOD if error.status_code == 405 else GatewayRefusal.NO_SUCH_PLACE
+    return refusal_answer(request, TurnedAwayError(reason, "nothing is served here"))

@@ -1,0 +1,170 @@
+"""Ranged downloads: files below one folder, a chunk at a time, from any offset (RFC 9110, sections 13 and 14).
+
+One open file serves both its description and its bytes, so a file that is replaced meanwhile cannot be mixed. A blob is
+named by the SHA-256 of its content, which is also its entity tag: who resumes knows that it is still the same.
+"""
+
+import asyncio
+import os
+import re
+import stat
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from skerry.server.gateway.answers import FIXED_HEADERS
+from skerry.server.gateway.reception import Reception
+from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+
+__all__ = ["Downloads", "Span", "requested_span"]
+
+_CHUNK = 1 << 20
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes ``start`` to ``stop`` (not included) of a file."""
+
+    start: int
+    stop: int
+
+
+def requested_span(header: str | None, size: int) -> Span | None:
+    """What a ``Range`` header asks for of a file of ``size`` bytes.
+
+    Returns:
+        ``None`` for the whole file: no header, another unit, or several ranges, which a server may ignore.
+
+    Raises:
+        TurnedAwayError: the range begins behind the end (``bad_range``).
+    """
+    found = _RANGE.fullmatch(header or "")
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        start, stop = max(0, size - int(found[2])), size
+    else:
+        start, stop = int(found[1]), min(size, int(found[2]) + 1 if found[2] else size)
+        if found[2] and int(found[2]) < start:
+            return None  # invalid, and to be ignored
+    if start >= size or stop <= start:
+        raise TurnedAwayError(GatewayRefusal.BAD_RANGE, f"the file has {size} bytes")
+    return Span(start, stop)
+
+
+class Downloads:
+    """The endpoints of one release repository; one for a gateway, on its event loop.
+
+    Args:
+        root: the repository's folder; blobs lie in ``root/blobs/<sha256>``. Hidden files are not served, nor is
+            anything that a link leads out of the folder to.
+        reception: lets requests in.
+        most: downloads of one device at once.
+    """
+
+    def __init__(self, root: Path, reception: Reception, *, most: int) -> None:
+        self._root = root
+        self._reception = reception
+        self._most = most
+        self._running: Counter[str] = Counter()
+
+    async def file(self, request: Request) -> Response:
+        """``/v1/repository/<path>``."""
+        return await self._answer(request, Path(request.path_params["path"]), None)
+
+    async def blob(self, request: Request) -> Response:
+        """``/v1/blobs/<sha256>``."""
+        digest = request.path_params["digest"]
+        if not _DIGEST.fullmatch(digest):
+            raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "a blob is named by 64 hexadecimal digits")
+        return await self._answer(request, Path("blobs", digest), digest)
+
+    async def _answer(self, request: Request, path: Path, digest: str | None) -> Response:
+        async with self._reception.device(request) as (device, _):
+            file = await asyncio.to_thread(_open_below, self._root, path)
+            with ExitStack() as held:
+                held.callback(os.close, file)
+                about = os.fstat(file)
+                tag = f'"{digest or f"{about.st_ino:x}-{about.st_size:x}-{about.st_mtime_ns:x}"}"'
+                headers = {**FIXED_HEADERS, "etag": tag, "accept-ranges": "bytes"}
+                if request.headers.get("if-none-match") == tag:
+                    return Response(status_code=304, headers=headers)
+                self._begin(device.name)
+                held.callback(self._end, device.name)
+                wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
+                span = requested_span(wanted, about.st_size)
+                headers["content-type"] = "application/octet-stream"
+                if span is not None:
+                    headers["content-range"] = f"bytes {span.start}-{span.stop - 1}/{about.st_size}"
+                status = 200 if span is None else 206
+                span = span or Span(0, about.st_size)
+                return _Streamed(file, span, status, headers, held=held.pop_all())
+
+    def _begin(self, device: str) -> None:
+        if self._running[device] >= self._most:
+            raise TurnedAwayError(GatewayRefusal.TOO_MANY, "the device downloads too much at once", retry_after_s=1.0)
+        self._running[device] += 1
+
+    def _end(self, device: str) -> None:
+        self._running[device] -= 1
+        if not self._running[device]:
+            del self._running[device]
+
+
+class _Streamed(Response):
+    """Part of an open file, a chunk at a time; lets go of what is held for it in the end."""
+
+    def __init__(
+        self, file: int, span: Span, status: int, headers: dict[str, str], *, held: ExitStack
+    ) -> None:
+        super().__init__(None, status, {**headers, "content-length": str(span.stop - span.start)})
+        self._file = file
+        self._span = span
+        self._held = held
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        with self._held:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope["method"] == "HEAD" or self._span.start == self._span.stop:
+                await send({"type": "http.response.body", "body": b""})
+                return
+            await self._stream(send)
+
+    async def _stream(self, send: Send) -> None:
+        at = self._span.start
+        while at < self._span.stop:
+            data = await asyncio.to_thread(os.pread, self._file, min(_CHUNK, self._span.stop - at), at)
+            if not data:
+                return  # the file was cut short: the connection ends before Content-Length, which the reader sees
+            at += len(data)
+            await send({"type": "http.response.body", "body": data, "more_body": at < self._span.stop})
+
+
+def _open_below(root: Path, path: Path) -> int:
+    """Open a plain file below ``root`` for reading.
+
+    Raises:
+        TurnedAwayError: there is none (``no_such_place``).
+    """
+    absent = TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "there is no such file")
+    if any(part.startswith(".") for part in path.parts) or path.is_absolute():
+        raise absent
+    try:
+        base = root.resolve(strict=True)
+        target = (base / path).resolve(strict=True)
+        if not target.is_relative_to(base):
+            raise absent
+        file = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise absent from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise absent
+    return file

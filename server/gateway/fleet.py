@@ -1,0 +1,116 @@
+"""``/v1/fleet/*``: the calls by which an enrolled device takes part, passed on to the SuperLink's Fleet API.
+
+A call is passed on when an enrolled device signed it (the SuperLink's own node signature covers a timestamp only), when
+it speaks for that device's node and no other, and when it is one of those that a device needs. Nodes are registered
+here, with the key that was enrolled; registering by oneself, and fetching code, are not among the calls.
+
+What is sent on is made anew: the method and path are ours, the headers a short list, the body the one that was signed.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response
+
+from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, FleetClaim, fleet_claim
+from skerry.server.gateway.answers import FIXED_HEADERS
+from skerry.server.gateway.devices import EnrolledDevice, Nodes
+from skerry.server.gateway.reception import GatewayLimits, Reception
+from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+
+__all__ = ["FLEET_CALLS", "FleetPassage"]
+
+_SMALL = 16 << 10
+_OBJECT = (5 << 20) + (64 << 10)  # Flower cuts arrays into objects of 5 MiB and a head
+_PROTOBUF = "application/protobuf"
+
+FLEET_CALLS: Mapping[str, int] = {
+    "activate-node": _SMALL,
+    "deactivate-node": _SMALL,
+    "send-node-heartbeat": _SMALL,
+    "pull-messages": _SMALL,
+    "push-messages": 1 << 20,  # heads and trees of identifiers, no content
+    "get-run": _SMALL,
+    "pull-object": _SMALL,
+    "push-object": _OBJECT,
+    "confirm-message-received": _SMALL,
+}
+"""The calls that are passed on, and the largest body of each."""
+
+_SENT_ON = ("flwr-timestamp", "flwr-signature", "flwr-package-name", "flwr-package-version", "flwr-component-name")
+_WAITING = 4  # calls that wait for a free place, for each place
+
+
+class FleetPassage:
+    """The endpoint; one for a gateway, on its event loop.
+
+    Args:
+        superlink: a client whose base URL is the SuperLink on loopback.
+        nodes: node ids of devices.
+        reception: lets requests in.
+        limits: see :class:`~skerry.server.gateway.reception.GatewayLimits`.
+    """
+
+    def __init__(self, superlink: httpx.AsyncClient, nodes: Nodes, reception: Reception, limits: GatewayLimits) -> None:
+        self._superlink = superlink
+        self._nodes = nodes
+        self._reception = reception
+        self._limits = limits
+        self._places = asyncio.Semaphore(limits.superlink_calls)
+        self._inside = 0
+
+    async def answer(self, request: Request) -> Response:
+        """Pass one call on."""
+        call = request.path_params["call"]
+        if call not in FLEET_CALLS:
+            raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "no such call of the Fleet API is passed on")
+        if request.headers.get("content-type") != _PROTOBUF:
+            raise TurnedAwayError(GatewayRefusal.MALFORMED, f"the content type must be {_PROTOBUF}")
+        async with self._reception.device(request, body_limit=FLEET_CALLS[call]) as (device, body):
+            claim = fleet_claim(call, body)
+            if claim is None:
+                raise TurnedAwayError(GatewayRefusal.MALFORMED, "the body is not this call's message")
+            if self._inside >= self._limits.superlink_calls * (1 + _WAITING):
+                raise TurnedAwayError(GatewayRefusal.BUSY, "the SuperLink is busy", retry_after_s=1.0)
+            self._inside += 1
+            try:
+                async with self._places:
+                    return await self._pass_on(call, body, claim, device, request)
+            finally:
+                self._inside -= 1
+
+    async def _pass_on(
+        self, call: str, body: bytes, claim: FleetClaim, device: EnrolledDevice, request: Request
+    ) -> Response:
+        headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
+        headers |= {"content-type": _PROTOBUF, "accept": _PROTOBUF, "flwr-public-key": device.node_key_header}
+        try:
+            async with asyncio.timeout(self._limits.superlink_s):
+                node_id = await asyncio.to_thread(self._nodes.node_id, device)
+                _check_speaker(claim, device, node_id)
+                answer = await self._superlink.post(f"/v1/fleet/{call}", content=body, headers=headers)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise TurnedAwayError(
+                GatewayRefusal.SUPERLINK_SLOW, "the SuperLink did not answer in time", retry_after_s=5.0
+            ) from error
+        except (ConnectionError, httpx.HTTPError) as error:
+            raise TurnedAwayError(
+                GatewayRefusal.SUPERLINK_DOWN, "the SuperLink does not answer", retry_after_s=5.0
+            ) from error
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            self._nodes.forget(device)
+        kind = answer.headers.get("content-type", "application/octet-stream")
+        return Response(answer.content, answer.status_code, {**FIXED_HEADERS, "content-type": kind})
+
+
+def _check_speaker(claim: FleetClaim, device: EnrolledDevice, node_id: int) -> None:
+    """Refuse a call in another node's name, and messages that are no replies of this node to the coordinator."""
+    ours = claim.public_key in {None, device.node_key} and claim.node_id in {None, node_id}
+    replies = all(
+        message.source == node_id and message.destination == COORDINATOR_NODE and message.is_reply
+        for message in claim.messages
+    )
+    if not (ours and replies):
+        raise TurnedAwayError(GatewayRefusal.OTHER_NODE, "the call speaks for another node than the device's own")

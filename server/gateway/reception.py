@@ -1,0 +1,122 @@
+"""How a request is let in: its address has not failed too often, its body is small and in time, a device signed it.
+
+Nothing is buffered without room for it, and nothing waits without an end: a gateway under load says so at once
+(``busy``, with ``Retry-After``) instead of queueing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect, Request
+
+from skerry.server.gateway.authentication import Authenticator
+from skerry.server.gateway.devices import EnrolledDevice
+from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.limits import Buckets, Rate, Room
+
+__all__ = ["GatewayLimits", "Reception"]
+
+
+_DEVICE = Rate(per_s=20.0, burst=100.0)  # a round is 13 to 25 calls, most of them at once
+_STRANGER = Rate(per_s=50.0, burst=300.0)  # a class of devices behind one address enrols within a minute
+
+
+@dataclass(frozen=True)
+class GatewayLimits:
+    """What one party may ask of a gateway, and how long it waits for anybody.
+
+    Attributes:
+        device: signed requests of one device.
+        stranger: requests of one address that no device signed: enrolment, and failed authentication.
+        room: bytes of bodies held at once, over all requests.
+        body_s: seconds for a body to arrive.
+        superlink_s: seconds for an answer of the SuperLink.
+        superlink_calls: calls to the SuperLink at once; a few more wait, the rest is told to come back.
+        downloads: downloads of one device at once.
+        chunk_s: seconds for a reader to take one part of an answer, 1 MiB at most of a download.
+    """
+
+    device: Rate = _DEVICE
+    stranger: Rate = _STRANGER
+    room: int = 64 << 20
+    body_s: float = 20.0
+    superlink_s: float = 60.0
+    superlink_calls: int = 16
+    downloads: int = 4
+    chunk_s: float = 30.0
+
+
+class Reception:
+    """One for a gateway, on its event loop."""
+
+    def __init__(self, authenticator: Authenticator, limits: GatewayLimits) -> None:
+        self._authenticator = authenticator
+        self._limits = limits
+        self._devices = Buckets(limits.device)
+        self._strangers = Buckets(limits.stranger)
+        self._room = Room(limits.room)
+
+    @asynccontextmanager
+    async def device(self, request: Request, *, body_limit: int = 0) -> AsyncIterator[tuple[EnrolledDevice, bytes]]:
+        """The device that signed the request, and the body; both are held to the limits.
+
+        Raises:
+            TurnedAwayError: see the module.
+        """
+        address = _address(request)
+        _spare(self._strangers.wait_s(address), "too many requests that no device signed came from this address")
+        async with self._body(request, body_limit) as body:
+            try:
+                device = self._authenticator.device(request.method, request.url.path, request.headers, body)
+            except TurnedAwayError:
+                self._strangers.take(address)
+                raise
+            _spare(self._devices.take(device.name), "the device asks too often")
+            yield device, body
+
+    @asynccontextmanager
+    async def stranger(self, request: Request, *, body_limit: int) -> AsyncIterator[bytes]:
+        """The body of a request that nobody needs to have signed.
+
+        Raises:
+            TurnedAwayError: see the module.
+        """
+        _spare(self._strangers.take(_address(request)), "too many requests came from this address")
+        async with self._body(request, body_limit) as body:
+            yield body
+
+    @asynccontextmanager
+    async def _body(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        size = _announced(request)
+        if size > limit:
+            raise TurnedAwayError(GatewayRefusal.TOO_LARGE, f"a body of {size} bytes; {limit} are allowed here")
+        with self._room.hold(size) as granted:
+            if not granted:
+                raise TurnedAwayError(GatewayRefusal.BUSY, "no room for the body now", retry_after_s=1.0)
+            try:
+                async with asyncio.timeout(self._limits.body_s):
+                    body = await request.body()
+            except TimeoutError as error:
+                raise TurnedAwayError(GatewayRefusal.TOO_SLOW, "the body did not come in time") from error
+            except ClientDisconnect as error:
+                raise TurnedAwayError(GatewayRefusal.BODY_INCOMPLETE, "the body is not whole") from error
+            yield body
+
+
+def _announced(request: Request) -> int:
+    """The body's size, which must be said beforehand; h11 holds the sender to it."""
+    said = request.headers.get("content-length")
+    if "transfer-encoding" in request.headers or (said is None and request.method == "POST"):
+        raise TurnedAwayError(GatewayRefusal.NO_LENGTH, "say the body's size in Content-Length")
+    return int(said or "0")
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _spare(wait_s: float, what: str) -> None:
+    if wait_s:
+        raise TurnedAwayError(GatewayRefusal.TOO_MANY, what, retry_after_s=wait_s)

@@ -1,0 +1,143 @@
+"""A gateway on 127.0.0.1 over real TLS, devices with real keys, and the requests that they sign."""
+
+import asyncio
+import json
+import secrets
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from skerry.clock import system_clock
+from skerry.security.http_signature import sign_request
+from skerry.server.engines.certificates import LoopbackTls
+from skerry.server.gateway import EnrolledDevice, GatewayLimits, gateway, gateway_server
+
+
+class Signing:
+    """A device's side: its key, and signed requests."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.enrolled = EnrolledDevice(name, self.key.public_key())
+
+    def headers(self, method: str, path: str, body: bytes = b"", *, created=None, nonce=None) -> dict[str, str]:
+        return sign_request(
+            method,
+            path,
+            body,
+            key_id=self.name,
+            sign=lambda message: self.key.sign(message, ec.ECDSA(SHA256())),
+            created=created or system_clock() // 1000,
+            nonce=nonce or secrets.token_urlsafe(16),
+        )
+
+
+@dataclass
+class Roll:
+    """Who is in good standing; a test takes devices off it."""
+
+    known: dict[str, EnrolledDevice] = field(default_factory=dict)
+
+    def find(self, name: str) -> EnrolledDevice | None:
+        return self.known.get(name)
+
+
+class NoNodes:
+    """For tests whose calls never reach a SuperLink."""
+
+    def node_id(self, device: EnrolledDevice) -> int:
+        raise ConnectionError("there is no SuperLink")
+
+    def forget(self, device: EnrolledDevice) -> None:
+        raise AssertionError("nothing was answered")
+
+
+@dataclass
+class Running:
+    url: str
+    port: int
+    tls: LoopbackTls
+    roll: Roll
+    client: httpx.Client
+    app: object
+
+    def get(self, path: str, device: Signing, **headers: str) -> httpx.Response:
+        return self.client.get(path, headers={**device.headers("GET", path), **headers})
+
+    def post(self, path: str, device: Signing, body: bytes, **headers: str) -> httpx.Response:
+        signed = device.headers("POST", path, body)
+        kind = {"content-type": "application/protobuf"}
+        return self.client.post(path, content=body, headers={**kind, **signed, **headers})
+
+    def raw(self, request: bytes, *, wait_s: float = 10.0) -> bytes:
+        """Send bytes over TLS and read until the end, or until nothing more comes."""
+        context = ssl.create_default_context(cafile=str(self.tls.authority))
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=wait_s)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            connection.sendall(request)
+            got = b""
+            try:
+                while part := connection.recv(65536):
+                    got += part
+                    if b"\r\n\r\n" in got and b"connection: close" not in got.lower():
+                        connection.settimeout(0.3)
+            except TimeoutError:
+                pass
+            return got
+
+
+@contextmanager
+def running(
+    folder: Path, *, superlink: str = "http://127.0.0.1:9", nodes=None, verify=True, limits=None, clock=system_clock
+) -> Iterator[Running]:
+    """Serve until the block ends."""
+    tls = LoopbackTls(folder)
+    roll = Roll()
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    ready = threading.Event()
+    held = {}
+
+    async def serve() -> None:
+        async with httpx.AsyncClient(base_url=superlink, verify=verify, timeout=30) as client:
+            app = gateway(
+                superlink=client,
+                nodes=nodes or NoNodes(),
+                devices=roll,
+                repository=folder / "repository",
+                clock=clock,
+                limits=limits or GatewayLimits(),
+            )
+            held["app"] = app
+            held["server"] = gateway_server(app, certificate=tls.certificate, key=tls.key)
+            ready.set()
+            await held["server"].serve(sockets=[listening])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        url = f"https://127.0.0.1:{port}"
+        context = ssl.create_default_context(cafile=str(tls.authority))
+        with httpx.Client(base_url=url, verify=context, timeout=30) as client:
+            yield Running(url, port, tls, roll, client, held["app"])
+    finally:
+        held["server"].should_exit = True
+        thread.join(30)
+        listening.close()
+    assert not thread.is_alive()
+
+
+def reason(answer: httpx.Response | bytes) -> str:
+    """The code of a refusal."""
+    body = answer if isinstance(answer, bytes) else answer.content
+    return json.loads(body[body.index(b"{") :])["error"]["reason"]

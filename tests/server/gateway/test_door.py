@@ -1,0 +1,157 @@
+"""Nothing but the listed routes is reachable, whatever the spelling of the request."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.routing import Route
+
+from skerry.server.gateway import FLEET_CALLS
+from skerry.server.gateway.door import _TARGET
+
+from ._gateway import reason, running
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
+
+
+ROUTES = {
+    ("/v1/fleet/{call}", ("POST",)),
+    ("/v1/repository/{path:path}", ("GET", "HEAD")),
+    ("/v1/blobs/{digest}", ("GET", "HEAD")),
+    ("/healthz", ("GET", "HEAD")),
+}
+
+
+def test_the_routes_are_these_and_no_others(served):
+    assert all(type(route) is Route for route in served.app.routes)
+    assert {(route.path, tuple(sorted(route.methods))) for route in served.app.routes} == ROUTES
+
+
+def test_of_the_fleet_api_only_what_a_device_needs_is_passed_on():
+    assert "register-node" not in FLEET_CALLS
+    assert "unregister-node" not in FLEET_CALLS
+    assert "get-fab" not in FLEET_CALLS
+
+
+OTHER_PATHS = [
+    "/v1/control/list-runs",
+    "/v1/control/register-node",
+    "/v1/control/start-run",
+    "/v1/runtime/acquire-task",
+    "/v1/runtime/pull-messages",
+    "/v1/fleet/register-node",
+    "/v1/fleet/unregister-node",
+    "/v1/fleet/get-fab",
+    "/v1/fleet/",
+    "/v1/fleet",
+    "/v1/fleet/../control/list-runs",
+    "/v1/fleet/..%2fcontrol%2flist-runs",
+    "/v1/fleet/%2e%2e/control/list-runs",
+    "/v1/fleet/..;/control/list-runs",
+    "/v1/fleet/pull-messages/../../control/list-runs",
+    "/v1/fleet//pull-messages",
+    "//v1/control/list-runs",
+    "/v1%2fcontrol/list-runs",
+    "/v1/fleet/pull-messages%00",
+    "/v1/fleet/pull-messages?x=/v1/control/list-runs",
+    "/v1/fleet/pull-messages/",
+    "/V1/CONTROL/LIST-RUNS",
+    "/v1/fleet/pull%2dmessages",
+    "/v1/fleet/\\..\\control",
+    "/flwr.proto.Control/ListRuns",
+    "/flwr.proto.Fleet/PullMessages",
+    "/flwr.proto.ServerAppIo/PushMessages",
+    "/flwr.proto.Runtime/AcquireTask",
+    "/grpc.health.v1.Health/Check",
+    "/docs",
+    "/openapi.json",
+    "/metrics",
+    "/health",
+    "/",
+    "https://127.0.0.1/v1/control/list-runs",
+    "http://127.0.0.1:8000/v1/runtime/acquire-task",
+    "*",
+]
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("path", OTHER_PATHS)
+def test_other_paths_are_refused_in_every_spelling(served, path: str, method: str):
+    body = b"content-length: 0\r\ncontent-type: application/protobuf\r\nconnection: close\r\n\r\n"
+    answer = served.raw(f"{method} {path} HTTP/1.1\r\nhost: x\r\n".encode() + body)
+    assert int(answer.split(b" ", 2)[1]) in {400, 404, 405}, answer[:300]
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PRI", "post", "GETX"])
+def test_other_methods_are_refused(served, method: str):
+    answer = served.raw(f"{method} /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    assert int(answer.split(b" ", 2)[1]) in {400, 405}, answer[:300]
+
+
+def test_a_method_in_a_header_changes_nothing(served):
+    overridden = b"POST /healthz HTTP/1.1\r\nhost: x\r\nx-http-method-override: GET\r\ncontent-length: 0\r\n\r\n"
+    assert served.raw(overridden).startswith(b"HTTP/1.1 405")
+
+
+def test_a_path_in_a_header_changes_nothing(served):
+    headers = "x-original-url: /v1/control/list-runs\r\nx-rewrite-url: /v1/control/list-runs\r\n"
+    answer = served.raw(f"GET /healthz HTTP/1.1\r\nhost: x\r\n{headers}\r\n".encode())
+    assert answer.endswith(b"ok\n")
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c", "TLS/1.0"])
+def test_upgrades_are_refused(served, protocol: str):
+    upgrade = f"connection: Upgrade, HTTP2-Settings\r\nupgrade: {protocol}\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
+    key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n"
+    answer = served.raw(f"GET /healthz HTTP/1.1\r\nhost: x\r\n{upgrade}{key}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+def test_http2_is_not_spoken(served):
+    answer = served.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
+    assert answer.startswith(b"HTTP/1.1 4")
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"content-length: -1\r\n\r\n",
+        b"content-length: 0x5\r\n\r\nhello",
+        b"content-type: application/protobuf\r\n\r\n",
+    ],
+)
+def test_a_body_whose_size_can_be_read_in_two_ways_is_refused(served, framing: bytes):
+    head = b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/protobuf\r\n"
+    answer = served.raw(head + framing)
+    assert answer[:12] in {b"HTTP/1.1 400", b"HTTP/1.1 411"}
+    assert answer.count(b"HTTP/1.1") == 1  # what came behind it is not taken for another request
+
+
+def test_headers_without_end_are_refused(served):
+    answer = served.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-much: " + b"a" * 40_000)
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+def test_a_refusal_is_json_with_a_code_and_tells_nothing_of_the_server(served):
+    answer = served.client.get("/v1/control/list-runs")
+    assert reason(answer) == "no_such_place"
+    assert json.loads(answer.content).keys() == {"error"}
+    assert "server" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(alphabet="/.%~2eEfF-a\\;?#", max_size=30))
+def test_no_target_with_a_second_reading_is_let_in(path: str):
+    if _TARGET.fullmatch(path.encode()):
+        segments = path.split("/")[1:]
+        assert not set(path) & set("%\\;?#")
+        assert path == "/" or all(part and part not in {".", ".."} for part in segments)
