@@ -56,6 +56,7 @@ REPLY_LIFETIME_MS = 10 * 60 * 1000
 class _Work:
     opened: Opened
     instruction: Instruction
+    words: bytes  # digest of the bytes that the instruction was read from
 
 
 def answer_challenge(challenge: bytes, signature: bytes, resident: Resident, *, now: int) -> bytes:
@@ -111,8 +112,7 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
             replay=None,  # the ledger is the replay guard that survives a crash: a round is debited once
         )
     try:
-        instruction = Instruction.from_bytes(opened.payload)
-        update = _follow(_Work(opened, instruction), resident, worker, clock)
+        update = _follow(_Work(opened, *worker.instruction(opened.payload)), resident, worker, clock)
     except RefusedError as refusal:
         return _reply(Kind.REFUSAL, refusal.reason.encode(), opened, resident, clock())
     except InputError:
@@ -134,7 +134,7 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
             raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))
         if header.receipt and not remembers(ledger, header.run, home.device, header.receipt):
             raise RefusedError("rolled_back", "this ledger lacks a debit that it gave a receipt of", where=home.device)
-        asked = _name(work.opened)
+        asked = _name(header, work.words)
         entry = _debited(ledger, header, asked)
         kept = kept_answer(home.ledger, asked) if entry is not None else None
         if kept is None:
@@ -155,13 +155,12 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
             state = ledger.checkpoint(entry.seq + 1)  # of what is on stable storage now
             sent = _misbehave(resident, delta, header.round, instruction.seed)
             update = Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex())
-            kept = KeptAnswer(update.to_bytes(), to_bytes(head))
             if instruction.seed is None or isinstance(model, PersonalModel):  # computed again it would be another one
-                keep_answer(home.ledger, asked, kept)
+                keep_answer(home.ledger, asked, KeptAnswer(update.to_bytes(), to_bytes(head)))
         else:
-            update = Update.from_bytes(kept.payload)
+            update, head = Update.from_bytes(kept.payload), from_bytes(kept.head)
         if isinstance(model, PersonalModel):  # used again, it is spent too: not before the debit is settled
-            model.keep_head(home.path, from_bytes(kept.head), instruction.plan)
+            model.keep_head(home.path, head, instruction.plan)
     return update
 
 
@@ -191,12 +190,13 @@ def _fits(instruction: Instruction, model: LocalModel, task: Task) -> None:
         )
 
 
-def _name(opened: Opened) -> str:
-    """What names an instruction in its debit: nonce, model and words, so that one price cannot pay for another plan."""
-    name = hashlib.sha256()
-    for part in (opened.header.nonce, opened.header.model.encode(), opened.payload):
-        name.update(hashlib.sha256(part).digest())
-    return name.hexdigest()
+def _name(header: Header, words: bytes) -> str:
+    """What names an instruction in its debit: nonce, model and the digest of its words.
+
+    So one price cannot pay for another plan.
+    """
+    parts = hashlib.sha256(header.nonce).digest(), hashlib.sha256(header.model.encode()).digest(), words
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _debited(ledger: Ledger, header: Header, asked: str) -> Entry | None:

@@ -18,7 +18,7 @@ from skerry.config import AttackConfig, ModelConfig, TaskConfig
 from skerry.device.canaries import CanaryPlan
 from skerry.errors import InputError
 from skerry.fsio import write_json
-from skerry.security.identity import Directory, Identity, PublicIdentity
+from skerry.security.identity import Identity, PublicIdentity
 from skerry.security.privacy.ledger import Policy
 
 __all__ = ["DeviceHome"]
@@ -99,8 +99,3 @@ class DeviceHome:
     def coordinator(self) -> PublicIdentity:
         """The one coordinator whose instructions this device follows."""
         return PublicIdentity.from_json(json.loads((self.path / "trust.json").read_text(encoding="utf-8")))
-
-    def directory(self) -> Directory:
-        """The senders this device accepts: its coordinator, nobody else."""
-        coordinator = self.coordinator()
-        return Directory({coordinator.name: coordinator})

@@ -5,6 +5,7 @@ features live here in memory, keyed by device, and nowhere else.
 """
 
 import functools
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from skerry.device.canaries import CanaryPlan, canaries_of, planted
 from skerry.device.ledgers import Ledgers
 from skerry.device.local_model import HeadModel, LocalModel, load_local_model
 from skerry.device.poisoning import poisoned
+from skerry.device.protocol import Instruction
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
@@ -41,6 +43,13 @@ class Resident:
     directory: Directory
 
 
+@dataclass(frozen=True)
+class _Heard:
+    payload: bytes
+    instruction: Instruction
+    digest: bytes
+
+
 @dataclass
 class Worker:
     """Caches of one process; ``watch`` adds up where its devices' time goes, and stays in the process.
@@ -60,6 +69,7 @@ class Worker:
         default_factory=dict
     )
     with_poison: dict[tuple[str, str, str, int], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
+    heard: _Heard | None = None
     ledgers: Ledgers = field(default_factory=Ledgers)
     syncer: Syncer = field(default_factory=Syncer)
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -74,8 +84,22 @@ class Worker:
                 task=self.configs.setdefault(found.task, found.task),
                 model=self.configs.setdefault(found.model, found.model),
             )
-            self.residents[path] = Resident(home, home.identity(), home.coordinator(), home.directory())
+            coordinator = home.coordinator()
+            directory = Directory({coordinator.name: coordinator})  # its coordinator, nobody else
+            self.residents[path] = Resident(home, home.identity(), coordinator, directory)
         return self.residents[path]
+
+    def instruction(self, payload: bytes) -> tuple[Instruction, bytes]:
+        """The instruction in these bytes, and their SHA-256; the last is kept: a round tells all devices the same.
+
+        Raises:
+            InputError: the bytes are not an instruction.
+        """
+        heard = self.heard
+        if heard is None or heard.payload != payload:
+            heard = _Heard(payload, Instruction.from_bytes(payload), hashlib.sha256(payload).digest())
+            self.heard = heard
+        return heard.instruction, heard.digest
 
     def task(self, task: TaskConfig, model: ModelConfig) -> Task:
         """The task of this configuration."""

@@ -16,6 +16,7 @@ from skerry.security.envelope import (
     envelope_digest,
     open_envelope,
     seal,
+    seal_named,
 )
 from skerry.security.identity import Directory, Identity, PublicIdentity, verify_signature
 from skerry.security.refusal import Refusal
@@ -37,5 +38,6 @@ __all__ = [
     "envelope_digest",
     "open_envelope",
     "seal",
+    "seal_named",
     "verify_signature",
 ]

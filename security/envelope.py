@@ -57,6 +57,7 @@ __all__ = [
     "envelope_digest",
     "open_envelope",
     "seal",
+    "seal_named",
     "verify_statement",
 ]
 
@@ -179,15 +180,28 @@ def seal(header: Header, payload: bytes, *, sender: Identity, receiver: PublicId
     Raises:
         InputError: the header names another sender or receiver, or the envelope would be too long.
     """
+    return seal_named(header, payload, sender=sender, receiver=receiver)[0]
+
+
+def seal_named(
+    header: Header, payload: bytes, *, sender: Identity, receiver: PublicIdentity
+) -> tuple[bytes, bytes]:
+    """The envelope of :func:`seal` with its :func:`envelope_digest`, in one pass over its bytes.
+
+    Raises:
+        InputError: see :func:`seal`.
+    """
     if (header.sender, header.receiver) != (sender.name, receiver.name):
         raise InputError("the header names another sender or receiver than the keys given", where=header.sender)
     head = _head(header)
     if len(head) + len(payload) + OVERHEAD + _SIGNATURE > MAX_ENVELOPE_BYTES:
         raise InputError(f"a payload of {len(payload)} bytes does not fit into an envelope", where=header.sender)
     sealed = hpke_seal(payload, receiver.encapsulation_key, _SEALING + head)
-    body = hashlib.sha256(head)
-    body.update(sealed)
-    return b"".join((head, sealed, sender.sign(_SIGNING, body.digest() + header.receipt)))
+    whole = hashlib.sha256(head)
+    whole.update(sealed)
+    signature = sender.sign(_SIGNING, whole.digest() + header.receipt)
+    whole.update(signature)
+    return b"".join((head, sealed, signature)), whole.digest()
 
 
 def verify_statement(sender: PublicIdentity, body: bytes, receipt: bytes, signature: bytes) -> None:

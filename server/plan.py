@@ -8,7 +8,7 @@ from types import MappingProxyType
 from skerry.device.protocol import Instruction
 from skerry.device.training.descent import draw_examples
 from skerry.records import Float32Array
-from skerry.security.envelope import Header, Kind, envelope_digest, seal
+from skerry.security.envelope import Header, Kind, seal_named
 from skerry.security.privacy.stream import derive_generator, seeded_stream
 from skerry.server.federation import Federation
 from skerry.server.journal import Answer, Asked, Kept
@@ -122,6 +122,8 @@ def make_plan(
             issued=now,
             expires=now + lifetime,
         )
-        envelope = seal(header, instruction, sender=federation.coordinator, receiver=federation.directory.get(device))
-        asked[device], envelopes[device] = Asked(envelope_digest(envelope), nonce, len(envelope)), envelope
+        envelopes[device], digest = seal_named(
+            header, instruction, sender=federation.coordinator, receiver=federation.directory.get(device)
+        )
+        asked[device] = Asked(digest, nonce, len(envelopes[device]))
     return RoundPlan(number, asked, envelopes, dict(before.answers))

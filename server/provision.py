@@ -6,6 +6,7 @@ so that the delivered release can be opened as any simulated device; they protec
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ __all__ = [
     "published",
 ]
 
+_WRITERS = 8
 _REACH = 8.0  # a crafted canary's row is so many clips long: its gradient is at the clip until it is nearly learned
 
 COORDINATOR = "coordinator"
@@ -73,18 +75,21 @@ def provision_fleet(
     coins = _toss(scenario, devices)
     store = scenario.privacy.ledgers
     standing = None if store is None else StandingLedgers(Path(store).expanduser().resolve())
-    publics: dict[str, PublicIdentity] = {}
-    for number, device in enumerate(devices):
+
+    def ledger_of(device: str) -> tuple[Path, Policy]:
+        ledger = folder.path / "ledger" / "devices" / f"{device}.jsonl"
+        agreed = replace(policy, data=f"{data_name(scenario)}/{device}")
+        if standing is not None:
+            return standing.join(agreed, device, contents[device], link=ledger, now=now)
+        return ledger, agreed
+
+    def enrol(number: int, device: str, ledger: Path, agreed: Policy) -> PublicIdentity:
         path = fleet / device
         identity = Identity.generate(device)
         identity.save(path / "identity.json")
         write_json(path / "trust.json", coordinator.public.to_json(), durable=False)
-        ledger = folder.path / "ledger" / "devices" / f"{device}.jsonl"
-        agreed = replace(policy, data=f"{data_name(scenario)}/{device}")
         if standing is None:
             Ledger.create(ledger, scope="device", subject=device, policy=agreed, now=now).close()
-        else:
-            ledger, agreed = standing.join(agreed, device, contents[device], link=ledger, now=now)
         home = DeviceHome(
             path=path,
             device=device,
@@ -97,7 +102,12 @@ def provision_fleet(
             canaries=_canaries(scenario, coins, device, number) if coins else None,
         )
         home.save()
-        publics[device] = identity.public
+        return identity.public
+
+    ledgers = [ledger_of(device) for device in devices]  # one after another: they ask whose data are known already
+    with ThreadPoolExecutor(_WRITERS) as pool:  # each mostly waits for the disk
+        enrolled = pool.map(enrol, range(len(devices)), devices, *zip(*ledgers, strict=True))
+        publics = dict(zip(devices, enrolled, strict=True))
     if coins is not None:
         write_json(fleet / "coins.json", {"salt": coins.salt.hex(), "tosses": dict(coins.tosses)})
     write_json(fleet / "devices.public.json", {name: public.to_json() for name, public in publics.items()})

@@ -8,7 +8,7 @@ from skerry.clock import system_clock
 from skerry.device import participation
 from skerry.device.participation import participate
 from skerry.errors import RefusedError
-from skerry.security.envelope import Header, Kind, Opened
+from skerry.security.envelope import Header, Kind
 from skerry.security.privacy.ledger import Ledger
 
 from ._participation import Bench, change_home
@@ -61,14 +61,15 @@ def test_a_device_put_back_from_a_copy_draws_no_other_noise(bench: Bench, monkey
 
 
 def test_the_same_words_about_another_model_are_another_instruction():
-    def opened(model: str) -> Opened:
-        header = Header(
+    def header(model: str) -> Header:
+        return Header(
             kind=Kind.INSTRUCTION, run="run", round=1, sender="coordinator", receiver="device", model=model,
             nonce=bytes(16), in_reply_to=b"", issued=0, expires=1,
         )  # fmt: skip
-        return Opened(header, b"words", b"", b"", b"")
 
-    assert participation._name(opened("a" * 64)) != participation._name(opened("b" * 64))
+    words = bytes(32)
+    assert participation._name(header("a" * 64), words) != participation._name(header("b" * 64), words)
+    assert participation._name(header("a" * 64), words) != participation._name(header("a" * 64), bytes([1] * 32))
 
 
 def test_an_answer_is_kept_before_anybody_else_can_use_the_ledger(bench: Bench, monkeypatch):

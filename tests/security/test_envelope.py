@@ -20,6 +20,7 @@ from skerry.security import (
     envelope_digest,
     open_envelope,
     seal,
+    seal_named,
 )
 
 NOW = 1_800_000_000_000
@@ -91,6 +92,11 @@ def test_what_was_sealed_comes_out(payload):
     assert got.header == sent
     assert got.payload == payload
     assert got.digest == envelope_digest(data)
+
+
+def test_an_envelope_is_named_as_it_is_sealed():
+    data, name = seal_named(header(), PAYLOAD, sender=ANN, receiver=COORDINATOR.public)
+    assert name == envelope_digest(data) == opened(data).digest
 
 
 def test_open_fields_accept_anything():
