@@ -22,3 +22,8 @@ class ReleaseRefusal(StrEnum):
     BLOB_ALTERED = "blob_altered"
     PLAINTEXT_ALTERED = "plaintext_altered"
     STATE = "version_state"
+    EXPIRED = "expired"
+    MIX_AND_MATCH = "mix_and_match"
+    ENDLESS_DATA = "endless_data"
+    WRONG_HASH = "wrong_hash"
+    UNDER_SIGNED = "under_signed"

@@ -31,6 +31,7 @@ from skerry.errors import InputError
 from skerry.fsio import write_atomic
 from skerry.security.delivery.repository.keys import RoleKeys
 from skerry.security.delivery.repository.roles import (
+    ISSUED,
     ROOT_KEYS,
     ROOT_THRESHOLD,
     TOP_LEVEL,
@@ -39,10 +40,7 @@ from skerry.security.delivery.repository.roles import (
 )
 from skerry.security.locking import exclusive
 
-__all__ = ["ISSUED", "Renewal", "Repository"]
-
-ISSUED = "skerry_issued_ms"
-"""Field of the signed timestamp: when it was made (ms since the epoch). Other clients pass over it."""
+__all__ = ["Renewal", "Repository"]
 
 
 @dataclass(frozen=True)

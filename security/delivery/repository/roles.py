@@ -19,7 +19,10 @@ from datetime import timedelta
 
 from skerry.errors import InputError
 
-__all__ = ["OFFLINE", "ONLINE", "ROOT_KEYS", "ROOT_THRESHOLD", "TOP_LEVEL", "check_model", "lifetime"]
+__all__ = ["ISSUED", "OFFLINE", "ONLINE", "ROOT_KEYS", "ROOT_THRESHOLD", "TOP_LEVEL", "check_model", "lifetime"]
+
+ISSUED = "skerry_issued_ms"
+"""Field of the signed timestamp: when it was made (ms since the epoch). Other clients pass over it."""
 
 ROOT_KEYS, ROOT_THRESHOLD = 3, 2
 OFFLINE = ("root", "targets")
