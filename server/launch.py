@@ -1,5 +1,8 @@
 """Starting a run from one machine: make the folder, prepare, hand over to an engine, and tell how it ended."""
 
+import atexit
+import functools
+import gc
 import os
 import shutil
 import signal
@@ -40,6 +43,7 @@ def launch(
         InterruptedRunError: Ctrl-C or SIGTERM; what was finished is kept and can be shown.
         RunFailedError: the run was tried and failed; its folder says why.
     """
+    _end_quickly()
     get_engine(engine)  # one that does not exist is told before there is a folder
     folder = RunFolder.create(parent, scenario, engine=engine)
     on_folder(folder)
@@ -67,6 +71,7 @@ def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = 
         RefusedError: it is complete, is still going on, or has state that is kept nowhere.
         InterruptedRunError, RunFailedError: as :func:`launch`.
     """
+    _end_quickly()
     folder = RunFolder.open(name, parent)
     reopen(folder)
     if not (folder.path / "fleet" / "coordinator.json").exists():
@@ -98,6 +103,12 @@ def _run(folder: RunFolder) -> RunFolder:
             mend=fault.get("mend") or f"see {folder.path / 'logs'} and `skerry runs show {folder.id}`",
         )
     return folder
+
+
+@functools.cache
+def _end_quickly() -> None:
+    """When the process ends, look for no cycles among all that a run has loaded (0.2 to 0.3 s)."""
+    atexit.register(gc.freeze)
 
 
 @contextmanager
