@@ -73,6 +73,7 @@ def answer_challenge(challenge: bytes, signature: bytes, resident: Resident, *, 
     if now > asked.expires:
         raise EnvelopeRefusedError("expired", "the challenge is out of date", where=asked.run)
     header = Header(
+        suite=resident.coordinator.suite,
         kind=Kind.IDENTITY,
         run=asked.run,
         round=0,
@@ -282,6 +283,7 @@ def _misbehave(resident: Resident, delta: Float32Array, number: int, seed: int |
 def _reply(kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: int, receipt: bytes = b"") -> bytes:
     asked = opened.header
     header = Header(
+        suite=resident.coordinator.suite,
         kind=kind,
         run=asked.run,
         round=asked.round,

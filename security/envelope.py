@@ -8,7 +8,8 @@ The bytes of an envelope, big-endian::
 
 HPKE's base mode is anonymous, so the sender signs; a signature alone could be cut off and replaced by a thief's
 own, so the header, which names the sender, is bound into the sealing as well. Payloads are hashed once and
-copied once on each side; only the small header is parsed.
+copied once on each side; only the small header is parsed. The header also names the suite by which it is sealed
+(:mod:`skerry.security.hpke`): that of the receiver's key. By any other it is refused, whoever signed it.
 
 The *receipt* is a header's field of 32 bytes, or empty: the digest of something that the sender states. It is signed a
 second time, outside of the hash, so that third parties can check who stated it without the message that it came with
@@ -22,8 +23,9 @@ Opening goes through these states in this order; each either holds or ends in an
 3. *parsed*: a canonical header with exactly our fields and types    ``malformed``, ``unknown_suite``
 4. *known*: the named sender is in the directory                     ``unknown_sender``
 5. *authentic*: the signature holds under the sender's key           ``not_authentic``
-6. *expected*: for us, and of the sender, kind, run, round, model and reply that we wait for
-   ``not_for_us``, ``wrong_sender``, ``wrong_kind``, ``wrong_run``, ``wrong_round``, ``wrong_model``, ``wrong_reply``
+6. *expected*: for us, by our key's suite, and of the sender, kind, run, round, model and reply that we wait for
+   ``not_for_us``, ``wrong_suite``, ``wrong_sender``, ``wrong_kind``, ``wrong_run``, ``wrong_round``, ``wrong_model``,
+   ``wrong_reply``
 7. *fresh*: issued, and not expired, give or take :data:`SKEW_MS`    ``not_yet_valid``, ``expired``
 8. *opened*: sealed to our key, for this header                      ``not_sealed_to_us``
 9. *first*: its nonce was not accepted before                        ``replayed``, ``too_many``
@@ -39,7 +41,7 @@ from enum import StrEnum
 
 from skerry.canonical import encode
 from skerry.errors import EnvelopeRefusedError, InputError
-from skerry.security.hpke import OVERHEAD, SUITE_NAME, hpke_open, hpke_seal
+from skerry.security.hpke import LEAST_OVERHEAD, KemSuite
 from skerry.security.identity import Directory, Identity, PublicIdentity, verify_signature
 from skerry.security.refusal import Refusal
 from skerry.security.replay import ReplayGuard
@@ -72,6 +74,7 @@ _VERSION = 1
 _MAGIC = b"SKEV"
 _PREFIX = struct.Struct(">4sHH")
 _HEADER_LIMIT = 4096
+_SUITES = [suite.value for suite in KemSuite]  # a list: a value that cannot be hashed is not in it
 _SIGNATURE = 64
 _SEALING = b"skerry/envelope/1/seal:"
 _SIGNING = b"skerry/envelope/1/sign"
@@ -96,6 +99,7 @@ class Header:
     """What is readable on the outside of an envelope, and bound to its inside.
 
     Attributes:
+        suite: by which the payload is sealed: that of the receiver's key.
         kind: what the payload is.
         run: the federation's run.
         round: 0 before the first round.
@@ -113,7 +117,7 @@ class Header:
     """
 
     version: int = _VERSION
-    suite: str = SUITE_NAME
+    suite: KemSuite = KemSuite.X25519
     kind: Kind
     run: str
     round: int
@@ -127,7 +131,7 @@ class Header:
     expires: int
 
     def __post_init__(self) -> None:
-        if self.version != _VERSION or self.suite != SUITE_NAME or not isinstance(self.kind, Kind):
+        if self.version != _VERSION or not isinstance(self.suite, KemSuite) or not isinstance(self.kind, Kind):
             raise InputError("the header's version, suite or kind is not one of ours")
         check_name(self.run, "the run")
         check_name(self.sender, "the sender")
@@ -178,7 +182,7 @@ def seal(header: Header, payload: bytes, *, sender: Identity, receiver: PublicId
     """The envelope that shows ``header``, signed by ``sender``, whose payload only ``receiver`` reads.
 
     Raises:
-        InputError: the header names another sender or receiver, or the envelope would be too long.
+        InputError: the header names another sender, receiver or suite, or the envelope would be too long.
     """
     return seal_named(header, payload, sender=sender, receiver=receiver)[0]
 
@@ -193,10 +197,12 @@ def seal_named(
     """
     if (header.sender, header.receiver) != (sender.name, receiver.name):
         raise InputError("the header names another sender or receiver than the keys given", where=header.sender)
+    if header.suite is not receiver.suite:
+        raise InputError(f"{receiver.name} has a key of suite {receiver.suite}, not {header.suite}")
     head = _head(header)
-    if len(head) + len(payload) + OVERHEAD + _SIGNATURE > MAX_ENVELOPE_BYTES:
+    if len(head) + len(payload) + header.suite.overhead + _SIGNATURE > MAX_ENVELOPE_BYTES:
         raise InputError(f"a payload of {len(payload)} bytes does not fit into an envelope", where=header.sender)
-    sealed = hpke_seal(payload, receiver.encapsulation_key, _SEALING + head)
+    sealed = receiver.encapsulation_key.seal(payload, _SEALING + head)
     whole = hashlib.sha256(head)
     whole.update(sealed)
     signature = sender.sign(_SIGNING, whole.digest() + header.receipt)
@@ -242,9 +248,9 @@ def open_envelope(
     header = _parse(head)
     sender = directory.get(header.sender)
     body, digest = _authenticate(data, signature, sender, header.receipt)
-    _expect(header, expected)
+    _expect(header, expected, me.kem.suite)
     _check_time(header, now)
-    payload = hpke_open(sealed, me.kem, _SEALING + head)
+    payload = me.kem.open(sealed, _SEALING + head)
     if payload is None:
         raise EnvelopeRefusedError(
             Refusal.NOT_SEALED_TO_US, "the payload does not open with our key", where=header.sender
@@ -256,7 +262,8 @@ def open_envelope(
 
 def _head(header: Header) -> bytes:
     """All bytes of an envelope before the sealed part."""
-    fields = encode({name: getattr(header, name) for name in _FIELDS} | {"kind": header.kind.value})
+    named = {"suite": header.suite.value, "kind": header.kind.value}  # as plain text
+    fields = encode({name: getattr(header, name) for name in _FIELDS} | named)
     return _PREFIX.pack(_MAGIC, header.version, len(fields)) + fields
 
 
@@ -265,7 +272,7 @@ def _frame(data: bytes) -> tuple[bytes, memoryview, bytes]:
         raise EnvelopeRefusedError(
             Refusal.TOO_LARGE, f"{len(data)} bytes are more than the {MAX_ENVELOPE_BYTES} allowed"
         )
-    if len(data) < _PREFIX.size + OVERHEAD + _SIGNATURE:
+    if len(data) < _PREFIX.size + LEAST_OVERHEAD + _SIGNATURE:
         raise EnvelopeRefusedError(Refusal.MALFORMED, "too short for an envelope")
     magic, version, length = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
@@ -275,7 +282,7 @@ def _frame(data: bytes) -> tuple[bytes, memoryview, bytes]:
             Refusal.UNKNOWN_VERSION, f"an envelope of version {version}; version {_VERSION} is known"
         )
     start = _PREFIX.size + length
-    if length > _HEADER_LIMIT or start + OVERHEAD + _SIGNATURE > len(data):
+    if length > _HEADER_LIMIT or start + LEAST_OVERHEAD + _SIGNATURE > len(data):
         raise EnvelopeRefusedError(Refusal.MALFORMED, "the header's length does not fit")
     return data[:start], memoryview(data)[start:-_SIGNATURE], data[-_SIGNATURE:]
 
@@ -283,11 +290,11 @@ def _frame(data: bytes) -> tuple[bytes, memoryview, bytes]:
 def _parse(head: bytes) -> Header:
     try:
         record = read_record(head[_PREFIX.size :], _FIELDS, limit=_HEADER_LIMIT)
-        if record["suite"] != SUITE_NAME:
+        if record["suite"] not in _SUITES:
             raise EnvelopeRefusedError(
                 Refusal.UNKNOWN_SUITE, f"the suite {record['suite']!r:.40} is not known", mend="update skerry"
             )
-        return Header(**{**record, "kind": Kind(record["kind"])})
+        return Header(**{**record, "suite": KemSuite(record["suite"]), "kind": Kind(record["kind"])})
     except (InputError, ValueError) as error:
         raise EnvelopeRefusedError(Refusal.MALFORMED, f"the header cannot be used: {error}") from error
 
@@ -301,10 +308,11 @@ def _authenticate(data: bytes, signature: bytes, sender: PublicIdentity, receipt
     return signed, body.digest()
 
 
-def _expect(header: Header, expected: Expected) -> None:
+def _expect(header: Header, expected: Expected, suite: KemSuite) -> None:
     kinds = " or ".join(sorted(kind.value for kind in expected.kind))
     checks: tuple[tuple[Refusal, str | int | bytes, str | int | bytes | None], ...] = (
         (Refusal.NOT_FOR_US, header.receiver, expected.receiver),
+        (Refusal.WRONG_SUITE, header.suite.value, suite.value),
         (Refusal.WRONG_SENDER, header.sender, expected.sender),
         (Refusal.WRONG_KIND, header.kind.value, None if header.kind in expected.kind else kinds),
         (Refusal.WRONG_RUN, header.run, expected.run),

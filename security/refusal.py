@@ -19,6 +19,7 @@ class Refusal(StrEnum):
     UNKNOWN_SENDER = "unknown_sender"
     NOT_AUTHENTIC = "not_authentic"
     NOT_FOR_US = "not_for_us"
+    WRONG_SUITE = "wrong_suite"
     WRONG_SENDER = "wrong_sender"
     WRONG_KIND = "wrong_kind"
     WRONG_RUN = "wrong_run"

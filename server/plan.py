@@ -109,7 +109,9 @@ def make_plan(
             asked[device] = earlier or Asked(b"", b"", 0)
             continue
         nonce = earlier.nonce if earlier is not None else secrets.token_bytes(16)
+        receiver = federation.directory.get(device)
         header = Header(
+            suite=receiver.suite,
             kind=Kind.INSTRUCTION,
             run=federation.run,
             round=number,
@@ -122,8 +124,6 @@ def make_plan(
             issued=now,
             expires=now + lifetime,
         )
-        envelopes[device], digest = seal_named(
-            header, instruction, sender=federation.coordinator, receiver=federation.directory.get(device)
-        )
+        envelopes[device], digest = seal_named(header, instruction, sender=federation.coordinator, receiver=receiver)
         asked[device] = Asked(digest, nonce, len(envelopes[device]))
     return RoundPlan(number, asked, envelopes, dict(before.answers))

@@ -17,6 +17,7 @@ from skerry.device.tasks.task import Task
 from skerry.fsio import write_json
 from skerry.runfolder import RunFolder
 from skerry.security.attacks import compromised
+from skerry.security.hpke import KemSuite
 from skerry.security.identity import Directory, Identity, PublicIdentity
 from skerry.security.privacy.audit import Coins, toss
 from skerry.security.privacy.ledger import Ledger, Policy
@@ -61,7 +62,8 @@ def provision_fleet(
         RefusedError, LedgerCorruptError: see :meth:`~skerry.server.standing.StandingLedgers.join`.
     """
     fleet = folder.path / "fleet"
-    coordinator = Identity.generate(COORDINATOR)
+    suite = KemSuite(scenario.delivery.suite)
+    coordinator = Identity.generate(COORDINATOR, suite)
     devices = task.devices()
     hostile = compromised(devices, scenario.attack, scenario.seed)
     policy = Policy(
@@ -85,7 +87,7 @@ def provision_fleet(
 
     def enrol(number: int, device: str, ledger: Path, agreed: Policy) -> PublicIdentity:
         path = fleet / device
-        identity = Identity.generate(device)
+        identity = Identity.generate(device, suite)
         identity.save(path / "identity.json")
         write_json(path / "trust.json", coordinator.public.to_json(), durable=False)
         if standing is None:

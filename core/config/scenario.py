@@ -294,9 +294,9 @@ class CohortConfig(_Section):
 
 
 class DeliveryConfig(_Section):
-    """How the final model reaches devices."""
+    """How messages and the final model are sealed."""
 
-    suite: Literal["x25519"] = "x25519"
+    suite: Literal["x25519", "p256", "xwing"] = "x25519"
 
 
 class AuditConfig(_Section):

@@ -8,7 +8,6 @@ from typing import Any
 from skerry.canonical import encode, sha256_hex
 from skerry.errors import InputError
 from skerry.security.delivery.stream import blob_bytes
-from skerry.security.hpke import SUITE_NAME
 from skerry.security.strict import check_hex, check_integer, check_name, read_record
 
 __all__ = ["MAX_FILE_BYTES", "MAX_MANIFEST_BYTES", "Contents", "Manifest", "ReleaseFile"]
@@ -16,7 +15,7 @@ __all__ = ["MAX_FILE_BYTES", "MAX_MANIFEST_BYTES", "Contents", "Manifest", "Rele
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 40
 _SCHEMA = 1
-_FIELDS = ("schema", "name", "version", "run", "publisher", "created", "suite", "files", "wraps")
+_FIELDS = ("schema", "name", "version", "run", "publisher", "created", "files", "wraps")
 _FILE_FIELDS = ("name", "size", "sha256", "blob", "blob_size")
 
 
@@ -87,7 +86,7 @@ class Contents:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; the signed form is their canonical CBOR."""
-        return {**asdict(self), "files": [asdict(f) for f in self.files], "schema": _SCHEMA, "suite": SUITE_NAME}
+        return {**asdict(self), "files": [asdict(f) for f in self.files], "schema": _SCHEMA}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +116,8 @@ class Manifest(Contents):
             InputError: not canonical, other fields or types, another schema, or unsafe names.
         """
         record = read_record(data, _FIELDS, limit=MAX_MANIFEST_BYTES)
-        if (record.pop("schema"), record.pop("suite")) != (_SCHEMA, SUITE_NAME):
-            raise InputError("the manifest's schema or suite is not known", mend="update skerry")
+        if record.pop("schema") != _SCHEMA:
+            raise InputError("the manifest's schema is not known", mend="update skerry")
         files = record.pop("files")
         if not isinstance(files, list):
             raise InputError("the files of a release are a list")

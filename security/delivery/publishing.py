@@ -12,7 +12,7 @@ from skerry.fsio import disk_errors, require_space, sync_folder, write_json
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Contents, Manifest, ReleaseFile
 from skerry.security.delivery.stream import blob_bytes, encrypt
 from skerry.security.delivery.verifying import MANIFEST_DOMAIN, ReleaseInfo
-from skerry.security.delivery.wraps import KEY_BYTES, WRAP_BYTES, wrap_key, wraps_digest
+from skerry.security.delivery.wraps import KEY_BYTES, wrap_bytes, wrap_key, wraps_digest
 from skerry.security.identity import Identity, PublicIdentity
 from skerry.security.strict import check_name
 
@@ -60,7 +60,7 @@ def publish(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("the folder for the release is not empty", where=str(out), mend="choose another folder")
     sizes = sum(blob_bytes(path.stat().st_size) for path in files.values())
-    require_space(out.parent, sizes + WRAP_BYTES * len(devices))
+    require_space(out.parent, sizes + sum(wrap_bytes(recipient.suite) for recipient in recipients))
 
     key = secrets.token_bytes(KEY_BYTES)
     with disk_errors(out):
@@ -94,7 +94,7 @@ def publish(
             shutil.rmtree(partial, ignore_errors=True)
             raise
         sync_folder(out.parent)
-    return ReleaseInfo(manifest, tuple(sorted(devices)))
+    return ReleaseInfo(manifest, tuple(sorted(devices)), tuple(len(wraps[device]) for device in sorted(devices)))
 
 
 def _encrypt_file(name: str, path: Path, blobs: Path, key: bytes) -> ReleaseFile:

@@ -8,7 +8,7 @@ from typing import Any
 from skerry.errors import EnvelopeRefusedError, InputError, ReleaseRefusedError
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Manifest, ReleaseFile
 from skerry.security.delivery.refusal import ReleaseRefusal
-from skerry.security.delivery.wraps import WRAP_BYTES, wraps_digest
+from skerry.security.delivery.wraps import LONGEST_WRAP, wraps_digest
 from skerry.security.identity import PublicIdentity, verify_signature
 
 __all__ = ["MANIFEST_DOMAIN", "ReleaseInfo", "blob_path", "read_manifest", "read_wrap", "verify"]
@@ -18,10 +18,11 @@ MANIFEST_DOMAIN = b"skerry/delivery/1/manifest"
 
 @dataclass(frozen=True)
 class ReleaseInfo:
-    """A release that was checked: its manifest and the devices that it has wraps for, sorted by name."""
+    """A release that was checked: its manifest, the devices it has wraps for by name, and the wraps' lengths."""
 
     manifest: Manifest
     recipients: tuple[str, ...]
+    wrap_sizes: tuple[int, ...]
 
     @property
     def name(self) -> str:
@@ -42,12 +43,12 @@ class ReleaseInfo:
     def total_bytes(self) -> int:
         """Bytes of the whole release as published: manifest, signature, wraps and blobs."""
         blobs = sum(file.blob_size for file in self.manifest.files)
-        return len(self.manifest.to_bytes()) + 64 + WRAP_BYTES * len(self.recipients) + blobs
+        return len(self.manifest.to_bytes()) + 64 + sum(self.wrap_sizes) + blobs
 
     @property
     def device_bytes(self) -> int:
-        """Bytes that one device fetches: as :attr:`total_bytes`, with its own wrap alone."""
-        return self.total_bytes - WRAP_BYTES * (len(self.recipients) - 1)
+        """Bytes that one device fetches: as :attr:`total_bytes`, with one wrap, the longest."""
+        return self.total_bytes - sum(self.wrap_sizes) + max(self.wrap_sizes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -81,7 +82,7 @@ def verify(release: Path, *, publisher: PublicIdentity) -> ReleaseInfo:
                     mend="copy the release again",
                 )
     folder = release / "wraps"
-    wraps = {path.stem: _read_some(path, WRAP_BYTES + 1) for path in folder.glob("*.bin") if path.is_file()}
+    wraps = {path.stem: _read_some(path, LONGEST_WRAP + 1) for path in folder.glob("*.bin") if path.is_file()}
     if wraps_digest(wraps) != manifest.wraps:
         raise ReleaseRefusedError(
             ReleaseRefusal.WRAP_ALTERED,
@@ -89,7 +90,7 @@ def verify(release: Path, *, publisher: PublicIdentity) -> ReleaseInfo:
             where=str(folder),
             mend="copy the release again",
         )
-    return ReleaseInfo(manifest, tuple(sorted(wraps)))
+    return ReleaseInfo(manifest, tuple(sorted(wraps)), tuple(len(wraps[device]) for device in sorted(wraps)))
 
 
 def read_manifest(release: Path, publisher: PublicIdentity) -> Manifest:
@@ -133,7 +134,7 @@ def read_wrap(release: Path, device: str) -> bytes:
         ReleaseRefusedError: there is none (``not_a_recipient``).
     """
     try:
-        return _read_some(release / "wraps" / f"{device}.bin", WRAP_BYTES + 1)
+        return _read_some(release / "wraps" / f"{device}.bin", LONGEST_WRAP + 1)
     except FileNotFoundError as error:
         raise ReleaseRefusedError(
             ReleaseRefusal.NOT_A_RECIPIENT,

@@ -1,4 +1,4 @@
-"""Who somebody is: one Ed25519 key to sign and one X25519 key to be sealed to, under one name.
+"""Who somebody is: one Ed25519 key to sign and one key to be sealed to, under one name.
 
 An identity's private half lives in one file that nobody else may read. Its public half travels; a
 :class:`~skerry.security.identity.Directory` says which public half belongs to which name, and is the only root of trust
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
 from skerry.fsio import write_atomic
+from skerry.security.hpke import KemPrivateKey, KemPublicKey, KemSuite
 from skerry.security.refusal import Refusal
 from skerry.security.strict import check_bytes, check_name
 
@@ -41,24 +41,24 @@ class PublicIdentity:
     Attributes:
         name: see :func:`~skerry.security.strict.check_name`.
         signing_key: 32 bytes, Ed25519 (RFC 8032).
-        kem_key: 32 bytes, X25519 (RFC 7748).
+        kem_key: the key to be sealed to, in the form of its suite (:class:`~skerry.security.hpke.KemPublicKey`).
+        suite: of the sealing key. Who is known by a key of one suite is never sealed to by another.
     """
 
     name: str
     signing_key: bytes
     kem_key: bytes
+    suite: KemSuite = KemSuite.X25519
 
     def __post_init__(self) -> None:
         check_name(self.name, "an identity's name")
         check_bytes(self.signing_key, "a signing key", 32)
-        check_bytes(self.kem_key, "a sealing key", 32)
-        y = int.from_bytes(self.signing_key, "little") & (2**255 - 1)
-        try:
-            X25519PrivateKey.generate().exchange(self.encapsulation_key)  # fails on an all-zero secret
-        except ValueError:
-            y = 0
-        if y in _SMALL_ORDER:
+        if int.from_bytes(self.signing_key, "little") & (2**255 - 1) in _SMALL_ORDER:
             raise InputError("a public key of small order protects nothing", where=self.name)
+        try:
+            _ = self.encapsulation_key
+        except InputError as error:
+            raise InputError(error.what, where=self.name) from error
 
     @cached_property
     def verifying_key(self) -> Ed25519PublicKey:
@@ -66,13 +66,18 @@ class PublicIdentity:
         return Ed25519PublicKey.from_public_bytes(self.signing_key)
 
     @cached_property
-    def encapsulation_key(self) -> X25519PublicKey:
-        """The sealing key as the library's object."""
-        return X25519PublicKey.from_public_bytes(self.kem_key)
+    def encapsulation_key(self) -> KemPublicKey:
+        """The sealing key, with which to seal."""
+        return KemPublicKey(self.suite, self.kem_key)
 
     def to_json(self) -> dict[str, str]:
         """Plain JSON values, keys in hexadecimal."""
-        return {"name": self.name, "signing_key": self.signing_key.hex(), "kem_key": self.kem_key.hex()}
+        return {
+            "name": self.name,
+            "signing_key": self.signing_key.hex(),
+            "kem_key": self.kem_key.hex(),
+            "suite": self.suite.value,
+        }
 
     @staticmethod
     def from_json(value: object) -> "PublicIdentity":
@@ -81,9 +86,11 @@ class PublicIdentity:
         Raises:
             InputError: other fields, or keys that cannot be used.
         """
-        if not isinstance(value, dict) or value.keys() != {"name", "signing_key", "kem_key"}:
-            raise InputError("a public identity has exactly the fields name, signing_key and kem_key")
-        return PublicIdentity(value["name"], _unhex(value["signing_key"]), _unhex(value["kem_key"]))
+        if not isinstance(value, dict) or value.keys() != {"name", "signing_key", "kem_key", "suite"}:
+            raise InputError("a public identity has exactly the fields name, signing_key, kem_key and suite")
+        return PublicIdentity(
+            value["name"], _unhex(value["signing_key"]), _unhex(value["kem_key"]), _suite(value["suite"])
+        )
 
 
 @dataclass(frozen=True)
@@ -92,19 +99,20 @@ class Identity:
 
     name: str
     signing: Ed25519PrivateKey = field(repr=False)
-    kem: X25519PrivateKey = field(repr=False)
+    kem: KemPrivateKey = field(repr=False)
 
     @staticmethod
-    def generate(name: str) -> "Identity":
-        """Fresh keys from the system's random generator."""
+    def generate(name: str, suite: KemSuite = KemSuite.X25519) -> "Identity":
+        """Fresh keys from the system's random generator; ``suite`` is that of the sealing key."""
         check_name(name, "an identity's name")
-        return Identity(name, Ed25519PrivateKey.generate(), X25519PrivateKey.generate())
+        return Identity(name, Ed25519PrivateKey.generate(), KemPrivateKey.generate(suite))
 
     @cached_property
     def public(self) -> PublicIdentity:
         """The half that others may know."""
+        sealing = self.kem.public
         return PublicIdentity(
-            self.name, self.signing.public_key().public_bytes_raw(), self.kem.public_key().public_bytes_raw()
+            self.name, self.signing.public_key().public_bytes_raw(), sealing.raw, sealing.suite
         )
 
     def sign(self, domain: bytes, message: bytes) -> bytes:
@@ -122,7 +130,8 @@ class Identity:
             "schema": _SCHEMA,
             "name": self.name,
             "signing": self.signing.private_bytes_raw().hex(),
-            "kem": self.kem.private_bytes_raw().hex(),
+            "kem": self.kem.raw.hex(),
+            "suite": self.kem.suite.value,
         }
         write_atomic(path, json.dumps(secret).encode() + b"\n", mode=0o600)
 
@@ -155,7 +164,7 @@ class Identity:
             return Identity(
                 value["name"],
                 Ed25519PrivateKey.from_private_bytes(bytes.fromhex(value["signing"])),
-                X25519PrivateKey.from_private_bytes(bytes.fromhex(value["kem"])),
+                KemPrivateKey(KemSuite(value["suite"]), bytes.fromhex(value["kem"])),
             )
         except (ValueError, KeyError, TypeError, InputError):
             # no "from": the cause's message could quote the file
@@ -185,3 +194,10 @@ def _unhex(text: object) -> bytes:
         return bytes.fromhex(text)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise InputError("a key must be hexadecimal text") from error
+
+
+def _suite(text: object) -> KemSuite:
+    try:
+        return KemSuite(text)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise InputError(f"the suite {text!r:.40} is not one of {', '.join(KemSuite)}") from error

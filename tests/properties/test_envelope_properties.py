@@ -21,7 +21,6 @@ from skerry.security import (
     seal,
 )
 from skerry.security.envelope import _FIELDS
-from skerry.security.hpke import hpke_seal
 from skerry.security.strict import MAX_INTEGER, check_name, read_record
 
 ANN, COORDINATOR = Identity.generate("ann"), Identity.generate("coordinator")
@@ -91,7 +90,7 @@ def refusal(data):
 def hostile(fields):
     """An envelope with these header bytes, rightly signed and sealed by a known sender."""
     head = b"SKEV\x00\x01" + len(fields).to_bytes(2, "big") + fields
-    body = head + hpke_seal(b"payload", COORDINATOR.public.encapsulation_key, b"skerry/envelope/1/seal:" + head)
+    body = head + COORDINATOR.public.encapsulation_key.seal(b"payload", b"skerry/envelope/1/seal:" + head)
     return body + ANN.sign(b"skerry/envelope/1/sign", hashlib.sha256(body).digest())
 
 

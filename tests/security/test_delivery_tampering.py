@@ -187,7 +187,6 @@ def test_a_signed_file_name_does_not_lead_out_of_the_folder(place, release, name
         {"version": 0},
         {"version": "1"},
         {"schema": 2},
-        {"suite": "p256"},
         {"created": -1},
         {"wraps": "x"},
         {"files": []},

@@ -22,6 +22,7 @@ from skerry.security import (
     seal,
     seal_named,
 )
+from skerry.security.hpke import KemSuite
 
 NOW = 1_800_000_000_000
 ANN, COORDINATOR, EVE = (Identity.generate(name) for name in ("ann", "coordinator", "eve"))
@@ -143,6 +144,43 @@ def test_an_unknown_suite_is_named_as_such():
     assert reason(resigned(data.replace(b"x25519", b"x25518"))) == Refusal.UNKNOWN_SUITE
 
 
+@pytest.mark.parametrize("suite", KemSuite)
+def test_every_suite_carries_a_payload_and_says_so(suite):
+    receiver = Identity.generate("coordinator", suite)
+    data = sealed(receiver=receiver, suite=suite)
+    got = opened(data, me=receiver)
+    assert (got.payload, got.header.suite) == (PAYLOAD, suite)
+    assert PAYLOAD[:16] not in data
+    for position in (-65, -81, -200):
+        bad = bytearray(data)
+        bad[position] ^= 1
+        assert reason(bytes(bad), me=receiver) == Refusal.NOT_AUTHENTIC
+        assert reason(resigned(bytes(bad)), me=receiver) == Refusal.NOT_SEALED_TO_US
+
+
+@pytest.mark.parametrize("suite", KemSuite)
+def test_nobody_is_talked_down_from_the_suite_of_its_key(suite):
+    """Whatever a known sender signs: a message by another suite than the receiver's key has is refused by name."""
+    receiver = Identity.generate("coordinator", suite)
+    for other in set(KemSuite) - {suite}:
+        weaker = Identity.generate("coordinator", other)
+        assert reason(sealed(receiver=weaker, suite=other), me=receiver) == Refusal.WRONG_SUITE
+        with pytest.raises(InputError, match="has a key of suite"):
+            sealed(receiver=receiver, suite=other)
+
+
+def test_the_name_of_the_suite_cannot_be_changed_on_the_way():
+    data = sealed()
+    length = int.from_bytes(data[6:8], "big")
+    renamed = data[: 8 + length].replace(b"fx25519", b"exwing")  # a text of five instead of six bytes
+    head = renamed[:6] + (length - 1).to_bytes(2, "big") + renamed[8:]
+    changed = head + data[8 + length :]
+    assert reason(changed) == Refusal.NOT_AUTHENTIC
+    assert reason(resigned(changed)) == Refusal.WRONG_SUITE
+    lattice = Identity.generate("coordinator", KemSuite.XWING)
+    assert reason(resigned(changed), me=lattice) == Refusal.NOT_SEALED_TO_US
+
+
 def test_an_unknown_kind_is_malformed_even_when_signed():
     data = sealed()
     assert reason(resigned(data.replace(b"fupdate", b"fupdoot"))) == Refusal.MALFORMED
@@ -250,7 +288,8 @@ def test_a_full_guard_refuses_the_sender():
     "changes",
     [
         {"version": 2},
-        {"suite": "p256"},
+        {"suite": "x25519"},  # the text, where the suite is meant
+        {"suite": "null"},
         {"kind": "update"},
         {"run": ""},
         {"run": 7},

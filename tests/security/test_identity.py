@@ -7,6 +7,7 @@ import pytest
 
 from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
 from skerry.security import Directory, Identity, PublicIdentity, verify_signature
+from skerry.security.hpke import KemSuite
 
 P = 2**255 - 19
 D = -121665 * pow(121666, P - 2, P) % P
@@ -17,13 +18,16 @@ def ann():
     return Identity.generate("ann")
 
 
-def test_saved_keys_come_back_and_only_the_owner_may_read_them(tmp_path, ann):
+@pytest.mark.parametrize("suite", KemSuite)
+def test_saved_keys_come_back_and_only_the_owner_may_read_them(tmp_path, suite):
     path = tmp_path / "keys" / "ann.json"
+    ann = Identity.generate("ann", suite)
     ann.save(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     again = Identity.load(path)
     assert again.public == ann.public
     verify_signature(ann.public, b"d", b"m", again.sign(b"d", b"m"))
+    assert again.kem.open(ann.public.encapsulation_key.seal(b"to ann", b"i"), b"i") == b"to ann"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
@@ -39,6 +43,7 @@ def test_a_key_file_that_others_may_use_is_refused(tmp_path, ann, mode):
 def test_no_secret_appears_in_the_repr(ann):
     assert ann.signing.private_bytes_raw().hex() not in repr(ann)
     assert repr(ann) == "Identity(name='ann')"
+    assert ann.kem.raw.hex() not in repr(ann.kem)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,9 @@ def test_keys_of_small_order_are_not_taken(ann):
             PublicIdentity("eve", ann.public.signing_key, u.to_bytes(32, "little"))
 
 
-def test_public_identities_travel_as_json(ann):
+@pytest.mark.parametrize("suite", KemSuite)
+def test_public_identities_travel_as_json(suite):
+    ann = Identity.generate("ann", suite)
     value = json.loads(json.dumps(ann.public.to_json()))
     assert PublicIdentity.from_json(value) == ann.public
     for bad in (
@@ -117,6 +124,10 @@ def test_public_identities_travel_as_json(ann):
         {**value, "signing_key": "zz"},
         {**value, "kem_key": value["kem_key"][:-2]},
         {**value, "name": "../ann"},
+        {**value, "suite": "p384"},
+        {**value, "suite": None},
+        {**value, "suite": []},
+        {**value, "suite": "p256" if suite != "p256" else "x25519"},
     ):
         with pytest.raises(InputError):
             PublicIdentity.from_json(bad)
