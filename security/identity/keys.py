@@ -6,8 +6,6 @@ for messages.
 """
 
 import json
-import os
-import stat
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +13,10 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
+from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.fsio import write_atomic
 from skerry.security.hpke import KemPrivateKey, KemPublicKey, KemSuite
+from skerry.security.identity.private_file import read_private
 from skerry.security.refusal import Refusal
 from skerry.security.strict import check_bytes, check_name
 
@@ -111,9 +110,7 @@ class Identity:
     def public(self) -> PublicIdentity:
         """The half that others may know."""
         sealing = self.kem.public
-        return PublicIdentity(
-            self.name, self.signing.public_key().public_bytes_raw(), sealing.raw, sealing.suite
-        )
+        return PublicIdentity(self.name, self.signing.public_key().public_bytes_raw(), sealing.raw, sealing.suite)
 
     def sign(self, domain: bytes, message: bytes) -> bytes:
         """Ed25519 signature (64 bytes) over ``len(domain) ‖ domain ‖ message``.
@@ -143,19 +140,7 @@ class Identity:
             InputError: no such file, or not a key file.
             RefusedError: others than the owner may read or change the file (``open_key_file``).
         """
-        try:
-            with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                text = file.read(4096)
-        except FileNotFoundError as error:
-            raise InputError("there is no key file", where=str(path)) from error
-        if mode & 0o077:
-            raise RefusedError(
-                "open_key_file",
-                f"the key file has permissions {mode:04o}; others than its owner may use it",
-                where=str(path),
-                mend="if nobody can have read it: chmod 600; otherwise make new keys",
-            )
+        text = read_private(path)
         try:
             value = json.loads(text)
             if value["schema"] != _SCHEMA:

@@ -1,8 +1,6 @@
-"""The registry's file: its tables, how it comes into being whole, and what is said when it cannot be used.
+"""The registry's file: how it comes into being whole, is brought up to date, and what is said when it cannot be used.
 
-SQLite in WAL mode. Rows are only ever added: triggers in the file refuse UPDATE and DELETE, and leave a row as it is
-where an INSERT OR REPLACE would put another in its place. That guards against mistakes, not against somebody who may
-write the file, and with it the triggers.
+SQLite in WAL mode.
 """
 
 import os
@@ -12,92 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import (
-    Boolean,
-    CheckConstraint,
-    Column,
-    Connection,
-    Engine,
-    Exists,
-    Float,
-    ForeignKey,
-    Integer,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    UniqueConstraint,
-    create_engine,
-    event,
-    exists,
-    literal_column,
-)
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from skerry.errors import DiskFullError, RegistryError
 from skerry.fsio import disk_errors, sync_folder
 from skerry.server.registry.reputation import fade
+from skerry.server.registry.tables import SCHEMA, create
 
-__all__ = ["FILE", "RegistryFile", "decisions", "devices", "outcomes", "runs"]
+__all__ = ["FILE", "RegistryFile"]
 
 FILE = "registry.sqlite"
 """The file's name in the folder of runs."""
 
-_SCHEMA = 1
 _APPLICATION = 0x736B6572  # "sker", in the file's header
 _PATIENCE_S = 10.0  # for another process to end its transaction
-
-_METADATA = MetaData()
-
-devices = Table(
-    "device",
-    _METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("kind", Text, CheckConstraint("kind in ('simulated', 'real')"), nullable=False),
-    Column("scope", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("first_seen", Integer, nullable=False),
-    UniqueConstraint("kind", "scope", "name"),
-)
-runs = Table(
-    "run",
-    _METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("at", Integer, nullable=False),
-)
-# One row a device and round. Plain acceptance has no reasons and scores: it is a row of a few bytes.
-outcomes = Table(
-    "outcome",
-    _METADATA,
-    Column("device", ForeignKey("device.id"), primary_key=True),
-    Column("run", ForeignKey("run.id"), primary_key=True),
-    Column("round", Integer, primary_key=True),
-    Column("at", Integer, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("reasons", Text),
-    Column("scores", Text),
-    Column("scale", Float),
-    Column("propose_revocation", Boolean),
-    sqlite_with_rowid=False,
-)
-# The order of decisions is that of their ids.
-decisions = Table(
-    "decision",
-    _METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("device", ForeignKey("device.id"), nullable=False),
-    Column("at", Integer, nullable=False),
-    Column("kind", Text, CheckConstraint("kind in ('quarantine', 'appeal')"), nullable=False),
-    Column("by", Text, nullable=False),
-    Column("why", Text, nullable=False),
-    Column("restore", Float),
-    Column("run", ForeignKey("run.id")),
-    Column("round", Integer),
-    UniqueConstraint("device", "run", "round"),
-    sqlite_autoincrement=True,
-)
 
 
 class RegistryFile:
@@ -137,14 +65,19 @@ class RegistryFile:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A consistent view of the registry for a block.
+        """A consistent view of the registry for a block; a file of an older skerry is brought up to date first.
 
         Raises:
             RegistryError: it is damaged, of a newer skerry, or cannot be read.
         """
-        with self._told(), self._engine.connect() as connection, connection.begin():
-            self._check(connection)
-            yield connection
+        with self._told(), self._engine.connect() as connection:
+            with connection.begin():
+                old = self._check(connection) < SCHEMA
+            if old:
+                with self.writing():
+                    pass
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -159,20 +92,24 @@ class RegistryFile:
         with self._told(), self._engine.connect() as connection:
             connection.execution_options(begin="begin immediate")
             with connection.begin():
-                self._check(connection)
+                have = self._check(connection)
+                if have < SCHEMA:
+                    create(connection, have=have)
                 yield connection
 
-    def _check(self, connection: Connection) -> None:
+    def _check(self, connection: Connection) -> int:
+        """The version of the file's schema, which is one that we know."""
         application = connection.exec_driver_sql("pragma application_id").scalar_one()
-        version = connection.exec_driver_sql("pragma user_version").scalar_one()
+        version = int(connection.exec_driver_sql("pragma user_version").scalar_one())
         if application != _APPLICATION:
             raise RegistryError("this is not a registry of skerry", where=str(self.path), mend=self._aside)
-        if version != _SCHEMA:
+        if version > SCHEMA:
             raise RegistryError(
-                f"the registry was written by a newer skerry (schema {version}; this one knows {_SCHEMA})",
+                f"the registry was written by a newer skerry (schema {version}; this one knows {SCHEMA})",
                 where=str(self.path),
                 mend="use that skerry, or another folder of runs (--runs-dir); the file was left as it is",
             )
+        return version
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -235,28 +172,9 @@ def _fill(path: Path) -> None:
     """Tables, triggers and marks of a registry, in WAL mode."""
     with _engine(path).connect() as connection:
         with connection.begin():
-            _METADATA.create_all(connection, checkfirst=False)
-            for table in _METADATA.sorted_tables:
-                for change in ("update", "delete"):
-                    connection.exec_driver_sql(
-                        f"create trigger {table.name}_no_{change} before {change} on {table.name}"
-                        " begin select raise(abort, 'the registry only grows'); end"
-                    )
-                for number, taken in enumerate(_taken(table)):  # REPLACE deletes without asking the trigger above
-                    connection.exec_driver_sql(
-                        f"create trigger {table.name}_no_replacement_{number} before insert on {table.name}"
-                        f" when {taken.compile(connection)} begin select raise(ignore); end"
-                    )
+            create(connection)
             connection.exec_driver_sql(f"pragma application_id = {_APPLICATION}")
-            connection.exec_driver_sql(f"pragma user_version = {_SCHEMA}")
         # A mode is set outside of transactions. It stays in the file's header.
         driver = connection.connection.dbapi_connection
         assert driver is not None
         driver.cursor().execute("pragma journal_mode = wal")
-
-
-def _taken(table: Table) -> Iterator[Exists]:
-    """In a trigger before an insertion: whether there is a row of the same primary key, and of each unique one."""
-    for key in sorted(table.constraints, key=lambda one: type(one).__name__):
-        if isinstance(key, PrimaryKeyConstraint | UniqueConstraint):
-            yield exists().where(*(column == literal_column(f"new.{column.name}") for column in key.columns))

@@ -9,7 +9,6 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from skerry.records import Action, Reason, Verdict
-from skerry.server.registry.file import decisions, devices, outcomes, runs
 from skerry.server.registry.records import (
     SCREEN,
     Decision,
@@ -22,6 +21,7 @@ from skerry.server.registry.records import (
     beyond,
 )
 from skerry.server.registry.reputation import Appeal, Observation
+from skerry.server.registry.tables import decisions, devices, outcomes, runs
 
 __all__ = [
     "acceptances",

@@ -37,6 +37,7 @@ from skerry.server.registry.rows import (
     last_seen,
     quarantines,
 )
+from skerry.server.registry.words import plain_words
 
 __all__ = ["Registry"]
 
@@ -210,17 +211,8 @@ def _standings(
 
 
 def _decision(now: int, kind: DecisionKind, by: str, why: str, restore: float | None = None) -> Decision:
-    """A person's decision; its words are shown on other people's terminals, so they hold no control characters."""
-    author, reason = " ".join(by.split()), " ".join(why.split())
-    if not reason or not author:
-        raise InputError(
-            "a decision needs an author and a reason", where="by, reason", mend="say why: whoever looks later will ask"
-        )
-    if not (author + reason).isprintable():
-        raise InputError(
-            "author and reason must be plain text", where="by, reason", mend="leave control characters out"
-        )
-    return Decision(now, kind, author, reason, restore)
+    """A person's decision."""
+    return Decision(now, kind, plain_words(by, "by"), plain_words(why, "reason"), restore)
 
 
 def _near(name: str, known: Sequence[Device]) -> str:

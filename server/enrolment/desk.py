@@ -1,0 +1,340 @@
+"""The desk: what a device asks of a federation, answered; bytes in, bytes out.
+
+It is a :class:`~skerry.security.enrolment.EnrolmentTransport` itself, so that a gateway has five routes to map and a
+device in the same process needs none. An enrolment goes through these states; each holds or ends in an
+:class:`~skerry.security.enrolment.EnrolmentRefusedError` with the reason on the right:
+
+1. *read*: a record of exactly our fields                              ``malformed``
+2. *known*: the same bytes were here before: how it stands, no more    ``denied``, ``revoked``
+3. *invited*: under an invite of ours, unexpired, with uses left
+   ``unknown_invite``, ``invite_expired``, ``invite_used``
+4. *ours*: for this federation and of the invited class                ``wrong_federation``, ``wrong_class``
+5. *fresh*: it answers a challenge of ours; clocks agree               ``stale_challenge``, ``wrong_clock``
+6. *authentic*: certificate request and body are signed by their keys  ``not_authentic``
+7. *single*: neither the name nor a key belongs to somebody            ``name_taken``, ``identity_taken``, ``revoked``
+8. *entered*: pending, or approved and certified by an invite that says so
+
+A renewal must come from the key that is enrolled, and name the newest certificate: the second of two agents that share
+an identity names the one before, and is refused (``identity_in_use``).
+"""
+
+import hashlib
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import Connection
+
+from skerry.clock import Clock
+from skerry.errors import InputError
+from skerry.security.certificates import Authority
+from skerry.security.certificates.validity import DAY_MS
+from skerry.security.enrolment import (
+    Challenge,
+    ChallengeRequest,
+    EnrolmentRefusal,
+    EnrolmentRefusedError,
+    EnrolmentRequest,
+    Outcome,
+    RenewalRequest,
+    SignedOutcome,
+    Status,
+    invite_id,
+)
+from skerry.security.enrolment.record import SignedBody
+from skerry.security.enrolment.requests import ENROL, RENEW
+from skerry.security.hpke import KemSuite
+from skerry.security.identity import PublicIdentity
+from skerry.server.enrolment.certify import certify, device_key_of, requested_key, spki
+from skerry.server.enrolment.challenges import Challenges
+from skerry.server.enrolment.rules import Rules
+from skerry.server.registry.enrolled import (
+    Admission,
+    AdmissionKind,
+    Certificate,
+    Enrolled,
+    Invite,
+    KemKey,
+    State,
+    add_admission,
+    add_enrolment,
+    add_kem_key,
+    certificate_of,
+    enrolled,
+    invite_of,
+    kem_key_of,
+    revoked_serials,
+)
+from skerry.server.registry.file import RegistryFile
+from skerry.server.registry.records import DeviceKind, Scope
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """Answers devices out of a registry; safe for threads.
+
+    Args:
+        registry: the file, which is made when it is first needed.
+        authority: of the federation.
+        secret: 32 random bytes that bind challenges to this desk.
+        clock: tells the time.
+        coordinator: whose message keys devices are told to trust; None where there is none yet.
+        rules: the times to go by.
+    """
+
+    def __init__(
+        self,
+        registry: RegistryFile,
+        authority: Authority,
+        *,
+        secret: bytes,
+        clock: Clock,
+        coordinator: PublicIdentity | None = None,
+        rules: Rules | None = None,
+    ) -> None:
+        registry.ensure()
+        self._file = registry
+        self._authority = authority
+        self._rules = rules or Rules()
+        self._challenges = Challenges(secret, self._rules.challenge)
+        self._clock = clock
+        self._coordinator = coordinator
+        self._scope = Scope(DeviceKind.REAL, authority.federation)
+
+    def challenge(self, request: bytes) -> bytes:
+        """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
+        asked, now = ChallengeRequest.decode(request), self._clock()
+        with self._file.reading() as base:
+            _usable(invite_of(base, asked.invite), now)
+        return Challenge(
+            self._authority.federation,
+            self._challenges.make(asked.invite, now),
+            now,
+            _der(self._authority.root),
+            _der(self._authority.issuer),
+        ).encode()
+
+    def enrol(self, request: bytes) -> bytes:
+        """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
+        outer = SignedBody.decode(request)
+        asked = EnrolmentRequest.decode(outer.body)
+        digest, now = hashlib.sha256(request).digest(), self._clock()
+        with self._file.reading() as base:
+            known = enrolled(base, request=digest)
+        if not known:
+            key = requested_key(asked.csr, asked.name)
+            outer.check(ENROL, key, _identity(asked, asked.signing_key))
+            with self._file.writing() as base:
+                entry = self._enter(base, asked, digest, spki(key), now)
+                if entry.state is State.ENROLLED:
+                    certify(base, self._authority, entry, now=now)
+                known = enrolled(base, request=digest)
+        return self._answer(known[0], digest, now)
+
+    def renew(self, request: bytes) -> bytes:
+        """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
+        outer = SignedBody.decode(request)
+        asked = RenewalRequest.decode(outer.body)
+        digest, now = hashlib.sha256(request).digest(), self._clock()
+        self._check_place_and_time(asked, now)
+        with self._file.writing() as base:
+            entry = _holder(base, asked.serial, asked.name)
+            outer.check(RENEW, device_key_of(entry), _identity(asked, entry.signing_key))
+            _turned_away(entry)
+            newest = entry.certificate
+            assert newest is not None  # the holder of a certificate has one
+            if newest.attempt != asked.attempt:
+                _check_turn(newest, asked, now, self._rules.grace)
+                if spki(requested_key(asked.csr, asked.name)) != entry.device_key:
+                    raise EnrolmentRefusedError(
+                        EnrolmentRefusal.NOT_AUTHENTIC, "a renewal is of the key that is enrolled", where=asked.name
+                    )
+                self._advance(base, entry, asked, now)
+                certify(base, self._authority, entry, now=now, attempt=asked.attempt)
+                (entry,) = enrolled(base, number=entry.id)
+        return self._answer(entry, digest, now)
+
+    def authorities(self) -> bytes:
+        """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
+        both = (self._authority.issuer, self._authority.root)
+        return b"".join(one.public_bytes(Encoding.PEM) for one in both)
+
+    def revocations(self) -> bytes:
+        """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
+        now = self._clock()
+        with self._file.reading() as base:
+            revoked = {int.from_bytes(serial, "big"): at for serial, at in revoked_serials(base, now).items()}
+        return self._authority.revocation_list(revoked, number=now, now=now).public_bytes(Encoding.DER)
+
+    def _enter(self, base: Connection, asked: EnrolmentRequest, digest: bytes, key: bytes, now: int) -> Enrolled:
+        """States 3 to 8; by then the request is signed by its keys."""
+        invite = _usable(invite_of(base, invite_id(asked.token)), now)
+        self._check_place_and_time(asked, now)
+        if asked.device_class != invite.device_class:
+            raise EnrolmentRefusedError(
+                EnrolmentRefusal.WRONG_CLASS,
+                f"the invite is for {invite.device_class}, not {asked.device_class}",
+                where=asked.name,
+                mend="ask for an invite of this class",
+            )
+        if not self._challenges.fresh(asked.nonce, invite.id, now):
+            raise EnrolmentRefusedError(
+                EnrolmentRefusal.STALE_CHALLENGE,
+                "the challenge is not ours, or too old",
+                where=asked.name,
+                mend="try again",
+            )
+        self._check_epoch(asked)
+        _check_single(base, self._scope, asked, key)
+        number = add_enrolment(
+            base,
+            self._scope,
+            asked.name,
+            invite=invite,
+            now=now,
+            request=digest,
+            device_key=key,
+            signing_key=asked.signing_key,
+        )
+        add_kem_key(base, number, _kem_key(asked, now))
+        if invite.approve:
+            add_admission(base, number, Admission(AdmissionKind.APPROVE, now, invite.by, "the invite approves"))
+        (entry,) = enrolled(base, number=number)
+        return entry
+
+    def _advance(self, base: Connection, entry: Enrolled, asked: RenewalRequest, now: int) -> None:
+        """Take in the sealing key of a later epoch."""
+        if (asked.kem_epoch, asked.kem_key) == (entry.kem.epoch, entry.kem.key):
+            return
+        if asked.kem_epoch <= entry.kem.epoch or kem_key_of(base, asked.kem_key) is not None:
+            raise EnrolmentRefusedError(
+                EnrolmentRefusal.OLD_KEY,
+                f"the sealing key of epoch {asked.kem_epoch} is no newer than that of epoch {entry.kem.epoch}",
+                where=asked.name,
+                mend="make a new one: `skerry security keys rotate`",
+            )
+        self._check_epoch(asked)
+        add_kem_key(base, entry.id, _kem_key(asked, now))
+
+    def _check_place_and_time(self, asked: EnrolmentRequest | RenewalRequest, now: int) -> None:
+        federation = self._authority.federation
+        if asked.federation != federation:
+            raise EnrolmentRefusedError(
+                EnrolmentRefusal.WRONG_FEDERATION, f"this is {federation}, not {asked.federation}", where=asked.name
+            )
+        off = asked.issued - now
+        if abs(off) > self._rules.skew:
+            direction = "ahead" if off > 0 else "behind"
+            raise EnrolmentRefusedError(
+                EnrolmentRefusal.WRONG_CLOCK,
+                f"the device's clock is {abs(off) // 1000} s {direction} of the federation's",
+                where=asked.name,
+                mend="set the device's clock (NTP)",
+            )
+
+    def _check_epoch(self, asked: EnrolmentRequest | RenewalRequest) -> None:
+        life = asked.kem_expires - asked.issued
+        if life > self._rules.longest_epoch:
+            raise EnrolmentRefusedError(
+                EnrolmentRefusal.MALFORMED,
+                f"a sealing key may be used for {self._rules.longest_epoch // DAY_MS} days at most",
+                where=asked.name,
+            )
+
+    def _answer(self, entry: Enrolled, digest: bytes, now: int) -> bytes:
+        _turned_away(entry)
+        certificate = entry.certificate
+        outcome = Outcome(
+            status=Status.PENDING if certificate is None else Status.ENROLLED,
+            request=digest,
+            certificate=b"" if certificate is None else certificate.der,
+            coordinator={} if self._coordinator is None else self._coordinator.to_json(),
+            now=now,
+        )
+        return SignedOutcome.of(outcome, _der(self._authority.issuer), self._authority.key).encode()
+
+
+def _usable(invite: Invite | None, now: int) -> Invite:
+    ask = "ask the operator for a new invite"
+    if invite is None:
+        raise EnrolmentRefusedError(EnrolmentRefusal.UNKNOWN_INVITE, "there is no such invite", mend=ask)
+    if now >= invite.expires:
+        raise EnrolmentRefusedError(EnrolmentRefusal.INVITE_EXPIRED, "the invite has expired", mend=ask)
+    if invite.used >= invite.uses:
+        raise EnrolmentRefusedError(EnrolmentRefusal.INVITE_USED, "the invite was used up", mend=ask)
+    return invite
+
+
+def _check_single(base: Connection, scope: Scope, asked: EnrolmentRequest, key: bytes) -> None:
+    """One name, one set of keys, one agent."""
+    same = [*enrolled(base, device_key=key), *enrolled(base, signing_key=asked.signing_key)]
+    sealing = kem_key_of(base, asked.kem_key)
+    if sealing is not None:
+        same += enrolled(base, number=sealing)
+    for entry in same:
+        _turned_away(entry)
+        raise EnrolmentRefusedError(
+            EnrolmentRefusal.IDENTITY_TAKEN,
+            f"these keys are enrolled already, as {entry.device.name}",
+            where=asked.name,
+            mend="each agent makes its own keys: enrol in a folder of its own",
+        )
+    for entry in enrolled(base, scope=scope, name=asked.name):
+        if entry.state in {State.PENDING, State.ENROLLED}:
+            raise EnrolmentRefusedError(
+                EnrolmentRefusal.NAME_TAKEN,
+                f"{asked.name} is the name of another device",
+                where=asked.name,
+                mend=f"choose another; or, when its keys are lost: `skerry fleet revoke {asked.name}` first",
+            )
+
+
+def _holder(base: Connection, serial: bytes, name: str) -> Enrolled:
+    """The enrolment that a certificate was issued for."""
+    number = certificate_of(base, serial)
+    found = [] if number is None else [one for one in enrolled(base, number=number) if one.device.name == name]
+    if not found:
+        raise EnrolmentRefusedError(
+            EnrolmentRefusal.UNKNOWN_DEVICE, "no device of this name has this certificate", where=name, mend="enrol"
+        )
+    return found[0]
+
+
+def _check_turn(newest: Certificate, asked: RenewalRequest, now: int, grace: int) -> None:
+    """Whether it is the newest certificate that asks for the next one, and not too late."""
+    if newest.serial != asked.serial:
+        raise EnrolmentRefusedError(
+            EnrolmentRefusal.IDENTITY_IN_USE,
+            "a later certificate was issued: another agent uses this identity, or an old copy of it came back",
+            where=asked.name,
+            mend="find out which is the device; then revoke the name and enrol the device anew",
+        )
+    if now >= newest.expires + grace:
+        raise EnrolmentRefusedError(
+            EnrolmentRefusal.EXPIRED, "the certificate ended too long ago to be renewed", where=asked.name, mend="enrol"
+        )
+
+
+def _turned_away(entry: Enrolled) -> None:
+    if entry.admission is not None and entry.state in {State.DENIED, State.REVOKED}:
+        raise EnrolmentRefusedError(
+            EnrolmentRefusal(entry.state.value),
+            f"{entry.device.name} was {entry.state.value}: {entry.admission.why}",
+            where=entry.device.name,
+            mend="ask the operator; new keys need a new invite",
+        )
+
+
+def _identity(asked: EnrolmentRequest | RenewalRequest, signing_key: bytes) -> PublicIdentity:
+    try:
+        return PublicIdentity(asked.name, signing_key, asked.kem_key, KemSuite(asked.kem_suite))
+    except InputError as error:
+        raise EnrolmentRefusedError(EnrolmentRefusal.MALFORMED, error.what, where=asked.name) from error
+
+
+def _kem_key(asked: EnrolmentRequest | RenewalRequest, now: int) -> KemKey:
+    return KemKey(KemSuite(asked.kem_suite), asked.kem_key, asked.kem_epoch, now, asked.kem_expires)
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
