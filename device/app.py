@@ -1,5 +1,8 @@
 """The Flower ``ClientApp``: the same object in-process, on Ray, and under a SuperNode.
 
+A message of a round is one record with one byte string, an envelope, and so is its answer; the question which devices
+live at a node is a signed challenge that tells nothing, and its answers are envelopes.
+
 It only carries bytes between Flower's messages and :mod:`skerry.device.participation`; Flower is the mailbox, never
 the authority. A node finds the devices it stands for in one of two ways: its node configuration names a device's
 home (``skerry-home``), or, in a simulation that Flower started by itself, the coordinator left a pointer from
@@ -17,8 +20,9 @@ from skerry.clock import system_clock
 from skerry.device.discretion import discreetly
 from skerry.device.participation import answer_challenge, participate
 from skerry.device.worker import process_worker
-from skerry.errors import InputError
+from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.fsio import home
+from skerry.security.envelope import Refusal, receiver_of
 
 __all__ = ["RECORD", "app", "fleet_homes", "pointer"]
 
@@ -50,13 +54,14 @@ def identify(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Follow the instruction for one device."""
-    name = _field(message, "device")
+    """Follow the instruction for one device: the one that its header names, if it lives here."""
+    envelope = _bytes(message, "envelope")
+    name = receiver_of(envelope)
     path = next((p for p in _homes(context) if p.name == name), None)
     if path is None:
-        raise InputError("the device asked for does not live at this node")
+        raise EnvelopeRefusedError(Refusal.NOT_FOR_US, "the device asked for does not live at this node", where=name)
     worker = process_worker()
-    answer = participate(_bytes(message, "envelope"), worker.resident(path), worker, system_clock)
+    answer = participate(envelope, worker.resident(path), worker, system_clock)
     return Message(RecordDict({RECORD: ConfigRecord({"envelope": answer})}), reply_to=message)
 
 

@@ -204,9 +204,13 @@ def _debited(ledger: Ledger, header: Header, asked: str) -> Entry | None:
     """The debit of this very instruction, if it was the last one to be followed and is asked for again.
 
     Another instruction for the same round is a replay, which the ledger refuses. So is one that others followed, in
-    whatever run: its answer may have been sent, and is kept no more.
+    whatever run: its answer may have been sent, and is kept no more. One that was held back until a later round of its
+    run was debited is refused too: nobody waits for its answer, and it would cost privacy for nothing.
     """
     if not ledger.has(header.run, header.round):
+        newest = next(ledger.debited(header.run), None)
+        if newest is not None and header.round < newest.round:
+            raise RefusedError("out_of_order", f"round {newest.round} of this run was debited before", where=header.run)
         return None
     entry = ledger.last_debit()
     named = (header.run, header.round, asked)

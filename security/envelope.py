@@ -58,6 +58,7 @@ __all__ = [
     "Refusal",
     "envelope_digest",
     "open_envelope",
+    "receiver_of",
     "seal",
     "seal_named",
     "verify_statement",
@@ -258,6 +259,15 @@ def open_envelope(
     if replay is not None:
         replay.claim(header.sender, header.nonce, until=header.expires + SKEW_MS, now=now)
     return Opened(header, payload, digest, body, signature)
+
+
+def receiver_of(data: bytes) -> str:
+    """Whom an envelope says it is for, before anything of it is believed: to find out who is to open it.
+
+    Raises:
+        EnvelopeRefusedError: it is not one (states 1 to 3).
+    """
+    return _parse(_frame(data)[0]).receiver
 
 
 def _head(header: Header) -> bytes:

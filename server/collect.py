@@ -61,7 +61,7 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
     replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
     journal.open(plan.number, plan.answers)
     contents = {
-        device: (federation.nodes[device], {"device": device, "envelope": envelope})
+        device: (federation.nodes[device], {"envelope": envelope})
         for device, envelope in plan.envelopes.items()
     }
     for device, record in exchange(

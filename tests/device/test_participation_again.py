@@ -26,6 +26,18 @@ def test_a_round_is_answered_once_and_the_same_again_to_who_asks_again(bench: Be
     assert bench.debits() == 2
 
 
+def test_an_instruction_that_was_held_back_until_later_ones_were_followed_is_refused(bench: Bench):
+    """Whoever carries messages cannot reorder them: nobody waits for that answer, and it would cost privacy."""
+    held = bench.instruct(2)
+    bench.ask(bench.instruct(1))
+    bench.ask(bench.instruct(3))
+    assert bench.refusal(held) == "out_of_order"
+    assert bench.debits() == 2
+    bench.ask(bench.instruct(4))
+    bench.ask(bench.instruct(2, run="another"))  # the order is each run's own
+    assert bench.debits() == 4
+
+
 def test_a_real_device_asked_again_sends_what_it_sent_and_draws_no_other_noise(bench: Bench, monkeypatch):
     change_home(bench, simulated=False)
     envelope = bench.instruct(seed=None)

@@ -1,4 +1,4 @@
-"""The digits task with two of its writers: real data, and quick enough to run on every engine."""
+"""The digits task with a few of its writers: real data, and quick enough to run on every engine."""
 
 from skerry.device.tasks.digits import DigitsTask
 
@@ -8,3 +8,10 @@ class FewWriters(DigitsTask):
 
     def devices(self) -> tuple[str, ...]:
         return super().devices()[:2]
+
+
+class ThreeWriters(DigitsTask):
+    """Found as ``few_writers:ThreeWriters``."""
+
+    def devices(self) -> tuple[str, ...]:
+        return super().devices()[:3]

@@ -22,6 +22,7 @@ from skerry.security import (
     seal,
     seal_named,
 )
+from skerry.security.envelope import receiver_of
 from skerry.security.hpke import KemSuite
 
 NOW = 1_800_000_000_000
@@ -236,6 +237,13 @@ def test_only_what_is_awaited_is_opened(changes, expected):
     receiver = ANN if changes.get("receiver") else COORDINATOR
     data = seal(header(**changes), PAYLOAD, sender=sender, receiver=receiver.public)
     assert reason(data) == expected
+
+
+def test_whom_an_envelope_is_for_can_be_read_before_it_is_believed():
+    assert receiver_of(sealed()) == "coordinator"
+    for bad in (b"", b"SKEV", sealed()[:100], b"XXXX" + sealed()[4:], bytes(MAX_ENVELOPE_BYTES + 1)):
+        with pytest.raises(EnvelopeRefusedError):
+            receiver_of(bad)
 
 
 def test_an_instruction_for_one_device_does_not_open_on_another():

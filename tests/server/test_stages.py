@@ -19,6 +19,7 @@ from skerry.device.app import app as honest_app
 from skerry.device.worker import process_worker
 from skerry.errors import DiskFullError, RunFailedError
 from skerry.runfolder import RunFolder
+from skerry.security.envelope import receiver_of
 from skerry.security.privacy.ledger import Ledger
 from skerry.server import checkpoint as checkpoint_module
 from skerry.server import rounds as rounds_module
@@ -46,7 +47,7 @@ def hostile(tamper: Tamper) -> ClientApp:
 
     @node.train()
     def train(message: Message, context: Context) -> Message:
-        device = message.content[RECORD]["device"]
+        device = receiver_of(message.content[RECORD]["envelope"])
         count[device] = count.get(device, 0) + 1
         reply = honest_app(message, context)
         envelope = tamper(device, count[device], reply.content[RECORD]["envelope"])

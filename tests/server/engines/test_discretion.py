@@ -23,7 +23,7 @@ def test_the_app_itself_answers_instead_of_raising(caplog: pytest.LogCaptureFixt
         reply = app(asked, Context(1, 2, {"skerry-home": "/nowhere"}, RecordDict(), {}))
     assert (reply.error.code, reply.error.reason) == (flwr_adapter.ErrorKind.APP_FAILED, WORDS)
     assert reply.metadata.reply_to_message_id == asked.metadata.message_id
-    assert "does not live at this node" in caplog.text
+    assert "no bytes named 'envelope'" in caplog.text
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])

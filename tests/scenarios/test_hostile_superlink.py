@@ -1,0 +1,427 @@
+"""Whoever runs the SuperLink reads, forges, redirects, replays, reorders, drops and delays; it gains nothing by it.
+
+A real SuperLink with TLS, node keys and an SQLite database; three devices at nodes of their own. The operator has the
+database and rewrites it between any two messages. What it does in which round is a plan; the rest is a run as ever.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message
+
+from skerry.clock import system_clock
+from skerry.config import default_scenario
+from skerry.device.app import app
+from skerry.device.protocol import Instruction, Update
+from skerry.device.worker import process_worker
+from skerry.errors import EnvelopeRefusedError
+from skerry.records import Reason
+from skerry.runfolder import RunFolder
+from skerry.security import Directory, Expected, Header, Identity, Kind, Opened, open_envelope, seal
+from skerry.security.privacy.ledger import Ledger
+from skerry.server.conduct import conduct
+from skerry.server.engines.engine import fleet_homes
+from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.processes import Children
+from skerry.server.prepare import prepare
+from skerry.server.provision import coordinator_identity, device_directory
+
+from ._fleet import Device, SuperLink, coordinating
+
+HERE = Path(__file__).parent
+A, B, C = "writer-00", "writer-01", "writer-02"
+ROUNDS = 8
+DEADLINE_S = 600.0  # the default: whatever the machine does meanwhile, nobody is late by accident
+OVERRIDES = (
+    "task.name=few_writers:ThreeWriters",
+    f"rounds={ROUNDS}",
+    "seed=11",
+    "attack.devices=0",
+    "defence.aggregator=mean",
+    "defence.tolerate=0",
+    "report.references=false",
+)
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(280)]
+
+
+class Database:
+    """The SuperLink's own file, in its operator's hands."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def everything(self) -> bytes:
+        """Every byte that the SuperLink has on disk of it."""
+        return b"".join(file.read_bytes() for file in sorted(self.path.parent.glob(f"{self.path.name}*")))
+
+    def ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path, timeout=30)) as database, database:
+            return database.execute(statement, values).fetchall()
+
+    def record(self, message: str) -> str:
+        """Under which id the one record of a message lies."""
+        ((content,),) = self.ask("select child_id from object_children where parent_id = ?", message)
+        ((found,),) = self.ask("select child_id from object_children where parent_id = ?", content)
+        return str(found)
+
+    def read(self, message: str) -> bytes:
+        """The envelope that a message carries."""
+        ((content,),) = self.ask("select content from objects where object_id = ?", self.record(message))
+        return bytes(ConfigRecord.inflate(content)["envelope"])
+
+    def write(self, message: str, envelope: bytes) -> None:
+        """Have the message carry another one."""
+        content = ConfigRecord({"envelope": envelope}).deflate()
+        self.ask("update objects set content = ? where object_id = ?", content, self.record(message))
+        assert self.read(message) == envelope
+
+    def reply_to(self, message: str) -> str:
+        """The id of the answer to a message."""
+        ((found,),) = self.ask("select message_id from message_res where reply_to_message_id = ?", message)
+        return str(found)
+
+    def fields(self) -> set[tuple[str, ...]]:
+        """The names in every record that lies here."""
+        rows = self.ask("select content from objects")
+        return {tuple(ConfigRecord.inflate(content)) for (content,) in rows if content.startswith(b"ConfigRecord")}
+
+
+@dataclass
+class Operator:
+    """Sits between ``Grid`` and SuperLink's clients in time, not in place: everything goes through the real SuperLink.
+
+    Instructions are pushed, then it acts; devices answer, then it acts; only then are answers collected.
+    """
+
+    grid: Any
+    database: Database
+    devices: dict[str, Device]
+    instructed: dict[int, Callable[["Operator"], None]]
+    answered: dict[int, Callable[["Operator"], None]]
+    round: int = 0
+    down: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    up: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    seen: list[bytes] = field(default_factory=list)
+    asked: dict[str, str] = field(default_factory=dict)
+    records: set[tuple[str, ...]] = field(default_factory=set)
+    serving: str = ""
+    deadline_comes: bool = False
+    waited: float = 0.0
+
+    def reply(self, name: str) -> str:
+        """The id of that device's answer in this round."""
+        return self.database.reply_to(self.asked[name])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.grid, name)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        messages = list(messages)
+        identifiers = list(self.grid.push_messages(messages))
+        at = {device.node_id: name for name, device in self.devices.items()}
+        self.asked = {at[m.metadata.dst_node_id]: i for m, i in zip(messages, identifiers, strict=True)}
+        if messages[0].metadata.message_type == "train":
+            self.round += 1
+            self.down |= {(self.round, name): self.database.read(i) for name, i in self.asked.items()}
+            self._look()
+            self.instructed.get(self.round, _nothing)(self)
+        for name, device in self.devices.items():
+            self.serving = name
+            while device.serve():
+                pass
+        if messages[0].metadata.message_type == "train":
+            self.up |= {(self.round, n): d.said[-1].envelope for n, d in self.devices.items() if d.said[-1].envelope}
+            self._look()
+            self.answered.get(self.round, _nothing)(self)
+        return identifiers
+
+    def pull_messages(self, identifiers: Iterable[str]) -> list[Message]:
+        replies = list(self.grid.pull_messages(identifiers))
+        if self.deadline_comes:
+            self.waited, self.deadline_comes = self.waited + 2 * DEADLINE_S, False
+        return replies
+
+    def monotonic(self) -> float:
+        """The coordinator's watch: real time, and what a round waited in vain, which nobody has to sit through."""
+        return time.monotonic() + self.waited
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _look(self) -> None:
+        self.seen.append(self.database.everything())
+        self.records |= self.database.fields()
+
+
+def _nothing(_: Operator) -> None:
+    """An honest moment."""
+
+
+def altered(envelope: bytes, position: int) -> bytes:
+    changed = bytearray(envelope)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
+def forged(operator: Operator, name: str) -> bytes:
+    """An instruction in the coordinator's name under other keys, everything else as it should be."""
+    somebody = Identity.generate("coordinator")
+    real = operator.down[operator.round, name]
+    made = Expected(kind=frozenset(Kind), receiver=name)
+    home = operator.devices[name].home
+    opened = open_envelope(
+        real,
+        me=Identity.load(home / "identity.json"),  # more than the operator has: the words are real ones
+        directory=process_worker().resident(home).directory,
+        expected=made,
+        now=system_clock(),
+        replay=None,
+    )
+    fields = {**opened.header.__dict__, "nonce": bytes(16)}
+    return seal(
+        Header(**fields), opened.payload, sender=somebody, receiver=process_worker().resident(home).identity.public
+    )
+
+
+def garble(o: Operator) -> None:
+    """A bit of B's instruction."""
+    o.database.write(o.asked[B], altered(o.down[o.round, B], 400))
+
+
+def garble_answer(o: Operator) -> None:
+    """A bit of A's answer."""
+    o.database.write(o.reply(A), altered(o.up[o.round, A], -200))
+
+
+def redirect(o: Operator) -> None:
+    """B's instruction goes to A, as another registered device or the operator would queue it, and A's to B."""
+    o.database.write(o.asked[A], o.down[o.round, B])
+    o.database.write(o.asked[B], o.down[o.round, A])
+
+
+def swap_answers(o: Operator) -> None:
+    """Each of A and B answers for the other."""
+    o.database.write(o.reply(A), o.up[o.round, B])
+    o.database.write(o.reply(B), o.up[o.round, A])
+
+
+def replay(o: Operator) -> None:
+    """The first round's instruction comes to B once more, in the place of this round's."""
+    o.database.write(o.asked[B], o.down[1, B])
+
+
+def replay_answer(o: Operator) -> None:
+    """A's answer of the first round, in the place of this round's."""
+    o.database.write(o.reply(A), o.up[1, A])
+
+
+def drop(o: Operator) -> None:
+    """The answers of A and B are lost; A's is held back. The round waits until its deadline, which is now."""
+    for name in (A, B):
+        o.database.ask("delete from message_res where reply_to_message_id = ?", o.asked[name])
+    o.deadline_comes = True
+
+
+def late(o: Operator) -> None:
+    """A's answer of the round before comes now."""
+    o.database.write(o.reply(A), o.up[o.round - 1, A])
+
+
+def forge(o: Operator) -> None:
+    """Somebody else's words to B, in the coordinator's name."""
+    o.database.write(o.asked[B], forged(o, B))
+
+
+def reorder(o: Operator) -> None:
+    """The instruction of the second round, which B never got as it was, comes after those of later ones."""
+    o.database.write(o.asked[B], o.down[2, B])
+
+
+INSTRUCTED = {2: garble, 3: redirect, 5: replay, 7: forge, 8: reorder}
+ANSWERED = {2: garble_answer, 4: swap_answers, 5: replay_answer, 6: drop, 7: late}
+OUTCOME: dict[int, dict[str, Reason]] = {
+    1: {},
+    2: {A: Reason.NOT_AUTHENTIC, B: Reason.ERROR},
+    3: {A: Reason.ERROR, B: Reason.ERROR},
+    4: {A: Reason.NOT_AUTHENTIC, B: Reason.NOT_AUTHENTIC},
+    5: {A: Reason.STALE, B: Reason.STALE},
+    6: {A: Reason.NO_REPLY, B: Reason.NO_REPLY},
+    7: {A: Reason.STALE, B: Reason.ERROR},
+    8: {B: Reason.STALE},
+}
+"""Why each device lost its place; C is always honest and untouched."""
+DEVICE_REASONS = [
+    (2, B, "not_authentic"), (3, A, "not_for_us"), (3, B, "not_for_us"), (7, B, "not_authentic"),
+]  # fmt: skip
+"""What devices turned away unanswered; what they answer with a refusal is sealed, and only the coordinator reads it."""
+
+
+class Missing:
+    """The same run without a SuperLink: who lost its place there is not asked here."""
+
+    def __init__(self, grid: InProcessGrid, names: list[str]) -> None:
+        self._grid, self._names, self._round = grid, names, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._grid, name)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str | None]:
+        messages = list(messages)
+        if messages[0].metadata.message_type != "train":
+            return list(self._grid.push_messages(messages))
+        self._round += 1
+        return [
+            None
+            if self._names[m.metadata.dst_node_id - 2] in OUTCOME[self._round]
+            else self._grid.push_messages([m])[0]
+            for m in messages
+        ]
+
+
+@dataclass
+class Ended:
+    """A run and everything that was seen of it."""
+
+    folder: RunFolder
+    operator: Operator
+    reasons: list[tuple[int, str, str]]
+
+
+def prepared(parent: Path, engine: str) -> RunFolder:
+    folder = RunFolder.create(parent, default_scenario(OVERRIDES), engine=engine)
+    prepare(folder, system_clock, process_worker())
+    return folder
+
+
+class Reasons(logging.Handler):
+    """The reason codes with which devices' apps turn messages away, from the log in which they stay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[tuple[int, str, str]] = []
+        self.operator: Operator | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        assert isinstance(error, EnvelopeRefusedError)
+        assert self.operator is not None
+        self.said.append((self.operator.round, self.operator.serving, error.reason))
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
+    """The whole hostile run, once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        root = tmp_path_factory.mktemp("hostile")
+        folder = prepared(root / "runs", "superlink")
+        log, reasons = logging.getLogger("skerry.device.discretion"), Reasons()
+        log.addHandler(reasons)
+        log.propagate = False
+        try:
+            with Children() as children:
+                link = SuperLink(root / "link", children)
+                devices = {home.name: Device(home.name, home, link) for home in fleet_homes(folder)}
+                with coordinating(link) as (grid, run):
+                    operator = Operator(grid, Database(link.database), devices, INSTRUCTED, ANSWERED)
+                    reasons.operator = operator
+                    patch.setattr("skerry.server.mailbox.time", operator)
+                    conduct(folder, operator, system_clock, flwr_run=run)
+                for device in devices.values():
+                    device.close()
+        finally:
+            log.removeHandler(reasons)
+            log.propagate = True
+        yield Ended(folder, operator, reasons.said)
+
+
+def test_the_run_ends_with_the_honest_answers_and_says_why_others_are_missing(ended: Ended) -> None:
+    assert ended.folder.status["state"] == "complete"
+    records = ended.folder.rounds()
+    assert {record.round: dict(record.dropped) for record in records} == OUTCOME
+    for record in records:
+        assert set(record.accepted) == {A, B, C} - OUTCOME[record.round].keys()
+    assert ended.reasons == DEVICE_REASONS
+
+
+def test_nothing_is_accepted_that_was_not_sent(ended: Ended, tmp_path: Path) -> None:
+    """The model is, to the last bit, that of a run in which those who lost their place were not asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        folder = prepared(tmp_path, "inprocess")
+        homes = fleet_homes(folder)
+        nodes: list[dict[str, str | int]] = [{"skerry-home": str(home)} for home in homes]
+        with task_identity(1):
+            conduct(folder, Missing(InProcessGrid(app, nodes), [h.name for h in homes]), system_clock, flwr_run=1)
+    digests = [record.vector_digest for record in folder.rounds()]
+    assert [record.vector_digest for record in ended.folder.rounds()] == digests
+    assert len(set(digests)) == ROUNDS
+
+
+def test_no_device_spends_twice_or_for_what_it_was_not_asked(ended: Ended) -> None:
+    """What a device debits are the rounds whose own instruction it got, in their order, each once."""
+    missed = {A: {3}, B: {2, 3, 5, 7, 8}, C: set()}
+    for name, device in ended.operator.devices.items():
+        with Ledger.open(process_worker().resident(device.home).home.ledger) as ledger:
+            rounds = [debit.round for debit in ledger.debited(ended.folder.id)][::-1]
+        assert rounds == [number for number in range(1, ROUNDS + 1) if number not in missed[name]]
+
+
+def test_the_database_holds_the_envelopes_and_nothing_of_what_is_in_them(ended: Ended) -> None:
+    operator, coordinator = ended.operator, coordinator_identity(ended.folder)
+    looked = 0
+    for number in range(1, ROUNDS + 1):
+        for name, device in operator.devices.items():
+            resident = process_worker().resident(device.home)
+            sent = [(operator.down[number, name], resident.identity, resident.directory, 2 * number - 2)]
+            if (number, name) in operator.up:
+                known = device_directory(ended.folder)
+                sent.append((operator.up[number, name], coordinator, known, 2 * number - 1))
+            for envelope, me, directory, moment in sent:
+                on_disk = operator.seen[moment]
+                # This is where messages lie, as they are, but for pieces that go over the edge of a page.
+                lying = [piece in on_disk for piece in pieces(envelope)]
+                assert np.mean(lying) > 0.8
+                for secret in secrets_of(read(envelope, me, directory)):
+                    looked += 1
+                    assert secret not in on_disk, (number, name, secret)
+    assert looked > 500
+
+
+def read(envelope: bytes, me: Identity, directory: Directory) -> Opened:
+    expected = Expected(kind=frozenset(Kind), receiver=me.name)
+    return open_envelope(envelope, me=me, directory=directory, expected=expected, now=system_clock(), replay=None)
+
+
+def secrets_of(opened: Opened) -> Iterator[bytes]:
+    """Pieces of the payload: of its vector, and the names of what else it says."""
+    if opened.header.kind is Kind.REFUSAL:
+        return
+    if opened.header.kind is Kind.INSTRUCTION:
+        values, names = Instruction.from_bytes(opened.payload).vector, (b"noise_multiplier", b"learning_rate")
+    else:
+        values, names = Update.from_bytes(opened.payload).delta, (b"ledger_head", b"ledger_root")
+    for name in names:
+        assert name in opened.payload
+        yield name
+    yield from (piece for piece in pieces(np.ascontiguousarray(values, "<f4").tobytes()) if any(piece))
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """Sixteen bytes here and there."""
+    return [data[start : start + 16] for start in range(0, len(data) - 16, max(16, len(data) // 16))]
+
+
+def test_a_message_on_the_superlink_is_one_record_of_one_byte_string(ended: Ended) -> None:
+    assert ended.operator.records == {("envelope",)}
