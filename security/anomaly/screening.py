@@ -18,11 +18,11 @@
 With ``false_alarms`` the limits of comparisons are learned from earlier updates
 (:mod:`skerry.security.anomaly.calibration`). A row that only a learned limit flags, nearer than the fixed one of five
 robust standard deviations, is dropped without a strike: a rate over all devices says nothing about one whose data are
-unlike the others'.
+unlike the others'. Such rows are acted on only while their number stays within the rate of all that were judged
+(:mod:`skerry.security.anomaly.allowance`), the farthest out first; the others are accepted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import isfinite, isnan
 from typing import Any
 
@@ -30,51 +30,17 @@ import numpy as np
 
 from skerry.errors import InputError
 from skerry.records import Action, Float32Array, Reason, Score, Verdict
+from skerry.security.anomaly.allowance import Allowance
 from skerry.security.anomaly.calibration import Calibration
+from skerry.security.anomaly.case import Case
 from skerry.security.anomaly.detectors import detectors_for
-from skerry.security.anomaly.evidence import FAR, Detector, Finding, Rows, ScreenContext
+from skerry.security.anomaly.evidence import FAR, Rows, ScreenContext
 from skerry.security.anomaly.strikes import Strikes
 from skerry.security.anomaly.validate import check_update, describe_fault
 
 __all__ = ["ScreenContext", "Screener"]
 
 _FAULTS = frozenset({Reason.SHAPE, Reason.NOT_FINITE})
-
-
-@dataclass
-class _Case:
-    """What is known about one usable row while a round is judged."""
-
-    device: str
-    findings: list[tuple[Detector, Finding]] = field(default_factory=list)
-    dropped: bool = False
-
-    @property
-    def flagged(self) -> bool:
-        return any(finding.flagged for _, finding in self.findings)
-
-    @property
-    def certain(self) -> bool:
-        return any(finding.certain for _, finding in self.findings)
-
-    @property
-    def far(self) -> bool:
-        """Flagged by more than a learned limit that is nearer than the fixed one."""
-        return any(finding.certain or finding.distance >= FAR for _, finding in self.findings)
-
-    @property
-    def distance(self) -> float:
-        return max((finding.distance for _, finding in self.findings), default=0.0)
-
-    @property
-    def scale(self) -> float:
-        """Below 1 when the row is too long for the others."""
-        return min((finding.scale for _, finding in self.findings), default=1.0)
-
-    @property
-    def strangeness(self) -> dict[str, float]:
-        """By detector, where the row was compared."""
-        return {d.name: found.strangeness for d, found in self.findings if found.strangeness is not None}
 
 
 class Screener:
@@ -125,6 +91,7 @@ class Screener:
         self._strikes = Strikes(patience, false_alarms)
         names = [detector.name for detector in self._detectors]
         self._calibration = None if false_alarms is None else Calibration(false_alarms, names)
+        self._allowance = None if false_alarms is None else Allowance(false_alarms)
         self._waiting: dict[str, list[dict[str, float]]] = {}  # strangeness of dropped rows, until a device is cleared
         self._quarantine: dict[str, int] = {}
         self._rejected: dict[str, int] = {}  # the last round in which a device's reply never became a row
@@ -158,17 +125,20 @@ class Screener:
                 verdicts[device] = self._in_quarantine(device, context)
             elif check_update(deltas[index], deltas.shape[1]) is not None:
                 score = describe_fault(deltas[index], deltas.shape[1])
-                case = _Case(device, dropped=True)
+                case = Case(device, dropped=True)
                 verdicts[device] = self._strike(case, context, (Reason.NOT_FINITE,), (score,) if score else ())
             else:
                 usable.append(index)
         # Rows that are all usable and already in order are not copied.
         rows = deltas if usable == list(range(len(devices))) else deltas[usable]
         cases = self._examine(Rows(rows), [devices[index] for index in usable], context)
+        self._excuse(cases)
         self._choose(cases, out=set(verdicts) | {d for d, last in self._rejected.items() if last == context.round})
         unflagged = np.array([not case.flagged for case in cases], np.bool_)  # so neither dropped nor clipped
         for detector in self._detectors:
             detector.learn(rows, unflagged, context)
+        if self._allowance is not None:
+            self._allowance.pay(sum(case.limited for case in cases))
         verdicts.update((case.device, self._verdict(case, context)) for case in cases)
         self._calibrate(cases)
         return [verdicts[device] for device in devices]
@@ -193,14 +163,15 @@ class Screener:
         if device in self._quarantine:
             return self._in_quarantine(device, context)
         self._rejected[device] = context.round
-        return self._strike(_Case(device, dropped=True), context, (reason,), (score,) if score else ())
+        return self._strike(Case(device, dropped=True), context, (reason,), (score,) if score else ())
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs to go on after a restart, as JSON values."""
         return {
-            "schema": 2,
+            "schema": 3,
             "strikes": self._strikes.state(),
             "calibration": None if self._calibration is None else self._calibration.state(),
+            "allowance": None if self._allowance is None else self._allowance.state(),
             "waiting": {device: [dict(row) for row in rows] for device, rows in self._waiting.items()},
             "quarantine": dict(self._quarantine),
             "detectors": {detector.name: detector.state() for detector in self._detectors},
@@ -214,7 +185,7 @@ class Screener:
         """
         names = {detector.name for detector in self._detectors}
         calibrated = state.get("calibration") is not None
-        fits = state.get("schema") == 2 and calibrated == (self._calibration is not None)
+        fits = state.get("schema") == 3 and calibrated == (self._calibration is not None)
         if not fits or set(state["detectors"]) != names:
             raise InputError(
                 "the saved state of the screen does not fit", mend="resume with the defence that the run started with"
@@ -222,13 +193,15 @@ class Screener:
         self._strikes.restore(state["strikes"])
         if self._calibration is not None:
             self._calibration.restore(state["calibration"])
+        if self._allowance is not None:
+            self._allowance.restore(state["allowance"])
         self._waiting = {str(device): [dict(row) for row in rows] for device, rows in state["waiting"].items()}
         self._quarantine = {str(device): int(since) for device, since in state["quarantine"].items()}
         for detector in self._detectors:
             detector.restore(state["detectors"][detector.name])
 
-    def _examine(self, rows: Rows, names: list[str], context: ScreenContext) -> list[_Case]:
-        cases = [_Case(name) for name in names]
+    def _examine(self, rows: Rows, names: list[str], context: ScreenContext) -> list[Case]:
+        cases = [Case(name) for name in names]
         for detector in self._detectors:
             trusted = np.array([not case.flagged for case in cases], np.bool_)
             far = FAR if self._calibration is None else self._calibration.limit(detector.name)
@@ -236,7 +209,18 @@ class Screener:
                 case.findings.append((detector, finding))
         return cases
 
-    def _choose(self, cases: list[_Case], *, out: set[str]) -> None:
+    def _excuse(self, cases: list[Case]) -> None:
+        """Mark the cases for which the rate of false alarms has no room; only learned limits speak against them."""
+        if self._allowance is None:
+            return
+        self._allowance.earn(len(cases))
+        near = sorted(
+            (case for case in cases if case.flagged and not case.far), key=lambda case: (-case.distance, case.device)
+        )
+        for case in near[self._allowance.room :]:
+            case.excused = True
+
+    def _choose(self, cases: list[Case], *, out: set[str]) -> None:
         """Steps 4 and 5: mark the cases that are dropped."""
         breaches = [case for case in cases if case.certain]
         if len(cases) < 3 or 2 * len(breaches) <= len(cases):
@@ -247,11 +231,12 @@ class Screener:
         rest = [case for case in cases if not case.dropped]
         if len(rest) < 2 * allowed + 2:
             return
-        suspects = sorted((case for case in rest if case.distance > 0), key=lambda case: (-case.distance, case.device))
+        against = (case for case in rest if case.distance > 0 and not case.excused)
+        suspects = sorted(against, key=lambda case: (-case.distance, case.device))
         for case in suspects[:allowed]:
             case.dropped = True
 
-    def _verdict(self, case: _Case, context: ScreenContext) -> Verdict:
+    def _verdict(self, case: Case, context: ScreenContext) -> Verdict:
         scores = tuple(score for _, finding in case.findings for score in finding.scores)
         reasons = tuple(detector.reason for detector, finding in case.findings if finding.flagged)
         if case.dropped and not case.far:
@@ -260,20 +245,22 @@ class Screener:
             return self._strike(case, context, reasons, scores)
         if not case.flagged:
             return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
-        if case.scale < 1:
+        if case.scale < 1 and not case.excused:
             sentence = f"Too long, but not dropped: enters the average at {case.scale:.3g} of its length."
             score = Score("screen", case.distance, None, None, sentence)
             return Verdict(context.round, case.device, Action.CLIP, reasons, (*scores, score), case.scale)
         sentence = (
             "Flagged, but kept: most updates of this round breach the public limits, so the limits are in doubt."
             if case.certain
+            else "Flagged by a learned limit, but kept: as many were dropped as defence.false_alarms allows so far."
+            if case.excused
             else f"Flagged, but kept: defence.tolerate = {self._tolerate} and the number of updates allow no "
             "further device to be dropped for being unlike the others."
         )
         scores = (*scores, Score("screen", case.distance, None, None, sentence))
         return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
 
-    def _calibrate(self, cases: Sequence[_Case]) -> None:
+    def _calibrate(self, cases: Sequence[Case]) -> None:
         """Learn from all rows; those dropped for lying far out wait until unflagged ones clear their device."""
         if self._calibration is None:
             return
@@ -291,7 +278,7 @@ class Screener:
             self._calibration.learn(detector.name, [row[detector.name] for row in honest if detector.name in row])
 
     def _strike(
-        self, case: _Case, context: ScreenContext, reasons: tuple[Reason, ...], scores: tuple[Score, ...]
+        self, case: Case, context: ScreenContext, reasons: tuple[Reason, ...], scores: tuple[Score, ...]
     ) -> Verdict:
         device = case.device
         if not self._strikes.strike(device, certain=case.certain, fault=not _FAULTS.isdisjoint(reasons)):

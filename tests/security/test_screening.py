@@ -281,7 +281,7 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="does not fit"):
         Screener(["norm"], tolerate=2).restore(state)
     with pytest.raises(InputError, match="does not fit"):
-        Screener(ALL, tolerate=2).restore({**state, "schema": 1})
+        Screener(ALL, tolerate=2).restore({**state, "schema": 2})
 
 
 def test_bad_arguments_are_refused() -> None:

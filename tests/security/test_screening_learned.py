@@ -155,3 +155,45 @@ def test_a_resumed_screen_with_learned_limits_goes_on_bit_for_bit() -> None:
     assert second.state() == whole.state()
     with pytest.raises(InputError, match="does not fit"):
         Screener(("norm", "cosine"), tolerate=2).restore(whole.state())
+
+
+def persistent(number: int) -> np.ndarray:
+    """Eleven updates whose lengths walk: a device that lies far out now lies there in the next rounds too."""
+    walk = np.random.default_rng(5).standard_normal((number + 1, 11)).sum(axis=0) / 12
+    return (rows(seed=number) * np.exp(walk)[:, None]).astype(np.float32)
+
+
+def test_however_scores_depend_on_each_other_no_more_than_the_rate_are_acted_on_for_learned_limits() -> None:
+    screener, acted, judged, excused = Screener(["norm"], tolerate=2, false_alarms=0.02), 0, 0, 0
+    for number in range(250):
+        near = fixed_limit(persistent(number))
+        for verdict in screener.screen(persistent(number), names(11), context(number, 0.0, INF)):
+            judged += verdict.action is not Action.QUARANTINE
+            acted += verdict.action in {Action.DROP, Action.CLIP} and verdict.scores[0].value < near
+            excused += any("defence.false_alarms" in score.sentence for score in verdict.scores)
+        assert acted <= 0.02 * judged, "not at the end alone: after every round"
+    assert acted > 0.01 * judged
+    assert excused > 10, "scores of this kind would exceed the rate"
+
+
+def fixed_limit(deltas: np.ndarray) -> float:
+    """A length that five robust standard deviations never lie below: the least spread is 1.25 times."""
+    return float(1.25**5 * np.median(np.linalg.norm(deltas, axis=1)))
+
+
+def test_of_those_for_which_there_is_room_the_farthest_out_is_dropped() -> None:
+    """Two lie out a little when there is room for one."""
+    screener = Screener(["norm"], tolerate=2, false_alarms=0.05)
+    for number in range(20):
+        deltas = honest(number, spread=0.05)
+        if number == 19:
+            deltas[[4, 6]] *= np.array([[1.6], [1.9]], np.float32)
+            state = screener.state()
+            state["allowance"]["paid"] = int(0.05 * 11 * 20) - 1
+            screener.restore(state)
+        verdicts = screener.screen(deltas, names(11), context(number, 0.0, INF))
+    assert out(verdicts) == ["device-06"]
+    assert verdicts[4].action is Action.ACCEPT
+    assert verdicts[4].scores[-1].sentence == (
+        "Flagged by a learned limit, but kept: as many were dropped as defence.false_alarms allows so far."
+    )
