@@ -14,6 +14,7 @@ from skerry.server.lab import POISONS, QUIET, Defence, Outcome, Setting, train
 
 SEEDS = 5
 DEFAULT = Defence(DefenceConfig().aggregator, DefenceConfig().screen)
+WITH_ROOT = Defence(DefenceConfig().aggregator, (*DefenceConfig().screen, "root_set"))
 RULE_ALONE = Defence(DefenceConfig().aggregator)
 MEAN = Defence("mean")
 UNTARGETED = (
@@ -27,7 +28,8 @@ WORST_ALONE = 31.0  # %, a bar from a comparison with one seed whose program is 
 def _cell(defence: Defence, attack: str, setting: Setting | None = None) -> list[Outcome]:
     found = [train(defence, attack, setting or Setting(), seed) for seed in range(SEEDS)]
     mean = 100 * sum(outcome.accuracy for outcome in found) / SEEDS
-    progress(f"{defence.aggregator}{'' if defence.screen else ' alone'}, {attack}: {mean:.1f} %")
+    kind = " alone" if not defence.screen else " with a root set" if "root_set" in defence.screen else ""
+    progress(f"{defence.aggregator}{kind}, {attack}: {mean:.1f} %")
     return found
 
 
@@ -57,8 +59,8 @@ def _worst(identity: str, text: str, found: dict[str, list[Outcome]], bar: float
                  spread=seeds.spread, detail=_detail(found))  # fmt: skip
 
 
-def _kept(identity: str, found: dict[str, list[Outcome]]) -> Claim:
-    worst, calm = _worst_of(found), _percent(_cell(DEFAULT, QUIET))
+def _kept(identity: str, found: dict[str, list[Outcome]], unattacked: list[Outcome]) -> Claim:
+    worst, calm = _worst_of(found), _percent(unattacked)
     return Claim(identity, f"accuracy under {worst}, the worst of them, over that without an attack",
                  _percent(found[worst]) / calm, "ratio", ">=", 0.8,
                  detail={"without an attack": round(calm, 1)})  # fmt: skip
@@ -68,14 +70,14 @@ def untargeted(_scratch: Path) -> Iterator[Claim]:
     """Attacks that know every honest row, as their papers send them."""
     found = {attack: _cell(DEFAULT, attack) for attack in UNTARGETED}
     yield _worst("worst", "default defence under the worst of sixteen attacks, mean over seeds", found, 36.0)
-    yield _kept("kept", found)
+    yield _kept("kept", found, _cell(DEFAULT, QUIET))
 
 
 def disguised(_scratch: Path) -> Iterator[Claim]:
     """The same under noise that hides copies, and the attacker who tries rows on the rule."""
     found = {attack: _cell(DEFAULT, attack) for attack in DISGUISED}
     yield _worst("worst_disguised", "default defence under attackers who hide that they are one", found, 36.0)
-    yield _kept("kept_disguised", found)
+    yield _kept("kept_disguised", found, _cell(DEFAULT, QUIET))
 
 
 def quiet(_scratch: Path) -> Iterator[Claim]:
@@ -88,6 +90,19 @@ def quiet(_scratch: Path) -> Iterator[Claim]:
     honest = Setting().honest + Setting().hostile
     yield Claim("quiet_quarantined", "honest devices in quarantine after 300 rounds without an attack, of all",
                 100 * sum(o.wronged + o.caught for o in ours) / (SEEDS * honest), "%", "<=", 2.0)  # fmt: skip
+
+
+def root(_scratch: Path) -> Iterator[Claim]:
+    """The defence of a task with public examples of every class, without privacy noise, under all nineteen attacks."""
+    found = {attack: _cell(WITH_ROOT, attack) for attack in (*UNTARGETED, *DISGUISED)}
+    yield _worst("worst_root", "default defence with public examples, under the worst of nineteen attacks", found, 36.0)
+    calm, mean = _cell(WITH_ROOT, QUIET), _cell(MEAN, QUIET)
+    yield _kept("kept_root", found, calm)
+    yield Claim("quiet_root", "accuracy without an attack, with public examples, less the mean rule",
+                _percent(calm) - _percent(mean), "points", ">=", -2.0)  # fmt: skip
+    yield Claim("quiet_root_quarantined", "honest devices in quarantine after 300 rounds, with public examples, of all",
+                100 * sum(o.wronged + o.caught for o in calm) / (SEEDS * (Setting().honest + Setting().hostile)),
+                "%", "<=", 2.0)  # fmt: skip
 
 
 def sybils(_scratch: Path) -> Iterator[Claim]:
@@ -106,7 +121,14 @@ def rule_alone(_scratch: Path) -> Iterator[Claim]:
     yield _worst("worst_rule_alone", "default rule without detectors", found, WORST_ALONE)
 
 
-GROUPS = {"untargeted": untargeted, "disguised": disguised, "quiet": quiet, "sybils": sybils, "rule_alone": rule_alone}
+GROUPS = {
+    "untargeted": untargeted,
+    "disguised": disguised,
+    "quiet": quiet,
+    "root": root,
+    "sybils": sybils,
+    "rule_alone": rule_alone,
+}
 
 if __name__ == "__main__":
     main("attack_grid", GROUPS, versions("skerry", "numpy"))

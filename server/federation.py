@@ -16,6 +16,7 @@ from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
 from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
+from skerry.security.anomaly import RootSetDetector
 from skerry.security.anomaly.screening import ScreenContext, Screener
 from skerry.security.identity import Directory, Identity
 from skerry.security.privacy.ledger import Ledger, Policy
@@ -28,6 +29,7 @@ from skerry.server.provision import coordinator_identity, device_directory, publ
 from skerry.server.remember import FleetMemory
 from skerry.server.resume import Past, read_past
 from skerry.server.root_set import RootSet
+from skerry.server.screen_choice import ScreenChoice, choose_screen
 
 __all__ = ["Federation"]
 
@@ -52,6 +54,7 @@ class Federation:
     ledger: Ledger
     log: Publisher
     members: Mapping[str, int]
+    choice: ScreenChoice
     screener: Screener
     plan: TrainPlan
     held_out: Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
@@ -132,7 +135,8 @@ class Federation:
         ]
         members = {**past.members, **{e.body["device"]: e.seq for e in ledger.record_all(named, clock())}}
         defence = scenario.defence
-        screener = Screener(defence.screen, defence.tolerate, false_alarms=defence.false_alarms)
+        choice = choose_screen(scenario, prepared.task)
+        screener = Screener(choice.names, defence.tolerate, false_alarms=defence.false_alarms)
         screener.exclude(excluded)
         if past.checkpoint is not None:
             screener.restore(past.checkpoint.screener)
@@ -152,13 +156,14 @@ class Federation:
             ledger=ledger,
             log=Publisher(published(folder)),
             members=members,
+            choice=choice,
             screener=screener,
             plan=train_plan(scenario),
             held_out={
                 device: (prepared.model.prepare(data.x), data.y) for device, data in prepared.task.evaluation().items()
             },
             auditor=auditor,
-            root=RootSet.of(prepared.task, prepared.model) if "root_set" in defence.screen else None,
+            root=RootSet.of(prepared.task, prepared.model) if RootSetDetector.name in choice.names else None,
             past=past,
             excluded=excluded,
             memory=memory,

@@ -213,7 +213,7 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Floa
     return {
         "aggregator": scenario.defence.aggregator,
         "tolerate": scenario.defence.tolerate,
-        "screen": list(scenario.defence.screen),
+        "screen": list(federation.choice.names),
         "attack": scenario.attack.kind if attackers else "none",
         "attackers": attackers,
         "flagged": flagged,
@@ -226,7 +226,8 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Floa
         "backdoor_success_base": backdoor_success(
             scenario, federation.task, federation.model, federation.model.initial()
         ),
-        "note": "A device is flagged when it was quarantined, or dropped by a detector in most of its rounds.",
+        "note": "A device is flagged when it was quarantined, or dropped by a detector in most of its rounds. "
+        + federation.choice.said,
     }
 
 

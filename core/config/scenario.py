@@ -256,6 +256,11 @@ class DefenceConfig(_Section):
         "similarity",
         "cosine",
     )
+    root_set: Literal["auto", "off"] = Field(
+        "auto",
+        description="compare updates with the server's own on public examples: where there are enough of them and "
+        "no privacy noise (auto), or only where screen names root_set",
+    )
     false_alarms: Annotated[float, Field(gt=0, le=0.2)] | None = Field(
         None,
         description="rate at which comparisons of devices with each other may flag an honest update, per device and "
