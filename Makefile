@@ -10,7 +10,7 @@ export MKL_NUM_THREADS := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help setup demo check test test-all coverage bench bench-models bench-setup export-setup typing lock clean
+.PHONY: help setup demo check test test-all coverage bench bench-models bench-setup export-setup typing proto lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,10 @@ bench-setup: setup ## make .venv-bench with the peers that benchmarks compare wi
 export-setup: setup ## make .venv-export with ExecuTorch (1.5 GB), for `skerry model export` and the benchmark `models`
 	test -x .venv-export/bin/python || $(PYTHON) -m venv .venv-export
 	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check -e '.[export]'
+
+proto: setup typing ## rebuild the generated code of device/service/device.proto
+	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing --grpc_python_out=.typing \
+	  skerry/device/service/device.proto
 
 lock: setup ## write constraints.txt from what is installed in .venv
 	{ echo '# The exact set that continuous integration uses. Written by `make lock`.'; \

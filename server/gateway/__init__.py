@@ -1,7 +1,6 @@
 """The gateway: the one public HTTPS port of a federation (see :mod:`~skerry.server.gateway.app` for its routes)."""
 
 from skerry.server.gateway.app import gateway
-from skerry.server.gateway.devices import Devices, EnrolledDevice, Nodes
 from skerry.server.gateway.fleet import FLEET_CALLS
 from skerry.server.gateway.nodes import SuperlinkNodes
 from skerry.server.gateway.reception import GatewayLimits
@@ -10,11 +9,8 @@ from skerry.server.gateway.serving import gateway_server
 
 __all__ = [
     "FLEET_CALLS",
-    "Devices",
-    "EnrolledDevice",
     "GatewayLimits",
     "GatewayRefusal",
-    "Nodes",
     "SuperlinkNodes",
     "TurnedAwayError",
     "gateway",

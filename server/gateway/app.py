@@ -3,6 +3,8 @@
 ``POST /v1/fleet/<call>``            nine calls of the SuperLink's Fleet API (:mod:`~skerry.server.gateway.fleet`)
 ``GET  /v1/repository/<path>``       the release repository (:mod:`~skerry.server.gateway.files`)
 ``GET  /v1/blobs/<sha256>``          encrypted blobs, by digest
+``/.well-known/est/*``               enrolment: four calls of the desk (:mod:`~skerry.server.gateway.enrolment`)
+``GET  /v1/revocations``             the signed revocation list
 ``GET  /healthz``                    whether the gateway is up, for whoever starts it
 
 A request passes the door (one spelling of the target), then the reception (address, size, time, signature, rate).
@@ -20,10 +22,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from skerry.clock import Clock
+from skerry.security.enrolment import EnrolmentTransport
+from skerry.server.devices import Devices, Nodes
 from skerry.server.gateway.answers import FIXED_HEADERS, refusal_answer
 from skerry.server.gateway.authentication import Authenticator
-from skerry.server.gateway.devices import Devices, Nodes
 from skerry.server.gateway.door import Door
+from skerry.server.gateway.enrolment import enrolment_routes
 from skerry.server.gateway.files import Downloads
 from skerry.server.gateway.fleet import FleetPassage
 from skerry.server.gateway.reception import GatewayLimits, Reception
@@ -37,6 +41,7 @@ def gateway(
     superlink: httpx.AsyncClient,
     nodes: Nodes,
     devices: Devices,
+    desk: EnrolmentTransport,
     repository: Path,
     clock: Clock,
     limits: GatewayLimits | None = None,
@@ -47,6 +52,7 @@ def gateway(
         superlink: a client whose base URL is the SuperLink on loopback.
         nodes: node ids of devices at that SuperLink.
         devices: who is in good standing.
+        desk: enrols and renews.
         repository: folder of releases.
         clock: compared with the devices' clocks.
         limits: what one party may ask.
@@ -59,6 +65,7 @@ def gateway(
         Route("/v1/fleet/{call}", fleet.answer, methods=["POST"]),
         Route("/v1/repository/{path:path}", downloads.file, methods=["GET"]),
         Route("/v1/blobs/{digest}", downloads.blob, methods=["GET"]),
+        *enrolment_routes(desk, reception),
         Route("/healthz", _health, methods=["GET"]),
     ]
     app = Starlette(

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from skerry.clock import Clock
 from skerry.errors import InputError
 from skerry.security.http_signature import content_digest, read_claim
-from skerry.server.gateway.devices import Devices, EnrolledDevice
+from skerry.server.devices import Devices, EnrolledDevice
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
 __all__ = ["Authenticator"]

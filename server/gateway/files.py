@@ -7,7 +7,6 @@ named by the SHA-256 of its content, which is also its entity tag: who resumes k
 import asyncio
 import os
 import re
-import stat
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from skerry.server.gateway.answers import FIXED_HEADERS
 from skerry.server.gateway.reception import Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.repository_files import open_below
 
 __all__ = ["Downloads", "Span", "requested_span"]
 
@@ -77,18 +77,21 @@ class Downloads:
 
     async def file(self, request: Request) -> Response:
         """``/v1/repository/<path>``."""
-        return await self._answer(request, Path(request.path_params["path"]), None)
+        return await self._answer(request, request.path_params["path"], None)
 
     async def blob(self, request: Request) -> Response:
         """``/v1/blobs/<sha256>``."""
         digest = request.path_params["digest"]
         if not _DIGEST.fullmatch(digest):
             raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "a blob is named by 64 hexadecimal digits")
-        return await self._answer(request, Path("blobs", digest), digest)
+        return await self._answer(request, f"blobs/{digest}", digest)
 
-    async def _answer(self, request: Request, path: Path, digest: str | None) -> Response:
+    async def _answer(self, request: Request, path: str, digest: str | None) -> Response:
         async with self._reception.device(request) as (device, _):
-            file = await asyncio.to_thread(_open_below, self._root, path)
+            try:
+                file = await asyncio.to_thread(open_below, self._root, path)
+            except FileNotFoundError as error:
+                raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "there is no such file") from error
             with ExitStack() as held:
                 held.callback(os.close, file)
                 about = os.fstat(file)
@@ -121,9 +124,7 @@ class Downloads:
 class _Streamed(Response):
     """Part of an open file, a chunk at a time; lets go of what is held for it in the end."""
 
-    def __init__(
-        self, file: int, span: Span, status: int, headers: dict[str, str], *, held: ExitStack
-    ) -> None:
+    def __init__(self, file: int, span: Span, status: int, headers: dict[str, str], *, held: ExitStack) -> None:
         super().__init__(None, status, {**headers, "content-length": str(span.stop - span.start)})
         self._file = file
         self._span = span
@@ -145,26 +146,3 @@ class _Streamed(Response):
                 return  # the file was cut short: the connection ends before Content-Length, which the reader sees
             at += len(data)
             await send({"type": "http.response.body", "body": data, "more_body": at < self._span.stop})
-
-
-def _open_below(root: Path, path: Path) -> int:
-    """Open a plain file below ``root`` for reading.
-
-    Raises:
-        TurnedAwayError: there is none (``no_such_place``).
-    """
-    absent = TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "there is no such file")
-    if any(part.startswith(".") for part in path.parts) or path.is_absolute():
-        raise absent
-    try:
-        base = root.resolve(strict=True)
-        target = (base / path).resolve(strict=True)
-        if not target.is_relative_to(base):
-            raise absent
-        file = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise absent from error
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise absent
-    return file

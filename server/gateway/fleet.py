@@ -14,9 +14,9 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 
+from skerry.server.devices import EnrolledDevice, Nodes
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, FleetClaim, fleet_claim
 from skerry.server.gateway.answers import FIXED_HEADERS
-from skerry.server.gateway.devices import EnrolledDevice, Nodes
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 

@@ -2,14 +2,14 @@
 
 from threading import Lock
 
+from skerry.server.devices import EnrolledDevice
 from skerry.server.engines.flwr_adapter import Control
-from skerry.server.gateway.devices import EnrolledDevice
 
 __all__ = ["SuperlinkNodes"]
 
 
 class SuperlinkNodes:
-    """See :class:`~skerry.server.gateway.devices.Nodes`; safe to use from several threads.
+    """See :class:`~skerry.server.devices.Nodes`; safe to use from several threads.
 
     Args:
         control: the Control API of the SuperLink, which only this machine reaches.

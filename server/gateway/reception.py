@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
+from skerry.server.devices import EnrolledDevice
 from skerry.server.gateway.authentication import Authenticator
-from skerry.server.gateway.devices import EnrolledDevice
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 from skerry.server.limits import Buckets, Rate, Room
 

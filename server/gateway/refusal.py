@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from skerry.errors import RefusedError
 
-__all__ = ["STATUS", "GatewayRefusal", "TurnedAwayError"]
+__all__ = ["GatewayRefusal", "TurnedAwayError", "turned_away_by_desk"]
 
 
 class GatewayRefusal(StrEnum):
@@ -32,7 +32,7 @@ class GatewayRefusal(StrEnum):
     ENROLMENT_REFUSED = "enrolment_refused"
 
 
-STATUS = {
+_STATUS = {
     GatewayRefusal.BAD_TARGET: 400,
     GatewayRefusal.NO_SUCH_PLACE: 404,
     GatewayRefusal.BAD_METHOD: 405,
@@ -61,5 +61,12 @@ class TurnedAwayError(RefusedError):
 
     def __init__(self, reason: GatewayRefusal, what: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(reason, what)
-        self.status = STATUS[reason]
+        self.status = _STATUS[reason]
         self.retry_after_s = retry_after_s
+
+
+def turned_away_by_desk(error: RefusedError) -> TurnedAwayError:
+    """The enrolment desk's refusal as an answer, under the desk's own code."""
+    turned = TurnedAwayError(GatewayRefusal.ENROLMENT_REFUSED, error.what)
+    turned.reason = error.reason
+    return turned

@@ -23,6 +23,11 @@ ROUTES = {
     ("/v1/fleet/{call}", ("POST",)),
     ("/v1/repository/{path:path}", ("GET", "HEAD")),
     ("/v1/blobs/{digest}", ("GET", "HEAD")),
+    ("/.well-known/est/cacerts", ("GET", "HEAD")),
+    ("/.well-known/est/challenge", ("POST",)),
+    ("/.well-known/est/simpleenroll", ("POST",)),
+    ("/.well-known/est/simplereenroll", ("POST",)),
+    ("/v1/revocations", ("GET", "HEAD")),
     ("/healthz", ("GET", "HEAD")),
 }
 

@@ -17,16 +17,19 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from skerry.clock import system_clock
 from skerry.security.http_signature import sign_request
+from skerry.server.devices import EnrolledDevice
 from skerry.server.engines.certificates import LoopbackTls
-from skerry.server.gateway import EnrolledDevice, GatewayLimits, gateway, gateway_server
+from skerry.server.gateway import GatewayLimits, gateway, gateway_server
+
+from ._federation import Federation
 
 
 class Signing:
     """A device's side: its key, and signed requests."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, key: ec.EllipticCurvePrivateKey | None = None) -> None:
         self.name = name
-        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.key = key or ec.generate_private_key(ec.SECP256R1())
         self.enrolled = EnrolledDevice(name, self.key.public_key())
 
     def headers(self, method: str, path: str, body: bytes = b"", *, created=None, nonce=None) -> dict[str, str]:
@@ -62,10 +65,19 @@ class NoNodes:
 
 
 @dataclass
+class Shown:
+    """The files of what a server shows."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass
 class Running:
     url: str
     port: int
-    tls: LoopbackTls
+    tls: Shown
     roll: Roll
     client: httpx.Client
     app: object
@@ -95,12 +107,28 @@ class Running:
             return got
 
 
+def _shown(folder: Path, stem: Path | None) -> Shown:
+    tls = LoopbackTls(folder)
+    return Shown(
+        tls.authority,
+        *((tls.certificate, tls.key) if stem is None else (stem.with_suffix(".pem"), stem.with_suffix(".key"))),
+    )
+
+
 @contextmanager
 def running(
-    folder: Path, *, superlink: str = "http://127.0.0.1:9", nodes=None, verify=True, limits=None, clock=system_clock
+    folder: Path,
+    *,
+    superlink: str = "http://127.0.0.1:9",
+    nodes=None,
+    verify=True,
+    limits=None,
+    desk=None,
+    devices=None,
+    shown: Path | None = None,
 ) -> Iterator[Running]:
     """Serve until the block ends."""
-    tls = LoopbackTls(folder)
+    tls = _shown(folder, shown)
     roll = Roll()
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -112,9 +140,10 @@ def running(
             app = gateway(
                 superlink=client,
                 nodes=nodes or NoNodes(),
-                devices=roll,
+                devices=devices or roll,
+                desk=desk or Federation(folder).desk,
                 repository=folder / "repository",
-                clock=clock,
+                clock=system_clock,
                 limits=limits or GatewayLimits(),
             )
             held["app"] = app
@@ -128,6 +157,8 @@ def running(
         assert ready.wait(20)
         url = f"https://127.0.0.1:{port}"
         context = ssl.create_default_context(cafile=str(tls.authority))
+        if shown is not None:
+            context.load_verify_locations(cadata=(desk.authorities()).decode())
         with httpx.Client(base_url=url, verify=context, timeout=30) as client:
             yield Running(url, port, tls, roll, client, held["app"])
     finally:

@@ -1,4 +1,4 @@
-"""What the gateway must know of a device; who knows it is passed in."""
+"""What the public servers must know of a device; who knows it is passed in."""
 
 import base64
 from dataclasses import dataclass

@@ -1,0 +1,120 @@
+"""Enrolment over the gateway's HTTPS port, which a device finds by the address and the pin of its invitation.
+
+The federation's root is its own, in no system's store. It is fetched first, over a connection that proves nothing, and
+taken only when its SHA-256 is the one that the invitation pins; everything else goes over TLS under that root.
+"""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from skerry.errors import InputError, RefusedError, RunFailedError
+from skerry.security.enrolment import EnrolmentRefusal, EnrolmentRefusedError, Invitation
+
+__all__ = ["HttpsEnrolment"]
+
+_EST = "/.well-known/est"
+_TIMEOUT_S = 30.0
+_LONGEST = 1 << 20
+
+
+class HttpsEnrolment:
+    """See :class:`~skerry.security.enrolment.EnrolmentTransport`.
+
+    Args:
+        invitation: says where, and which root.
+
+    Raises:
+        InputError: the invitation names no HTTPS address.
+        EnrolmentRefusedError: who answers there does not show the pinned root (``not_authentic``).
+        RunFailedError: nobody answers there.
+    """
+
+    def __init__(self, invitation: Invitation) -> None:
+        if not invitation.address.startswith("https://"):
+            raise InputError("the invitation names no HTTPS address", where=invitation.address or None)
+        self._where = invitation.address
+        self.roots = self._pinned(invitation.root)
+        context = ssl.create_default_context(cadata=self.roots.decode())
+        self._client = httpx.Client(base_url=self._where, verify=context, timeout=_TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def challenge(self, request: bytes) -> bytes:
+        """A challenge request in, a challenge out."""
+        return self._call("POST", f"{_EST}/challenge", request)
+
+    def enrol(self, request: bytes) -> bytes:
+        """A signed enrolment request in, a signed outcome out."""
+        return self._call("POST", f"{_EST}/simpleenroll", request)
+
+    def renew(self, request: bytes) -> bytes:
+        """A signed renewal request in, a signed outcome out."""
+        return self._call("POST", f"{_EST}/simplereenroll", request)
+
+    def authorities(self) -> bytes:
+        """Issuing and root certificates, PEM."""
+        return self._call("GET", f"{_EST}/cacerts")
+
+    def revocations(self) -> bytes:
+        """The signed revocation list, DER."""
+        return self._call("GET", "/v1/revocations")
+
+    def _pinned(self, pin: bytes) -> bytes:
+        """The root certificate (PEM) with this SHA-256."""
+        unproven = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        unproven.check_hostname = False
+        unproven.verify_mode = ssl.CERT_NONE  # the pin proves what comes; nothing secret is sent
+        with (
+            self._answering(),
+            httpx.Client(base_url=self._where, verify=unproven, timeout=_TIMEOUT_S, trust_env=False) as client,
+        ):
+            answer = client.get(f"{_EST}/cacerts")
+        try:
+            shown = x509.load_pem_x509_certificates(answer.content[:_LONGEST])
+        except ValueError:
+            shown = []
+        for certificate in shown:
+            if certificate.fingerprint(hashes.SHA256()) == pin:
+                return certificate.public_bytes(Encoding.PEM)
+        raise EnrolmentRefusedError(
+            EnrolmentRefusal.NOT_AUTHENTIC,
+            "who answers is not the federation that invited",
+            where=self._where,
+            mend="do not go on; ask the operator",
+        )
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        with self._answering():
+            answer = self._client.request(method, path, content=body)
+        if answer.status_code == httpx.codes.OK:
+            return answer.content
+        try:
+            error = answer.json()["error"]
+            reason, what = str(error["reason"]), str(error["what"])[:500]
+        except (ValueError, KeyError, TypeError):
+            reason, what = "", f"the gateway answers {answer.status_code}"
+        if reason in set(EnrolmentRefusal):
+            raise EnrolmentRefusedError(EnrolmentRefusal(reason), what, where=self._where)
+        if answer.status_code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
+            raise RunFailedError(what, where=self._where, mend="try again later")
+        raise RefusedError(reason or "unexpected_answer", what, where=self._where)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.HTTPError as error:
+            raise RunFailedError(
+                f"the gateway does not answer: {error}", where=self._where, mend="check the address, and try again"
+            ) from error

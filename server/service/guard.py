@@ -1,0 +1,104 @@
+"""Who calls the device service, and whether it may now: certificate, good standing, deadline, rate.
+
+gRPC has verified the certificate's chain, purpose and time when the connection was made; connections live longer than
+that moment. Each call therefore asks again whether the certificate's device is in good standing, and whether the
+certificate's key is the one that is enrolled now.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NoReturn
+
+import grpc
+from cryptography import x509
+
+from skerry.clock import Clock
+from skerry.errors import InputError, RefusedError
+from skerry.security.certificates import Role, Subject, ms_of
+from skerry.server.devices import Devices, EnrolledDevice
+from skerry.server.limits import Buckets, Rate
+
+__all__ = ["Guard", "ServiceLimits", "refuse"]
+
+_DEVICE = Rate(per_s=20.0, burst=100.0)
+_STRANGER = Rate(per_s=50.0, burst=300.0)
+
+
+@dataclass(frozen=True)
+class ServiceLimits:
+    """What one party may ask of the device service.
+
+    Attributes:
+        device: calls of one device.
+        stranger: calls of one address for enrolment.
+        downloads: downloads of one device at once.
+        longest_s: the furthest deadline of a call; a call holds a thread until then.
+        calls: calls at once over all parties; more are refused.
+        receipts: receipts kept of one device.
+    """
+
+    device: Rate = _DEVICE
+    stranger: Rate = _STRANGER
+    downloads: int = 4
+    longest_s: float = 900.0
+    calls: int = 64
+    receipts: int = 10_000
+
+
+class Guard:
+    """Safe to use from several threads."""
+
+    def __init__(self, devices: Devices, limits: ServiceLimits, clock: Clock) -> None:
+        self._devices = devices
+        self._limits = limits
+        self._clock = clock
+        self._by_device = Buckets(limits.device)
+        self._by_address = Buckets(limits.stranger)
+
+    def device(self, context: grpc.ServicerContext) -> EnrolledDevice:
+        """The device that calls; ends the call when it may not."""
+        self._check_deadline(context)
+        certificate = _certificate(context)
+        try:
+            subject = Subject.of(certificate)
+        except InputError as error:
+            refuse(context, grpc.StatusCode.UNAUTHENTICATED, "foreign_certificate", error.what)
+        device = self._devices.find(subject.name) if subject.role is Role.DEVICE else None
+        if device is None or certificate.public_key() != device.key:
+            refuse(context, grpc.StatusCode.UNAUTHENTICATED, "unknown_device", "the device is not in good standing")
+        if self._clock() >= ms_of(certificate.not_valid_after_utc):
+            refuse(context, grpc.StatusCode.UNAUTHENTICATED, "certificate_expired", "the certificate has expired")
+        self._spare(context, self._by_device, device.name)
+        return device
+
+    def stranger(self, context: grpc.ServicerContext) -> None:
+        """End the call when its address asks too often."""
+        self._check_deadline(context)
+        self._spare(context, self._by_address, context.peer().rpartition(":")[0])
+
+    def _check_deadline(self, context: grpc.ServicerContext) -> None:
+        left = context.time_remaining()
+        if left is None or left > self._limits.longest_s:
+            what = f"a call needs a deadline of at most {self._limits.longest_s:g} s"
+            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "no_deadline", what)
+
+    @staticmethod
+    def _spare(context: grpc.ServicerContext, buckets: Buckets, party: str) -> None:
+        wait_s = buckets.take(party)
+        if wait_s:
+            what = f"too many calls; come back in {max(1, math.ceil(wait_s))} s"
+            refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "too_many", what)
+
+
+def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str, what: str) -> NoReturn:
+    """End a call with a code for programs (``skerry-reason``) and a sentence for people."""
+    context.set_trailing_metadata((("skerry-reason", reason),))
+    context.abort(code, what)
+    raise RefusedError(reason, what)  # abort never returns; its stub does not say so
+
+
+def _certificate(context: grpc.ServicerContext) -> x509.Certificate:
+    shown = context.auth_context().get("x509_pem_cert")
+    if not shown:
+        refuse(context, grpc.StatusCode.UNAUTHENTICATED, "foreign_certificate", "there is no client certificate")
+    return x509.load_pem_x509_certificate(bytes(shown[0]))

@@ -1,0 +1,114 @@
+"""What devices hand in over the device service: receipts, kept for good, and how each device was last."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from skerry.errors import RefusedError, RunFailedError
+from skerry.fsio import disk_errors
+
+__all__ = ["Inbox", "KeptReceipt", "LastCondition"]
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS receipts (
+  device TEXT NOT NULL, sha256 BLOB NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (device, sha256)
+) STRICT;
+CREATE TABLE IF NOT EXISTS conditions (
+  device TEXT PRIMARY KEY, at INTEGER NOT NULL,
+  activity INTEGER NOT NULL, battery INTEGER NOT NULL, free_memory INTEGER NOT NULL, free_disk INTEGER NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class KeptReceipt:
+    """A receipt as it came; ``at`` in ms since the epoch. The device's signature is in ``body``."""
+
+    device: str
+    kind: str
+    at: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class LastCondition:
+    """The last condition a device reported; the numbers are those of ``device.proto``."""
+
+    device: str
+    at: int
+    activity: int
+    battery: int
+    free_memory: int
+    free_disk: int
+
+
+class Inbox:
+    """One SQLite file; safe to use from several threads.
+
+    Args:
+        path: the file; made when missing.
+        most: receipts kept of one device.
+
+    Raises:
+        RunFailedError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, *, most: int) -> None:
+        self._path = path
+        self._most = most
+        self._lock = Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open() as file:
+            file.execute("PRAGMA journal_mode = WAL")
+            file.executescript(_TABLES)
+
+    def keep_receipt(self, device: str, kind: str, body: bytes, *, now: int) -> bool:
+        """Put a receipt on stable storage; returns whether it was there already.
+
+        Raises:
+            RefusedError: the device has as many as are kept (``too_many``).
+        """
+        digest = hashlib.sha256(kind.encode() + b"\0" + body).digest()
+        with self._open() as file:
+            known = file.execute("SELECT 1 FROM receipts WHERE device = ? AND sha256 = ?", (device, digest)).fetchone()
+            if known:
+                return True
+            (count,) = file.execute("SELECT count(*) FROM receipts WHERE device = ?", (device,)).fetchone()
+            if count >= self._most:
+                raise RefusedError("too_many", f"{self._most} receipts of this device are kept already", where=device)
+            file.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?)", (device, digest, kind, now, body))
+        return False
+
+    def keep_condition(self, condition: LastCondition) -> None:
+        """Replace what is known of how the device is."""
+        row = (condition.activity, condition.battery, condition.free_memory, condition.free_disk)
+        with self._open() as file:
+            file.execute(
+                "INSERT OR REPLACE INTO conditions VALUES (?, ?, ?, ?, ?, ?)", (condition.device, condition.at, *row)
+            )
+
+    def receipts(self) -> list[KeptReceipt]:
+        """All receipts, oldest first."""
+        with self._open() as file:
+            rows = file.execute("SELECT device, kind, at, body FROM receipts ORDER BY at, device, sha256").fetchall()
+        return [KeptReceipt(*row) for row in rows]
+
+    def conditions(self) -> list[LastCondition]:
+        """The last condition of every device, by name."""
+        with self._open() as file:
+            return [LastCondition(*row) for row in file.execute("SELECT * FROM conditions ORDER BY device").fetchall()]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, disk_errors(self._path):
+            try:
+                with closing(sqlite3.connect(self._path, timeout=10)) as file, file:
+                    file.execute("PRAGMA synchronous = FULL")
+                    yield file
+            except sqlite3.Error as error:
+                raise RunFailedError(f"the inbox cannot be used: {error}", where=str(self._path)) from error

@@ -1,0 +1,106 @@
+"""Enrolment over the gateway: by an invitation's address and pin, and with the desk's own reasons."""
+
+import pytest
+
+from skerry.clock import system_clock
+from skerry.device.service import HttpsEnrolment
+from skerry.errors import InputError, RunFailedError
+from skerry.security.enrolment import EnrolmentRefusedError, apply, ask, renew
+from skerry.server.gateway import GatewayLimits
+from skerry.server.limits import Rate
+
+from ._federation import Agent, Federation
+from ._gateway import Signing, reason, running
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory):
+    return Federation(tmp_path_factory.mktemp("federation"))
+
+
+@pytest.fixture(scope="module")
+def served(federation, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gateway")
+    chain, key = federation.server_pem()
+    (folder / "chain.pem").write_bytes(chain)
+    (folder / "chain.key").write_bytes(key)
+    (folder / "repository").mkdir()
+    (folder / "repository" / "held.txt").write_bytes(b"content")
+    with running(folder, desk=federation.desk, devices=federation.devices, shown=folder / "chain") as gateway:
+        yield gateway
+
+
+def test_a_device_enrols_renews_and_is_then_let_in_until_it_is_revoked(federation, served):
+    agent = Agent("pi-1")
+    invitation = federation.invite(address=served.url)
+    with HttpsEnrolment(invitation) as transport:
+        asked = apply(invitation, agent, transport, now=system_clock())
+        member = ask(asked, "harbour", agent, transport, now=system_clock())
+        assert transport.authorities() == federation.desk.authorities()
+        assert transport.revocations()
+        federation.hurry_ms = 5 * 86_400_000
+        try:
+            later = renew(member, agent, transport, attempt=bytes(16), now=federation.clock())
+        finally:
+            federation.hurry_ms = 0
+    assert later.certificate.serial_number != member.certificate.serial_number
+    signing = Signing("pi-1", agent.device_key)
+    assert served.get("/v1/repository/held.txt", signing).content == b"content"
+    federation.revoke("pi-1")
+    assert reason(served.get("/v1/repository/held.txt", signing)) == "unknown_device"
+
+
+def test_a_device_that_waits_for_approval_is_not_let_in(federation, served):
+    agent = Agent("pi-waiting")
+    invitation = federation.invite(address=served.url, approve=False)
+    with HttpsEnrolment(invitation) as transport:
+        asked = apply(invitation, agent, transport, now=system_clock())
+        assert ask(asked, "harbour", agent, transport, now=system_clock()) is None
+    answer = served.get("/v1/repository/held.txt", Signing("pi-waiting", agent.device_key))
+    assert reason(answer) == "unknown_device"
+
+
+def test_the_desk_s_own_reason_comes_through(federation, served):
+    invitation = federation.invite(address=served.url)
+    with HttpsEnrolment(invitation) as transport:
+        first, second = Agent("pi-first"), Agent("pi-second")
+        ask(apply(invitation, first, transport, now=system_clock()), "harbour", first, transport, now=system_clock())
+        with pytest.raises(EnrolmentRefusedError) as refused:
+            apply(invitation, second, transport, now=system_clock())
+    assert refused.value.reason == "invite_used"
+
+
+def test_who_does_not_show_the_pinned_root_is_told_no_token(federation, served, tmp_path):
+    elsewhere = Federation(tmp_path, "elsewhere")
+    with pytest.raises(EnrolmentRefusedError) as refused:
+        HttpsEnrolment(elsewhere.invite(address=served.url))
+    assert refused.value.reason == "not_authentic"
+
+
+def test_an_address_that_is_not_https_is_refused(federation):
+    for address in ("", "http://127.0.0.1:1"):
+        with pytest.raises(InputError):
+            HttpsEnrolment(federation.invite(address=address))
+
+
+def test_an_address_where_nobody_answers_is_said(federation):
+    with pytest.raises(RunFailedError, match="does not answer"):
+        HttpsEnrolment(federation.invite(address="https://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("path", ["challenge", "simpleenroll", "simplereenroll"])
+@pytest.mark.parametrize("body", [b"", b"\xff" * 100, bytes(16_384)])
+def test_garbage_is_refused_with_a_reason(served, path: str, body: bytes):
+    answer = served.client.post(f"/.well-known/est/{path}", content=body)
+    assert (answer.status_code, reason(answer)) == (403, "malformed")
+
+
+def test_a_record_over_the_limit_is_not_read(served):
+    answer = served.client.post("/.well-known/est/simpleenroll", content=bytes(16_385))
+    assert (answer.status_code, reason(answer)) == (413, "too_large")
+
+
+def test_an_address_that_asks_too_often_is_told_to_wait(tmp_path):
+    with running(tmp_path, limits=GatewayLimits(stranger=Rate(per_s=0.1, burst=3))) as gateway:
+        codes = [gateway.client.get("/.well-known/est/cacerts").status_code for _ in range(4)]
+    assert codes == [200, 200, 200, 429]
