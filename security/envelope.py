@@ -251,7 +251,7 @@ def open_envelope(
     body, digest = _authenticate(data, signature, sender, header.receipt)
     _expect(header, expected, me.kem.suite)
     _check_time(header, now)
-    payload = me.kem.open(sealed, _SEALING + head)
+    payload = me.open(sealed, _SEALING + head)
     if payload is None:
         raise EnvelopeRefusedError(
             Refusal.NOT_SEALED_TO_US, "the payload does not open with our key", where=header.sender

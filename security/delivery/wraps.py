@@ -53,7 +53,7 @@ def unwrap_key(wrap: bytes, contents: Contents, *, publisher: PublicIdentity, de
         raise ReleaseRefusedError(
             ReleaseRefusal.WRAP_ALTERED, "the wrapped key was not signed for this device and release", where=device.name
         ) from None
-    key = device.kem.open(sealed, _SEALING + context)
+    key = device.open(sealed, _SEALING + context)
     if key is None:
         raise ReleaseRefusedError(
             ReleaseRefusal.NOT_SEALED_TO_US,

@@ -105,6 +105,7 @@ def apply(invitation: Invitation, keys: Applicant, transport: EnrolmentTransport
         EnrolmentRefusedError: the desk's reason; or ``not_authentic``, ``wrong_federation``, ``wrong_clock``: it is not
             the federation that invited, or clocks disagree.
     """
+    Subject(invitation.federation, Role(invitation.role), keys.identity.name)  # refuses an unusable name at once
     if now >= invitation.expires:
         raise EnrolmentRefusedError(
             EnrolmentRefusal.INVITE_EXPIRED, "the invitation has expired", mend="ask for another"

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.errors import InputError
+from skerry.security.certificates import Role, Subject
 from skerry.security.enrolment.invitation import TOKEN_BYTES
 from skerry.security.enrolment.record import (
     Record,
     SignedBody,
     check_der,
-    check_federation_name,
     check_some_bytes,
 )
 from skerry.security.hpke import KemSuite
@@ -118,8 +118,9 @@ class RenewalRequest(Record):
 
 
 def _check_common(request: "EnrolmentRequest | RenewalRequest") -> None:
-    check_federation_name(request.federation)
-    check_name(request.name, "a device's name")
+    if type(request.federation) is not str or type(request.name) is not str:
+        raise InputError("names must be text")
+    Subject(request.federation, Role.DEVICE, request.name)  # refuses what cannot stand in a certificate
     check_der(request.csr, "a certificate request")
     check_some_bytes(request.kem_key, "a sealing key", _LONGEST_KEM_KEY)
     if request.kem_suite not in set(KemSuite):

@@ -66,14 +66,6 @@ class KemKeys:
         *old, newest = self.epochs
         return KemKeys((*(one for one in old if now < one.ends + _OVERLAP_MS), newest))
 
-    def open(self, sealed: bytes | memoryview, info: bytes) -> bytes | None:
-        """What was sealed to any of the keys, the newest first; None when to none of them."""
-        for one in reversed(self.epochs):
-            plain = one.key.open(sealed, info)
-            if plain is not None:
-                return plain
-        return None
-
 
 def _epoch(number: int, now: int, days: int, suite: KemSuite) -> KemEpoch:
     if not SHORTEST_DAYS <= days <= LONGEST_DAYS:

@@ -94,11 +94,19 @@ class PublicIdentity:
 
 @dataclass(frozen=True)
 class Identity:
-    """A name with its private keys, which never appear in its ``repr``."""
+    """A name with its private keys, which never appear in its ``repr``.
+
+    Attributes:
+        name: see :func:`~skerry.security.strict.check_name`.
+        signing: of messages.
+        kem: to be sealed to.
+        earlier: sealing keys of epochs before, the newest first, for what is still on its way to them.
+    """
 
     name: str
     signing: Ed25519PrivateKey = field(repr=False)
     kem: KemPrivateKey = field(repr=False)
+    earlier: tuple[KemPrivateKey, ...] = field(default=(), repr=False)
 
     @staticmethod
     def generate(name: str, suite: KemSuite = KemSuite.X25519) -> "Identity":
@@ -120,6 +128,14 @@ class Identity:
             message: what is signed; large messages are hashed by the caller, because Ed25519 reads them twice.
         """
         return self.signing.sign(_separated(domain, message))
+
+    def open(self, sealed: bytes | memoryview, info: bytes) -> bytes | None:
+        """What was sealed to the key, or to one of those before it, under this ``info``; None when to none of them."""
+        for key in (self.kem, *self.earlier):
+            plain = key.open(sealed, info)
+            if plain is not None:
+                return plain
+        return None
 
     def save(self, path: Path) -> None:
         """Write the private keys, readable by the owner alone, atomically."""

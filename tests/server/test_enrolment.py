@@ -264,6 +264,12 @@ def test_invitations_survive_copying_and_nothing_else_is_one(harbour: Federation
             Invitation.parse(text)
 
 
+@pytest.mark.parametrize("name", ["pi 1", "pi-ä", "x" * 65])
+def test_a_name_that_cannot_stand_in_a_certificate_is_no_request(harbour: Federation, name: str) -> None:
+    with pytest.raises(InputError, match="not a usable name"):
+        harbour.enrol(Agent.fresh(name))
+
+
 @pytest.mark.parametrize("call", ["challenge", "enrol", "renew"])
 def test_garbage_is_refused_with_a_reason(harbour: Federation, call: str) -> None:
     application = apply(harbour.invite(), Agent.fresh("pi-1"), harbour.desk, now=NOW)
