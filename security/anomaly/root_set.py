@@ -137,11 +137,12 @@ def _distance(sides: Float64Array, target: Float64Array) -> float:
 
 def _judge(share: float, strangeness: float, usual: float, limit: float, far: float) -> Finding:
     shown = limit if limit < 1 else None
-    if strangeness <= far:
-        sentence = f"A mixture of the server's classes leaves {share:.0%} of it unexplained: nothing unusual."
-        return Finding((Score("root_set", share, None, shown, sentence),), strangeness=strangeness)
-    sentence = f"No mixture of the server's classes explains {share:.0%} of it; around {usual:.0%} is usual."
-    return Finding((Score("root_set", share, None, shown, sentence),), strangeness, strangeness=strangeness)
+    if strangeness > far:
+        sentence = f"No mixture of the server's classes explains {share:.0%} of it; around {usual:.0%} is usual."
+        return Finding((Score("root_set", share, None, shown, sentence),), strangeness, strangeness=strangeness)
+    why = "nothing unusual" if shown else f"around {usual:.0%} is usual, too much to judge by"
+    sentence = f"A mixture of the server's classes leaves {share:.0%} of it unexplained: {why}."
+    return Finding((Score("root_set", share, None, shown, sentence),), strangeness=strangeness)
 
 
 def _unjudged(why: str) -> Finding:

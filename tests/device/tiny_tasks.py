@@ -58,6 +58,19 @@ class UnlabelledWindows(TinyWindows):
     labelled = False
 
 
+class SevenWindows(TinyWindows):
+    """The same on seven devices: enough for devices to be compared with each other."""
+
+    def devices(self) -> tuple[str, ...]:
+        return tuple(f"device-{number}" for number in range(7))
+
+
+class SevenUnlabelledWindows(SevenWindows):
+    """The same seven, but the public windows have no labels."""
+
+    labelled = False
+
+
 class TinyPictures(TinyWindows):
     """The waves as rows of 16×16 pictures in three channels."""
 
