@@ -13,17 +13,14 @@ The version is remembered before the files appear: should the device die in betw
 again but no older one. The state is locked throughout, so two fetches of one device cannot pass each other.
 """
 
-import os
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from skerry.errors import ReleaseRefusedError
-from skerry.fsio import disk_errors, require_space, sync_folder
-from skerry.security.delivery.manifest import Manifest, ReleaseFile
+from skerry.fsio import disk_errors, require_space
+from skerry.security.delivery.installing import decrypt_file, install
+from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.delivery.state import check_forward, remember
-from skerry.security.delivery.stream import decrypt
 from skerry.security.delivery.verifying import blob_path, read_manifest, read_wrap
 from skerry.security.delivery.wraps import unwrap_key
 from skerry.security.identity import Identity, PublicIdentity
@@ -72,50 +69,14 @@ def fetch(
         require_space(dest, sum(file.size for file in manifest.files))
         target = dest / manifest.name / str(manifest.version)
         with disk_errors(dest):
-            _install(release, target, manifest, key, state)
+            install(
+                target,
+                lambda folder: _decrypt_all(release, manifest, key, folder),
+                lambda: remember(state, manifest),
+            )
     return {file.name: target / file.name for file in manifest.files}
 
 
-def _install(release: Path, target: Path, manifest: Manifest, key: bytes, state: Path) -> None:
-    made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
-    partial, replaced = (target.with_name(f".{target.name}.{what}") for what in ("partial", "replaced"))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in (partial, replaced):  # of a fetch that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        partial.mkdir(mode=0o700)
-        for file in manifest.files:
-            _decrypt_file(blob_path(release, file), partial / file.name, file, key)
-        sync_folder(partial)
-        remember(state, manifest)
-        if target.exists():
-            target.rename(replaced)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        if replaced.exists() and not target.exists():
-            replaced.rename(target)
-        with suppress(OSError):  # a folder that something else is in stays
-            for folder in reversed(made):
-                folder.rmdir()
-        raise
-    sync_folder(target.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _decrypt_file(blob: Path, target: Path, file: ReleaseFile, key: bytes) -> None:
-    with blob.open("rb") as source, target.open("wb") as sink:
-        done = decrypt(source, sink, key)
-        sink.flush()
-        os.fsync(sink.fileno())
-    if (done.blob, done.blob_size) != (file.blob, file.blob_size):
-        raise ReleaseRefusedError(
-            ReleaseRefusal.BLOB_ALTERED, f"the blob of {file.name!r} is not the one that was signed", where=str(blob)
-        )
-    if (done.sha256, done.size) != (file.sha256, file.size):
-        raise ReleaseRefusedError(
-            ReleaseRefusal.PLAINTEXT_ALTERED,
-            f"{file.name!r} decrypts to other content than was signed",
-            where=str(blob),
-            mend="the publisher's release is wrong in itself: do not use it",
-        )
+def _decrypt_all(release: Path, manifest: Manifest, key: bytes, folder: Path) -> None:
+    for file in manifest.files:
+        decrypt_file(blob_path(release, file), folder / file.name, file, key)

@@ -1,6 +1,7 @@
 """What a release consists of: the one record that the publisher signs."""
 
 import hashlib
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -10,13 +11,14 @@ from skerry.errors import InputError
 from skerry.security.delivery.stream import blob_bytes
 from skerry.security.strict import check_hex, check_integer, check_name, read_record
 
-__all__ = ["MAX_FILE_BYTES", "MAX_MANIFEST_BYTES", "Contents", "Manifest", "ReleaseFile"]
+__all__ = ["MAX_FILE_BYTES", "MAX_MANIFEST_BYTES", "Contents", "Delta", "Manifest", "ReleaseFile"]
 
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 40
 _SCHEMA = 1
-_FIELDS = ("schema", "name", "version", "run", "publisher", "created", "files", "wraps")
+_FIELDS = ("schema", "name", "version", "run", "publisher", "created", "files", "deltas", "wraps")
 _FILE_FIELDS = ("name", "size", "sha256", "blob", "blob_size")
+_DELTA_FIELDS = ("file", "base", "size", "blob", "blob_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,33 @@ class ReleaseFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Delta:
+    """A shorter way to one of the files, for who has an older version of it (see ``delta``).
+
+    Attributes:
+        file: name of the file that it makes.
+        base: SHA-256 of the older version, hexadecimal.
+        size: bytes of the delta before encryption.
+        blob: SHA-256 of its ciphertext.
+        blob_size: bytes of ciphertext.
+    """
+
+    file: str
+    base: str
+    size: int
+    blob: str
+    blob_size: int
+
+    def __post_init__(self) -> None:
+        check_name(self.file, "a file's name")
+        check_hex(self.base, "the digest of a delta's base")
+        check_integer(self.size, "a delta's size", high=MAX_FILE_BYTES)
+        check_hex(self.blob, "a blob's digest")
+        expected = blob_bytes(self.size)
+        check_integer(self.blob_size, "a blob's size", low=expected, high=expected)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contents:
     """What is released, which is also what a content key is wrapped for.
 
@@ -57,6 +86,7 @@ class Contents:
         publisher: name of the identity that signs.
         created: ms since the epoch.
         files: sorted by name, no two alike (also not up to case, which some file systems ignore).
+        deltas: at most one for each file, in the order of the files.
 
     Raises:
         InputError: a field has another type or form.
@@ -68,6 +98,7 @@ class Contents:
     publisher: str
     created: int
     files: tuple[ReleaseFile, ...]
+    deltas: tuple[Delta, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name, "the model's name")
@@ -78,6 +109,9 @@ class Contents:
         names = [file.name for file in self.files]
         if not names or names != sorted(names) or len({name.casefold() for name in names}) < len(names):
             raise InputError("the files of a release are at least one, sorted by name, no two alike")
+        shortened = [delta.file for delta in self.deltas]
+        if shortened != sorted(set(shortened)) or not set(shortened) <= set(names):
+            raise InputError("the deltas of a release are at most one for each of its files, sorted by file")
 
     @cached_property
     def content_digest(self) -> bytes:
@@ -86,7 +120,8 @@ class Contents:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; the signed form is their canonical CBOR."""
-        return {**asdict(self), "files": [asdict(f) for f in self.files], "schema": _SCHEMA}
+        listed = {"files": [asdict(f) for f in self.files], "deltas": [asdict(d) for d in self.deltas]}
+        return {**asdict(self), **listed, "schema": _SCHEMA}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +153,15 @@ class Manifest(Contents):
         record = read_record(data, _FIELDS, limit=MAX_MANIFEST_BYTES)
         if record.pop("schema") != _SCHEMA:
             raise InputError("the manifest's schema is not known", mend="update skerry")
-        files = record.pop("files")
-        if not isinstance(files, list):
-            raise InputError("the files of a release are a list")
-        return Manifest(**record, files=tuple(_file(item) for item in files))
+        files = tuple(ReleaseFile(**item) for item in _items(record.pop("files"), _FILE_FIELDS))
+        deltas = tuple(Delta(**item) for item in _items(record.pop("deltas"), _DELTA_FIELDS))
+        return Manifest(**record, files=files, deltas=deltas)
 
 
-def _file(item: object) -> ReleaseFile:
-    if not isinstance(item, dict) or item.keys() != set(_FILE_FIELDS):
-        raise InputError("a file of a release has missing or unknown fields")
-    return ReleaseFile(**item)
+def _items(value: object, fields: Collection[str]) -> Iterator[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise InputError("the files and deltas of a release are lists")
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != set(fields):
+            raise InputError("a file or delta of a release has missing or unknown fields")
+        yield item

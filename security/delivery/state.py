@@ -14,15 +14,21 @@ __all__ = ["check_forward", "remember"]
 _SCHEMA = 1
 
 
-def check_forward(path: Path, manifest: Manifest) -> None:
+def check_forward(path: Path, manifest: Manifest, *, keys: str = "") -> None:
     """Return when the release is newer than what was accepted, or is the very one accepted last.
+
+    Args:
+        path: of the memory.
+        manifest: authentic.
+        keys: stands for the keys that can have signed it. Versions signed by other keys do not count: whoever had
+            stolen those may have signed an absurdly high one.
 
     Raises:
         ReleaseRefusedError: an older version (``rollback``), another release under the same version
             (``equivocation``), or a memory that cannot be read (``version_state``).
     """
     known = _read(path).get(manifest.name)
-    if known is None:
+    if known is None or known["keys"] != keys:
         return
     if manifest.version < known["version"]:
         raise ReleaseRefusedError(
@@ -40,9 +46,10 @@ def check_forward(path: Path, manifest: Manifest) -> None:
         )
 
 
-def remember(path: Path, manifest: Manifest) -> None:
+def remember(path: Path, manifest: Manifest, *, keys: str = "") -> None:
     """Put the release on stable storage as the highest accepted of its model."""
-    models = {**_read(path), manifest.name: {"version": manifest.version, "manifest": manifest.digest}}
+    accepted = {"version": manifest.version, "manifest": manifest.digest, "keys": keys}
+    models = {**_read(path), manifest.name: accepted}
     write_json(path, {"schema": _SCHEMA, "models": models})
 
 
@@ -52,7 +59,11 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         if value["schema"] != _SCHEMA:
             raise ValueError("another schema")
         return {
-            str(name): {"version": int(known["version"]), "manifest": str(known["manifest"])}
+            str(name): {
+                "version": int(known["version"]),
+                "manifest": str(known["manifest"]),
+                "keys": str(known["keys"]),
+            }
             for name, known in value["models"].items()
         }
     except FileNotFoundError:

@@ -6,6 +6,7 @@ import time
 from itertools import repeat
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata
 
 from skerry.errors import InputError, ReleaseRefusedError, RunFailedError
@@ -73,21 +74,24 @@ def test_rollback_of_the_whole_repository(publisher, device, wiped):
 
 @WIPED
 def test_rollback_of_the_root(publisher, device, wiped):
-    """A retired root key cannot come back: the device starts from the newest root that it knows."""
-    old = {path.name: path.read_bytes() for path in (publisher.root / "offline").glob("root.*")}
+    """Stolen root keys are worth nothing once rotated: the device starts from the newest root that it knows."""
+    stolen = publisher.keys.of("root", publisher.repository._root.roles["root"].keyids)
+    evil = Metadata.from_file(str(publisher.folder / "metadata" / "1.root.json"))
     publisher.repository.rotate(["root"])
     assert device.visit() == b"three"
-    shutil.copytree(publisher.folder, publisher.root / "evil")
-    for name, pem in old.items():
-        (publisher.root / "offline" / name).write_bytes(pem)
-        (publisher.root / "offline" / name).chmod(0o600)
-    evil = Metadata.from_file(str(publisher.root / "evil" / "metadata" / "1.root.json"))
-    evil.signed.version = 3
+    thief = CryptoSigner.generate_ed25519()
+    evil.signed.version = 2
+    evil.signed.add_key(thief.public_key, "timestamp")
     evil.signatures.clear()
-    for signer in publisher.keys.of("root", evil.signed.roles["root"].keyids):
+    for signer in stolen:
         evil.sign(signer, append=True)
-    evil.to_file(str(publisher.root / "evil" / "metadata" / "3.root.json"))
-    assert device.refuse(publisher.root / "evil", wiped=wiped) == ReleaseRefusal.UNDER_SIGNED
+    evil.to_file(str(publisher.folder / "metadata" / "2.root.json"))
+    path = str(publisher.folder / "metadata" / "timestamp.json")
+    timestamp = Metadata.from_file(path)
+    timestamp.signed.version += 1
+    timestamp.sign(thief)
+    timestamp.to_file(path)
+    assert device.refuse(wiped=wiped) == ReleaseRefusal.UNDER_SIGNED
 
 
 @WIPED
@@ -134,7 +138,7 @@ def test_expired_metadata_of_any_role(publisher, device, role, wiped, monkeypatc
 @WIPED
 def test_mix_and_match(publisher, device, wiped):
     publisher.repository.add("digits", {"manifest.cbor": b"four"})
-    replace(publisher, "4.digits.json", lambda _: (publisher.folder / "metadata" / "3.digits.json").read_bytes())
+    replace(publisher, "5.digits.json", lambda _: (publisher.folder / "metadata" / "4.digits.json").read_bytes())
     assert device.refuse(wiped=wiped) == ReleaseRefusal.MIX_AND_MATCH
 
 
@@ -187,10 +191,10 @@ def test_under_signed_root(publisher, device, wiped):
 @WIPED
 def test_metadata_signed_by_another_key(publisher, device, wiped):
     publisher.repository.add("digits", {"manifest.cbor": b"four"})
-    evil = Metadata.from_file(str(publisher.folder / "metadata" / "4.digits.json"))
+    evil = Metadata.from_file(str(publisher.folder / "metadata" / "5.digits.json"))
     evil.signatures.clear()
     evil.sign(publisher.keys.make("timestamp"))
-    evil.to_file(str(publisher.folder / "metadata" / "4.digits.json"))
+    evil.to_file(str(publisher.folder / "metadata" / "5.digits.json"))
     assert device.refuse(wiped=wiped) == ReleaseRefusal.UNDER_SIGNED
 
 

@@ -47,9 +47,8 @@ def test_a_rotated_key_signs_nothing_more(publisher, tmp_path):
     publisher.repository.add("digits", {"manifest.cbor": b"one"})
     thief = {path.name: path.read_bytes() for path in (tmp_path / "online").glob("*.pem")}
     publisher.repository.rotate(["digits"])
-    model = publisher.folder / "metadata" / "2.digits.json"
-    with_old_key = (publisher.folder / "metadata" / "1.digits.json").read_bytes()
-    model.write_bytes(with_old_key.replace(b'"version":1', b'"version":2'))
+    with_old_key, newest = (publisher.folder / "metadata" / f"{n}.digits.json" for n in (2, 3))
+    newest.write_bytes(with_old_key.read_bytes().replace(b'"version":2', b'"version":3'))
     with pytest.raises(UnsignedMetadataError):
         fetch(publisher, tmp_path / "client")
     assert not set(thief) <= {path.name for path in (tmp_path / "online").glob("*.pem")}

@@ -36,10 +36,10 @@ _ROLES = ("timestamp", "snapshot", "targets")
 
 @dataclass(frozen=True)
 class Believed:
-    """The newest manifest of a model, as signed; ``rekeyed`` when its role has other keys than at the last visit."""
+    """The newest manifest of a model, as signed, and a digest of the keys that may sign it."""
 
     manifest: bytes
-    rekeyed: bool
+    keys: str
 
 
 class Trust:
@@ -96,11 +96,11 @@ class Trust:
                 ReleaseRefusal.MALFORMED, f"the manifest of {model!r} is signed by no role of its own", where=source.url
             )
         metadata[model] = Metadata.from_file(str(cache / f"{model}.json"))
-        rekeyed = self._check(memory, metadata, model, source.url)
+        self._check(memory, metadata, model, source.url)
         self._remember(memory, metadata, model, (cache / "root.json").read_bytes()).save(path)
-        return Believed(manifest, rekeyed)
+        return Believed(manifest, dict(_keys(metadata, model))[model])
 
-    def _check(self, memory: Memory, metadata: Mapping[str, Metadata[Any]], model: str, where: str) -> bool:
+    def _check(self, memory: Memory, metadata: Mapping[str, Metadata[Any]], model: str, where: str) -> None:
         now_ms = max(self._clock(), _floor(memory, metadata))
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         for role, signed in ((role, file.signed) for role, file in metadata.items()):
@@ -120,8 +120,6 @@ class Trust:
                     where=where,
                     mend="whoever serves the repository holds back what is newer",
                 )
-        known = memory.roles.get(model)
-        return known is not None and known.keys != dict(_keys(metadata, model))[model]
 
     @staticmethod
     def _remember(memory: Memory, metadata: Mapping[str, Metadata[Any]], model: str, root: bytes) -> Memory:

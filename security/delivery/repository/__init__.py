@@ -15,7 +15,21 @@ Everything but ``timestamp.json`` is immutable under its name. Roles, lifetimes 
 Reference: The Update Framework specification 1.0 (consistent snapshots, delegations).
 """
 
+from skerry.security.delivery.repository.describing import Provenance, read_statement
 from skerry.security.delivery.repository.keys import RoleKeys
+from skerry.security.delivery.repository.opening import open_version
+from skerry.security.delivery.repository.releasing import Published, published, recipients_of, release
 from skerry.security.delivery.repository.repository import Renewal, Repository
 
-__all__ = ["Renewal", "Repository", "RoleKeys"]
+__all__ = [
+    "Provenance",
+    "Published",
+    "Renewal",
+    "Repository",
+    "RoleKeys",
+    "open_version",
+    "published",
+    "read_statement",
+    "recipients_of",
+    "release",
+]

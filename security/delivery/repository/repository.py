@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -133,25 +133,51 @@ class Repository:
     def add(self, model: str, files: Mapping[str, bytes]) -> None:
         """Sign these targets (path below the model → content) together with those that are there, and publish.
 
-        A model that is new gets a role and a key of its own, which the targets key signs.
+        A model that is new is given a role first (:meth:`delegate`).
 
         Raises:
             InputError: the model's name cannot be used, or a key is not at hand.
         """
-        check_model(model)
+        self.delegate(model)
         with self._changing():
-            changed: dict[str, Metadata[Any]] = {}
-            if model not in self.models:
-                self._signers("targets", self._root.roles["targets"])  # before a key is made
-                self._delegate(model, self._keys.make(model))
-                changed["targets"] = self._metadata["targets"]
-            targets = self._metadata.setdefault(model, Metadata(Targets()))
+            targets = self._metadata[model]
             for name, content in files.items():
                 target = TargetFile.from_data(f"{model}/{name}", content, ["sha256"])
                 write_atomic(self._target_path(target.path, target.hashes["sha256"]), content)
                 targets.signed.targets[target.path] = target
-            changed[model] = targets
-            self._publish(changed)
+            self._publish({model: targets})
+
+    def delegate(self, model: str) -> None:
+        """Give a model a role and a key of its own, unless it has them.
+
+        Raises:
+            InputError: the model's name cannot be used, or the targets key is not at hand.
+        """
+        check_model(model)
+        with self._changing():
+            if model in self.models:
+                return
+            self._signers("targets", self._root.roles["targets"])  # before a key is made
+            targets = self._metadata["targets"].signed
+            if targets.delegations is None:
+                targets.delegations = Delegations({}, {})
+            paths = [f"{model}/*", f"{model}/*/*"]
+            targets.delegations.roles[model] = DelegatedRole(model, [], 1, terminating=True, paths=paths)
+            targets.add_key(self._keys.make(model).public_key, model)
+            self._metadata[model] = Metadata(Targets())
+            self._publish({"targets": self._metadata["targets"], model: self._metadata[model]})
+
+    def signer(self, model: str) -> CryptoSigner:
+        """The key of a model, for what else is signed in its name.
+
+        Raises:
+            InputError: it is not at hand.
+        """
+        return self._signers(model, self._role(model))[0]
+
+    def public_keys(self, model: str) -> list[Key]:
+        """The keys that may sign for a model."""
+        return [self._delegations.keys[keyid] for keyid in self._role(model).keyids]
 
     def renew(self) -> tuple[Renewal, ...]:
         """Sign the timestamp anew, and what has less than half of its life left, as far as keys are at hand."""
@@ -206,14 +232,6 @@ class Repository:
             for _ in range(ROOT_KEYS if role == "root" else 1):
                 self._root.add_key(self._keys.make(role).public_key, role)
         self._write_root(self._metadata["root"], also=before)
-
-    def _delegate(self, model: str, signer: CryptoSigner) -> None:
-        targets = self._metadata["targets"].signed
-        if targets.delegations is None:
-            targets.delegations = Delegations({}, {})
-        paths = [f"{model}/*", f"{model}/*/*"]
-        targets.delegations.roles[model] = DelegatedRole(model, [], 1, terminating=True, paths=paths)
-        targets.add_key(signer.public_key, model)
 
     def _publish(self, changed: Mapping[str, Metadata[Any]], *, first: bool = False) -> None:
         """Sign and write these, then a snapshot of all, then the timestamp that makes them seen."""

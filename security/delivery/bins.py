@@ -1,0 +1,147 @@
+"""One content key for very many devices: wrapped to each by HPKE, gathered in bins, of which a device fetches one.
+
+A bin holds the wraps of all devices whose name hashes to its number, each as
+``length of the name (1) ‖ name ‖ length of the wrap (2) ‖ encapsulated key ‖ wrapped key (32) ‖ tag (16)``, sorted by
+name; 80 bytes of wrap for an X25519 key. Bins and their list are blobs; the manifest names the list by digest, the list the bins. So the one signature over the manifest stands for
+every wrap: a signature for each would cost nearly half as much again as the wrapping.
+
+HPKE's ``info`` is the release's content (every field, file and blob) and the device's name: a wrap opens for one
+device and one release only. Memory does not grow with the number of devices: wraps go to disk as they are made.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from skerry.canonical import encode, sha256_hex
+from skerry.errors import InputError, ReleaseRefusedError
+from skerry.security.delivery.manifest import Contents
+from skerry.security.delivery.refusal import ReleaseRefusal
+from skerry.security.identity import Identity, PublicIdentity
+from skerry.security.strict import check_hex, read_record
+
+__all__ = ["KEY_BYTES", "MAX_INDEX_BYTES", "bin_of", "names_in", "open_wrap", "read_index", "write_bins"]
+
+KEY_BYTES = 32
+MAX_BINS = 256
+MAX_INDEX_BYTES = 1 << 15
+_PER_BIN = 64
+_DOMAIN = b"skerry/delivery/1/bin:"
+
+
+def write_bins(folder: Path, key: bytes, contents: Contents, recipients: Collection[PublicIdentity]) -> str:
+    """Wrap the key for everybody, as blobs in ``folder``; returns the digest of the list of bins.
+
+    Args:
+        folder: of blobs.
+        key: content key, 32 bytes.
+        contents: what it opens.
+        recipients: passed through once; may make each identity as it is asked for.
+
+    Raises:
+        InputError: nobody, or somebody twice (also up to case).
+    """
+    count = 1
+    while count < MAX_BINS and count * _PER_BIN < len(recipients):
+        count *= 2
+    paths = [folder / f".bin-{number}" for number in range(count)]
+    try:
+        with ExitStack() as stack:
+            files = [stack.enter_context(path.open("wb")) for path in paths]
+            for recipient in recipients:
+                name = recipient.name.encode()
+                wrap = recipient.encapsulation_key.seal(key, _info(contents, recipient.name))
+                files[bin_of(recipient.name, count)].write(_record(name, wrap))
+        index = encode({"bins": [_settle(path) for path in paths]})
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    (folder / sha256_hex(index)).write_bytes(index)
+    return sha256_hex(index)
+
+
+def bin_of(device: str, count: int) -> int:
+    """Number of the bin of a device; ``count`` is a power of two. Names that differ in case alone share one."""
+    return int.from_bytes(hashlib.sha256(device.casefold().encode()).digest()[:4], "big") % count
+
+
+def read_index(data: bytes) -> list[str]:
+    """Digests of the bins, in order of their numbers.
+
+    Raises:
+        ReleaseRefusedError: it is no such list (``malformed``).
+    """
+    try:
+        bins = read_record(data, ("bins",), limit=MAX_INDEX_BYTES)["bins"]
+        if not isinstance(bins, list) or len(bins) not in {1 << n for n in range(MAX_BINS.bit_length())}:
+            raise InputError("the number of bins is no power of two")
+        for digest in bins:
+            check_hex(digest, "a bin's digest")
+    except InputError as error:
+        raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, f"the list of wraps: {error.what}") from error
+    return bins
+
+
+def open_wrap(data: bytes, contents: Contents, device: Identity) -> bytes:
+    """The content key, out of the device's bin.
+
+    Raises:
+        ReleaseRefusedError: no wrap for this device (``not_a_recipient``), or none for its key
+            (``not_sealed_to_us``), or no bin (``malformed``).
+    """
+    wrap = dict(_records(data)).get(device.name.encode())
+    if wrap is None:
+        raise ReleaseRefusedError(
+            ReleaseRefusal.NOT_A_RECIPIENT,
+            "this release was not published for this device",
+            where=device.name,
+            mend="ask the publisher whether the device is enrolled, or was revoked",
+        )
+    key = device.kem.open(wrap, _info(contents, device.name))
+    if key is None:
+        raise ReleaseRefusedError(
+            ReleaseRefusal.NOT_SEALED_TO_US,
+            "the content key was wrapped for another key of this device",
+            where=device.name,
+            mend="the publisher knows an old key: enrol again",
+        )
+    return key
+
+
+def names_in(data: bytes) -> list[str]:
+    """Names of the devices that a bin has wraps for, sorted."""
+    return [name.decode() for name, _ in _records(data)]
+
+
+def _settle(path: Path) -> str:
+    """Sort a bin, and give it the name of its digest."""
+    records = sorted(_records(path.read_bytes()))
+    names = {name.decode().casefold() for name, _ in records}
+    if len(names) < len(records):
+        raise InputError("a release is for each recipient only once", where=str(path.parent))
+    data = b"".join(_record(name, wrap) for name, wrap in records)
+    path.write_bytes(data)
+    path.replace(path.with_name(sha256_hex(data)))
+    return sha256_hex(data)
+
+
+def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(data):
+        begin = at + 1
+        name = begin + data[at]
+        wrap = name + 2
+        at = wrap + int.from_bytes(data[name:wrap], "big")
+        if wrap > len(data) or at > len(data):
+            raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "a bin of wraps ends inside a wrap")
+        yield data[begin:name], data[wrap:at]
+
+
+def _record(name: bytes, wrap: bytes) -> bytes:
+    return len(name).to_bytes(1, "big") + name + len(wrap).to_bytes(2, "big") + wrap
+
+
+def _info(contents: Contents, device: str) -> bytes:
+    # fixed length first: where the contents end and the name begins is unambiguous
+    return _DOMAIN + contents.content_digest + device.encode()

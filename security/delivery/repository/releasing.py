@@ -1,0 +1,157 @@
+"""A new version of a model in a repository: blobs first, then what describes them, then the signature that shows it."""
+
+import hashlib
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from skerry.errors import InputError
+from skerry.fsio import disk_errors, require_space
+from skerry.security.delivery.bins import KEY_BYTES, names_in, read_index, write_bins
+from skerry.security.delivery.delta import MAX_GAIN, make_delta
+from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Contents, Delta, Manifest, ReleaseFile
+from skerry.security.delivery.repository.describing import Provenance, bill_of_materials, statement
+from skerry.security.delivery.repository.repository import Repository
+from skerry.security.delivery.stream import Streamed, blob_bytes, encrypt
+from skerry.security.identity import PublicIdentity
+from skerry.security.strict import check_name
+
+__all__ = ["Published", "published", "recipients_of", "release"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One version in a repository.
+
+    Attributes:
+        manifest: what it consists of.
+        full_bytes: what a device fetches that has no older version, without metadata and wraps.
+        delta_bytes: the same for a device that has the version before.
+    """
+
+    manifest: Manifest
+    full_bytes: int
+    delta_bytes: int
+
+
+def release(
+    repository: Repository,
+    files: Mapping[str, Path],
+    *,
+    model: str,
+    publisher: str,
+    recipients: Collection[PublicIdentity],
+    provenance: Provenance,
+    bases: Mapping[str, Path],
+    now: int,
+) -> Published:
+    """Seal the files for the recipients as the next version of the model; it is seen whole or not at all.
+
+    Every version has a content key of its own: who is left out of ``recipients`` cannot open it, whatever it could
+    open before (and keeps what it has opened).
+
+    Args:
+        repository: with the model's key at hand; for a new model, the targets key too.
+        files: plain file name on the device → where the plaintext lies.
+        model: within which versions count.
+        publisher: name of who publishes.
+        recipients: who shall be able to decrypt; whoever shall roll back later is one of them.
+        provenance: where the files come from.
+        bases: file name → the file in the version before, for deltas.
+        now: ms since the epoch.
+
+    Raises:
+        InputError: a file is missing, a name cannot be used, or nobody or somebody twice is to receive it.
+        DiskFullError: there is no room.
+    """
+    if not recipients:
+        raise InputError("a release needs at least one recipient", where=model)
+    for name, path in files.items():
+        check_name(name, "a file's name")
+        if not path.is_file():
+            raise InputError("a file to be released is missing", where=str(path))
+    repository.delegate(model)
+    blobs = repository.folder / "blobs"
+    require_space(blobs, 3 * sum(blob_bytes(path.stat().st_size) for path in files.values()))
+    key = secrets.token_bytes(KEY_BYTES)
+    with disk_errors(blobs):
+        blobs.mkdir(parents=True, exist_ok=True)
+        sealed = tuple(_seal_file(name, files[name], blobs, key) for name in sorted(files))
+        contents = Contents(
+            name=model,
+            version=max(published(repository, model), default=0) + 1,
+            run=provenance.run,
+            publisher=publisher,
+            created=now,
+            files=sealed,
+            deltas=tuple(_deltas(sealed, files, bases, blobs, key)),
+        )
+        wraps = write_bins(blobs, key, contents, recipients)
+    manifest = Manifest(**{f.name: getattr(contents, f.name) for f in fields(Contents)}, wraps=wraps)
+    data = manifest.to_bytes()
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise InputError(f"{len(files)} files are too many for one release", where=model)
+    described = {
+        "manifest.cbor": data,
+        "statement.json": statement(manifest, provenance, repository.signer(model)),
+        "bom.json": bill_of_materials(manifest, provenance),
+    }
+    numbered = {f"{manifest.version}/{name}": content for name, content in described.items()}
+    repository.add(model, {**described, **numbered})
+    full = sum(file.blob_size for file in manifest.files)
+    shorter = {delta.file: delta.blob_size for delta in manifest.deltas}
+    return Published(manifest, full, sum(shorter.get(f.name, f.blob_size) for f in manifest.files))
+
+
+def published(repository: Repository, model: str) -> dict[int, str]:
+    """Version → path of its manifest, oldest first."""
+    paths = [path.split("/") for path in repository.targets(model) if path.count("/") == 2]
+    return {version: f"{model}/{version}/manifest.cbor" for version in sorted({int(parts[1]) for parts in paths})}
+
+
+def recipients_of(repository: Repository, manifest: Manifest) -> list[str]:
+    """Names of who can open a version, sorted."""
+    blobs = repository.folder / "blobs"
+    bins = set(read_index((blobs / manifest.wraps).read_bytes()))
+    return sorted(name for digest in bins for name in names_in((blobs / digest).read_bytes()))
+
+
+def _deltas(
+    sealed: Collection[ReleaseFile], files: Mapping[str, Path], bases: Mapping[str, Path], blobs: Path, key: bytes
+) -> list[Delta]:
+    found = []
+    plain = blobs / ".delta"
+    try:
+        for file in sealed:
+            base = bases.get(file.name)
+            if base is None or make_delta(base, files[file.name], plain) > MAX_GAIN * file.size:
+                continue
+            done = _seal(plain, blobs, key)
+            found.append(
+                Delta(file=file.name, base=_sha256(base), size=done.size, blob=done.blob, blob_size=done.blob_size)
+            )
+    finally:
+        plain.unlink(missing_ok=True)
+    return found
+
+
+def _seal_file(name: str, path: Path, blobs: Path, key: bytes) -> ReleaseFile:
+    done = _seal(path, blobs, key)
+    return ReleaseFile(name=name, size=done.size, sha256=done.sha256, blob=done.blob, blob_size=done.blob_size)
+
+
+def _seal(path: Path, blobs: Path, key: bytes) -> Streamed:
+    unnamed = blobs / ".blob"
+    try:
+        with path.open("rb") as source, unnamed.open("wb") as target:
+            done = encrypt(source, target, key, salt=secrets.token_bytes(32))
+        unnamed.replace(blobs / done.blob)
+    finally:
+        unnamed.unlink(missing_ok=True)
+    return done
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
