@@ -1,9 +1,10 @@
 """One content key for very many devices: wrapped to each by HPKE, gathered in bins, of which a device fetches one.
 
-A bin holds the wraps of all devices whose name hashes to its number, each as
-``length of the name (1) ‖ name ‖ length of the wrap (2) ‖ encapsulated key ‖ wrapped key (32) ‖ tag (16)``, sorted by
-name; 80 bytes of wrap for an X25519 key. Bins and their list are blobs; the manifest names the list by digest, the list the bins. So the one signature over the manifest stands for
-every wrap: a signature for each would cost nearly half as much again as the wrapping.
+A bin holds the wraps of all devices whose name hashes to its number, sorted by name, each as
+``length of the name (1) ‖ name ‖ length of the wrap (2) ‖ encapsulated key ‖ wrapped key (32) ‖ tag (16)``;
+for an X25519 key, 80 bytes of wrap. Bins and their list are blobs; the manifest names the list by digest, the list the
+bins. So the one signature over the manifest stands for every wrap: a signature for each would cost nearly half as much
+again as the wrapping.
 
 HPKE's ``info`` is the release's content (every field, file and blob) and the device's name: a wrap opens for one
 device and one release only. Memory does not grow with the number of devices: wraps go to disk as they are made.

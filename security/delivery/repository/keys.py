@@ -1,7 +1,5 @@
 """Private keys of a repository's roles: one PKCS#8 file each, which only its owner may read."""
 
-import os
-import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -16,13 +14,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner
 
-from skerry.errors import InputError, RefusedError
+from skerry.errors import InputError
 from skerry.fsio import write_atomic
 from skerry.security.delivery.repository.roles import OFFLINE
+from skerry.security.identity.private_file import read_private
 
 __all__ = ["RoleKeys"]
-
-_KEY_FILE_BYTES = 1 << 14
 
 
 class RoleKeys:
@@ -79,16 +76,7 @@ class RoleKeys:
                 yield path
 
     def _load(self, path: Path) -> CryptoSigner:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            pem = file.read(_KEY_FILE_BYTES)
-        if mode & 0o077:
-            raise RefusedError(
-                "open_key_file",
-                f"the key file has permissions {mode:04o}; others than its owner may use it",
-                where=str(path),
-                mend="if nobody can have read it: chmod 600; otherwise `skerry release rotate`",
-            )
+        pem = read_private(path)
         encrypted = b"ENCRYPTED" in pem
         try:
             private = load_pem_private_key(pem, self._passphrase if encrypted else None)
