@@ -152,6 +152,10 @@ def _signature_line(row: str) -> tuple[str, bytes, bytes]:
 def _check_text(text: str) -> None:
     if not text.endswith("\n") or len(text) < 2 or any(ord(c) < 0x20 and c != "\n" for c in text):
         raise InputError("the text of a note is lines without control characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which no signer can have signed
+        raise InputError("the text of a note is not Unicode") from error
     if f"\n\n{_DASH}" in text:
         raise InputError("the text of a note holds no signature lines")
 

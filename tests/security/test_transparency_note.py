@@ -90,6 +90,13 @@ def test_extension_lines_are_passed_over():
     assert Checkpoint.open(note, [SIGNER.key], origin="log") == Checkpoint("log", 7, bytes(32))
 
 
+def test_half_of_a_surrogate_pair_is_refused_not_stumbled_over():
+    note = Checkpoint("log", 7, bytes(32)).sign(SIGNER)
+    for bad in (note.replace("log", "l\udc80g"), note.replace("\n7\n", "\n7\n\ud800\n"), note[:-3] + "\udfff\n"):
+        with pytest.raises(RefusedError):
+            Checkpoint.open(bad, [SIGNER.key], origin="log")
+
+
 @pytest.mark.parametrize(
     "body", ["log\n", "log\n7\n", "log\n-1\n{root}\n", "log\n07\n{root}\n", "log\n7\n{root}A\n", "log\n7\nAAAA\n"]
 )

@@ -1,0 +1,331 @@
+"""Bytes from strangers: everything that skerry reads from a network, fed with mutated and random bytes.
+
+A *target* reads bytes as a stranger may send them and says what came of it: the reason code of a refusal, or that they
+were accepted. Its inputs come in two kinds, half of each: *outside*, what anybody on the way may send; and *inside*,
+what somebody may send whose signature is known, so that what lies behind the signature is reached.
+
+What counts as wrong: something accepted that was not sent as it is; an exception that is no refusal; a refusal
+without a code of its own; memory out of proportion.
+"""
+
+import hashlib
+import random
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from skerry.canonical import encode
+from skerry.device.protocol import Instruction, Update
+from skerry.device.training.plan import TrainPlan
+from skerry.errors import InputError, RefusedError
+from skerry.security import Directory, Expected, Header, Identity, Kind, Refusal, open_envelope, seal
+from skerry.security.delivery import Manifest, ReleaseFile, ReleaseRefusal
+from skerry.security.delivery.stream import blob_bytes
+from skerry.security.delivery.verifying import MANIFEST_DOMAIN, read_manifest
+from skerry.security.envelope import _PREFIX, _SEALING, _SIGNING
+from skerry.security.hpke import KemSuite
+from skerry.security.transparency import Checkpoint, NoteSigner, sign_note
+
+NOW = 1_800_000_000_000
+ACCEPTED = "accepted"
+SLACK = 4 << 20  # bytes beside what is in proportion to the input: a manifest is read into a buffer of one MiB
+PROPORTION = 64
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader.
+
+    Attributes:
+        seeds: inputs that are accepted, from which mutations start.
+        inside: the same, before a known signer puts a signature on them.
+        sign: puts it on.
+        read: gives a reason code, or :data:`ACCEPTED` for something that nobody sent.
+        codes: the reasons that it may give.
+    """
+
+    name: str
+    seeds: Sequence[bytes]
+    inside: Sequence[bytes]
+    sign: Callable[[bytes], bytes]
+    read: Callable[[bytes], str]
+    codes: frozenset[str]
+
+
+@dataclass
+class Tally:
+    """What came of a target's inputs."""
+
+    inputs: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+
+def fuzz(target: Target, number: int, seed: int, *, memory_every: int = 0) -> Tally:
+    """Feed ``number`` inputs; every ``memory_every``-th one is read while its memory is counted (0: none).
+
+    Everything follows from the seed, so that a finding can be repeated.
+    """
+    chance, tally = random.Random(seed), Tally()
+    genuine = {bytes(one) for one in target.seeds}
+    while tally.inputs < number:
+        inside = chance.random() < 0.5
+        data = mutate(target.inside if inside else target.seeds, chance)
+        if inside:
+            data = target.sign(data)
+        if data in genuine:
+            continue
+        tally.inputs += 1
+        counted = memory_every and tally.inputs % memory_every == 0
+        feed(target, data, tally, counted=bool(counted))
+    return tally
+
+
+def feed(target: Target, data: bytes, tally: Tally, *, counted: bool) -> None:
+    """Read one input and count what came of it."""
+    if counted:
+        tracemalloc.start()
+    try:
+        said = target.read(data)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+        said = ""
+        tally.wrong.append(f"{target.name}: {type(error).__name__}: {error}: {_show(data)}")
+    if counted:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        if peak > SLACK + PROPORTION * len(data):
+            tally.wrong.append(f"{target.name}: {peak} bytes of memory for {len(data)}: {_show(data)}")
+    tally.reasons[said] += 1
+    if said == ACCEPTED:
+        tally.wrong.append(f"{target.name}: accepted: {_show(data)}")
+    elif said and said not in target.codes:
+        tally.wrong.append(f"{target.name}: no reason code: {said!r}: {_show(data)}")
+
+
+def _show(data: bytes) -> str:
+    return data.hex() if len(data) <= 600 else f"{data[:300].hex()}… ({len(data)} bytes)"
+
+
+# CBOR that makes careless readers allocate, recurse or call: lengths of exabytes, nesting, shared references, tags.
+POISONS = (
+    b"\x9b" + b"\xff" * 8, b"\x5b\x7f" + b"\xff" * 7, b"\xbb\x00\x00\x00\xff\xff\xff\xff\xff", b"\x81" * 900,
+    b"\xa1\x01" * 400, b"\xd8\x1c\x81\xd8\x1d\x00", b"\xc2\x5a\x7f\xff\xff\xff", b"\xd8\x23\x61\x28", b"\x9f" * 40,
+    b"\x5f\x41\x00\xff", b"\xfb\x7f\xf8\x00\x00\x00\x00\x00\x00", b"\xf9\x7e\x00", b"\x7b" + b"\xff" * 8,
+    b"\xd9\x01\x00\x80", b"\xc0\x60", b"\xf8\x20", b"\x1c", b"\n\n", b"\xe2\x80\x94 ", b"\x00", b"\xff\xfe",
+)  # fmt: skip
+
+
+def mutate(seeds: Sequence[bytes], chance: random.Random) -> bytes:
+    """A few changes to one of the seeds, now and then nothing but random bytes."""
+    if chance.random() < 0.05:
+        return chance.randbytes(int(2 ** chance.uniform(0, 12)))
+    data = bytearray(chance.choice(seeds))
+    for _ in range(1 if chance.random() < 0.6 else chance.randint(2, 8)):
+        _change(data, seeds, chance)
+    return bytes(data)
+
+
+def _change(data: bytearray, seeds: Sequence[bytes], chance: random.Random) -> None:
+    at = chance.randrange(len(data) + 1)
+    length = int(2 ** chance.uniform(0, 8))
+    match chance.randrange(9):
+        case 0 if at < len(data):
+            data[at] ^= 1 << chance.randrange(8)
+        case 1 if at < len(data):
+            data[at] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+        case 2:
+            del data[at : at + length]
+        case 3:
+            data[at:at] = chance.randbytes(length)
+        case 4:
+            data[at:at] = data[at : at + length]
+        case 5:
+            data[at : at + length] = chance.choice(POISONS)
+        case 6:
+            other = chance.choice(seeds)
+            start = chance.randrange(len(other) + 1)
+            data[at:] = other[start:]
+        case 7:
+            del data[at:]
+        case _:
+            data[at : at + 2] = chance.choice((0, 1, 0xFFFF, len(data), chance.randrange(1 << 16))).to_bytes(4)[-2:]
+
+
+def _refusals(call: Callable[[], str]) -> str:
+    """The reason code of a refusal; the kind of error is the code where input is bad in itself."""
+    try:
+        return call()
+    except RefusedError as refusal:
+        return str(refusal.reason)
+
+
+def envelopes(kind: Kind, suite: KemSuite = KemSuite.X25519) -> Target:
+    """Envelopes of that kind, to a coordinator or a device; inside: any header and any sealed bytes, rightly signed."""
+    sender, me = Identity.generate("ann"), Identity.generate("coordinator", suite)
+    known = Directory({"ann": sender.public})
+    expected = Expected(kind=frozenset({kind}), receiver="coordinator")
+
+    def good(number: int, payload: bytes) -> bytes:
+        header = Header(
+            suite=suite, kind=kind, run="run", round=number, sender="ann", receiver="coordinator", model="ab" * 32,
+            nonce=bytes([number]) * 16, in_reply_to=b"\7" * 32, receipt=b"\1" * 32, issued=NOW, expires=NOW + 1000,
+        )  # fmt: skip
+        return seal(header, payload, sender=sender, receiver=me.public)
+
+    def read(data: bytes) -> str:
+        def call() -> str:
+            open_envelope(data, me=me, directory=known, expected=expected, now=NOW, replay=None)
+            return ACCEPTED
+
+        return _refusals(call)
+
+    def sign(body: bytes) -> bytes:
+        return body + sender.sign(_SIGNING, hashlib.sha256(body).digest() + b"\1" * 32)
+
+    seeds = [good(number, b"payload" * 30 * number) for number in (1, 2, 3)]
+    return Target(f"{kind}, {suite}", seeds, [one[:-64] for one in seeds], sign, read, frozenset(Refusal))
+
+
+def sealed_headers() -> Target:
+    """Headers that somebody known made up, signed and sealed for them: nothing but the header's form is wrong."""
+    base = envelopes(Kind.UPDATE)
+    me, sender = Identity.generate("coordinator"), Identity.generate("ann")
+    known = Directory({"ann": sender.public})
+    expected = Expected(kind=frozenset({Kind.UPDATE}), receiver="coordinator")
+    length = _PREFIX.unpack_from(base.seeds[0])[2]
+    heads = [one[_PREFIX.size : _PREFIX.size + length] for one in base.seeds]
+
+    def sign(fields: bytes) -> bytes:
+        fields = fields[:0xFFFF]
+        head = _PREFIX.pack(b"SKEV", 1, len(fields)) + fields
+        body = head + me.public.encapsulation_key.seal(b"payload", _SEALING + head)
+        receipt = b"\1" * 32
+        return body + sender.sign(_SIGNING, hashlib.sha256(body).digest() + receipt)
+
+    def read(data: bytes) -> str:
+        def call() -> str:
+            opened = open_envelope(data, me=me, directory=known, expected=expected, now=NOW, replay=None)
+            # Its sender may say another round or nonce: it is what it signed, in its one form.
+            fields = data[_PREFIX.size : _PREFIX.size + _PREFIX.unpack_from(data)[2]]
+            said = {**opened.header.__dict__}
+            said.pop("version")
+            return "as_signed" if encode({**said, "kind": "update", "suite": "x25519"}) == fields else ACCEPTED
+
+        return _refusals(call)
+
+    return Target("headers", [sign(one) for one in heads], heads, sign, read, frozenset({*Refusal, "as_signed"}))
+
+
+def payloads() -> Target:
+    """What is inside an envelope: an instruction or an update reads as what it says in its one form, or not at all."""
+    plan = TrainPlan(
+        epochs=1, learning_rate=1.0, batch_size=0, momentum=0.0, unit="example", clip=1.0, noise_multiplier=1.0,
+        denominator=64,
+    )  # fmt: skip
+    vector = np.linspace(-1, 1, 50, dtype=np.float32)
+    seeds = [
+        Instruction(vector, "ab" * 32, plan, None).to_bytes(),
+        Instruction(vector, "ab" * 32, plan, 3).to_bytes(),
+        Update(vector, "ab" * 32, "cd" * 32, 7, "ef" * 32).to_bytes(),
+    ]
+
+    def read(data: bytes) -> str:
+        for form in (Instruction, Update):
+            try:
+                again = form.from_bytes(data).to_bytes()
+            except InputError:
+                continue
+            return "as_said" if again == data else ACCEPTED
+        return "malformed"
+
+    return Target("payloads", seeds, seeds, lambda data: data, read, frozenset({"as_said", "malformed"}))
+
+
+def manifests(folder: Path) -> Target:
+    """A release's manifest beside its signature; inside: any bytes that the publisher signed."""
+    publisher = Identity.generate("publisher")
+    seeds = []
+    for version in (1, 2):
+        files = tuple(
+            ReleaseFile(name=name, size=size, sha256="1" * 64, blob="2" * 64, blob_size=blob_bytes(size))
+            for name, size in (("a", 0), ("b.onnx", 5_000_000))
+        )
+        manifest = Manifest(
+            name="digits", version=version, run="run", publisher="publisher", created=5, wraps="0" * 64, files=files
+        )
+        seeds.append(manifest.to_bytes())
+
+    def sign(data: bytes) -> bytes:
+        return publisher.sign(MANIFEST_DOMAIN, data) + data
+
+    signed = [sign(one) for one in seeds]
+
+    def read(data: bytes) -> str:
+        (folder / "manifest.sig").write_bytes(data[:64])
+        (folder / "manifest.cbor").write_bytes(data[64:])
+
+        def call() -> str:
+            return "as_signed" if read_manifest(folder, publisher.public).to_bytes() == data[64:] else ACCEPTED
+
+        return _refusals(call)
+
+    codes = frozenset({*ReleaseRefusal, "as_signed"})
+    return Target("manifests", signed, seeds, sign, read, codes)
+
+
+def checkpoints() -> Target:
+    """A log's signed checkpoint; inside: any text that the log signed."""
+    signer = NoteSigner("skerry/ledger/a", Identity.generate("a").signing)
+    origin = "skerry/ledger/a"
+    seeds = [Checkpoint(origin, size, bytes([size]) * 32).sign(signer) for size in (0, 7, 99)]
+    texts = [one.rpartition("\n\n")[0] + "\n" for one in seeds]
+    genuine = [Checkpoint.open(one, [signer.key], origin=origin) for one in seeds]
+
+    def text(data: bytes) -> str:
+        return data.decode("utf-8", "surrogateescape")
+
+    def sign(data: bytes) -> bytes:
+        try:
+            return sign_note(text(data), signer).encode("utf-8", "surrogateescape")
+        except (InputError, UnicodeError):
+            return data  # what the signer itself does not sign comes as it is
+
+    def read(data: bytes) -> str:
+        def call() -> str:
+            note = text(data)
+            seen = Checkpoint.open(note, [signer.key], origin=origin)
+            said = note.startswith(seen.sign(signer).rpartition("\n\n")[0])
+            # The same statement with lines of unknown signers beside it, or another one that the log did sign.
+            return "as_signed" if seen in genuine or (said and _signed(note)) else ACCEPTED
+
+        return _refusals(call)
+
+    def _signed(note: str) -> bool:
+        body = note.rpartition("\n\n")[0] + "\n"
+        return sign_note(body, signer).rpartition("\n\n")[2].strip() in note
+
+    return Target(
+        "checkpoints",
+        [one.encode() for one in seeds],
+        [one.encode() for one in texts],
+        sign,
+        read,
+        frozenset({"signature", "origin", "malformed", "as_signed"}),
+    )
+
+
+def targets(folder: Path) -> list[Target]:
+    """All readers."""
+    return [
+        envelopes(Kind.UPDATE),
+        envelopes(Kind.INSTRUCTION, KemSuite.P256),
+        envelopes(Kind.UPDATE, KemSuite.XWING),
+        sealed_headers(),
+        payloads(),
+        manifests(folder),
+        checkpoints(),
+    ]
