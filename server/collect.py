@@ -61,8 +61,7 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
     replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
     journal.open(plan.number, plan.answers)
     contents = {
-        device: (federation.nodes[device], {"envelope": envelope})
-        for device, envelope in plan.envelopes.items()
+        device: (federation.nodes[device], {"envelope": envelope}) for device, envelope in plan.envelopes.items()
     }
     for device, record in exchange(
         federation.grid, contents, "train", deadline_s=federation.scenario.cohort.deadline_s

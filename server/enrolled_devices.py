@@ -1,6 +1,10 @@
 """Devices in good standing, as the registry of a folder of runs knows them at this moment."""
 
+import sqlite3
+from threading import Lock
+
 from skerry.clock import Clock
+from skerry.errors import RegistryError
 from skerry.security.certificates import Role
 from skerry.server.devices import EnrolledDevice
 from skerry.server.enrolment.certify import device_key_of
@@ -12,7 +16,11 @@ __all__ = ["RegistryDevices"]
 
 
 class RegistryDevices:
-    """See :class:`~skerry.server.devices.Devices`; nothing is remembered, so a revocation counts at once.
+    """See :class:`~skerry.server.devices.Devices`; safe to use from several threads.
+
+    What was read is kept until anybody changes the file, which SQLite tells on a connection that stays open (``PRAGMA
+    data_version``). A revocation therefore counts at once, and a request costs microseconds instead of the 20 ms of a
+    query.
 
     Args:
         registry: the file.
@@ -25,19 +33,43 @@ class RegistryDevices:
         self._file = registry
         self._scope = Scope(DeviceKind.REAL, federation)
         self._clock = clock
+        self._lock = Lock()
+        self._watch = sqlite3.connect(registry.path, check_same_thread=False, isolation_level=None)
+        self._version = -1
+        self._known: dict[str, tuple[EnrolledDevice, int] | None] = {}
 
     def find(self, name: str) -> EnrolledDevice | None:
-        """The device of that name, enrolled under a certificate that holds now."""
-        now = self._clock()
+        """The device of that name, enrolled under a certificate that holds now.
+
+        Raises:
+            RegistryError: the registry cannot be read.
+        """
+        with self._lock:
+            try:
+                ((version,),) = self._watch.execute("PRAGMA data_version").fetchall()
+                if version != self._version:
+                    self._known.clear()
+                    self._version = version
+                if name not in self._known:
+                    # A name that nobody has costs no more than this, and is not kept: anybody can invent some.
+                    if self._watch.execute("SELECT 1 FROM device WHERE name = ?", (name,)).fetchone() is None:
+                        return None
+                    self._known[name] = self._read(name)
+            except sqlite3.Error as error:
+                raise RegistryError(f"the registry cannot be read: {error}", where=str(self._file.path)) from error
+            found = self._known[name]
+        return found[0] if found is not None and self._clock() < found[1] else None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._watch.close()
+
+    def _read(self, name: str) -> tuple[EnrolledDevice, int] | None:
+        """The device, and until when (ms) its certificate holds."""
         with self._file.reading() as base:
             entries = enrolled(base, scope=self._scope, name=name)
         for entry in entries:
-            certificate = entry.certificate
-            if (
-                entry.state is State.ENROLLED
-                and entry.role is Role.DEVICE
-                and certificate is not None
-                and now < certificate.expires
-            ):
-                return EnrolledDevice(name, device_key_of(entry))
+            if entry.state is State.ENROLLED and entry.role is Role.DEVICE and entry.certificate is not None:
+                return EnrolledDevice(name, device_key_of(entry)), entry.certificate.expires
         return None

@@ -48,6 +48,7 @@ class Deployment:
         self._tls = LoopbackTls(home)
         self._port = require_free(port) if port is not None else free_ports(1)[0]
         self.address = f"127.0.0.1:{self._port}"
+        self.authority = self._tls.authority  # PEM: whom a client of the SuperLink has to trust
 
     def control(self) -> Control:
         """A client of the SuperLink's Control API."""

@@ -10,6 +10,7 @@ taken, so that a restart opens no window for replays.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from threading import Lock
 
 from skerry.clock import Clock
 from skerry.errors import InputError
@@ -24,7 +25,7 @@ SKEW_S = 60
 
 
 class Authenticator:
-    """Remembers nonces; one for a gateway. Not for several threads.
+    """Remembers nonces; one for a gateway. Safe to use from several threads.
 
     Args:
         devices: who is in good standing.
@@ -35,6 +36,7 @@ class Authenticator:
         self._devices = devices
         self._clock = clock
         self._started_s = clock() // 1000
+        self._lock = Lock()
         self._seen: OrderedDict[tuple[str, str], int] = OrderedDict()  # until when (s), oldest first
 
     def device(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> EnrolledDevice:
@@ -66,8 +68,9 @@ class Authenticator:
         return device
 
     def _use(self, key: tuple[str, str], now: int) -> None:
-        while self._seen and next(iter(self._seen.values())) < now:
-            self._seen.popitem(last=False)
-        if key in self._seen:
-            raise TurnedAwayError(GatewayRefusal.REPLAYED, "the device has used this nonce before")
-        self._seen[key] = now + 2 * SKEW_S  # a signature from the future stays fresh that long
+        with self._lock:
+            while self._seen and next(iter(self._seen.values())) < now:
+                self._seen.popitem(last=False)
+            if key in self._seen:
+                raise TurnedAwayError(GatewayRefusal.REPLAYED, "the device has used this nonce before")
+            self._seen[key] = now + 2 * SKEW_S  # a signature from the future stays fresh that long

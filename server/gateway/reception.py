@@ -69,7 +69,9 @@ class Reception:
         _spare(self._strangers.wait_s(address), "too many requests that no device signed came from this address")
         async with self._body(request, body_limit) as body:
             try:
-                device = self._authenticator.device(request.method, request.url.path, request.headers, body)
+                device = await asyncio.to_thread(
+                    self._authenticator.device, request.method, request.url.path, request.headers, body
+                )
             except TurnedAwayError:
                 self._strangers.take(address)
                 raise

@@ -47,6 +47,8 @@ def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Ser
         lifespan="off",
         interface="asgi3",
         access_log=False,
+        log_config=None,
+        log_level="warning",
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=30,

@@ -10,7 +10,7 @@ import pytest
 from skerry.errors import BudgetExceededError, InterruptedRunError, RunFailedError
 from skerry.runfolder import RunFolder
 
-COMMANDS = {"demo", "run", "runs", "report", "fleet", "model", "privacy", "release", "security", "doctor"}
+COMMANDS = {"demo", "run", "runs", "report", "fleet", "model", "privacy", "release", "security", "server", "doctor"}
 SKERRY = Path(sys.executable).parent / "skerry"
 
 
@@ -34,6 +34,7 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["privacy"].commands) == {"audit", "forget", "plan", "prove", "show", "verify", "witness"}
     assert set(root.commands["security"].commands) == {"attack"}
     assert set(root.commands["fleet"].commands) == {"list", "show", "quarantine", "appeal"}
+    assert set(root.commands["server"].commands) == {"up", "status", "stop"}
     assert set(root.commands["release"].commands) == {"list", "verify", "fetch"}
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 

@@ -1,0 +1,229 @@
+"""``skerry server``: the servers that a fleet of real devices speaks to."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
+
+if TYPE_CHECKING:
+    from skerry.server.federation_home import FederationHome
+    from skerry.server.running import RunningServer
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Serve a fleet of real devices: SuperLink, gateway, device service.")
+
+_LOOK_S = 0.5
+_ANSWER_S = 5.0
+_ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not listened on
+_INVITE_MS = 3_600_000
+
+
+@app.command()
+def up(
+    *,
+    federation: Annotated[
+        str | None, typer.Option("--federation", help="Name of the federation [default: as before, else fleet].")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="HOST", help="Name or address under which devices reach this machine; repeat."),
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the gateway, HTTPS; 0: any.")] = 8443,
+    enrolment_port: Annotated[
+        int, typer.Option("--enrolment-port", min=0, max=65535, help="gRPC, TLS; 0: any.")
+    ] = 8444,
+    device_port: Annotated[
+        int, typer.Option("--device-port", min=0, max=65535, help="gRPC, mutual TLS; 0: any.")
+    ] = 8445,
+    repository: Annotated[
+        Path | None, typer.Option("--repository", metavar="DIR", help="Releases [default: repository among the runs].")
+    ] = None,
+    device_class: Annotated[str, typer.Option("--device-class", help="Of the device that is invited.")] = "device",
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a SuperLink, the gateway and the device service, print an invite, and serve until Ctrl-C.
+
+    The SuperLink listens on 127.0.0.1 only. The federation's certificates are made when there are none. The invite lets
+    one device in without approval, within an hour.
+    """
+    import time
+
+    from skerry.cli.fleet.options import who
+    from skerry.clock import system_clock
+    from skerry.errors import InputError
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.federation_home import FederationHome
+    from skerry.server.fleet_server import Ports, fleet_server
+
+    home = FederationHome(runs_in(runs_dir))
+    names = name or []
+    if host in _ANY_ADDRESS and not names:
+        raise InputError(
+            f"with --host {host} devices must be told a name",
+            where="--name",
+            mend="say under which they reach this machine",
+        )
+    try:
+        with (
+            _sigterm_is_ctrl_c(),
+            fleet_server(
+                home,
+                clock=system_clock,
+                federation=federation,
+                host=host,
+                names=names,
+                ports=Ports(port, enrolment_port, device_port),
+                repository=repository,
+            ) as server,
+        ):
+            gateway = server.noted.addresses["gateway"]
+            reached = names[0] if names else host
+            address = f"https://{reached}:{gateway.rpartition(':')[2]}"
+            invite = server.office.invite(
+                server.authority,
+                device_class=device_class,
+                by=who(None),
+                now=system_clock(),
+                life=_INVITE_MS,
+                approve=True,
+                address=address,
+            )
+            document = {**_document(server.noted), "invite": {"text": invite.text, "expires": invite.expires}}
+            if as_json:
+                emit(document)
+            else:
+                _tell(server.noted)
+                out().print(
+                    "\nan invite for one device, for an hour; hand it over in secret:\n", markup=False, soft_wrap=True
+                )
+                out().print(invite.text, markup=False, soft_wrap=True)
+                note().print("\nserving; Ctrl-C ends it", markup=False)
+            while True:
+                server.check()
+                time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        note().print("stopped", markup=False)
+
+
+@app.command()
+def status(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
+    """Say whether this federation's servers run, where, and whether each of them answers."""
+    from skerry.cli.console import fail
+    from skerry.errors import RunFailedError
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.federation_home import FederationHome
+    from skerry.server.running import RunningServer
+
+    home = FederationHome(runs_in(runs_dir))
+    found = RunningServer.read(home.server)
+    if found is None:
+        error = RunFailedError("no server runs", where=str(home.folder), mend="`skerry server up` starts one")
+        fail(error, {"running": False}, as_json=as_json)
+    answering = {
+        part: _healthy(address, home) if part == "gateway" else _answers(address)
+        for part, address in found.addresses.items()
+    }
+    document = {**_document(found), "running": True, "answers": answering}
+    silent = [part for part, answers in answering.items() if not answers]
+    if not as_json:
+        _tell(found)
+    if silent:
+        error = RunFailedError(f"no answer from: {', '.join(silent)}", where=str(home.logs), mend="see the logs")
+        fail(error, document, as_json=as_json)
+    if as_json:
+        emit(document)
+
+
+@app.command()
+def stop(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
+    """End this federation's servers, and wait until they have ended."""
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.federation_home import FederationHome
+    from skerry.server.running import RunningServer
+
+    home = FederationHome(runs_in(runs_dir))
+    found = RunningServer.read(home.server)
+    if found is not None:
+        found.stop()
+    if as_json:
+        emit({"stopped": found is not None, "pid": None if found is None else found.pid})
+    else:
+        note().print("stopped" if found is not None else f"no server runs in {home.folder}", markup=False)
+
+
+@contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM ends the command as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _healthy(address: str, home: "FederationHome") -> bool:
+    """Whether the gateway there answers under the federation's root."""
+    import ssl
+    from http.client import HTTPException, HTTPSConnection
+
+    host, _, port = address.rpartition(":")
+    try:
+        trusted = ssl.create_default_context(cafile=str(home.root))
+        connection = HTTPSConnection(_reached(host), int(port), timeout=_ANSWER_S, context=trusted)
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody accepts connections there."""
+    import socket
+
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((_reached(host), int(port)), timeout=_ANSWER_S):
+            return True
+    except OSError:
+        return False
+
+
+def _reached(host: str) -> str:
+    return "localhost" if host in _ANY_ADDRESS else host
+
+
+def _document(server: "RunningServer") -> dict[str, Any]:
+    return {
+        "federation": server.federation,
+        "pid": server.pid,
+        "since": server.since,
+        "addresses": dict(server.addresses),
+        "certificate_until": server.certificate_until,
+    }
+
+
+def _tell(server: "RunningServer") -> None:
+    from skerry.wording import moment
+
+    parts = server.addresses
+    out().print(
+        facts(
+            [
+                ("federation", server.federation),
+                ("gateway", f"https://{parts['gateway']}"),
+                ("enrolment", f"{parts['enrolment']} (gRPC, TLS)"),
+                ("devices", f"{parts['devices']} (gRPC, mutual TLS)"),
+                ("SuperLink", f"{parts['superlink']} (this machine only)"),
+                ("certificate until", moment(server.certificate_until)),
+                ("process", str(server.pid)),
+            ]
+        )
+    )

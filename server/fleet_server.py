@@ -1,0 +1,213 @@
+"""One federation's servers on one machine: a SuperLink on loopback, the gateway, and the device service.
+
+In order: the authority, a server certificate under it, the ports with the device service in this process, the SuperLink
+as a child process, and the gateway in this process. Leaving the block ends all of it, the child by its own handle.
+"""
+
+import asyncio
+import errno
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from skerry.clock import Clock
+from skerry.errors import InputError, PortTakenError, RunFailedError
+from skerry.fsio import write_atomic
+from skerry.security.certificates import Authority, ms_of
+from skerry.server.engines import flwr_adapter
+from skerry.server.engines.deployment import Deployment
+from skerry.server.engines.engine import remove_folder
+from skerry.server.engines.processes import Children
+from skerry.server.enrolled_devices import RegistryDevices
+from skerry.server.enrolment import Desk, Office
+from skerry.server.federation_home import FederationHome
+from skerry.server.gateway import SuperlinkNodes, gateway, gateway_server
+from skerry.server.running import RunningServer
+from skerry.server.service import ServerIdentity, device_service
+
+__all__ = ["FleetServer", "Ports", "fleet_server"]
+
+_CERTIFICATE_DAYS = 90
+_UP_S = 20.0
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the servers listen; 0 takes a free port."""
+
+    gateway: int = 8443
+    enrolment: int = 8444
+    devices: int = 8445
+
+
+@dataclass
+class FleetServer:
+    """What runs; made by :func:`fleet_server`."""
+
+    authority: Authority
+    office: Office
+    noted: RunningServer
+    _children: Children
+    _serving: threading.Thread
+
+    def check(self) -> None:
+        """Raise when a part has ended. To be called now and then.
+
+        Raises:
+            RunFailedError: with the end of its log.
+        """
+        self._children.check()
+        if not self._serving.is_alive():
+            raise RunFailedError("the gateway ended by itself")
+
+
+@contextmanager
+def fleet_server(
+    home: FederationHome,
+    *,
+    clock: Clock,
+    federation: str | None = None,
+    host: str = "127.0.0.1",
+    names: Sequence[str] = (),
+    ports: Ports | None = None,
+    repository: Path | None = None,
+) -> Iterator[FleetServer]:
+    """Start everything; yields when all of it answers.
+
+    Args:
+        home: of the federation; its authority is made when there is none.
+        clock: of all servers.
+        federation: its name, see :meth:`FederationHome.authority`.
+        host: address to listen on; the SuperLink listens on loopback whatever this is.
+        names: further names and addresses under which devices reach this machine, for the certificate.
+        ports: see :class:`Ports`.
+        repository: folder of releases; ``None`` takes ``<runs>/repository``.
+
+    Raises:
+        PortTakenError: a port belongs to somebody else.
+        RunFailedError: a server of this folder runs already, or a part did not come up.
+        InputError: the host is no address of this machine.
+        RefusedError: the authority's certificate does not hold now.
+    """
+    running = RunningServer.read(home.server)
+    if running is not None:
+        raise RunFailedError(
+            f"this federation's server runs already (process {running.pid})",
+            where=str(home.server),
+            mend="`skerry server stop` ends it",
+        )
+    flwr_adapter.require_flwr()
+    flwr_adapter.keep_to_ourselves()
+    ports = ports or Ports()
+    repository = repository or home.runs / "repository"
+    authority = home.authority(now=clock(), federation=federation)
+    home.logs.mkdir(exist_ok=True)
+    office = Office(home.runs)
+    desk = Desk(office.file, authority, secret=home.desk_secret(), clock=clock)
+    with ExitStack() as held:
+        devices = RegistryDevices(office.file, authority.federation, clock)
+        held.callback(devices.close)
+        private = Path(tempfile.mkdtemp(prefix="skerry-server-"))  # 0700
+        held.callback(remove_folder, private)
+        shown, until = _shown(authority, private, [host, *names], clock())
+        listening = held.enter_context(_listen(host, ports.gateway))
+        service = held.enter_context(
+            device_service(
+                identity=shown,
+                desk=desk,
+                devices=devices,
+                repository=repository,
+                inbox=home.inbox,
+                clock=clock,
+                host=host,
+                enrolment_port=ports.enrolment,
+                device_port=ports.devices,
+            )
+        )
+        children = held.enter_context(Children())
+        link = Deployment(private, home.logs, children)
+        link.start([])
+        nodes = SuperlinkNodes(held.enter_context(link.control()))
+        trusted = ssl.create_default_context(cafile=str(link.authority))
+
+        async def serve(started: threading.Event, stop: threading.Event) -> None:
+            url = f"https://{link.address}"
+            async with httpx.AsyncClient(base_url=url, verify=trusted, trust_env=False) as superlink:
+                app = gateway(
+                    superlink=superlink, nodes=nodes, devices=devices, desk=desk, repository=repository, clock=clock
+                )
+                server = gateway_server(app, certificate=private / "shown.pem", key=private / "shown.key")
+                task = asyncio.create_task(server.serve(sockets=[listening]))
+                while not task.done():
+                    if server.started:
+                        started.set()
+                    if stop.is_set():
+                        server.should_exit = True
+                    await asyncio.sleep(0.05)
+                await task
+
+        serving = held.enter_context(_in_thread(serve))
+        addresses = {
+            "gateway": f"{host}:{listening.getsockname()[1]}",
+            "enrolment": f"{host}:{service.enrolment_port}",
+            "devices": f"{host}:{service.device_port}",
+            "superlink": link.address,
+        }
+        pid, born = RunningServer.ourselves()
+        noted = RunningServer(pid, born, authority.federation, clock(), addresses, until, str(link.authority))
+        noted.write(home.server)
+        held.callback(home.server.unlink, missing_ok=True)
+        yield FleetServer(authority, office, noted, children, serving)
+
+
+def _shown(authority: Authority, private: Path, hosts: Sequence[str], now: int) -> tuple[ServerIdentity, int]:
+    """A server certificate under the authority, as files and as bytes; and until when it holds, ms."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    reached = list(dict.fromkeys([*(one for one in hosts if one not in {"0.0.0.0", "::"}), "127.0.0.1", "localhost"]))  # noqa: S104 - these two are left out here, not listened on
+    made = authority.issue_server(reached, key.public_key(), now=now, days=_CERTIFICATE_DAYS)
+    chain = b"".join(one.public_bytes(Encoding.PEM) for one in (made, authority.issuer))
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_atomic(private / "shown.pem", chain, durable=False)
+    write_atomic(private / "shown.key", secret, mode=0o600, durable=False)
+    identity = ServerIdentity(chain, secret, authority.root.public_bytes(Encoding.PEM))
+    return identity, ms_of(made.not_valid_after_utc)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+            mend = "stop the program that listens there, or choose another port"
+            raise PortTakenError(f"port {port} on {host} cannot be listened on: {error.strerror}", mend=mend) from error
+        raise InputError(
+            f"{host!r} is no address of this machine", where="--host", mend="give one of its addresses, or 127.0.0.1"
+        ) from error
+
+
+@contextmanager
+def _in_thread(
+    serve: Callable[[threading.Event, threading.Event], Coroutine[Any, Any, None]],
+) -> Iterator[threading.Thread]:
+    """Run a coroutine on an event loop of its own until the block ends."""
+    started, stop = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(serve(started, stop)), name="gateway")
+    thread.start()
+    try:
+        if not started.wait(_UP_S):
+            raise RunFailedError(f"the gateway did not come up within {_UP_S:.0f} s")
+        yield thread
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,201 @@
+"""``skerry server up`` as a person runs it: everything comes up, a device enrols by the invite, everything ends."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse
+
+from skerry.clock import system_clock
+from skerry.device.service import Credentials, DeviceClient, HttpsEnrolment
+from skerry.security.enrolment import Invitation, apply, ask
+from skerry.security.http_signature import sign_request
+from skerry.security.identity import Identity
+from skerry.security.identity.epochs import KemKeys
+from skerry.server.devices import EnrolledDevice
+
+pytestmark = pytest.mark.engine
+ANY_PORTS = ["--port", "0", "--enrolment-port", "0", "--device-port", "0"]
+UP_S = 60
+
+
+def skerry(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "skerry.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=UP_S, check=False)
+
+
+@contextmanager
+def up(runs: Path, *words: str) -> Iterator[tuple[subprocess.Popen, dict]]:
+    command = [
+        sys.executable,
+        "-m",
+        "skerry.cli",
+        "server",
+        "up",
+        "--json",
+        "--runs-dir",
+        str(runs),
+        *ANY_PORTS,
+        *words,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        text = ""
+        while not text.endswith("}\n") or "\n}\n" not in text:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            text += line
+        yield process, json.loads(text)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+        process.stdout.close()
+        process.stderr.close()
+
+
+class Agent:
+    def __init__(self, name: str) -> None:
+        self.kem = KemKeys.begin(system_clock(), 14)
+        self.identity = Identity(name, Identity.generate(name).signing, self.kem.newest.key)
+        self.device_key = ec.generate_private_key(ec.SECP256R1())
+        self.epoch = self.kem.newest
+
+
+def signed(agent: Agent, method: str, path: str, body: bytes = b"") -> dict[str, str]:
+    return sign_request(
+        method,
+        path,
+        body,
+        key_id=agent.identity.name,
+        sign=lambda message: agent.device_key.sign(message, ec.ECDSA(SHA256())),
+        created=system_clock() // 1000,
+        nonce=os.urandom(16).hex(),
+    )
+
+
+def test_a_device_joins_by_the_printed_invite_over_every_port(tmp_path: Path):
+    (tmp_path / "repository" / "blobs").mkdir(parents=True)
+    (tmp_path / "repository" / "blobs" / ("ab" * 32)).write_bytes(b"blob")
+    with up(tmp_path) as (process, told):
+        assert told["addresses"]["superlink"].startswith("127.0.0.1:")
+        invitation = Invitation.parse(told["invite"]["text"])
+        agent = Agent("pi-1")
+        with HttpsEnrolment(invitation) as transport:
+            asked = apply(invitation, agent, transport, now=system_clock())
+            member = ask(asked, told["federation"], agent, transport, now=system_clock())
+            roots = transport.roots
+        # over gRPC
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+        pem = agent.device_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        with DeviceClient(told["addresses"]["devices"], Credentials(roots, member.chain_pem, pem)) as client:
+            assert b"".join(client.fetch(f"blobs/{'ab' * 32}")) == b"blob"
+        # over the gateway: a download, and a call of the Fleet API that the SuperLink answers
+        trusted = ssl.create_default_context(cadata=roots.decode())
+        with httpx.Client(base_url=invitation.address, verify=trusted, timeout=30) as web:
+            path = f"/v1/blobs/{'ab' * 32}"
+            assert web.get(path, headers=signed(agent, "GET", path)).content == b"blob"
+            node_key = EnrolledDevice("pi-1", agent.device_key.public_key()).node_key
+            body = ActivateNodeRequest(public_key=node_key, heartbeat_interval=30).SerializeToString()
+            stamp = datetime.now(UTC).isoformat()
+            proof = agent.device_key.sign(stamp.encode(), ec.ECDSA(SHA256()))
+            path = "/v1/fleet/activate-node"
+            headers = {
+                **signed(agent, "POST", path, body),
+                "content-type": "application/protobuf",
+                "flwr-timestamp": stamp,
+                "flwr-signature": base64.b64encode(proof).decode(),
+            }
+            answer = web.post(path, content=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+            assert ActivateNodeResponse.FromString(answer.content).node_id
+        # what is seen of it from elsewhere
+        status = json.loads(skerry("server", "status", "--json", "--runs-dir", tmp_path).stdout)
+        assert status["answers"] == dict.fromkeys(("gateway", "enrolment", "devices", "superlink"), True)
+        again = skerry("server", "up", "--json", "--runs-dir", tmp_path, *ANY_PORTS)
+        assert (again.returncode, "runs already" in again.stdout) == (1, True)
+        # and how it ends
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert any("superlink" in " ".join(member.cmdline()) for member in family)
+        ended = skerry("server", "stop", "--json", "--runs-dir", tmp_path)
+        assert json.loads(ended.stdout) == {"stopped": True, "pid": process.pid}
+        assert process.wait(10) == 0
+        assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    gone = skerry("server", "status", "--json", "--runs-dir", tmp_path)
+    assert (gone.returncode, json.loads(gone.stdout)["running"]) == (1, False)
+
+
+def test_ctrl_c_ends_every_child_and_the_federation_is_the_same_next_time(tmp_path: Path):
+    roots = []
+    for _ in range(2):
+        with up(tmp_path, *([] if roots else ["--federation", "harbour"])) as (process, told):
+            family = psutil.Process(process.pid).children(recursive=True)
+            roots.append((told["federation"], Invitation.parse(told["invite"]["text"]).root))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    assert roots[0] == roots[1]
+    assert roots[0][0] == "harbour"
+    other = skerry("server", "up", "--json", "--federation", "elsewhere", "--runs-dir", tmp_path, *ANY_PORTS)
+    assert other.returncode == 2
+
+
+def test_a_server_that_is_killed_takes_its_superlink_with_it(tmp_path: Path):
+    with up(tmp_path) as (process, _):
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait(10)
+        deadline = time.monotonic() + 20
+        while (
+            any(m.is_running() and m.status() != psutil.STATUS_ZOMBIE for m in family) and time.monotonic() < deadline
+        ):
+            time.sleep(0.1)
+    assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    assert json.loads(skerry("server", "status", "--json", "--runs-dir", tmp_path).stdout)["running"] is False
+
+
+@pytest.mark.parametrize("option", ["--port", "--enrolment-port", "--device-port"])
+def test_a_taken_port_is_named_and_nothing_stays_behind(tmp_path: Path, option: str):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = [*ANY_PORTS, option, str(port)]
+        failed = skerry("server", "up", "--json", "--runs-dir", tmp_path, *words)
+    error = json.loads(failed.stdout)["error"]
+    assert (failed.returncode, error["kind"]) == (1, "port_taken")
+    assert str(port) in error["what"]
+    assert not (tmp_path / "federation" / "server.json").exists()
+
+
+@pytest.mark.parametrize("words", [["--host", "203.0.113.1"], ["--host", "0.0.0.0"]])
+def test_an_address_that_cannot_be_used_is_bad_input(tmp_path: Path, words: list[str]):
+    failed = skerry("server", "up", "--json", "--runs-dir", tmp_path, *ANY_PORTS, *words)
+    assert (failed.returncode, json.loads(failed.stdout)["error"]["kind"]) == (2, "input")
+
+
+def test_a_clock_outside_the_authority_s_time_is_told(tmp_path: Path):
+    from skerry.errors import RefusedError
+    from skerry.server.federation_home import FederationHome
+
+    home = FederationHome(tmp_path)
+    home.authority(now=system_clock())
+    for off in (-1, 2):
+        with pytest.raises(RefusedError) as refused:
+            home.authority(now=system_clock() + off * 366 * 86_400_000)
+        assert refused.value.reason == "clock_or_certificate"
+        assert "clock" in refused.value.mend
