@@ -11,7 +11,7 @@ from skerry.security.adversarial import AdversarialRecipe, replays
 
 __all__ = ["Attacked"]
 
-_CHECKS = 10  # in all: they cost a few hundredths of the training
+_CHECKS = 10  # or so in all, the last after the last epoch: together they cost a few hundredths of the training
 
 
 class Attacked:
@@ -35,7 +35,7 @@ class Attacked:
         self._generator = torch.Generator().manual_seed(seed)
         checked = np.random.default_rng(seed).permutation(len(x))[:CHECKED]
         self._x, self._y = torch.from_numpy(x[checked]), torch.from_numpy(y[checked])
-        self._every = max(1, epochs // _CHECKS)
+        self._epochs, self._every = epochs, max(1, epochs // _CHECKS)
         self._kept: dict[str, Tensor] | None = None
         self.overfitted: int | None = None
         self._calls = 0
@@ -58,7 +58,7 @@ class Attacked:
 
     def after_epoch(self, epoch: int) -> None:
         """Keep the weights; or go back to the last that were kept, and on with several steps, without replays."""
-        if self._recipe.ascents > 1 or epoch % self._every:
+        if self._recipe.ascents > 1 or (epoch % self._every and epoch < self._epochs):
             return
         self._module.eval()
         if not fools_itself(self._module, self._x, self._y, self._recipe.ball):
@@ -73,4 +73,4 @@ class Attacked:
         self._at = at
 
     def _starts(self, x: Tensor) -> Tensor:
-        return torch.rand(x.shape, generator=self._generator) * 2 - 1
+        return torch.empty(x.shape).uniform_(-1, 1, generator=self._generator)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from skerry.device.training import adversarial as adversarial_module
 from skerry.device.training import attacked as attacked_module
 from skerry.device.training.adversarial import (
     KeyedStarts,
@@ -211,6 +212,45 @@ def test_a_network_that_falls_only_to_several_steps_is_noticed_and_an_honest_one
     honest = network()
     train_centrally(honest, *pictures(200), epochs=4, batch_size=20, learning_rate=0.05, adversarial=recipe())
     assert not fools_itself(honest, *tensors(64, 4), ball)
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.15), ("l2", 0.9)])
+def test_the_watch_judges_by_fgsm_and_five_steps_and_takes_no_more_than_five_gradients(norm, epsilon, monkeypatch):
+    """What it leaves out (a first gradient again, examples that are lost already) decides nothing."""
+    module, (x, y), ball, given, passed = network(), tensors(80), recipe(norm=norm, epsilon=epsilon).ball, [], []
+    train_centrally(module, *pictures(200), epochs=8, batch_size=20, learning_rate=0.1)
+    once = pgd(module, x[:64], y[:64], ball, steps=1, step_size=ball.epsilon)
+    often = pgd(module, x[:64], y[:64], ball, steps=5, step_size=ball.epsilon / 2)
+    with torch.no_grad():
+        stood = module(once).argmax(1) == y[:64]
+        both = stood & (module(often).argmax(1) == y[:64])
+    assert 0.25 < both.float().mean() < stood.float().mean() < 1
+    module.register_forward_hook(lambda _module, inputs, _out: passed.append(len(inputs[0])))
+    original = adversarial_module.overfitted
+    monkeypatch.setattr(adversarial_module, "overfitted", lambda *shares: given.append(shares) or original(*shares))
+    assert not fools_itself(module, x, y, ball)
+    assert given[-1] == (float(stood.float().mean()), pytest.approx(float(both.float().mean())))
+    assert passed == [64, 64, *[int(stood.sum())] * 5]
+
+
+def test_where_hardly_anything_withstands_one_step_nothing_more_is_tried():
+    module, (x, _), passed = network(), tensors(20), []
+    nobody = (module(x).argmax(1) + 1) % CLASSES
+    module.register_forward_hook(lambda _module, inputs, _out: passed.append(len(inputs[0])))
+    assert not fools_itself(module, x, nobody, recipe().ball)
+    assert passed == [20, 20]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(3, [1, 2, 3]), (20, list(range(2, 21, 2))), (25, [*range(2, 25, 2), 25])]
+)
+def test_the_watch_looks_about_ten_times_and_always_at_what_training_ends_with(epochs, expected, monkeypatch):
+    asked: list[int] = []
+    guard = Attacked(network(), recipe(), *pictures(4), epochs=epochs, seed=0)
+    for epoch in range(1, epochs + 1):
+        monkeypatch.setattr(attacked_module, "fools_itself", lambda *given, now=epoch: asked.append(now))
+        guard.after_epoch(epoch)
+    assert asked == expected
 
 
 def test_the_guard_goes_back_to_the_weights_before_and_on_with_several_steps():
