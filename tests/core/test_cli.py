@@ -35,7 +35,8 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["security"].commands) == {"attack"}
     assert set(root.commands["fleet"].commands) == {"list", "show", "quarantine", "appeal"}
     assert set(root.commands["server"].commands) == {"up", "status", "stop"}
-    assert set(root.commands["release"].commands) == {"list", "verify", "fetch"}
+    released = {"init", "publish", "list", "verify", "fetch", "rollback", "renew", "rotate"}
+    assert set(root.commands["release"].commands) == released
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 
 

@@ -37,9 +37,7 @@ class Publisher:
 def stock_updater(url: str, home: Path, anchor: bytes) -> Updater:
     """python-tuf's own client with its own fetcher."""
     (home / "targets").mkdir(parents=True, exist_ok=True)
-    return Updater(
-        str(home / "metadata"), f"{url}metadata/", str(home / "targets"), f"{url}targets/", bootstrap=anchor
-    )
+    return Updater(str(home / "metadata"), f"{url}metadata/", str(home / "targets"), f"{url}targets/", bootstrap=anchor)
 
 
 @contextmanager

@@ -45,9 +45,7 @@ class Memory:
         """Put it on stable storage."""
         assert self.root is not None
         roles = {name: [seen.version, seen.keys] for name, seen in self.roles.items()}
-        write_json(
-            path, {"schema": _SCHEMA, "root": self.root.decode(), "floor_ms": self.floor_ms, "roles": roles}
-        )
+        write_json(path, {"schema": _SCHEMA, "root": self.root.decode(), "floor_ms": self.floor_ms, "roles": roles})
 
     @staticmethod
     def load(path: Path) -> "Memory":

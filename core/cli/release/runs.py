@@ -1,27 +1,22 @@
-"""``skerry release``: what was delivered, whether it is whole and authentic, and how a device takes it."""
+"""Releases that lie in a run's folder: listed, verified, and taken by one of its simulated devices."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from skerry.cli.console import AsJson, RunName, RunsDir, emit, facts, note, out, table
+from skerry.cli.console import emit, facts, note, out, table
 
 if TYPE_CHECKING:
     from skerry.runfolder import RunFolder
     from skerry.security.identity import PublicIdentity
 
-__all__ = ["app"]
-
-app = typer.Typer(no_args_is_help=True, help="List, verify and fetch signed and encrypted releases.")
+__all__ = ["fetch_from_run", "list_runs_releases", "verify_folder"]
 
 PUBLISHER = Path("fleet", "coordinator.public.json")
 
 
-@app.command("list")
-def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
-    """List the releases of all runs; each is verified."""
+def list_runs_releases(runs_dir: Path | None, *, as_json: bool) -> None:
+    """Print the releases of all runs; each is verified."""
     from rich.text import Text
 
     from skerry.runfolder import list_runs
@@ -43,17 +38,8 @@ def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     out().print(shown)
 
 
-@app.command()
-def verify(
-    release: Annotated[str, typer.Argument(metavar="RUN|DIR", help="A run, or the folder of a release.")],
-    *,
-    publisher: Annotated[
-        Path | None, typer.Option("--publisher", help="The publisher's public identity (JSON), for a folder.")
-    ] = None,
-    runs_dir: RunsDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check a release's signature, and that everything in it is what was signed; decrypts nothing."""
+def verify_folder(release: str, publisher: Path | None, runs_dir: Path | None, *, as_json: bool) -> None:
+    """Check the signature of a run's release, and that everything in it is what was signed."""
     from skerry.security.delivery import verify as check
     from skerry.wording import amount, size
 
@@ -79,19 +65,8 @@ def verify(
     )
 
 
-@app.command()
-def fetch(
-    run: RunName,
-    *,
-    device: Annotated[str, typer.Option("--device", metavar="ID", help="Which simulated device receives.")],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder of installed models.")],
-    runs_dir: RunsDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Verify, decrypt and install a run's release as one of its simulated devices would.
-
-    The device remembers the highest version it accepted, and refuses to go back.
-    """
+def fetch_from_run(run: str, device: str, to: Path, runs_dir: Path | None, *, as_json: bool) -> None:
+    """Verify, decrypt and install a run's release as one of its simulated devices would."""
     from rich.text import Text
 
     from skerry.errors import InputError

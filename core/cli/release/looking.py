@@ -1,0 +1,136 @@
+"""``skerry release list`` and ``verify``: what was published, and whether it is whole and authentic."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, facts, out, table
+from skerry.cli.release.options import manifests, open_repository
+from skerry.cli.release.runs import list_runs_releases, verify_folder
+
+if TYPE_CHECKING:
+    from skerry.security.delivery.manifest import Manifest
+
+__all__ = ["list_", "verify"]
+
+
+def list_(
+    *,
+    repository: Annotated[
+        Path | None, typer.Option("--repository", metavar="DIR", help="List a repository's releases, not the runs'.")
+    ] = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the releases of all runs, each verified; or the versions in a repository."""
+    if repository is None:
+        list_runs_releases(runs_dir, as_json=as_json)
+        return
+    from skerry.wording import size
+
+    opened = open_repository(repository)
+    rows = [_row(manifest) for model in opened.models for manifest in manifests(opened, model).values()]
+    if as_json:
+        emit({"repository": str(repository), "releases": rows})
+        return
+    shown = table(
+        f"releases in {repository}", ["model", "version", "run", "files", "download"], right=["version", "download"]
+    )
+    for row in rows:
+        files = ", ".join(row["files"])
+        shown.add_row(row["model"], str(row["version"]), row["run"], files, size(row["full_bytes"]))
+    out().print(shown)
+
+
+def verify(
+    release: Annotated[str, typer.Argument(metavar="RUN|DIR", help="A run, the folder of a release, or a repository.")],
+    *,
+    publisher: Annotated[
+        Path | None, typer.Option("--publisher", help="The publisher's public identity (JSON), for a folder.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="The root that you trust, for a repository [default: DIR.root.json].")
+    ] = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check signatures, and that everything is what was signed; decrypts nothing.
+
+    Of a repository: as a device would, from the root on; then every blob of each model's newest version, and its
+    statement.
+    """
+    if not (Path(release) / "metadata" / "timestamp.json").is_file():
+        verify_folder(release, publisher, runs_dir, as_json=as_json)
+        return
+    folder = Path(release)
+    found = [_verified(folder, root, model) for model in open_repository(folder).models]
+    if as_json:
+        emit({"ok": True, "path": str(folder), "models": found})
+        return
+    for model in found:
+        rows = [
+            ("release", f"{model['model']} version {model['version']}"),
+            ("made by", f"run {model['run']}, ledger head {model['ledger_head'] or 'no evidence'}"),
+            ("evaluated", ", ".join(f"{k} {v:.4g}" for k, v in model["evaluation"].items()) or "no evidence"),
+            ("sealed for", ", ".join(model["recipients"])),
+            ("blobs", f"{model['blobs']}, each as signed"),
+        ]
+        out().print(facts(rows))
+
+
+def _row(manifest: "Manifest") -> dict[str, Any]:
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "run": manifest.run,
+        "created": manifest.created,
+        "files": [file.name for file in manifest.files],
+        "full_bytes": sum(file.blob_size for file in manifest.files),
+        "digest": manifest.digest,
+    }
+
+
+def _verified(folder: Path, root: Path | None, model: str) -> dict[str, Any]:
+    from skerry.clock import system_clock
+    from skerry.errors import InputError
+    from skerry.security.delivery.client import FolderSource
+    from skerry.security.delivery.client.trust import Trust
+    from skerry.security.delivery.manifest import Manifest
+    from skerry.security.delivery.repository import read_statement, recipients_of
+
+    anchor = root or folder.resolve().with_name(f"{folder.resolve().name}.root.json")
+    if not anchor.is_file():
+        raise InputError("which root do you trust?", where=str(anchor), mend="name it with --root FILE")
+    with tempfile.TemporaryDirectory(prefix="skerry-verify-") as home:
+        trusted = Trust(Path(home), anchor.read_bytes(), system_clock).newest(FolderSource(folder), model)
+    manifest = Manifest.from_bytes(trusted.manifest)
+    opened = open_repository(folder)
+    blobs = {file.blob: file.blob_size for file in manifest.files}
+    blobs |= {delta.blob: delta.blob_size for delta in manifest.deltas}
+    for name, length in blobs.items():
+        _check_blob(folder / "blobs" / name, length)
+    statement = opened.read_target(model, f"{model}/statement.json")
+    stated = read_statement(statement, manifest, opened.public_keys(model))
+    return {
+        **_row(manifest),
+        "recipients": recipients_of(opened, manifest),
+        "blobs": len(blobs),
+        "ledger_head": stated.ledger_head,
+        "evaluation": dict(stated.evaluation),
+        "rolled_back_to": stated.rolled_back_to,
+    }
+
+
+def _check_blob(path: Path, length: int) -> None:
+    from skerry.errors import ReleaseRefusedError
+    from skerry.security.delivery import ReleaseRefusal
+
+    if not path.is_file():
+        raise ReleaseRefusedError(ReleaseRefusal.BLOB_MISSING, "a blob is missing", where=str(path))
+    with path.open("rb") as blob:
+        same = path.stat().st_size == length and hashlib.file_digest(blob, "sha256").hexdigest() == path.name
+    if not same:
+        raise ReleaseRefusedError(ReleaseRefusal.BLOB_ALTERED, "a blob is not the one that was signed", where=str(path))

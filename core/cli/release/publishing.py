@@ -1,0 +1,161 @@
+"""``skerry release publish`` and ``rollback``: a new version in a repository, which is also the only way back."""
+
+import json
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.console import AsJson, RunName, RunsDir, emit, facts, out
+from skerry.cli.release.options import Keys, Offline, RepositoryFolder, manifests, open_repository, reader_of
+
+if TYPE_CHECKING:
+    from skerry.security.delivery.repository import Provenance, Repository
+    from skerry.security.identity import Identity, PublicIdentity
+
+__all__ = ["publish", "rollback"]
+
+Without = Annotated[
+    list[str] | None, typer.Option("--without", metavar="DEVICE", help="Leave a device out (revoked); repeatable.")
+]
+
+
+def publish(
+    run: RunName,
+    *,
+    repository: RepositoryFolder,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Name in the repository [default: the scenario's].")
+    ] = None,
+    recipients: Annotated[
+        Path | None,
+        typer.Option("--recipients", help="Directory of identities (JSON) [default: those of the run's own release]."),
+    ] = None,
+    without: Without = None,
+    keys: Keys = None,
+    offline: Offline = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a run's model as the next version: sealed, with delta, statement and bill of materials."""
+    from skerry.runfolder import RunFolder
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.security.identity import Directory
+    from skerry.server.provenance import delivered_files, provenance_of, run_recipients
+
+    folder = RunFolder.open(run, runs_in(runs_dir))
+    devices = Directory.load(recipients) if recipients else run_recipients(folder)
+    chosen = [devices.get(name) for name in devices]
+    _publish(
+        open_repository(repository, keys, offline),
+        delivered_files(folder),
+        model=model or folder.scenario.name,
+        reader=reader_of(repository, keys),
+        recipients=chosen,
+        without=without or (),
+        provenance=provenance_of(folder),
+        as_json=as_json,
+    )
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of the repository.")],
+    *,
+    to: Annotated[int, typer.Option("--to", metavar="VERSION", help="The version whose files shall be used again.")],
+    repository: RepositoryFolder,
+    recipients: Annotated[Path, typer.Option("--recipients", help="Directory of identities (JSON): who gets it.")],
+    without: Without = None,
+    keys: Keys = None,
+    offline: Offline = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the files of an older version as a new version: devices never go back, so going back is going on."""
+    from skerry.errors import InputError
+    from skerry.security.delivery.repository import open_version, read_statement
+    from skerry.security.identity import Directory
+
+    opened = open_repository(repository, keys, offline)
+    known = manifests(opened, model)
+    if to not in known:
+        raise InputError(
+            f"{model} has no version {to}",
+            where=str(repository),
+            mend=f"it has: {', '.join(map(str, known)) or 'none'}",
+        )
+    reader = reader_of(repository, keys)
+    statement = opened.read_target(model, f"{model}/{to}/statement.json")
+    provenance = read_statement(statement, known[to], opened.public_keys(model))
+    devices = Directory.load(recipients)
+    with tempfile.TemporaryDirectory(prefix="skerry-rollback-") as folder:
+        _publish(
+            opened,
+            open_version(repository, known[to], reader, Path(folder)),
+            model=model,
+            reader=reader,
+            recipients=[devices.get(name) for name in devices],
+            without=without or (),
+            provenance=replace(provenance, rolled_back_to=to),
+            as_json=as_json,
+        )
+
+
+def _publish(
+    repository: "Repository",
+    files: Mapping[str, Path],
+    *,
+    model: str,
+    reader: "Identity",
+    recipients: "Collection[PublicIdentity]",
+    without: Collection[str],
+    provenance: "Provenance",
+    as_json: bool,
+) -> None:
+    from skerry.clock import system_clock
+    from skerry.errors import InputError
+    from skerry.security.delivery.repository import open_version, release
+    from skerry.wording import amount, size
+
+    if unknown := set(without) - {recipient.name for recipient in recipients}:
+        raise InputError(f"not among the recipients: {', '.join(sorted(unknown))}", where="--without")
+    chosen = [recipient for recipient in recipients if recipient.name not in without]
+    if not chosen:
+        raise InputError("nobody is left to receive it", where=model)
+    known = manifests(repository, model)
+    with tempfile.TemporaryDirectory(prefix="skerry-publish-") as folder:
+        bases = open_version(repository.folder, known[max(known)], reader, Path(folder)) if known else {}
+        done = release(
+            repository,
+            files,
+            model=model,
+            publisher=reader.name,
+            recipients=[reader.public, *chosen],
+            provenance=provenance,
+            bases=bases,
+            now=system_clock(),
+        )
+    if as_json:
+        emit(
+            {
+                "model": model,
+                "version": done.manifest.version,
+                "digest": done.manifest.digest,
+                "recipients": len(chosen),
+                "full_bytes": done.full_bytes,
+                "delta_bytes": done.delta_bytes,
+                "provenance": json.loads(json.dumps(provenance.__dict__, default=dict)),
+            }
+        )
+        return
+    shorter = f"; {size(done.delta_bytes)} for who has version {max(known)}" if known else ""
+    back = f", the files of version {provenance.rolled_back_to}" if provenance.rolled_back_to else ""
+    rows = [
+        ("release", f"{model} version {done.manifest.version}{back}"),
+        ("made by", f"run {provenance.run}"),
+        ("sealed for", amount(len(chosen), "device")),
+        ("download", f"{size(done.full_bytes)}{shorter}"),
+        ("manifest", done.manifest.digest),
+    ]
+    out().print(facts(rows))

@@ -1,0 +1,140 @@
+"""``skerry release`` with a repository: from its making to a device that has the model, and back a version."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from skerry.security import Identity, PublicIdentity
+from skerry.security.delivery import publish
+from skerry.security.delivery.manifest import Manifest
+from skerry.security.delivery.repository import read_statement
+
+
+class Shop:
+    def __init__(self, skerry, run: Path, root: Path):
+        self.skerry, self.run, self.folder = skerry, run, root / "repository"
+        self.root, self.models = root / "repository.root.json", root / "models"
+        self.directory = root / "devices.json"
+        known = json.loads((run / "fleet" / "devices.public.json").read_text())
+        self.directory.write_text(json.dumps({"schema": 1, "identities": [known[name] for name in sorted(known)]}))
+
+    def __call__(self, command, *arguments, code=0):
+        result = self.skerry("release", command, *arguments, "--repository", self.folder, "--json")
+        assert result.exit_code == code, result.output
+        return json.loads(result.stdout)
+
+    def fetch(self, device="writer-00", code=0):
+        identity = self.run / "fleet" / device / "identity.json"
+        arguments = ("--identity", identity, "--root", self.root, "--to", self.models / device)
+        return self("fetch", "digits", *arguments, code=code)
+
+    def verify(self):
+        return self.skerry("release", "verify", self.folder, "--json")
+
+
+def another_head(run: Path) -> None:
+    """As a later run would have it: other weights at the end, in a release of its coordinator."""
+    with (run / "model" / "model.onnx").open("r+b") as model:
+        model.seek(-1000, 2)
+        model.write(bytes(1000))
+    coordinator = Identity.load(run / "fleet" / "coordinator.json")
+    known = json.loads((run / "fleet" / "devices.public.json").read_text()).values()
+    files = {name: run / "model" / name for name in ("model.onnx", "card.json")}
+    fields = {"name": "digits", "version": 1, "run": run.name, "publisher": coordinator, "now": 0}
+    shutil.rmtree(run / "release")
+    publish(files, run / "release", recipients=[PublicIdentity.from_json(one) for one in known], **fields)
+
+
+@pytest.fixture
+def shop(skerry, run: Path, tmp_path: Path) -> Shop:
+    made = Shop(skerry, run, tmp_path)
+    result = skerry("release", "init", made.folder, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["root"] == str(made.root)
+    return made
+
+
+def test_a_run_is_published_verified_taken_and_rolled_back(shop, run):
+    first = shop("publish", run.name, "--model", "digits")
+    assert (first["version"], first["recipients"]) == (1, 9)
+    before = (run / "model" / "model.onnx").read_bytes()
+    taken = shop.fetch()
+    assert Path(taken["files"]["model.onnx"]).read_bytes() == before
+    another_head(run)
+    second = shop("publish", run.name, "--model", "digits")
+    assert second["delta_bytes"] < 0.1 * second["full_bytes"]
+    assert shop.fetch()["blob_bytes"] == second["delta_bytes"]
+    third = shop("rollback", "digits", "--to", 1, "--recipients", shop.directory)
+    assert (third["version"], third["provenance"]["rolled_back_to"]) == (3, 1)
+    taken = shop.fetch()
+    assert taken["version"] == 3
+    assert Path(taken["files"]["model.onnx"]).read_bytes() == before
+    listed = shop("list")["releases"]
+    assert [(r["model"], r["version"], r["run"]) for r in listed] == [("digits", n, run.name) for n in (1, 2, 3)]
+
+
+def test_only_what_the_run_evaluated_and_released_is_published_in_its_name(shop, run):
+    with (run / "model" / "model.onnx").open("r+b") as model:
+        model.write(b"x")
+    error = shop("publish", run.name, "--model", "digits", code=2)["error"]
+    assert "not the one that the run evaluated" in error["what"]
+
+
+def test_verify_says_whose_it_is_and_notices_an_altered_blob(shop, run):
+    shop("publish", run.name, "--model", "digits")
+    (found,) = json.loads(shop.verify().stdout)["models"]
+    result = json.loads((run / "result.json").read_text())
+    assert found["run"] == run.name
+    assert found["ledger_head"] == result["evidence"]["delivery"]["checkpoint"]
+    assert found["evaluation"]["accuracy"] == result["quality"]["final"]["accuracy"]
+    assert "writer-00" in found["recipients"]
+    blob = max((shop.folder / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    assert shop.verify().exit_code == 3
+    shop.root.unlink()
+    assert shop.verify().exit_code == 2
+
+
+def test_a_device_left_out_is_refused_the_next_version_and_keeps_its_own(shop, run):
+    shop("publish", run.name, "--model", "digits")
+    shop.fetch("writer-01")
+    shop("publish", run.name, "--model", "digits", "--without", "writer-01")
+    assert shop.fetch("writer-01", code=3)["error"]["reason"] == "not_a_recipient"
+    current = shop.models / "writer-01" / "digits" / "current"
+    assert (current / "model.onnx").read_bytes() == (run / "model" / "model.onnx").read_bytes()
+    shop("publish", run.name, "--model", "digits", "--without", "nobody", code=2)
+
+
+def test_the_statement_holds_the_runs_signed_checkpoint(shop, run):
+    from skerry.cli.release.options import open_repository
+
+    shop("publish", run.name, "--model", "digits")
+    repository = open_repository(shop.folder)
+    manifest = Manifest.from_bytes(repository.read_target("digits", "digits/manifest.cbor"))
+    data = repository.read_target("digits", "digits/statement.json")
+    stated = read_statement(data, manifest, repository.public_keys("digits"))
+    assert stated.checkpoint == (run / "ledger" / "published" / "checkpoint").read_text()
+    assert stated.privacy["unit"] == json.loads((run / "result.json").read_text())["privacy"]["unit"]
+
+
+def test_renewing_needs_no_offline_key_and_rotating_does(shop, run, tmp_path):
+    shop("publish", run.name, "--model", "digits")
+    shutil.move(tmp_path / "repository.keys" / "offline", tmp_path / "stick")
+    roles = {role["role"]: role for role in shop("renew")["roles"]}
+    assert set(roles) == {"root", "targets", "digits", "snapshot", "timestamp"}
+    assert not any(role["due"] for role in roles.values())
+    shop("rotate", "timestamp", code=2)
+    assert shop("rotate", "timestamp", "digits", "--offline", tmp_path / "stick")["rotated"] == ["timestamp", "digits"]
+    assert shop.fetch()["version"] == 1
+
+
+def test_bad_input_is_said_so(shop, run, tmp_path):
+    shop("rollback", "digits", "--to", 1, "--recipients", shop.directory, code=2)
+    shop("rotate", "nobody", code=2)
+    shop("publish", run.name, "--model", "a/b", code=2)
+    assert shop.skerry("release", "init", shop.folder).exit_code == 2
+    assert shop.skerry("release", "fetch", run.name, "--to", tmp_path / "x").exit_code == 2
+    assert shop.skerry("release", "fetch", "digits", "--to", tmp_path / "x", "--repository", "nowhere").exit_code == 2
+    assert shop.skerry("release", "list", "--repository", tmp_path).exit_code == 2
