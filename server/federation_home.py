@@ -47,12 +47,15 @@ class FederationHome:
         """The root certificate, PEM."""
         return self.folder / "authority" / "root.pem"
 
-    def authority(self, *, now: int, federation: str | None = None) -> Authority:
+    def authority(
+        self, *, now: int, federation: str | None = None, passphrase: bytes | None = None
+    ) -> Authority:
         """The federation's authority; made when there is none.
 
         Args:
             now: ms since the epoch.
             federation: its name; ``None`` takes that of the authority that is there, else ``fleet``.
+            passphrase: encrypts the root's key, when it is made.
 
         Raises:
             InputError: the authority that is there is another federation's, or cannot be read.
@@ -63,7 +66,7 @@ class FederationHome:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         if not self.root.exists():
-            return Authority.create(place, federation or "fleet", now=now)
+            return Authority.create(place, federation or "fleet", now=now, passphrase=passphrase)
         found = Authority.open(place)
         if federation not in {None, found.federation}:
             raise InputError(

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from skerry import __version__
-from skerry.cli import doctor, fleet, model, privacy, release, report, run, runs, security, server
+from skerry.cli import device, doctor, fleet, model, privacy, release, report, run, runs, security, server
 from skerry.cli.boundary import Boundary
 
 __all__ = ["app", "main"]
@@ -49,6 +49,7 @@ app.add_typer(runs.app, name="runs")
 app.command()(report.report)
 app.add_typer(model.app, name="model")
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(device.app, name="device")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(release.app, name="release")
 app.add_typer(security.app, name="security")

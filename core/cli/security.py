@@ -1,10 +1,11 @@
-"""``skerry security``: attack the defences before somebody else does."""
+"""``skerry security``: attack the defences before somebody else does; keys."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skerry.cli import security_keys
 from skerry.cli.console import AsJson, emit, note, out, table
 
 if TYPE_CHECKING:
@@ -12,12 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Try the defences against published attacks.")
+app = typer.Typer(no_args_is_help=True, help="Try the defences against published attacks; see to keys.")
+
+app.add_typer(security_keys.app, name="keys")
 
 
 @app.callback()
 def security() -> None:
-    """Try the defences against published attacks."""
+    """Try the defences against published attacks; see to keys."""
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Invites, enrolments, keys and certificates in the registry: each function is part of somebody's transaction."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -140,6 +141,11 @@ class Enrolled:
     def state(self) -> State:
         """What the newest decision makes of it."""
         return _STATE[self.admission.kind if self.admission else None]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the device key, in hexadecimal."""
+        return hashlib.sha256(self.device_key).hexdigest()
 
     @property
     def identity(self) -> PublicIdentity:

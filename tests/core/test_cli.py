@@ -10,7 +10,9 @@ import pytest
 from skerry.errors import BudgetExceededError, InterruptedRunError, RunFailedError
 from skerry.runfolder import RunFolder
 
-COMMANDS = {"demo", "run", "runs", "report", "fleet", "model", "privacy", "release", "security", "server", "doctor"}
+COMMANDS = {
+    "demo", "device", "run", "runs", "report", "fleet", "model", "privacy", "release", "security", "server", "doctor",
+}  # fmt: skip
 SKERRY = Path(sys.executable).parent / "skerry"
 
 
@@ -32,11 +34,15 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands) == COMMANDS
     assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare"}
     assert set(root.commands["privacy"].commands) == {"audit", "forget", "plan", "prove", "show", "verify", "witness"}
-    assert set(root.commands["security"].commands) == {"attack"}
-    assert set(root.commands["fleet"].commands) == {"list", "show", "quarantine", "appeal"}
     assert set(root.commands["server"].commands) == {"up", "status", "stop"}
     released = {"init", "publish", "list", "verify", "fetch", "rollback", "renew", "rotate"}
     assert set(root.commands["release"].commands) == released
+    assert set(root.commands["security"].commands) == {"attack", "keys"}
+    assert set(root.commands["security"].commands["keys"].commands) == {"status", "rotate", "unlock"}
+    assert set(root.commands["fleet"].commands) == {
+        "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke",
+    }  # fmt: skip
+    assert set(root.commands["device"].commands) == {"enrol"}
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 
 

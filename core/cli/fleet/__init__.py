@@ -2,15 +2,22 @@
 
 import typer
 
+from skerry.cli.fleet.admission import approve, deny, revoke
 from skerry.cli.fleet.appeal import appeal
+from skerry.cli.fleet.invite import invite
 from skerry.cli.fleet.list import list_
 from skerry.cli.fleet.quarantine import quarantine
 from skerry.cli.fleet.show import show
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="See the devices and their evidence; quarantine them, hear their appeals.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Let devices in and put them out; see their evidence, quarantine them, hear their appeals.",
+)
 app.command("list")(list_)
 app.command()(show)
 app.command()(quarantine)
 app.command()(appeal)
+for _admission in (invite, approve, deny, revoke):
+    app.command()(_admission)

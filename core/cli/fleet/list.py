@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skerry.cli.console import AsJson, RunsDir, emit, note, out, table
-from skerry.cli.fleet.options import HALF_LIFE_DAYS, HalfLife, ScopeOption, standing_json
+from skerry.cli.fleet.options import HALF_LIFE_DAYS, HalfLife, ScopeOption, enrolled_json, standing_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,9 +32,11 @@ def list_(
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.enrolment import Office
     from skerry.server.registry import Registry
 
     registry = Registry(runs_in(runs_dir))
+    admitted = {one.device.id: enrolled_json(one) for one in Office(registry.path.parent).enrolled()}  # the newest
     everybody = registry.standings(system_clock(), half_life)
     some = [one for one in everybody if scope in {None, one.device.scope.name}]
     nobody = f"no device is known in {registry.path.parent}; a run records those that take part in it"
@@ -44,7 +46,7 @@ def list_(
         raise InputError(f"there is no scope {scope!r}", where=str(registry.path), mend=mend)
     some.sort(key=lambda one: (one.device.scope, one.quarantine is None, one.reputation.score, one.device.name))
     if as_json:
-        devices = [standing_json(one) for one in some]
+        devices = [standing_json(one) | {"enrolment": admitted.get(one.device.id)} for one in some]
         emit({"registry": str(registry.path), "half_life_days": half_life, "devices": devices})
         return
     if not some:
@@ -55,7 +57,7 @@ def list_(
     for one_scope, members in groupby(some, key=lambda one: one.device.scope):
         console.print()
         console.print(Text(f"{one_scope.kind.value} · {one_scope.name}"), soft_wrap=True)
-        console.print(_listed(members))
+        console.print(_listed(members, admitted))
     console.print()
     console.print(
         Text(
@@ -66,20 +68,34 @@ def list_(
     )
 
 
-def _listed(members: "Iterable[Standing]") -> "Table":
+def _listed(members: "Iterable[Standing]", admitted: dict[int, dict[str, Any]]) -> "Table":
     from rich.text import Text
 
     from skerry.wording import bar, moment
 
-    columns = ["device", "last seen", "standing", "", "judged", "rejected", "quarantine"]
+    some = list(members)
+    real = [admitted[one.device.id] for one in some if one.device.id in admitted]
+    columns = [
+        "device",
+        *(["enrolment", "certificate until"] if real else []),
+        "last seen",
+        "standing",
+        "",
+        "judged",
+        "rejected",
+        "quarantine",
+    ]
     shown = table("", columns, right=["standing", "judged", "rejected"])
     shown.title = None
     for column in shown.columns[:-1]:
         column.no_wrap = True
-    for one in members:
+    for one in some:
+        entry = admitted.get(one.device.id)
+        place: list[Text | str] = [] if not real else [Text("" if entry is None else entry["state"]), _until(entry)]
         kept = one.quarantine
         shown.add_row(
             Text(one.device.name, "" if kept is None else "bold red"),
+            *place,
             moment(one.last_seen),
             f"{one.reputation.score:.2f}",
             bar(one.reputation.score),
@@ -88,3 +104,9 @@ def _listed(members: "Iterable[Standing]") -> "Table":
             Text("" if kept is None else f"since {moment(kept.at)}, by {kept.by}", "red"),
         )
     return shown
+
+
+def _until(entry: dict[str, Any] | None) -> str:
+    from skerry.wording import moment
+
+    return "" if entry is None or entry["certificate_ends"] is None else moment(entry["certificate_ends"])

@@ -1,12 +1,14 @@
 """What the commands of ``skerry fleet`` share."""
 
 import getpass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from skerry.server.registry import Decision, Device, Standing
+    from skerry.server.registry.enrolled import Enrolled
 
 __all__ = [
     "HALF_LIFE_DAYS",
@@ -16,6 +18,8 @@ __all__ = [
     "Reason",
     "ScopeOption",
     "decision_json",
+    "enrolled_json",
+    "enrolment_of",
     "honoured",
     "standing_json",
     "who",
@@ -76,3 +80,27 @@ def standing_json(standing: "Standing") -> dict[str, Any]:
 def decision_json(decision: "Decision") -> dict[str, Any]:
     """A decision as JSON values."""
     return {**decision.__dict__, "kind": decision.kind.value}
+
+
+def enrolled_json(entry: "Enrolled") -> dict[str, Any]:
+    """An enrolment as JSON values; times in milliseconds since the epoch."""
+    decision, certificate = entry.admission, entry.certificate
+    return {
+        "device": entry.device.name,
+        "federation": entry.device.scope.name,
+        "state": entry.state.value,
+        "role": entry.role.value,
+        "class": entry.device_class,
+        "asked": entry.at,
+        "fingerprint": entry.fingerprint,
+        "decision": None if decision is None else {**decision.__dict__, "kind": decision.kind.value},
+        "certificate_ends": None if certificate is None else certificate.expires,
+        "kem": {"suite": entry.kem.suite.value, "epoch": entry.kem.epoch, "ends": entry.kem.expires},
+    }
+
+
+def enrolment_of(runs: Path, device: "Device") -> "Enrolled | None":
+    """The newest enrolment of a device; None of one that is simulated."""
+    from skerry.server.enrolment import Office
+
+    return next((one for one in reversed(Office(runs).enrolled()) if one.device.id == device.id), None)

@@ -11,6 +11,8 @@ from skerry.cli.fleet.options import (
     HalfLife,
     ScopeOption,
     decision_json,
+    enrolled_json,
+    enrolment_of,
     honoured,
     standing_json,
 )
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from skerry.records import Score
     from skerry.server.registry import Decision, Judgement, Reputation, Standing
+    from skerry.server.registry.enrolled import Enrolled
 
 __all__ = ["show"]
 
@@ -52,12 +55,14 @@ def show(
     found = registry.find(device, scope)
     standing = registry.standing(found, system_clock(), half_life)
     history = registry.history(found)
+    entry = enrolment_of(registry.path.parent, found)
     past = list(trace(history.events, half_life))
     if as_json:
         emit({
             "registry": str(registry.path),
             "half_life_days": half_life,
             **standing_json(standing),
+            "enrolment": None if entry is None else enrolled_json(entry),
             "verdicts": [_judgement_json(one) for one in history.judgements],
             "decisions": [decision_json(one) for one in history.decisions],
             "reputation": [_point_json(at, one) for at, one in past],
@@ -65,7 +70,7 @@ def show(
         return
     console = out()
     console.print(Text.assemble((found.name, "bold"), (f"  {found.scope.kind.value} · {found.scope.name}", "dim")))
-    console.print(facts(_facts(standing, past, half_life)))
+    console.print(facts([*_facts(standing, past, half_life), *_place(entry)]))
     console.print()
     if history.judgements:
         console.print(_evidence(history.judgements[: -last - 1 : -1]))
@@ -103,6 +108,21 @@ def _facts(
         scores = _thinned([point.score for _, point in past])
         rows.append(("over time", f"{sparkline(scores, 0.0, 1.0)}  {moment(past[0][0])} to {moment(past[-1][0])}"))
     return rows
+
+
+def _place(entry: "Enrolled | None") -> "list[tuple[str, str | Text]]":
+    from skerry.wording import moment
+
+    if entry is None:
+        return []
+    decision, certificate, kem = entry.admission, entry.certificate, entry.kem
+    decided = "" if decision is None else f", by {decision.by}: {decision.why}"
+    return [
+        ("enrolment", f"{entry.state.value} as {entry.role.value} of class {entry.device_class}{decided}"),
+        ("key", f"P-256, fingerprint {entry.fingerprint}"),
+        ("certificate", "none yet" if certificate is None else f"until {moment(certificate.expires)}"),
+        ("sealing key", f"{kem.suite.value}, epoch {kem.epoch}, until {moment(kem.expires)}"),
+    ]
 
 
 def _evidence(judgements: "tuple[Judgement, ...]") -> "RenderableType":

@@ -1,0 +1,17 @@
+"""``skerry device``: what is done on a device; one file a command."""
+
+import typer
+
+from skerry.cli.device.enrol import enrol
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="On a device: take a place in a federation, and keep it.")
+
+
+@app.callback()
+def device() -> None:
+    """On a device: take a place in a federation, and keep it."""
+
+
+app.command()(enrol)

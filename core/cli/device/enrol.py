@@ -1,0 +1,106 @@
+"""``skerry device enrol``: take a place in a federation, ask how it stands, renew."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.keystore_options import Backend, BackendOption, HomeOption, KeyFile, lock_for, open_store
+
+if TYPE_CHECKING:
+    from skerry.security.enrolment import EnrolmentTransport, Invitation
+
+__all__ = ["enrol"]
+
+
+def enrol(
+    invitation: Annotated[
+        str | None,
+        typer.Argument(metavar="[INVITATION]", help="Of `skerry fleet invite`; - reads it."),
+    ] = None,
+    *,
+    home: HomeOption,
+    name: Annotated[str | None, typer.Option("--name", help="The device's name; needed the first time.")] = None,
+    backend: BackendOption = Backend.FILE,
+    key_file: KeyFile = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Renew the certificate although it is not due.")] = False,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Enrol this device; called again, it asks how that stands, and renews the certificate when it is due.
+
+    An invitation that names an address is taken there; one that names none is of the federation in this folder of runs.
+    """
+    from skerry.clock import system_clock
+    from skerry.device.membership import Folder, Step
+    from skerry.errors import InputError
+    from skerry.security.enrolment import Invitation
+    from skerry.security.identity import SealedKeyStore
+    from skerry.wording import moment
+
+    folder, now = Folder(home), system_clock()
+    asked = None
+    if invitation is not None:
+        asked = Invitation.parse(sys.stdin.read(1 << 16) if invitation == "-" else invitation)
+    if folder.keys.exists():
+        store = open_store(home, key_file)
+    elif asked is None or name is None:
+        missing = "its name (--name)" if asked is not None else "an invitation"
+        raise InputError(
+            f"a device that has no keys yet needs {missing}", where=str(home), mend="see `skerry fleet invite`"
+        )
+    else:
+        store = SealedKeyStore.create(folder.keys, name, lock_for(backend, home, key_file, new=True), now=now)
+    transport = _transport(asked, home, runs_dir)
+    if asked is not None:
+        step, member = folder.apply(asked, store, transport, now=now)
+        _remember(home, asked)
+    else:
+        step, member = folder.go_on(store, transport, now=now, force=renew)
+    ends = None if member is None else member.certificate.not_valid_after_utc
+    document = {
+        "step": step.value,
+        "name": store.identity.name,
+        "backend": store.backend,
+        "id": None if member is None else member.subject.uri,
+        "certificate_ends": None if ends is None else round(1000 * ends.timestamp()),
+        "renew_at": None if member is None else member.renew_at,
+    }
+    if as_json:
+        emit(document)
+        return
+    if step is Step.WAITING or member is None or ends is None:
+        out().print(f"{store.identity.name} waits for approval; call this again without the invitation", markup=False)
+        return
+    until = moment(round(1000 * ends.timestamp()))
+    said = {Step.ENROLLED: "is enrolled", Step.RENEWED: "is renewed", Step.NOTHING: "is enrolled, nothing is due"}[step]
+    out().print(f"{member.subject.uri} {said}; certificate until {until} UTC", markup=False, soft_wrap=True)
+    out().print(f"renew from {moment(member.renew_at)} UTC on, by calling this again", style="dim", soft_wrap=True)
+
+
+def _transport(asked: "Invitation | None", home: Path, runs_dir: Path | None) -> "EnrolmentTransport":
+    """To the desk that the invitation names, or that it named when the device applied."""
+    from skerry.security.enrolment import Invitation
+
+    kept = home / "desk"
+    if asked is None and kept.exists():
+        asked = Invitation.parse(kept.read_text("utf-8"))
+    if asked is not None and asked.address:
+        from skerry.device.service import HttpsEnrolment
+
+        return HttpsEnrolment(asked)
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.enrolment import local_desk
+
+    return local_desk(runs_in(runs_dir))
+
+
+def _remember(home: Path, asked: "Invitation") -> None:
+    """Keep where the desk is and which root it leads to, and not the token."""
+    from dataclasses import replace
+
+    from skerry.fsio import write_atomic
+
+    write_atomic(home / "desk", replace(asked, token=bytes(len(asked.token))).text.encode(), mode=0o600)

@@ -1,0 +1,90 @@
+"""``skerry fleet approve``, ``deny`` and ``revoke``: an operator decides who is in."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.fleet.options import By, DeviceName, Reason, enrolled_json, who
+
+if TYPE_CHECKING:
+    from skerry.server.registry.enrolled import Enrolled
+
+__all__ = ["approve", "deny", "revoke"]
+
+
+def approve(
+    device: DeviceName,
+    *,
+    fingerprint: Annotated[
+        str | None, typer.Option("--fingerprint", help="First digits of the key's fingerprint, as read off the device.")
+    ] = None,
+    reason: Reason = "approved",
+    by: By = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a device in that waits; it gets its certificate when it asks again.
+
+    A fingerprint that somebody read off the device makes sure that it is that device.
+    """
+    from skerry.clock import system_clock
+    from skerry.errors import RefusedError
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.security.certificates import Authority
+    from skerry.server.enrolment import Office, authority_folder
+    from skerry.server.registry.enrolled import State
+
+    runs = runs_in(runs_dir)
+    office = Office(runs)
+    entry = office.find(device, State.PENDING)
+    if fingerprint is not None and not entry.fingerprint.startswith(fingerprint.replace(":", "").lower()):
+        raise RefusedError(
+            "wrong_fingerprint",
+            f"the key that waits has the fingerprint {entry.fingerprint[:16]}…, not {fingerprint}",
+            where=device,
+            mend="deny it, and find out who asked",
+        )
+    authority = Authority.open(authority_folder(runs))
+    _tell(office.approve(entry, authority, by=who(by), why=reason, now=system_clock()), as_json=as_json)
+
+
+def deny(
+    device: DeviceName, *, reason: Reason, by: By = None, runs_dir: RunsDir = None, as_json: AsJson = False
+) -> None:
+    """Turn a device away that waits; its keys are not taken again."""
+    from skerry.clock import system_clock
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.enrolment import Office
+    from skerry.server.registry.enrolled import State
+
+    office = Office(runs_in(runs_dir))
+    found = office.find(device, State.PENDING)
+    _tell(office.deny(found, by=who(by), why=reason, now=system_clock()), as_json=as_json)
+
+
+def revoke(
+    device: DeviceName, *, reason: Reason, by: By = None, runs_dir: RunsDir = None, as_json: AsJson = False
+) -> None:
+    """Put an enrolled device out for good: its certificates are listed as revoked, and its keys are not taken again.
+
+    What it has opened already stays open to it. Its name may be enrolled again with other keys.
+    """
+    from skerry.clock import system_clock
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.enrolment import Office
+    from skerry.server.registry.enrolled import State
+
+    office = Office(runs_in(runs_dir))
+    found = office.find(device, State.ENROLLED)
+    _tell(office.revoke(found, by=who(by), why=reason, now=system_clock()), as_json=as_json)
+
+
+def _tell(entry: "Enrolled", *, as_json: bool) -> None:
+    if as_json:
+        emit(enrolled_json(entry))
+        return
+    decision = entry.admission
+    assert decision is not None  # it was just made
+    said = f"{entry.device.name} is {entry.state.value}, by {decision.by}: {decision.why}"
+    out().print(said, markup=False, soft_wrap=True)

@@ -1,0 +1,99 @@
+"""``skerry fleet invite``: a one-time token as text and QR."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, note, out
+from skerry.cli.fleet.options import By, who
+
+if TYPE_CHECKING:
+    from skerry.security.certificates import Authority
+
+__all__ = ["invite"]
+
+_HOUR_MS = 3_600_000
+
+
+def invite(
+    *,
+    device_class: Annotated[str, typer.Option("--class", help="Of the devices that are invited, such as pi or phone.")],
+    address: Annotated[
+        str, typer.Option("--address", help="Where devices reach the gateway, https://…; none: on this machine only.")
+    ] = "",
+    hours: Annotated[float, typer.Option("--hours", min=0.01, max=720, help="How long the invitation holds.")] = 24.0,
+    uses: Annotated[int, typer.Option("--uses", min=1, max=10_000, help="How many devices may enrol by it.")] = 1,
+    approve: Annotated[bool, typer.Option("--approve", help="Let them in without asking again.")] = False,
+    role: Annotated[str, typer.Option("--role", help="device, operator, auditor or publisher.")] = "device",
+    federation: Annotated[
+        str | None, typer.Option("--federation", help="Name of the federation, the first time [default: fleet].")
+    ] = None,
+    by: By = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an invitation: hand it over in secret; of its token only a hash is kept here.
+
+    The first one makes the federation's certificate authority, in the folder `federation` of the folder of runs.
+    SKERRY_ROOT_PASSPHRASE encrypts the root's key then.
+    """
+    from skerry.clock import system_clock
+    from skerry.errors import InputError
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.security.certificates import Role
+    from skerry.server.enrolment import Office
+    from skerry.wording import moment
+
+    if role not in set(Role):
+        raise InputError(f"there is no role {role!r}", where="--role", mend=f"one of {', '.join(Role)}")
+    if address and not address.startswith("https://"):
+        raise InputError("devices reach the gateway by https", where="--address", mend="such as https://fleet.example")
+    runs, now = runs_in(runs_dir), system_clock()
+    made = Office(runs).invite(
+        _authority(runs, federation, now),
+        device_class=device_class,
+        by=who(by),
+        now=now,
+        life=round(hours * _HOUR_MS),
+        role=Role(role),
+        uses=uses,
+        approve=approve,
+        address=address,
+    )
+    if as_json:
+        emit({
+            "invitation": made.text, "federation": made.federation, "address": made.address, "role": made.role,
+            "class": made.device_class, "uses": uses, "approve": approve, "expires": made.expires,
+        })  # fmt: skip
+        return
+    import segno
+
+    code = io.StringIO()
+    segno.make(made.text, error="l").terminal(out=code, compact=True)
+    typer.echo(code.getvalue())
+    out().print(made.text, markup=False, soft_wrap=True)
+    times = "once" if uses == 1 else f"{uses} times"
+    then = "enrols at once" if approve else "waits for `skerry fleet approve`"
+    said = (
+        f"{made.federation}: a {made.role} of class {device_class}, {times}, until {moment(made.expires)} UTC; {then}"
+    )
+    note().print(said, markup=False, soft_wrap=True)
+    note().print("who has it can enrol: hand it over in secret, it cannot be shown again", style="dim", soft_wrap=True)
+
+
+def _authority(runs: Path, federation: str | None, now: int) -> "Authority":
+    import os
+
+    from skerry.server.federation_home import FederationHome
+
+    home = FederationHome(runs)
+    words, new = os.environ.get("SKERRY_ROOT_PASSPHRASE", "").encode(), not home.root.exists()
+    authority = home.authority(now=now, federation=federation, passphrase=words or None)
+    if new:
+        note().print(f"made a certificate authority in {home.root.parent}", markup=False, soft_wrap=True)
+    if new and not words:
+        mend = "move root.key off this machine; it is needed for new issuing keys only"
+        note().print(f"its root's key is not encrypted: {mend}", style="yellow", markup=False, soft_wrap=True)
+    return authority

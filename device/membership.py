@@ -1,0 +1,210 @@
+"""A device's folder as enrolment leaves it: keys, the application under way, the place in a federation.
+
+What to do next follows from what is there, so one step that a timer repeats does all of it: apply, ask again until it
+is decided, renew when two thirds of the certificate's life are over, and begin an epoch of the sealing key then if due.
+"""
+
+import json
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from skerry.canonical import encode
+from skerry.errors import InputError
+from skerry.fsio import write_atomic
+from skerry.security.certificates import Role
+from skerry.security.enrolment import (
+    Application,
+    EnrolmentRefusal,
+    EnrolmentRefusedError,
+    EnrolmentTransport,
+    Invitation,
+    Membership,
+    apply,
+    ask,
+    renew,
+)
+from skerry.security.identity import KeyStore, KeyStoreRefusedError, PublicIdentity
+from skerry.security.strict import read_record
+
+__all__ = ["Folder", "Step"]
+
+_APPLICATION = b"application"
+_FIELDS = ("federation", "request", "role", "root")
+_LONGEST = 1 << 16
+
+
+class Step(StrEnum):
+    """What a call did."""
+
+    WAITING = "waiting"
+    ENROLLED = "enrolled"
+    RENEWED = "renewed"
+    NOTHING = "nothing_due"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The folder; nobody but its owner needs to read it."""
+
+    path: Path
+
+    @property
+    def keys(self) -> Path:
+        """The key store's file."""
+        return self.path / "keys"
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an application is under way."""
+        return self._application.exists()
+
+    def membership(self) -> Membership | None:
+        """The place in the federation; None before there is one.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        if not self._membership.exists():
+            return None
+        try:
+            value = json.loads(self._membership.read_text("utf-8"))
+            certificate, issuer, root = (
+                x509.load_pem_x509_certificate(value[name].encode()) for name in ("certificate", "issuer", "root")
+            )
+            told = value["coordinator"]
+            return Membership(certificate, issuer, root, PublicIdentity.from_json(told) if told else None)
+        except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+            raise InputError(
+                f"the membership cannot be read: {error}",
+                where=str(self._membership),
+                mend="enrol anew, in a new folder",
+            ) from error
+
+    def apply(
+        self, invitation: Invitation, store: KeyStore, transport: EnrolmentTransport, *, now: int
+    ) -> tuple[Step, Membership | None]:
+        """Apply under an invitation, and take what is decided at once.
+
+        Raises:
+            InputError: the device has a place already, or an application under way.
+            RefusedError: see :func:`~skerry.security.enrolment.apply`.
+        """
+        if self.waiting or self._membership.exists():
+            raise InputError(
+                "this device has applied already", where=str(self.path), mend="leave the invitation out to go on"
+            )
+        application = apply(invitation, store, transport, now=now)
+        record = encode({
+            "federation": invitation.federation,
+            "request": application.request,
+            "role": application.role.value,
+            "root": application.root.public_bytes(Encoding.DER),
+        })  # fmt: skip
+        write_atomic(self._application, store.seal(record, _APPLICATION), mode=0o600)
+        return self.go_on(store, transport, now=now)
+
+    def go_on(
+        self, store: KeyStore, transport: EnrolmentTransport, *, now: int, force: bool = False, days: int = 14
+    ) -> tuple[Step, Membership | None]:
+        """Whatever is due now.
+
+        Args:
+            store: the device's keys.
+            transport: to the desk.
+            now: ms since the epoch.
+            force: renew although it is not due.
+            days: of the next epoch of the sealing key.
+
+        Raises:
+            InputError: nothing was begun.
+            RefusedError: the desk's reason.
+        """
+        member = self.membership()
+        if member is not None:
+            if now < member.renew_at and not force:
+                store.prune(now)
+                return Step.NOTHING, member
+            return Step.RENEWED, self._renewed(member, store, transport, now, days)
+        if not self.waiting:
+            raise InputError(
+                "this device has not applied", where=str(self.path), mend="give the invitation of `skerry fleet invite`"
+            )
+        application, federation = self._applied(store)
+        try:
+            member = ask(application, federation, store, transport, now=now)
+        except EnrolmentRefusedError as error:
+            if error.reason in _FINAL:
+                self._application.unlink()
+            raise
+        if member is None:
+            return Step.WAITING, None
+        self._keep(member)
+        self._application.unlink()
+        return Step.ENROLLED, member
+
+    def _renewed(
+        self, member: Membership, store: KeyStore, transport: EnrolmentTransport, now: int, days: int
+    ) -> Membership:
+        if store.kem.due(now):
+            store.rotate(now, days)
+        if not self._attempt.exists():  # kept until the answer is there: a lost answer is asked for again
+            write_atomic(self._attempt, secrets.token_bytes(16), mode=0o600)
+        renewed = renew(member, store, transport, attempt=self._attempt.read_bytes(), now=now)
+        self._keep(renewed)
+        self._attempt.unlink()
+        store.prune(now)
+        return renewed
+
+    def _applied(self, store: KeyStore) -> tuple[Application, str]:
+        try:
+            record = store.unseal(self._application.read_bytes(), _APPLICATION)
+            value = read_record(record, _FIELDS, limit=_LONGEST)
+            root = x509.load_der_x509_certificate(value["root"])
+            return Application(value["request"], root, Role(value["role"])), value["federation"]
+        except (ValueError, InputError, KeyStoreRefusedError) as error:
+            raise InputError(
+                f"the application cannot be read: {error}",
+                where=str(self._application),
+                mend="remove it, and apply anew",
+            ) from error
+
+    def _keep(self, member: Membership) -> None:
+        told = {
+            name: getattr(member, name).public_bytes(Encoding.PEM).decode()
+            for name in ("certificate", "issuer", "root")
+        }
+        coordinator = member.coordinator.to_json() if member.coordinator else None
+        write_atomic(self._membership, json.dumps(told | {"coordinator": coordinator}, indent=2).encode())
+
+    @property
+    def _application(self) -> Path:
+        return self.path / "application"
+
+    @property
+    def _attempt(self) -> Path:
+        return self.path / "attempt"
+
+    @property
+    def _membership(self) -> Path:
+        return self.path / "membership.json"
+
+
+_FINAL = frozenset(
+    reason.value
+    for reason in (
+        EnrolmentRefusal.DENIED,
+        EnrolmentRefusal.REVOKED,
+        EnrolmentRefusal.NAME_TAKEN,
+        EnrolmentRefusal.IDENTITY_TAKEN,
+        EnrolmentRefusal.INVITE_USED,
+        EnrolmentRefusal.INVITE_EXPIRED,
+        EnrolmentRefusal.WRONG_CLASS,
+        EnrolmentRefusal.STALE_CHALLENGE,
+    )
+)
+"""Reasons after which the same bytes are of no use: another application may be made."""

@@ -1,0 +1,126 @@
+"""From an invitation to a certificate and out again, as an operator and a device type it, with the desk in-process."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SKERRY_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("SKERRY_PASSPHRASE", "correct horse battery")
+    monkeypatch.setenv("SKERRY_ROOT_PASSPHRASE", "root words")
+    return tmp_path
+
+
+def told(result) -> dict:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def refused(result, code: int) -> dict:
+    assert result.exit_code == code, result.output
+    error = json.loads(result.stdout)["error"]
+    assert error["what"]
+    return error
+
+
+def invited(skerry, *more: str) -> str:
+    command = ("fleet", "invite", "--class", "pi", "--federation", "harbour", "--by", "ann", "--json")
+    return told(skerry(*command, *more))["invitation"]
+
+
+def test_a_device_waits_is_approved_renews_and_is_revoked(place: Path, skerry) -> None:
+    home = ("--home", str(place / "pi-1"))
+    first = told(skerry("device", "enrol", invited(skerry), *home, "--name", "pi-1", "--json"))
+    assert (first["step"], first["id"]) == ("waiting", None)
+    assert told(skerry("device", "enrol", *home, "--json"))["step"] == "waiting"
+    pending = told(skerry("fleet", "show", "pi-1", "--json"))["enrolment"]
+    assert (pending["state"], pending["class"]) == ("pending", "pi")
+    wrong = refused(skerry("fleet", "approve", "pi-1", "--fingerprint", "00", "--by", "ann", "--json"), 3)
+    assert wrong["reason"] == "wrong_fingerprint"
+    digits = pending["fingerprint"][:12]
+    approved = told(skerry("fleet", "approve", "pi-1", "--fingerprint", digits, "--by", "ann", "--json"))
+    assert approved["state"] == "enrolled"
+    enrolled = told(skerry("device", "enrol", *home, "--json"))
+    assert (enrolled["step"], enrolled["id"]) == ("enrolled", "spiffe://harbour/device/pi-1")
+    assert told(skerry("device", "enrol", *home, "--json"))["step"] == "nothing_due"
+    epoch = told(skerry("security", "keys", "rotate", *home, "--json"))
+    assert epoch["what"] == "sealing key, epoch 2"
+    assert told(skerry("device", "enrol", *home, "--renew", "--json"))["step"] == "renewed"
+    (listed,) = told(skerry("fleet", "list", "--json"))["devices"]
+    assert listed["enrolment"]["kem"]["epoch"] == 2
+    assert "spiffe" not in skerry("fleet", "list").stdout
+    assert "enrolled" in skerry("fleet", "list").stdout
+    told(skerry("fleet", "revoke", "pi-1", "--reason", "stolen", "--by", "ann", "--json"))
+    assert refused(skerry("device", "enrol", *home, "--renew", "--json"), 3)["reason"] == "revoked"
+    assert "revoked as device of class pi, by ann: stolen" in skerry("fleet", "show", "pi-1").stdout
+
+
+def test_an_invitation_is_shown_as_text_and_as_a_code_to_scan(place: Path, skerry) -> None:
+    shown = skerry("fleet", "invite", "--class", "pi", "--federation", "harbour", "--by", "ann")
+    assert shown.exit_code == 0
+    assert "skerry-enrol:" in shown.stdout
+    assert "▀" in shown.stdout
+    token = next(word for word in shown.stdout.split() if word.startswith("skerry-enrol:"))
+    kept = b"".join(one.read_bytes() for one in (place / "runs").rglob("*") if one.is_file())
+    assert token.encode() not in kept
+    assert (place / "runs" / "federation" / "authority" / "root.key").read_bytes().startswith(b"-----BEGIN ENCRYPTED")
+
+
+def test_a_used_invitation_says_so_and_another_may_be_taken(place: Path, skerry) -> None:
+    text = invited(skerry, "--approve")
+    told(skerry("device", "enrol", text, "--home", str(place / "a"), "--name", "a", "--json"))
+    second = ("--home", str(place / "b"), "--name", "b", "--json")
+    assert refused(skerry("device", "enrol", text, *second), 3)["reason"] == "invite_used"
+    assert told(skerry("device", "enrol", invited(skerry, "--approve"), *second))["step"] == "enrolled"
+
+
+def test_keys_that_do_not_open_are_told(place: Path, skerry, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = ("--home", str(place / "pi-1"))
+    told(skerry("device", "enrol", invited(skerry, "--approve"), *home, "--name", "pi-1", "--json"))
+    monkeypatch.setenv("SKERRY_PASSPHRASE", "wrong horse battery")
+    assert refused(skerry("security", "keys", "status", *home, "--json"), 3)["reason"] == "wrong_passphrase"
+    (place / "pi-1" / "keys").chmod(0o644)
+    assert refused(skerry("device", "enrol", *home, "--json"), 3)["reason"] == "open_key_file"
+
+
+def test_a_key_file_opens_instead_of_a_passphrase(place: Path, skerry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SKERRY_PASSPHRASE")
+    home = ("--home", str(place / "pi-1"), "--key-file", str(place / "machine.key"))
+    told(skerry("device", "enrol", invited(skerry, "--approve"), *home, "--name", "pi-1", "--json"))
+    (found, *_) = told(skerry("security", "keys", "status", *home, "--json"))["keys"]
+    assert found["what"] == "certificate of spiffe://harbour/device/pi-1"
+    (place / "machine.key").chmod(0o640)
+    assert refused(skerry("security", "keys", "status", *home, "--json"), 3)["reason"] == "open_key_file"
+
+
+def test_the_federations_keys_are_listed_and_its_issuing_key_is_made_anew(place: Path, skerry) -> None:
+    told(skerry("device", "enrol", invited(skerry, "--approve"), "--home", str(place / "a"), "--name", "a", "--json"))
+    before = told(skerry("security", "keys", "status", "--json"))["keys"]
+    assert [one["what"] for one in before] == ["root of harbour", "issuing harbour", "device a"]
+    assert all(one["renew_at"] < one["ends"] for one in before)
+    pem = (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes()
+    told(skerry("security", "keys", "rotate", "--json"))
+    assert (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes() != pem
+    assert told(skerry("device", "enrol", "--home", str(place / "a"), "--renew", "--json"))["step"] == "renewed"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("fleet", "invite", "--class", "pi", "--federation", "Harbour!"), "not a usable name"),
+        (("fleet", "invite", "--class", "pi", "--federation", "harbour", "--role", "king"), "no role 'king'"),
+        (("fleet", "invite", "--class", "pi", "--federation", "harbour", "--address", "http://x"), "by https"),
+        (("fleet", "approve", "nobody"), "no device 'nobody'"),
+        (("device", "enrol", "--home", "HOME"), "needs an invitation"),
+        (("device", "enrol", "hello", "--home", "HOME", "--name", "a"), "not an invitation"),
+        (("security", "keys", "status"), "no certificate authority"),
+        (("security", "keys", "status", "--home", "HOME"), "no key file"),
+        (("security", "keys", "unlock"), "Missing option '--home'"),
+    ],
+)
+def test_bad_input_says_what_is_missing(place: Path, skerry, command: tuple[str, ...], said: str) -> None:
+    words = [str(place / "home") if one == "HOME" else one for one in command]
+    assert said in refused(skerry(*words, "--json"), 2)["what"]
