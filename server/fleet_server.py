@@ -31,7 +31,7 @@ from skerry.server.engines.processes import Children
 from skerry.server.enrolled_devices import RegistryDevices
 from skerry.server.enrolment import Desk, Office
 from skerry.server.federation_home import FederationHome
-from skerry.server.gateway import SuperlinkNodes, gateway, gateway_server
+from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_server
 from skerry.server.running import RunningServer
 from skerry.server.service import ServerIdentity, device_service
 
@@ -202,7 +202,12 @@ def _in_thread(
 ) -> Iterator[threading.Thread]:
     """Run a coroutine on an event loop of its own until the block ends."""
     started, stop = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(serve(started, stop)), name="gateway")
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=event_loops()) as runner:
+            runner.run(serve(started, stop))
+
+    thread = threading.Thread(target=run, name="gateway")
     thread.start()
     try:
         if not started.wait(_UP_S):

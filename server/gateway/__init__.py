@@ -5,7 +5,7 @@ from skerry.server.gateway.fleet import FLEET_CALLS
 from skerry.server.gateway.nodes import SuperlinkNodes
 from skerry.server.gateway.reception import GatewayLimits
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
-from skerry.server.gateway.serving import gateway_server
+from skerry.server.gateway.serving import event_loops, gateway_server
 
 __all__ = [
     "FLEET_CALLS",
@@ -13,6 +13,7 @@ __all__ = [
     "GatewayRefusal",
     "SuperlinkNodes",
     "TurnedAwayError",
+    "event_loops",
     "gateway",
     "gateway_server",
 ]

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["gateway_server"]
+__all__ = ["event_loops", "gateway_server"]
 
 _HEADERS = 16 << 10
 _HEAD_S = 10.0
@@ -60,6 +60,11 @@ def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Ser
         ssl_context_factory=_tls,
     )
     return uvicorn.Server(config)
+
+
+def event_loops() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop that uvicorn itself would take: uvloop's where it is installed."""
+    return uvicorn.Config("").get_loop_factory()
 
 
 def _tls(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
