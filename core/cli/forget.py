@@ -1,11 +1,14 @@
-"""``skerry privacy forget``: a device's name goes from the coordinator's ledger, and every proof stays."""
+"""``skerry privacy forget``: a device's name goes from a run's ledger and the registry, and every proof stays."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, note, out
+
+if TYPE_CHECKING:
+    from skerry.runfolder import RunFolder
 
 __all__ = ["forget"]
 
@@ -18,10 +21,11 @@ def forget(
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a device's name and key from a run's population ledger; its hashes, roots and proofs stay as they are.
+    """Erase a device's name and key from a run's population ledger, and its name from the registry; every proof stays.
 
     What was spent stays: a device's own ledger is not touched. The receipts that the device gave remain and can no
-    longer be told to be its own. Other files of the run may name the device too; they are listed, and not changed.
+    longer be told to be its own. In the registry, what was judged stays under an alias. Other files of the run may name
+    the device too; they are listed, and not changed.
     """
     from skerry.clock import system_clock
     from skerry.errors import InputError
@@ -46,14 +50,35 @@ def forget(
         typer.confirm(f"Erase the name of {device} from the ledger of {folder.id}? It does not come back", abort=True)
     with Ledger.open(ledgers.paths[POPULATION]) as ledger:
         erasure = ledger.erase(found, system_clock())
+    alias = _registry_forgets(folder, device)
     left = _naming(folder.path, device)
     if as_json:
-        emit({"run": folder.id, "device": device, "erased": found, "erasure": erasure.hash, "still_named_in": left})
+        emit({
+            "run": folder.id, "device": device, "erased": found, "erasure": erasure.hash, "alias": alias,
+            "still_named_in": left,
+        })  # fmt: skip
         return
     entries = ", ".join(map(str, found))
     out().print(f"erased from the ledger of {folder.id}: entry {entries} (erasure {erasure.hash[:12]})", markup=False)
+    if alias is not None:
+        said = f"erased from the registry, where what is left of it is called {alias}; a quarantine stays with that"
+        out().print(said, markup=False, soft_wrap=True)
     if left:
         note().print(f"other files of this run still name {device}: {', '.join(left)}", style="yellow", markup=False)
+
+
+def _registry_forgets(folder: "RunFolder", device: str) -> str | None:
+    """The alias in the registry beside the run; None where the registry does not know the device."""
+    from skerry.clock import system_clock
+    from skerry.errors import InputError
+    from skerry.server.registry import Registry, scope_of
+
+    registry = Registry(folder.path.parent)
+    try:
+        found = registry.find(device, scope_of(folder.scenario).name)
+    except InputError:
+        return None
+    return registry.forget(found, by="skerry privacy forget", now=system_clock())
 
 
 def _naming(folder: Path, device: str) -> list[str]:

@@ -97,6 +97,14 @@ class RegistryFile:
                     create(connection, have=have)
                 yield connection
 
+    def settle(self) -> None:
+        """Have nothing of what was overwritten lie in the write-ahead log, or in free pages of the file."""
+        with self._told(), self._engine.connect() as connection:
+            driver = connection.connection.dbapi_connection
+            assert driver is not None
+            for statement in ("pragma wal_checkpoint(truncate)", "vacuum", "pragma wal_checkpoint(truncate)"):
+                driver.cursor().execute(statement)
+
     def _check(self, connection: Connection) -> int:
         """The version of the file's schema, which is one that we know."""
         application = connection.exec_driver_sql("pragma application_id").scalar_one()
@@ -158,6 +166,7 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma secure_delete = on")  # what is forgotten is overwritten
         connection.execute("pragma synchronous = full")  # in WAL mode a commit is durable with this only
         connection.create_function("fade", 2, fade, deterministic=True)
 

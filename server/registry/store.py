@@ -15,7 +15,9 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from skerry.errors import InputError, RefusedError, RegistryError
+from skerry.server.registry.enrolled import State, enrolled
 from skerry.server.registry.file import FILE, RegistryFile
+from skerry.server.registry.forgetting import forget
 from skerry.server.registry.records import (
     Decision,
     DecisionKind,
@@ -113,6 +115,27 @@ class Registry:
                 )
             add_decision(base, device.id, decision)
         return decision
+
+    def forget(self, device: Device, *, by: str, now: int) -> str:
+        """Erase a device's name, wherever it stands here; returns the alias in its place.
+
+        What was judged and decided stays under the alias, as do public keys. A run that goes on records the name anew.
+
+        Raises:
+            RefusedError: it is enrolled, or waits to be (``still_enrolled``): a name in use is not forgotten.
+        """
+        with self._file.writing() as base:
+            places = enrolled(base, scope=device.scope, name=device.name)
+            if places and places[-1].state in {State.PENDING, State.ENROLLED}:
+                raise RefusedError(
+                    "still_enrolled",
+                    f"{device.name} is {places[-1].state.value}",
+                    where=str(self.path),
+                    mend=f"`skerry fleet revoke {device.name}` (or deny) first",
+                )
+            alias = forget(base, device, by=plain_words(by, "by"), now=now)
+        self._file.settle()
+        return alias
 
     def find(self, name: str, scope: str | None = None) -> Device:
         """The device of that name; in the scope of that name, where several have one.

@@ -6,6 +6,7 @@ with it the triggers.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import (
     Boolean,
@@ -30,6 +31,7 @@ __all__ = [
     "SCHEMA",
     "admissions",
     "certificates",
+    "changeable",
     "create",
     "decisions",
     "devices",
@@ -187,15 +189,29 @@ def create(base: Connection, *, have: int = 0) -> None:
 def guard(base: Connection, table: Table) -> None:
     """Triggers after which rows of the table stay as they are."""
     for change in ("update", "delete"):
-        base.exec_driver_sql(
-            f"create trigger {table.name}_no_{change} before {change} on {table.name}"
-            " begin select raise(abort, 'the registry only grows'); end"
-        )
+        _forbid(base, table, change)
     for number, taken in enumerate(_taken(table)):  # REPLACE deletes without asking the trigger above
         base.exec_driver_sql(
             f"create trigger {table.name}_no_replacement_{number} before insert on {table.name}"
             f" when {taken.compile(base)} begin select raise(ignore); end"
         )
+
+
+@contextmanager
+def changeable(base: Connection, *tables: Table) -> Iterator[None]:
+    """Rows of the tables may be updated within the block, which is part of the caller's transaction."""
+    for table in tables:
+        base.exec_driver_sql(f"drop trigger {table.name}_no_update")
+    yield
+    for table in tables:
+        _forbid(base, table, "update")
+
+
+def _forbid(base: Connection, table: Table, change: str) -> None:
+    base.exec_driver_sql(
+        f"create trigger {table.name}_no_{change} before {change} on {table.name}"
+        " begin select raise(abort, 'the registry only grows'); end"
+    )
 
 
 def _taken(table: Table) -> Iterator[Exists]:

@@ -40,7 +40,7 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["security"].commands) == {"attack", "keys"}
     assert set(root.commands["security"].commands["keys"].commands) == {"status", "rotate", "unlock"}
     assert set(root.commands["fleet"].commands) == {
-        "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke",
+        "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget",
     }  # fmt: skip
     assert set(root.commands["device"].commands) == {"enrol"}
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}

@@ -83,3 +83,39 @@ def test_a_clock_before_our_own_files_is_wrong() -> None:
 
     assert _clock(lambda: 0.0).state == "missing"
     assert _clock().state == "ok"
+
+
+def test_a_federations_secrets_that_others_may_use_are_missing_and_its_certificates_are_looked_at(
+    skerry, tmp_path: Path
+) -> None:
+    assert "federation's secrets" not in _checks(skerry("doctor", "--json", "--runs-dir", tmp_path))
+    made = skerry("fleet", "invite", "--class", "pi", "--by", "ann", "--json", "--runs-dir", tmp_path)
+    assert made.exit_code == 0, made.output
+    good = _checks(skerry("doctor", "--json", "--runs-dir", tmp_path))
+    assert good["federation's secrets"]["state"] == good["federation's certificates"]["state"] == "ok"
+    (tmp_path / "federation" / "authority" / "issuer.key").chmod(0o644)
+    bad = _checks(skerry("doctor", "--json", "--runs-dir", tmp_path))
+    assert bad["federation's secrets"]["state"] == bad["federation's certificates"]["state"] == "missing"
+    assert "chmod go=" in bad["federation's secrets"]["mend"]
+
+
+def test_a_clock_that_was_set_back_and_one_that_nobody_keeps_are_found(tmp_path: Path) -> None:
+    from skerry.cli.doctor import _certificates, _synchronised
+    from skerry.security.certificates import Authority
+
+    now = 1_764_000_000
+    Authority.create(tmp_path, "harbour", now=1000 * now)
+    states = [_certificates(tmp_path, lambda at=at: now + 86_400 * at).state for at in (-1, 0, 300, 366)]
+    assert states == ["missing", "ok", "warning", "missing"]
+    assert [_synchronised(lambda state=state: state).state for state in (0, 5)] == ["ok", "warning"]
+    assert _synchronised().state in {"ok", "warning"}  # the kernel's own word
+
+
+def test_a_gateways_port_that_is_taken_is_a_warning(skerry, tmp_path: Path, monkeypatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr("skerry.cli.doctor.GATEWAY_PORTS", (taken.getsockname()[1],))
+        check = _checks(skerry("doctor", "--json", "--runs-dir", tmp_path))["gateway's ports"]
+    assert check["state"] == "warning"
+    assert "--port" in check["mend"]

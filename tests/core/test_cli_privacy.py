@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from skerry.records import Action, Verdict
+from skerry.runfolder import RunFolder
+from skerry.server.registry import JudgedRound, Registry, scope_of
+
 from ._privacy import resign, rewrite, verify
 
 
@@ -171,10 +175,16 @@ def test_a_device_that_was_forgotten_leaves_proofs_that_hold(skerry, run: Path) 
     population = run / "ledger" / "population.jsonl"
     before = json.loads(skerry("privacy", "show", "latest", "--json").stdout)["devices"]
     assert skerry("privacy", "witness", "latest").exit_code == 0
+    registry = Registry(run.parent)
+    scope = scope_of(RunFolder(run).scenario)
+    registry.record(scope, run.name, [JudgedRound(1, 0, (Verdict(1, "writer-05", Action.ACCEPT, (), ()),))])
     assert skerry("privacy", "forget", "latest", "writer-05", "--json").exit_code == 2  # nobody said yes
     assert b"writer-05" in population.read_bytes()
+    assert registry.find("writer-05")
     done = json.loads(skerry("privacy", "forget", "latest", "writer-05", "--yes", "--json").stdout)
     assert b"writer-05" not in population.read_bytes()
+    assert b"writer-05" not in b"".join(path.read_bytes() for path in run.parent.glob("registry*"))
+    assert registry.standing(registry.find(done["alias"]), 0, 30.0).judged == 1
     assert "ledger/devices/writer-05.jsonl" in done["still_named_in"]
     assert "result.json" in done["still_named_in"]
     assert not any(name.startswith("ledger/p") for name in done["still_named_in"])

@@ -4,6 +4,7 @@ import typer
 
 from skerry.cli.fleet.admission import approve, deny, revoke
 from skerry.cli.fleet.appeal import appeal
+from skerry.cli.fleet.forget import forget
 from skerry.cli.fleet.invite import invite
 from skerry.cli.fleet.list import list_
 from skerry.cli.fleet.quarantine import quarantine
@@ -19,5 +20,5 @@ app.command("list")(list_)
 app.command()(show)
 app.command()(quarantine)
 app.command()(appeal)
-for _admission in (invite, approve, deny, revoke):
+for _admission in (invite, approve, deny, revoke, forget):
     app.command()(_admission)

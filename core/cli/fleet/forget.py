@@ -1,0 +1,41 @@
+"""``skerry fleet forget``: a device's name goes from the registry."""
+
+from typing import Annotated
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.fleet.options import By, DeviceName, ScopeOption, who
+
+__all__ = ["forget"]
+
+
+def forget(
+    device: DeviceName,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: By = None,
+    scope: ScopeOption = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a device's name from the registry; what was judged stays, and so does what keeps its keys out.
+
+    One that is enrolled is revoked first. Runs' ledgers are another matter: `skerry privacy forget`.
+    """
+    from skerry.clock import system_clock
+    from skerry.errors import InputError
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.registry import Registry
+
+    registry = Registry(runs_in(runs_dir))
+    found = registry.find(device, scope)
+    if not yes:
+        if as_json:
+            raise InputError("what is erased does not come back", mend="add --yes")
+        typer.confirm(f"Erase the name of {device} from {registry.path}? It does not come back", abort=True)
+    alias = registry.forget(found, by=who(by), now=system_clock())
+    if as_json:
+        emit({"scope": found.scope.name, "alias": alias})
+        return
+    out().print(f"erased; what is left of it is called {alias}", markup=False, soft_wrap=True)
