@@ -14,6 +14,7 @@ from skerry.fsio import write_json
 from skerry.runfolder import RunFolder, State
 from skerry.server.discover import discover
 from skerry.server.federation import Federation
+from skerry.server.federation_log import enter_run
 from skerry.server.finish import finish
 from skerry.server.prepare import prepare
 from skerry.server.remember import FleetMemory, check_enough
@@ -27,6 +28,8 @@ DISCOVERY_PATIENCE_S = 180.0
 
 def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> None:
     """Prepare, discover the devices, run the rounds, finish; devices in standing quarantine are left out.
+
+    A run that is finished is entered in the federation's log.
 
     Whatever ends the run early is recorded in ``status.json`` before it is raised again.
     """
@@ -44,6 +47,7 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
         with federation.ledger:
             progress = run_rounds(federation)
             finish(federation, progress)
+            enter_run(federation, progress.sent)
         folder.mark("complete")
 
 

@@ -20,6 +20,7 @@ its last round is.
 A round in which too few updates are left is *skipped*: the vector stays, the spending counts, the record says why.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +39,7 @@ from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
 from skerry.server.journal import RoundJournal
 from skerry.server.judge import Judged, screen, validate
-from skerry.server.plan import draw_cohort, make_plan
+from skerry.server.plan import RoundPlan, draw_cohort, make_plan
 from skerry.server.tolerance import rule_for
 from skerry.strategies.optimizers import FedAvgM
 from skerry.syncer import Syncer
@@ -60,6 +61,12 @@ class Progress:
     records: list[RoundRecord] = field(default_factory=list)
     device_seconds: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, bytes] = field(default_factory=dict)
+    sent: dict[int, dict[str, bytes]] = field(default_factory=dict)
+
+    def planned(self, plan: RoundPlan, cohort: Sequence[str]) -> None:
+        """Count what a round's instructions may spend, and keep their digests."""
+        self.spending.add(plan.number, cohort)
+        self.sent[plan.number] = {device: asked.digest for device, asked in plan.asked.items() if asked.digest}
 
 
 def run_rounds(federation: Federation) -> Progress:
@@ -99,7 +106,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         debit = progress.central.debit(number) if progress.central is not None else None
         with open_round(federation, number, cohort, progress.syncer, debit):
             plan = make_plan(federation, number, cohort, progress.vector, progress.receipts, kept)
-        progress.spending.add(number, cohort)
+        progress.planned(plan, cohort)
     with watch.stage("checkpoint"):
         progress.syncer.settle()  # the round before is on the disk too, or its answers are still needed
         progress.journal.begin(number, plan.asked)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skerry.cli import security_keys
+from skerry.cli import security_keys, security_log
 from skerry.cli.console import AsJson, emit, note, out, table
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Try the defences against published attacks; see to keys.")
 
 app.add_typer(security_keys.app, name="keys")
+app.add_typer(security_log.app, name="log")
 
 
 @app.callback()

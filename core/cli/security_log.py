@@ -1,0 +1,114 @@
+"""``skerry security log``: what a federation can be held to, and proofs of single entries for anybody."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, note, out, table
+
+if TYPE_CHECKING:
+    from skerry.security.privacy.chain import Entry
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="The federation's log: what was said, in order, and proofs of it.")
+
+
+@app.callback()
+def log() -> None:
+    """The federation's log: what was said, in order, and proofs of it."""
+
+
+@app.command("list")
+def show(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
+    """Check the whole log and show its entries, its checkpoint and the key that others check it by."""
+    from rich.text import Text
+
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.federation_log import federation_log
+
+    found = federation_log(runs_in(runs_dir), create=False)
+    entries, state = found.entries(), found.checkpoint()
+    if as_json:
+        told = [_entry(one) for one in entries]
+        emit({"key": str(found.key), "size": state.size, "root": state.root.hex(), "entries": told})
+        return
+    shown = table(f"{found.key.name}: {state.size} entries, all checked", ["", "when", "kind", "what"], right=[""])
+    for one in entries:
+        when = datetime.fromtimestamp(one.at / 1000, tz=UTC).isoformat(sep=" ", timespec="seconds")
+        shown.add_row(str(one.seq), when[:19], one.kind, Text(_what(one)))
+    out().print(shown)
+    out().print(Text(f"root  {state.root.hex()}\nkey   {found.key}", style="dim"), soft_wrap=True)
+
+
+@app.command()
+def prove(
+    number: Annotated[int, typer.Argument(help="Of the entry, as `skerry security log list` shows it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the proof.")],
+    *,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the proof that an entry is in the log, with what it says; it tells nothing of any other."""
+    from skerry.fsio import write_json
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.federation_log import federation_log
+
+    found = federation_log(runs_in(runs_dir), create=False)
+    write_json(file, found.prove(number).to_json(), durable=False)
+    if as_json:
+        emit({"file": str(file), "key": str(found.key)})
+        return
+    note().print(f"proof of entry {number} in {file}; check it: skerry security log verify {file} --key {found.key}")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A proof that `prove` wrote.")],
+    *,
+    key: Annotated[str, typer.Option(help="The log's verifier key, from somebody who is trusted.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a proof with nothing but the log's key; exit code 3 when it proves nothing."""
+    from rich.text import Text
+
+    from skerry.errors import InputError
+    from skerry.security.transparency.log import LogProof
+    from skerry.security.transparency.note import NoteKey
+
+    try:
+        value: Any = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"there is no proof in this file: {error}", where=str(file)) from error
+    proof = LogProof.from_json(value)
+    state = proof.verify(NoteKey.parse(key))
+    one = proof.entry
+    if as_json:
+        emit(
+            {
+                "number": one.seq,
+                "at": one.at,
+                "kind": one.kind,
+                "body": dict(one.body),
+                "log": state.origin,
+                "size": state.size,
+            }
+        )
+        return
+    out().print(Text(f"entry {one.seq} of {state.origin}, which had {state.size}: {one.kind}, {_what(one)}"))
+
+
+def _entry(entry: "Entry") -> dict[str, Any]:
+    return {"number": entry.seq, "at": entry.at, "kind": entry.kind, "body": dict(entry.body)}
+
+
+def _what(entry: "Entry") -> str:
+    """An entry in a line."""
+    if entry.erased:
+        return "(erased)"
+    return ", ".join(
+        f"{name} {f'{len(value)} devices' if isinstance(value, dict) else value}" for name, value in entry.body.items()
+    )

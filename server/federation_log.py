@@ -1,0 +1,98 @@
+"""The federation's log beside its runs: where it lies, whose key signs it, and what a run enters when it ends.
+
+``<runs>/log`` (:class:`~skerry.security.transparency.log.Log`) outlives runs, as the registry does. A run's statements
+are one batch: the digests of the instructions that its rounds sent, those of their verdicts, the head of its ledger
+and its release. Whatever is wrong with the log costs the run nothing but a notice.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skerry.canonical import digest
+from skerry.errors import InputError, SkerryError
+from skerry.runfolder import RunFolder
+from skerry.security.identity import Identity
+from skerry.security.locking import exclusive
+from skerry.security.transparency.log import Event, EventKind, Log
+from skerry.security.transparency.note import NoteSigner
+
+if TYPE_CHECKING:
+    from skerry.server.federation import Federation
+
+__all__ = ["FOLDER", "enter_run", "federation_log", "round_digest"]
+
+FOLDER = "log"
+"""The log's folder, in a folder of runs."""
+
+_KEY = "key.json"
+
+
+def federation_log(runs: Path, *, create: bool = True) -> Log:
+    """The log of a folder of runs; its key is made with it.
+
+    Raises:
+        InputError: there is none, and it is not to be made.
+        RefusedError: others may use the key file (``open_key_file``), or an entry was changed (``chain_broken``).
+    """
+    folder = runs / FOLDER
+    if not create and not (folder / _KEY).exists():
+        raise InputError("nothing has been entered in a log here", where=str(folder), mend="it begins with a run")
+    with exclusive(folder / _KEY):
+        if not (folder / _KEY).exists():
+            Identity.generate(FOLDER).save(folder / _KEY)
+    signing = Identity.load(folder / _KEY).signing
+    name = sha256(signing.public_key().public_bytes_raw()).hexdigest()[:16]
+    return Log(folder, NoteSigner(f"skerry/log/{name}", signing))
+
+
+def round_digest(verdicts: list[dict[str, Any]]) -> str:
+    """What stands for a round's verdicts: SHA-256, hexadecimal, of its lines in ``verdicts.jsonl`` in their order."""
+    return digest(verdicts)
+
+
+def enter_run(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]]) -> None:
+    """Enter what a finished run can be held to.
+
+    Args:
+        federation: the run.
+        sent: for each round that this process conducted, the digest of each device's instruction.
+    """
+    folder = federation.folder
+    try:
+        federation_log(folder.path.parent).append(_events(federation, sent), federation.clock())
+    except SkerryError as error:
+        folder.notify(f"nothing was entered in the federation's log: {error.what}")
+
+
+def _events(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]]) -> list[Event]:
+    folder, run = federation.folder, federation.run
+    events = [
+        Event(
+            EventKind.INSTRUCTIONS,
+            {"run": run, "round": number, "digests": {device: found.hex() for device, found in sorted(asked.items())}},
+        )
+        for number, asked in sorted(sent.items())
+    ]
+    for number, lines in sorted(verdicts_by_round(folder).items()):
+        events.append(Event(EventKind.VERDICTS, {"run": run, "round": number, "digest": round_digest(lines)}))
+    state = federation.ledger.checkpoint()
+    events.append(Event(EventKind.LEDGER_HEAD, {"ledger": state.origin, "size": state.size, "root": state.root.hex()}))
+    released = [entry.body for entry in federation.ledger.entries() if entry.kind == "delivery"]
+    return events + [
+        Event(
+            EventKind.RELEASE,
+            {"name": federation.scenario.name, "version": body["version"], "manifest": body["manifest"]},
+        )
+        for body in released[-1:]
+    ]
+
+
+def verdicts_by_round(folder: RunFolder) -> dict[int, list[dict[str, Any]]]:
+    """The lines of ``verdicts.jsonl`` of each round."""
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for line in folder.lines("verdicts.jsonl"):
+        found[line["round"]].append(line)
+    return dict(found)

@@ -1,0 +1,101 @@
+"""What a run leaves in its federation's log can be checked against the run, and by whoever has the key alone."""
+
+import json
+import stat
+
+import pytest
+from typer.testing import CliRunner
+
+from skerry.cli.app import app as cli
+from skerry.clock import system_clock
+from skerry.config import default_scenario
+from skerry.device.app import app, fleet_homes
+from skerry.device.worker import process_worker
+from skerry.errors import InputError
+from skerry.runfolder import RunFolder
+from skerry.security.envelope import envelope_digest
+from skerry.server.conduct import conduct
+from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.federation_log import FOLDER, federation_log, round_digest, verdicts_by_round
+from skerry.server.prepare import prepare
+
+
+class Watched(InProcessGrid):
+    """Keeps what was sent."""
+
+    def push_messages(self, messages):
+        messages = list(messages)
+        self.sent = getattr(self, "sent", [])
+        self.sent += [m.content["skerry"]["envelope"] for m in messages if m.metadata.message_type == "train"]
+        return super().push_messages(messages)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    scenario = default_scenario(["rounds=2", "attack.devices=0", "report.references=false"])
+    folder = RunFolder.create(tmp_path_factory.mktemp("runs"), scenario, engine="inprocess")
+    prepare(folder, system_clock, process_worker())
+    grid = Watched(app, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)])
+    with task_identity(1):
+        conduct(folder, grid, system_clock, flwr_run=1)
+    return folder, grid.sent
+
+
+def test_a_runs_statements_are_what_it_did(run):
+    folder, sent = run
+    entries = federation_log(folder.path.parent, create=False).entries()
+    assert [one.kind for one in entries] == ["instructions"] * 2 + ["verdicts"] * 2 + ["ledger_head", "release"]
+    digests = {found for one in entries[:2] for found in one.body["digests"].values()}
+    assert digests == {envelope_digest(envelope).hex() for envelope in sent}
+    lines = verdicts_by_round(folder)
+    assert [one.body["digest"] for one in entries[2:4]] == [round_digest(lines[number]) for number in (1, 2)]
+    assert round_digest(lines[1]) != round_digest(lines[2])
+    assert entries[5].body["manifest"] == folder.result["delivery"]["manifest_digest"]
+    assert folder.notices == () or not any("log" in sentence for sentence in folder.notices)
+
+
+def test_the_key_of_the_log_is_its_own_and_nobody_elses(run):
+    folder, _ = run
+    key = folder.path.parent / FOLDER / "key.json"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    again = federation_log(folder.path.parent)
+    assert again.key == federation_log(folder.path.parent).key
+    with pytest.raises(InputError, match="nothing has been entered"):
+        federation_log(folder.path, create=False)
+
+
+def test_a_proof_goes_to_somebody_who_has_the_key_alone(run, tmp_path):
+    folder, _ = run
+    runner, where = CliRunner(), ["--runs-dir", str(folder.path.parent)]
+    listed = runner.invoke(cli, ["security", "log", "list", "--json", *where])
+    assert listed.exit_code == 0
+    told = json.loads(listed.stdout)
+    assert [one["kind"] for one in told["entries"]][-1] == "release"
+    file = tmp_path / "proof.json"
+    assert runner.invoke(cli, ["security", "log", "prove", "5", str(file), *where]).exit_code == 0
+    shown = runner.invoke(cli, ["security", "log", "verify", str(file), "--key", told["key"], "--json"])
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout)["body"] == told["entries"][5]["body"]
+    changed = json.loads(file.read_text())
+    changed["path"][0] = "00" * 32
+    file.write_text(json.dumps(changed))
+    assert runner.invoke(cli, ["security", "log", "verify", str(file), "--key", told["key"]]).exception is not None
+
+
+def test_a_log_that_cannot_be_written_costs_a_run_nothing_but_a_notice(run, monkeypatch):
+    from skerry.errors import DiskFullError
+    from skerry.server import federation_log as module
+
+    told = []
+
+    class Federation:
+        folder = type("Folder", (), {"path": run[0].path, "notify": staticmethod(told.append)})
+        clock = staticmethod(system_clock)
+
+    def full(*_args, **_named):
+        raise DiskFullError("the disk is full")
+
+    monkeypatch.setattr(module, "federation_log", full)
+    module.enter_run(Federation, {})
+    assert told == ["nothing was entered in the federation's log: the disk is full"]
