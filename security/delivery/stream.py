@@ -24,7 +24,7 @@ import hmac
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -34,7 +34,17 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from skerry.errors import ReleaseRefusedError
 from skerry.security.delivery.refusal import ReleaseRefusal
 
-__all__ = ["CHUNK", "HEADER_BYTES", "TAG", "Streamed", "blob_bytes", "decrypt", "encrypt"]
+__all__ = ["CHUNK", "HEADER_BYTES", "TAG", "Streamed", "blob_bytes", "decrypt", "encrypt", "seal_chunks"]
+
+class Source(Protocol):
+    """A file open for reading, or what behaves like one."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """The same, into a buffer; how many."""
+
 
 CHUNK = 1 << 18
 """256 KiB of plaintext: AES-GCM runs at full speed from here on, and 256 KiB is nothing for a Pi."""
@@ -59,7 +69,7 @@ def blob_bytes(size: int) -> int:
     return HEADER_BYTES + size + TAG * max(1, -(-size // CHUNK))
 
 
-def encrypt(source: IO[bytes], target: IO[bytes], key: bytes, *, salt: bytes) -> Streamed:
+def encrypt(source: Source, target: IO[bytes], key: bytes, *, salt: bytes) -> Streamed:
     """Encrypt to the end of ``source``.
 
     Args:
@@ -68,15 +78,9 @@ def encrypt(source: IO[bytes], target: IO[bytes], key: bytes, *, salt: bytes) ->
         key: content key, 32 bytes.
         salt: 32 random bytes, never used twice with one content key.
     """
-    cipher, commitment, prefix = _derive(key, salt)
-    header = _FIXED + salt + commitment
-    plain, blob = hashlib.sha256(), hashlib.sha256(header)
-    target.write(header)
+    plain, blob = hashlib.sha256(), hashlib.sha256()
     size = 0
-    room = memoryview(bytearray(CHUNK + TAG))
-    for counter, (chunk, last) in enumerate(_chunks(source, CHUNK)):
-        sealed = room[: len(chunk) + TAG]
-        cipher.encrypt_into(_nonce(prefix, counter, last), chunk, header, sealed)
+    for chunk, sealed in seal_chunks(source, key, salt=salt):
         plain.update(chunk)
         blob.update(sealed)
         target.write(sealed)
@@ -84,7 +88,22 @@ def encrypt(source: IO[bytes], target: IO[bytes], key: bytes, *, salt: bytes) ->
     return Streamed(size, plain.hexdigest(), blob_bytes(size), blob.hexdigest())
 
 
-def decrypt(source: IO[bytes], target: IO[bytes], key: bytes) -> Streamed:
+def seal_chunks(source: Source, key: bytes, *, salt: bytes) -> Iterator[tuple[memoryview, memoryview]]:
+    """Plaintext and sealed bytes, chunk after chunk; the header comes first and stands for no plaintext.
+
+    Both are valid until the next pair is asked for. Arguments as of :func:`encrypt`.
+    """
+    cipher, commitment, prefix = _derive(key, salt)
+    header = _FIXED + salt + commitment
+    yield memoryview(b""), memoryview(header)
+    room = memoryview(bytearray(CHUNK + TAG))
+    for counter, (chunk, last) in enumerate(_chunks(source, CHUNK)):
+        sealed = room[: len(chunk) + TAG]
+        cipher.encrypt_into(_nonce(prefix, counter, last), chunk, header, sealed)
+        yield chunk, sealed
+
+
+def decrypt(source: Source, target: IO[bytes], key: bytes) -> Streamed:
     """Decrypt to the end of ``source``; what ``target`` got counts only when this returns.
 
     Raises:
@@ -126,7 +145,7 @@ def _nonce(prefix: bytes, counter: int, last: bool) -> bytes:
     return prefix + struct.pack(">IB", counter, last)
 
 
-def _chunks(source: IO[bytes], size: int) -> Iterator[tuple[memoryview, bool]]:
+def _chunks(source: Source, size: int) -> Iterator[tuple[memoryview, bool]]:
     """Full chunks and then the rest, each with whether it is the last; a chunk is valid until the next is asked for."""
     here, ahead = bytearray(size), bytearray(size)
     length = _fill(source, here)
@@ -138,15 +157,11 @@ def _chunks(source: IO[bytes], size: int) -> Iterator[tuple[memoryview, bool]]:
         here, ahead, length = ahead, here, following
 
 
-def _fill(source: IO[bytes], buffer: bytearray) -> int:
+def _fill(source: Source, buffer: bytearray) -> int:
     """Read until the buffer is full or the file ends (one read may give less)."""
-    filled = 0
-    while filled < len(buffer):
-        part = source.read(len(buffer) - filled)
-        if not part:
-            break
-        buffer[filled : filled + len(part)] = part
-        filled += len(part)
+    filled, view = 0, memoryview(buffer)
+    while filled < len(buffer) and (length := source.readinto(view[filled:])):
+        filled += length
     return filled
 
 

@@ -43,8 +43,13 @@ class Slow(io.RawIOBase):
     def __init__(self, data):
         self.inner = io.BytesIO(data)
 
-    def read(self, size=-1):
-        return self.inner.read(min(size, 70_001))
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        part = self.inner.read(min(len(buffer), 70_001))
+        buffer[: len(part)] = part
+        return len(part)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 5])
