@@ -56,9 +56,7 @@ class Authenticator:
             )
         if claim.created < self._started_s:
             raise TurnedAwayError(GatewayRefusal.WRONG_CLOCK, "signed before the gateway started; sign again")
-        digest = content_digest(body)
-        if headers.get("content-digest") != digest:
-            raise TurnedAwayError(GatewayRefusal.NOT_AUTHENTIC, "the body is not the one that was signed")
+        digest = content_digest(body)  # of what came, whatever the header says
         device = self._devices.find(claim.key_id)
         if device is None:
             raise TurnedAwayError(GatewayRefusal.UNKNOWN_DEVICE, "no device of this name is in good standing")

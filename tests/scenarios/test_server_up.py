@@ -141,6 +141,27 @@ def test_a_device_joins_by_the_printed_invite_over_every_port(tmp_path: Path):
     assert (gone.returncode, json.loads(gone.stdout)["running"]) == (1, False)
 
 
+def test_by_commands_alone_a_device_is_invited_waits_is_approved_and_revoked(tmp_path: Path):
+    runs, home = ("--runs-dir", tmp_path), ("--home", tmp_path / "pi-2")
+    (tmp_path / "key-file").write_bytes(os.urandom(32))
+    (tmp_path / "key-file").chmod(0o600)
+    key = ("--key-file", tmp_path / "key-file")
+    with up(tmp_path) as (_, told):
+        address = f"https://{told['addresses']['gateway']}"
+        invited = skerry("fleet", "invite", "--class", "pi", "--address", address, "--json", *runs)
+        text = json.loads(invited.stdout)["invitation"]
+        waits = skerry("device", "enrol", text, *home, "--name", "pi-2", *key, "--json")
+        assert json.loads(waits.stdout)["step"] == "waiting", waits.stderr
+        approved = skerry("fleet", "approve", "pi-2", "--reason", "ours", "--json", *runs)
+        assert approved.returncode == 0, approved.stderr
+        joined = skerry("device", "enrol", *home, *key, "--json")
+        assert json.loads(joined.stdout)["step"] == "enrolled", joined.stderr
+        revoked = skerry("fleet", "revoke", "pi-2", "--reason", "lost", "--json", *runs)
+        assert revoked.returncode == 0, revoked.stderr
+        refused = skerry("device", "enrol", *home, *key, "--renew", "--json")
+        assert (refused.returncode, json.loads(refused.stdout)["error"]["reason"]) == (3, "revoked")
+
+
 def test_ctrl_c_ends_every_child_and_the_federation_is_the_same_next_time(tmp_path: Path):
     roots = []
     for _ in range(2):

@@ -1,0 +1,111 @@
+"""A release repository behind a gateway, read by a device that signs each request."""
+
+import secrets
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import httpx
+from tuf.api.exceptions import DownloadError, DownloadHTTPError
+from tuf.ngclient import FetcherInterface
+
+from skerry.clock import Clock
+from skerry.errors import RunFailedError
+from skerry.security.http_signature import Signer, sign_request
+
+__all__ = ["GatewaySource"]
+
+_REPOSITORY = "/v1/repository/"
+_TIMEOUT_S = 30.0
+_PIECE = 1 << 16
+
+
+class GatewaySource:
+    """See :class:`~skerry.security.delivery.client.Source`.
+
+    Args:
+        address: of the gateway, ``https://…``.
+        roots: authorities that its certificate must lead to, PEM.
+        name: under which the device is enrolled.
+        sign: with the device's key.
+        clock: of the device.
+    """
+
+    def __init__(self, address: str, *, roots: bytes, name: str, sign: Signer, clock: Clock) -> None:
+        context = ssl.create_default_context(cadata=roots.decode())
+        self._client = httpx.Client(base_url=address, verify=context, timeout=_TIMEOUT_S, trust_env=False)
+        self._name = name
+        self._sign = sign
+        self._clock = clock
+        self.url = f"{address.rstrip('/')}{_REPOSITORY}"
+        self.fetcher: FetcherInterface = _SignedFetcher(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def read(self, blob: str, first: int, last: int) -> Iterator[bytes]:
+        """Bytes ``first`` to ``last`` (both included) of a blob, in pieces.
+
+        Raises:
+            RunFailedError: the gateway does not give them now.
+        """
+        path = f"/v1/blobs/{blob}"
+        try:
+            with self.asked(path, {"range": f"bytes={first}-{last}"}) as answer:
+                if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+                    raise RunFailedError(
+                        f"the gateway answers {answer.status_code} to a range of a blob: {_reason(answer)}",
+                        where=path,
+                        mend="try again later",
+                    )
+                yield from answer.iter_raw(_PIECE)
+        except httpx.HTTPError as error:
+            raise RunFailedError(
+                f"the download broke off: {error}", where=path, mend="fetch again: it goes on from here"
+            ) from error
+
+    @contextmanager
+    def asked(self, path: str, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
+        """The answer to a signed ``GET``, its body still to be read."""
+        signed = sign_request(
+            "GET",
+            path,
+            b"",
+            key_id=self._name,
+            sign=self._sign,
+            created=self._clock() // 1000,
+            nonce=secrets.token_urlsafe(16),
+        )
+        plain = {"accept-encoding": "identity", **signed, **(headers or {})}
+        with self._client.stream("GET", path, headers=plain) as answer:
+            yield answer
+
+
+class _SignedFetcher(FetcherInterface):
+    """What python-tuf's client reads metadata and small targets with."""
+
+    def __init__(self, source: GatewaySource) -> None:
+        self._source = source
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        path = _REPOSITORY + url.removeprefix(self._source.url)
+        try:
+            with self._source.asked(path) as answer:
+                if answer.status_code >= httpx.codes.BAD_REQUEST:
+                    raise DownloadHTTPError(_reason(answer), answer.status_code)
+                yield from answer.iter_raw(_PIECE)
+        except httpx.HTTPError as error:
+            raise DownloadError(f"the download broke off: {error}") from error
+
+
+def _reason(answer: httpx.Response) -> str:
+    """The code of a refusal, as far as it can be read."""
+    try:
+        answer.read()
+        return str(answer.json()["error"]["reason"])[:100]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return "no reason given"

@@ -1,0 +1,105 @@
+"""A device takes releases of a real repository through the gateway, also with python-tuf's own client."""
+
+import os
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from tuf.ngclient import Updater
+
+from skerry.clock import system_clock
+from skerry.device.service import GatewaySource
+from skerry.errors import RunFailedError
+from skerry.security import Identity
+from skerry.security.delivery.client import ReleaseClient
+from skerry.security.delivery.repository import Provenance, Repository, RoleKeys, release
+
+from ._gateway import Signing, running
+
+CLAIM = Provenance(
+    run="run-1",
+    ledger_head="ab" * 32,
+    checkpoint="skerry\n3\nqg==\n",
+    result="cd" * 32,
+    evaluation={"accuracy": 0.82},
+    privacy={"unit": "example", "epsilon_pld": 7.5},
+    packages={"numpy": "2.3.0"},
+)
+MODEL = os.urandom(700_000)
+
+
+@pytest.fixture(scope="module")
+def device() -> Identity:
+    return Identity.generate("pi-1")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, device):
+    """The folder of a gateway whose repository has one release for the device, and the repository's root metadata."""
+    folder = tmp_path_factory.mktemp("gateway")
+    keys = RoleKeys(folder / "online", folder / "offline")
+    repository = Repository.create(folder / "repository", keys, system_clock)
+    (folder / "model.onnx").write_bytes(MODEL)
+    publisher = Identity.generate("publisher")
+    release(
+        repository,
+        {"model.onnx": folder / "model.onnx"},
+        model="digits",
+        publisher="publisher",
+        recipients=[publisher.public, device.public],
+        provenance=CLAIM,
+        bases={},
+        now=system_clock(),
+    )
+    return folder, repository.root_bytes
+
+
+@pytest.fixture(scope="module")
+def served(published):
+    with running(published[0]) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def source(served):
+    signing = Signing("pi-1")
+    served.roll.known["pi-1"] = signing.enrolled
+    roots = served.tls.authority.read_bytes()
+    with GatewaySource(
+        served.url,
+        roots=roots,
+        name="pi-1",
+        sign=lambda message: signing.key.sign(message, ec.ECDSA(SHA256())),
+        clock=system_clock,
+    ) as made:
+        yield made
+
+
+def test_a_device_takes_a_release_through_the_gateway(source, published, device, tmp_path):
+    client = ReleaseClient(tmp_path / "home", anchor=published[1], device=device, clock=system_clock)
+    taken = client.take(source, "digits", tmp_path / "models")
+    assert taken.files["model.onnx"].read_bytes() == MODEL
+
+
+def test_python_tuf_s_own_client_follows_it_through_the_gateway(source, published, tmp_path):
+    (tmp_path / "targets").mkdir()
+    updater = Updater(
+        str(tmp_path / "metadata"),
+        f"{source.url}metadata/",
+        str(tmp_path / "targets"),
+        f"{source.url}targets/",
+        fetcher=source.fetcher,
+        bootstrap=published[1],
+    )
+    updater.refresh()
+    assert updater.get_targetinfo("digits/manifest.cbor") is not None
+
+
+def test_a_revoked_device_gets_nothing_more(served, source, published, device, tmp_path):
+    del served.roll.known["pi-1"]
+    client = ReleaseClient(tmp_path / "home", anchor=published[1], device=device, clock=system_clock)
+    with pytest.raises(RunFailedError):
+        client.take(source, "digits", tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+    with pytest.raises(RunFailedError, match="unknown_device"):
+        list(source.read("ab" * 32, 0, 1))
