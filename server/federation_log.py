@@ -2,7 +2,8 @@
 
 ``<runs>/log`` (:class:`~skerry.security.transparency.log.Log`) outlives runs, as the registry does. A run's statements
 are one batch: the digests of the instructions that its rounds sent, those of their verdicts, the head of its ledger
-and its release. Whatever is wrong with the log costs the run nothing but a notice.
+and its release. Who is enrolled and revoked is entered as the registry has it. Whatever is wrong with the log costs
+the run nothing but a notice.
 """
 
 from collections import defaultdict
@@ -22,7 +23,7 @@ from skerry.security.transparency.note import NoteSigner
 if TYPE_CHECKING:
     from skerry.server.federation import Federation
 
-__all__ = ["FOLDER", "enter_run", "federation_log", "round_digest"]
+__all__ = ["FOLDER", "enter_devices", "enter_run", "federation_log", "round_digest"]
 
 FOLDER = "log"
 """The log's folder, in a folder of runs."""
@@ -65,6 +66,37 @@ def enter_run(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]])
         federation_log(folder.path.parent).append(_events(federation, sent), federation.clock())
     except SkerryError as error:
         folder.notify(f"nothing was entered in the federation's log: {error.what}")
+
+
+def enter_devices(runs: Path, now: int) -> int:
+    """Enter who was enrolled and who was revoked, as the registry has it and the log does not yet; how many that were.
+
+    A device is entered under the digest of the key that it was enrolled with, which is never enrolled again.
+
+    Raises:
+        SkerryError: registry or log cannot be read or written; nothing is lost, it is entered next time.
+    """
+    from skerry.server.enrolment import Office
+    from skerry.server.registry.enrolled import State
+
+    log = federation_log(runs)
+    known = {
+        (one.kind, one.body["device"], one.body["key"])
+        for one in log.entries()
+        if one.kind in {EventKind.ENROLMENT, EventKind.REVOCATION} and not one.erased
+    }
+    events: list[Event] = []
+    for one in Office(runs).enrolled():
+        if one.state not in {State.ENROLLED, State.REVOKED}:
+            continue
+        who = {"device": one.device.name, "key": sha256(one.device_key).hexdigest()}
+        events.append(Event(EventKind.ENROLMENT, {**who, "role": one.role.value}))
+        if one.state is State.REVOKED and one.admission is not None:
+            events.append(Event(EventKind.REVOCATION, {**who, "reason": one.admission.why}))
+    missing = [one for one in events if (one.kind, one.body["device"], one.body["key"]) not in known]
+    if missing:
+        log.append(missing, now)
+    return len(missing)
 
 
 def _events(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]]) -> list[Event]:

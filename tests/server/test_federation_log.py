@@ -17,8 +17,10 @@ from skerry.security.envelope import envelope_digest
 from skerry.server.conduct import conduct
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.inprocess import InProcessGrid
-from skerry.server.federation_log import FOLDER, federation_log, round_digest, verdicts_by_round
+from skerry.server.federation_log import FOLDER, enter_devices, federation_log, round_digest, verdicts_by_round
 from skerry.server.prepare import prepare
+
+from ._enrolment import NOW, Agent, Federation
 
 
 class Watched(InProcessGrid):
@@ -99,3 +101,30 @@ def test_a_log_that_cannot_be_written_costs_a_run_nothing_but_a_notice(run, monk
     monkeypatch.setattr(module, "federation_log", full)
     module.enter_run(Federation, {})
     assert told == ["nothing was entered in the federation's log: the disk is full"]
+
+
+def test_who_was_enrolled_and_revoked_is_entered_once_however_often_one_looks(tmp_path):
+    federation = Federation(tmp_path)
+    for name in ("heron", "tern"):
+        assert federation.enrol(Agent.fresh(name)) is not None
+    federation.enrol(Agent.fresh("waiting"), federation.invite(approve=False))
+    assert enter_devices(tmp_path, NOW) == 2
+    assert enter_devices(tmp_path, NOW) == 0
+    federation.office.revoke(federation.office.find("tern"), by="ann", why="lost", now=NOW)
+    assert enter_devices(tmp_path, NOW + 1) == 1
+    assert federation.enrol(Agent.fresh("tern")) is not None  # the name again, with other keys
+    assert enter_devices(tmp_path, NOW + 2) == 1
+    log = federation_log(tmp_path)
+    said = [(one.kind, one.body["device"]) for one in log.entries()]
+    assert said == [("enrolment", "heron"), ("enrolment", "tern"), ("revocation", "tern"), ("enrolment", "tern")]
+    entries = log.entries()
+    assert entries[1].body["key"] == entries[2].body["key"] != entries[3].body["key"]
+    assert log.prove(2).verify(log.key).size == 4
+
+
+def test_an_operators_decisions_are_entered_at_once(tmp_path):
+    federation = Federation(tmp_path)
+    federation.enrol(Agent.fresh("heron"))
+    where = ["--reason", "lost", "--runs-dir", str(tmp_path)]
+    assert CliRunner().invoke(cli, ["fleet", "revoke", "heron", *where]).exit_code == 0
+    assert [one.kind for one in federation_log(tmp_path).entries()] == ["enrolment", "revocation"]

@@ -1,10 +1,11 @@
 """``skerry fleet approve``, ``deny`` and ``revoke``: an operator decides who is in."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.console import AsJson, RunsDir, emit, note, out
 from skerry.cli.fleet.options import By, DeviceName, Reason, enrolled_json, who
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def approve(
             mend="deny it, and find out who asked",
         )
     authority = Authority.open(authority_folder(runs))
-    _tell(office.approve(entry, authority, by=who(by), why=reason, now=system_clock()), as_json=as_json)
+    decided = office.approve(entry, authority, by=who(by), why=reason, now=system_clock())
+    _enter(runs)
+    _tell(decided, as_json=as_json)
 
 
 def deny(
@@ -75,9 +78,26 @@ def revoke(
     from skerry.server.enrolment import Office
     from skerry.server.registry.enrolled import State
 
-    office = Office(runs_in(runs_dir))
+    runs = runs_in(runs_dir)
+    office = Office(runs)
     found = office.find(device, State.ENROLLED)
-    _tell(office.revoke(found, by=who(by), why=reason, now=system_clock()), as_json=as_json)
+    decided = office.revoke(found, by=who(by), why=reason, now=system_clock())
+    _enter(runs)
+    _tell(decided, as_json=as_json)
+
+
+def _enter(runs: Path) -> None:
+    """What was decided goes into the federation's log too; it stands in the registry, whatever becomes of this."""
+    from skerry.clock import system_clock
+    from skerry.errors import SkerryError
+    from skerry.server.federation_log import enter_devices
+
+    try:
+        enter_devices(runs, system_clock())
+    except SkerryError as error:
+        note().print(
+            f"decided, and not entered in the federation's log yet: {error.what}", markup=False, soft_wrap=True
+        )
 
 
 def _tell(entry: "Enrolled", *, as_json: bool) -> None:
