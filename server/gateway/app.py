@@ -11,6 +11,7 @@ A request passes the door (one spelling of the target), then the reception (addr
 The SuperLink's Control and Runtime APIs have no route, and no request's path is ever sent on.
 """
 
+import logging
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from skerry.clock import Clock
+from skerry.errors import SkerryError
 from skerry.security.enrolment import EnrolmentTransport
 from skerry.server.devices import Devices, Nodes
 from skerry.server.gateway.answers import FIXED_HEADERS, refusal_answer
@@ -34,6 +36,8 @@ from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
 __all__ = ["gateway"]
+
+_log = logging.getLogger(__name__)
 
 
 def gateway(
@@ -71,7 +75,7 @@ def gateway(
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Door, chunk_s=limits.chunk_s)],
-        exception_handlers={TurnedAwayError: _turned_away, HTTPException: _not_routed},
+        exception_handlers={TurnedAwayError: _turned_away, HTTPException: _not_routed, SkerryError: _failed},
     )
     app.router.redirect_slashes = False
     return app
@@ -84,6 +88,13 @@ async def _health(_: Request) -> Response:
 async def _turned_away(request: Request, error: Exception) -> Response:
     assert isinstance(error, TurnedAwayError)
     return refusal_answer(request, error)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Something of ours cannot be used, such as the registry: said in the log; the device is told to come back."""
+    _log.error("%s %s: %s", request.method, request.url.path, error)
+    what = "the server cannot do this now"
+    return refusal_answer(request, TurnedAwayError(GatewayRefusal.SERVER_FAILED, what, retry_after_s=10.0))
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ What is sent on is made anew: the method and path are ours, the headers a short 
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 from starlette.requests import Request
@@ -58,6 +59,8 @@ class FleetPassage:
         self._nodes = nodes
         self._reception = reception
         self._limits = limits
+        # Threads of its own: when the SuperLink hangs, nothing else may wait for those who wait for it.
+        self._registering = ThreadPoolExecutor(2, thread_name_prefix="nodes")
         self._places = asyncio.Semaphore(limits.superlink_calls)
         self._inside = 0
 
@@ -88,7 +91,8 @@ class FleetPassage:
         headers |= {"content-type": _PROTOBUF, "accept": _PROTOBUF, "flwr-public-key": device.node_key_header}
         try:
             async with asyncio.timeout(self._limits.superlink_s):
-                node_id = await asyncio.to_thread(self._nodes.node_id, device)
+                loop = asyncio.get_running_loop()
+                node_id = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
                 _check_speaker(claim, device, node_id)
                 answer = await self._superlink.post(f"/v1/fleet/{call}", content=body, headers=headers)
         except (TimeoutError, httpx.TimeoutException) as error:

@@ -30,6 +30,7 @@ class GatewayRefusal(StrEnum):
     SUPERLINK_DOWN = "superlink_down"
     SUPERLINK_SLOW = "superlink_slow"
     ENROLMENT_REFUSED = "enrolment_refused"
+    SERVER_FAILED = "server_failed"
 
 
 _STATUS = {
@@ -53,6 +54,7 @@ _STATUS = {
     GatewayRefusal.SUPERLINK_DOWN: 502,
     GatewayRefusal.SUPERLINK_SLOW: 504,
     GatewayRefusal.ENROLMENT_REFUSED: 403,
+    GatewayRefusal.SERVER_FAILED: 503,
 }
 
 

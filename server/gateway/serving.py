@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,15 +22,35 @@ _CONNECTIONS = 1024
 
 
 class _Impatient(H11Protocol):
-    """Closes a connection whose first request has not arrived after ten seconds; uvicorn itself would wait for ever."""
+    """Closes a connection whose next request has begun and not arrived whole; uvicorn itself would wait for ever.
+
+    An idle connection is closed by uvicorn, whose timer stops with the first byte; ours begins there.
+    """
+
+    _head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
-        self.loop.call_later(_HEAD_S, self._hurry)
+        self._begin()
 
-    def _hurry(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE or self.timeout_keep_alive_task is not None:
+            self._end()
+        elif self._head is None:
+            self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        super().connection_lost(exc)
+
+    def _begin(self) -> None:
+        self._head = self.loop.call_later(_HEAD_S, self.transport.close)
+
+    def _end(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
 
 
 def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Server:

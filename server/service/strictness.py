@@ -1,14 +1,21 @@
-"""Bytes that are no message end a call with a reason, like any refusal; gRPC alone would log a traceback for each."""
+"""Whatever goes wrong ends a call with a reason: bytes that are no message, and what of ours cannot be used now.
 
+gRPC alone would log a traceback for each message of garbage, and send the text of any exception to the caller.
+"""
+
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from skerry.errors import SkerryError
 from skerry.server.service.guard import refuse
 
 __all__ = ["Strictness"]
+
+_log = logging.getLogger(__name__)
 
 
 class Strictness(grpc.ServerInterceptor):  # type: ignore[misc] # grpcio ships no types
@@ -33,7 +40,11 @@ class Strictness(grpc.ServerInterceptor):  # type: ignore[misc] # grpcio ships n
                     refuse(
                         context, grpc.StatusCode.INVALID_ARGUMENT, "malformed", "the bytes are not this call's message"
                     )
-                return behaviour(request, context)
+                try:
+                    return behaviour(request, context)
+                except SkerryError as error:
+                    _log.error("%s: %s", call.method, error)
+                    refuse(context, grpc.StatusCode.UNAVAILABLE, "server_failed", "the server cannot do this now")
 
             return answer
 

@@ -275,3 +275,18 @@ def test_no_more_receipts_of_a_device_are_kept_than_agreed(tmp_path):
 def test_a_taken_port_is_said(served):
     with pytest.raises(PortTakenError), served.serve(device_port=served.ports.device_port):
         pytest.fail("two servers on one port")
+
+
+def test_a_registry_that_cannot_be_read_is_no_fault_of_the_device_and_no_text_of_ours_leaves(tmp_path, caplog):
+    for served in running(tmp_path):
+        agent, chain = enrolled(served, "pi-1")
+        with served.client(agent, chain) as client:
+            assert client.revocations()
+            path = served.federation.office.file.path
+            for name in (path, path.with_name(path.name + "-wal")):
+                if name.exists():
+                    name.write_bytes(b"no database" * 1000)
+            with pytest.raises(RunFailedError, match="cannot do this now") as failed:
+                client.revocations()
+        assert str(tmp_path) not in str(failed.value)
+        assert "registry" in caplog.text

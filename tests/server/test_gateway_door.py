@@ -1,6 +1,9 @@
 """Nothing but the listed routes is reachable, whatever the spelling of the request."""
 
 import json
+import socket
+import ssl
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -143,6 +146,30 @@ def test_a_body_whose_size_can_be_read_in_two_ways_is_refused(served, framing: b
 def test_headers_without_end_are_refused(served):
     answer = served.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-much: " + b"a" * 40_000)
     assert answer.startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"])
+def test_a_request_that_begins_and_does_not_end_is_not_waited_for(tmp_path, monkeypatch, first: bytes):
+    monkeypatch.setattr("skerry.server.gateway.serving._HEAD_S", 0.5)
+    with running(tmp_path) as gateway:
+        context = ssl.create_default_context(cafile=str(gateway.tls.authority))
+        plain = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            if first:
+                connection.sendall(first)
+                assert b"ok" in connection.recv(4096) + connection.recv(4096)
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost:")
+            assert connection.recv(4096) == b""
+
+
+def test_a_connection_that_is_served_again_and_again_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("skerry.server.gateway.serving._HEAD_S", 0.3)
+    with running(tmp_path) as gateway:
+        for _ in range(3):
+            assert gateway.client.get("/healthz").status_code == 200
+            time.sleep(0.4)
+        (pool,) = [gateway.client._transport._pool]
+        assert sum(connection._connection._request_count for connection in pool.connections) == 3
 
 
 def test_a_refusal_is_json_with_a_code_and_tells_nothing_of_the_server(served):

@@ -104,3 +104,19 @@ def test_an_address_that_asks_too_often_is_told_to_wait(tmp_path):
     with running(tmp_path, limits=GatewayLimits(stranger=Rate(per_s=0.1, burst=3))) as gateway:
         codes = [gateway.client.get("/.well-known/est/cacerts").status_code for _ in range(4)]
     assert codes == [200, 200, 200, 429]
+
+
+def test_a_registry_that_cannot_be_read_is_told_as_a_moment_to_come_back(tmp_path, caplog):
+    federation = Federation(tmp_path)
+    agent = Agent("pi-1")
+    federation.enrol(agent)
+    with running(tmp_path, desk=federation.desk, devices=federation.devices) as gateway:
+        path = federation.office.file.path
+        for name in (path, path.with_name(path.name + "-wal")):
+            if name.exists():
+                name.write_bytes(b"no database" * 1000)
+        answer = gateway.get("/v1/repository/held.txt", Signing("pi-1", agent.device_key))
+        assert (answer.status_code, reason(answer)) == (503, "server_failed")
+        assert str(tmp_path) not in answer.text
+        assert gateway.client.get("/healthz").status_code == 200
+    assert "registry" in caplog.text
