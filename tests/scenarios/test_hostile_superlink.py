@@ -174,24 +174,12 @@ def altered(envelope: bytes, position: int) -> bytes:
     return bytes(changed)
 
 
-def forged(operator: Operator, name: str) -> bytes:
-    """An instruction in the coordinator's name under other keys, everything else as it should be."""
-    somebody = Identity.generate("coordinator")
-    real = operator.down[operator.round, name]
-    made = Expected(kind=frozenset(Kind), receiver=name)
-    home = operator.devices[name].home
-    opened = open_envelope(
-        real,
-        me=Identity.load(home / "identity.json"),  # more than the operator has: the words are real ones
-        directory=process_worker().resident(home).directory,
-        expected=made,
-        now=system_clock(),
-        replay=None,
-    )
-    fields = {**opened.header.__dict__, "nonce": bytes(16)}
-    return seal(
-        Header(**fields), opened.payload, sender=somebody, receiver=process_worker().resident(home).identity.public
-    )
+def queued(operator: Operator, name: str, *, by: str, keys: Identity) -> bytes:
+    """What a registered device makes of this round's instruction: the same words to that device, under its own keys."""
+    device = process_worker().resident(operator.devices[name].home)
+    real = read(operator.down[operator.round, name], device.identity, device.directory)  # more than it could do itself
+    header = Header(**{**real.header.__dict__, "sender": by, "nonce": bytes(16)})
+    return seal(header, real.payload, sender=Identity(by, keys.signing, keys.kem), receiver=device.identity.public)
 
 
 def garble(o: Operator) -> None:
@@ -239,13 +227,19 @@ def late(o: Operator) -> None:
 
 
 def forge(o: Operator) -> None:
-    """Somebody else's words to B, in the coordinator's name."""
-    o.database.write(o.asked[B], forged(o, B))
+    """A queues an instruction for B in the coordinator's name, signed by keys that are registered: its own."""
+    keys = process_worker().resident(o.devices[A].home).identity
+    o.database.write(o.asked[B], queued(o, B, by="coordinator", keys=keys))
 
 
 def reorder(o: Operator) -> None:
-    """The instruction of the second round, which B never got as it was, comes after those of later ones."""
+    """The instruction of the second round, which B never got as it was, comes after those of later ones.
+
+    And C queues one for A, in its own name.
+    """
     o.database.write(o.asked[B], o.down[2, B])
+    keys = process_worker().resident(o.devices[C].home).identity
+    o.database.write(o.asked[A], queued(o, A, by=C, keys=keys))
 
 
 INSTRUCTED = {2: garble, 3: redirect, 5: replay, 7: forge, 8: reorder}
@@ -258,11 +252,12 @@ OUTCOME: dict[int, dict[str, Reason]] = {
     5: {A: Reason.STALE, B: Reason.STALE},
     6: {A: Reason.NO_REPLY, B: Reason.NO_REPLY},
     7: {A: Reason.STALE, B: Reason.ERROR},
-    8: {B: Reason.STALE},
+    8: {A: Reason.ERROR, B: Reason.STALE},
 }
 """Why each device lost its place; C is always honest and untouched."""
 DEVICE_REASONS = [
     (2, B, "not_authentic"), (3, A, "not_for_us"), (3, B, "not_for_us"), (7, B, "not_authentic"),
+    (8, A, "unknown_sender"),
 ]  # fmt: skip
 """What devices turned away unanswered; what they answer with a refusal is sealed, and only the coordinator reads it."""
 
@@ -371,7 +366,7 @@ def test_nothing_is_accepted_that_was_not_sent(ended: Ended, tmp_path: Path) -> 
 
 def test_no_device_spends_twice_or_for_what_it_was_not_asked(ended: Ended) -> None:
     """What a device debits are the rounds whose own instruction it got, in their order, each once."""
-    missed = {A: {3}, B: {2, 3, 5, 7, 8}, C: set()}
+    missed = {A: {3, 8}, B: {2, 3, 5, 7, 8}, C: set()}
     for name, device in ended.operator.devices.items():
         with Ledger.open(process_worker().resident(device.home).home.ledger) as ledger:
             rounds = [debit.round for debit in ledger.debited(ended.folder.id)][::-1]
