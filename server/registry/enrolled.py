@@ -4,8 +4,18 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import LABEL_STYLE_TABLENAME_PLUS_COL, Connection, RowMapping, and_, func, select
+from sqlalchemy import (
+    LABEL_STYLE_TABLENAME_PLUS_COL,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.sqlite import insert
 
 from skerry.security.certificates import Role
@@ -267,27 +277,18 @@ def revoked_serials(base: Connection, now: int) -> Mapping[bytes, int]:
     return {row.serial: row.at for row in base.execute(query)}
 
 
-def enrolled(
-    base: Connection,
-    *,
-    scope: Scope | None = None,
-    name: str | None = None,
-    request: bytes | None = None,
-    device_key: bytes | None = None,
-    signing_key: bytes | None = None,
-    number: int | None = None,
-) -> list[Enrolled]:
-    """Enrolments, all or those that match everything given, in the order of their numbers."""
-    one_admission, one_key, one_certificate = admissions.alias(), kem_keys.alias(), certificates.alias()
+def _enrolled_query() -> Select[Any]:
+    """Each enrolment with its device, its newest sealing key, decision and certificate."""
+    one_admission, one_key, one_certificate = admissions.alias(), kem_keys.alias(), certificates.alias("latest")
     newest_admission = select(func.max(one_admission.c.id)).where(one_admission.c.enrolment == enrolments.c.id)
     newest_epoch = select(func.max(one_key.c.epoch)).where(one_key.c.enrolment == enrolments.c.id)
     newest_certificate = (
         select(one_certificate.c.serial)
         .where(one_certificate.c.enrolment == enrolments.c.id)
-        .order_by(one_certificate.c.at.desc(), one_certificate.c.expires.desc())
+        .order_by(one_certificate.c.at.desc(), literal_column("latest.rowid").desc())
         .limit(1)
     )
-    query = (
+    return (
         select(enrolments, devices, kem_keys, admissions, certificates)
         .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
         .join(devices, devices.c.id == enrolments.c.device)
@@ -299,6 +300,23 @@ def enrolled(
         .outerjoin(certificates, certificates.c.serial == newest_certificate.scalar_subquery())
         .order_by(enrolments.c.id)
     )
+
+
+_ENROLLED = _enrolled_query()  # made once: making it takes longer than running it
+
+
+def enrolled(
+    base: Connection,
+    *,
+    scope: Scope | None = None,
+    name: str | None = None,
+    request: bytes | None = None,
+    device_key: bytes | None = None,
+    signing_key: bytes | None = None,
+    number: int | None = None,
+) -> list[Enrolled]:
+    """Enrolments, all or those that match everything given, in the order of their numbers."""
+    query = _ENROLLED
     wanted = (
         (enrolments.c.request, request),
         (enrolments.c.device_key, device_key),
