@@ -92,6 +92,24 @@ def test_killed_between_writing_a_chunk_and_marking_it_repeats_that_chunk(served
     assert second.sent.value == SIZE - number * DOWNLOAD_CHUNK
 
 
+def test_a_chunk_is_marked_only_after_it_was_written(served, tmp_path):
+    first, real = Counting(served), os.pwrite
+
+    def die(file, data, at):
+        if at == 4 * DOWNLOAD_CHUNK:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(file, data, at)
+
+    def work():
+        os.pwrite = die  # in the process that dies
+        download(first, NAME, SIZE, tmp_path / "d")
+
+    killed(work)
+    second = Counting(served)
+    assert download(second, NAME, SIZE, tmp_path / "d").read_bytes() == DATA
+    assert second.sent.value == SIZE - 4 * DOWNLOAD_CHUNK
+
+
 def test_chunks_that_a_power_cut_lost_are_noticed_and_fetched_once_more(served, tmp_path):
     killed(lambda: download(Counting(served, kill_at=SIZE // 2), NAME, SIZE, tmp_path / "d"))
     with (tmp_path / "d" / f"{NAME}.part").open("r+b") as part:

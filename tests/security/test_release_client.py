@@ -1,5 +1,6 @@
 """Promises of delivery out of a repository: the newest version whole or the one before, for those it is for."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -212,12 +213,43 @@ def test_a_source_that_breaks_off_or_sends_too_much_is_noticed(shop, device):
     class Long(FolderSource):
         def read(self, name, first, last):
             yield from real(name, first, last)
-            yield b"more"
+            if name == blob:
+                yield b"more"
 
     shutil.rmtree(device.home)
     with pytest.raises(ReleaseRefusedError) as caught:
         device.take(Long(shop.folder))
-    assert caught.value.reason in {ReleaseRefusal.ENDLESS_DATA, ReleaseRefusal.WRONG_HASH}
+    assert caught.value.reason == ReleaseRefusal.ENDLESS_DATA
+
+
+def test_a_model_key_that_signs_an_older_manifest_or_a_twin_is_refused(shop, device):
+    """The metadata is new and rightly signed; what it names is not forward."""
+    first, second = shop.release(), shop.release(weights(1.0))
+    device.take()
+    twin = dataclasses.replace(second.manifest, run="another")
+    for manifest, reason in ((first.manifest, ReleaseRefusal.ROLLBACK), (twin, ReleaseRefusal.EQUIVOCATION)):
+        shop.repository.add("digits", {"manifest.cbor": manifest.to_bytes()})
+        assert device.refuse() == reason
+    other = dataclasses.replace(second.manifest, name="sounds", version=3)
+    shop.repository.add("digits", {"manifest.cbor": other.to_bytes()})
+    assert device.refuse() == ReleaseRefusal.WRONG_NAME
+    shop.repository.add("digits", {"manifest.cbor": b"garbage"})
+    assert device.refuse() == ReleaseRefusal.MALFORMED
+
+
+def test_a_delta_that_makes_something_else_is_refused(shop, device, monkeypatch):
+    """A publisher whose delta belongs to another base than it says."""
+    from skerry.security.delivery.repository import releasing
+
+    shop.release()
+    device.take()
+    foreign = shop.root / "foreign"
+    foreign.write_bytes(weights(7.0)["model.safetensors"])
+    real = releasing.make_delta
+    monkeypatch.setattr(releasing, "make_delta", lambda _, new, target: real(foreign, new, target))
+    shop.release(weights(0.001), bases=shop.bases(1))
+    assert device.refuse() == ReleaseRefusal.PLAINTEXT_ALTERED
+    assert device.files() == weights()
 
 
 def test_room_is_looked_for_before_anything_is_downloaded(shop, device, monkeypatch):
