@@ -9,6 +9,7 @@ without a code of its own; memory out of proportion.
 """
 
 import hashlib
+import json
 import random
 import tracemalloc
 from collections import Counter
@@ -29,6 +30,7 @@ from skerry.security.delivery.verifying import MANIFEST_DOMAIN, read_manifest
 from skerry.security.envelope import _PREFIX, _SEALING, _SIGNING
 from skerry.security.hpke import KemSuite
 from skerry.security.transparency import Checkpoint, NoteSigner, sign_note
+from skerry.security.transparency.log import Event, EventKind, Log, LogProof
 
 NOW = 1_800_000_000_000
 ACCEPTED = "accepted"
@@ -116,6 +118,7 @@ POISONS = (
     b"\xa1\x01" * 400, b"\xd8\x1c\x81\xd8\x1d\x00", b"\xc2\x5a\x7f\xff\xff\xff", b"\xd8\x23\x61\x28", b"\x9f" * 40,
     b"\x5f\x41\x00\xff", b"\xfb\x7f\xf8\x00\x00\x00\x00\x00\x00", b"\xf9\x7e\x00", b"\x7b" + b"\xff" * 8,
     b"\xd9\x01\x00\x80", b"\xc0\x60", b"\xf8\x20", b"\x1c", b"\n\n", b"\xe2\x80\x94 ", b"\x00", b"\xff\xfe",
+    b"[" * 5000, b'{"a":' * 3000,
 )  # fmt: skip
 
 
@@ -318,6 +321,29 @@ def checkpoints() -> Target:
     )
 
 
+def log_proofs(folder: Path) -> Target:
+    """A proof that an entry is in a federation's log, as somebody hands it over: what it proves is what was entered."""
+    log = Log(folder / "log", NoteSigner("skerry/log/a", Identity.generate("a").signing))
+    log.append([Event(EventKind.LEDGER_HEAD, {"ledger": "l", "size": n, "root": "0" * 64}) for n in range(5)], NOW)
+    entered = {(one.seq, one.hash) for one in log.entries()}
+    seeds = [json.dumps(log.prove(number).to_json()).encode() for number in range(5)]
+
+    def read(data: bytes) -> str:
+        try:
+            proof = LogProof.from_json(json.loads(data))
+        except (InputError, ValueError, RecursionError):
+            return "malformed"
+
+        def call() -> str:
+            proof.verify(log.key)
+            return "as_signed" if (proof.entry.seq, proof.entry.hash) in entered else ACCEPTED
+
+        return _refusals(call)
+
+    codes = frozenset({"malformed", "signature", "origin", "inclusion", "chain_broken", "as_signed"})
+    return Target("log proofs", seeds, seeds, lambda data: data, read, codes)
+
+
 def targets(folder: Path) -> list[Target]:
     """All readers."""
     return [
@@ -328,4 +354,5 @@ def targets(folder: Path) -> list[Target]:
         payloads(),
         manifests(folder),
         checkpoints(),
+        log_proofs(folder),
     ]

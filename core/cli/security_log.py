@@ -81,7 +81,7 @@ def verify(
 
     try:
         value: Any = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"there is no proof in this file: {error}", where=str(file)) from error
     proof = LogProof.from_json(value)
     state = proof.verify(NoteKey.parse(key))

@@ -129,7 +129,7 @@ class LogProof:
             raw = json.dumps(value["entry"], sort_keys=True, separators=(",", ":")).encode() + b"\n"
             path = tuple(bytes.fromhex(step) for step in value["path"])
             return LogProof(_alone(raw), path, str(value["checkpoint"]))
-        except (TypeError, ValueError, RefusedError) as error:
+        except (TypeError, ValueError, RecursionError, RefusedError) as error:
             raise InputError("this is not a proof from a log") from error
 
 

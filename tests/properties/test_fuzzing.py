@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-READERS = ["update, x25519", "instruction, p256", "update, xwing", "headers", "payloads", "manifests", "checkpoints"]
+READERS = [
+    "update, x25519",
+    "instruction, p256",
+    "update, xwing",
+    "headers",
+    "payloads",
+    "manifests",
+    "checkpoints",
+    "log proofs",
+]
 
 
 @pytest.fixture(scope="module")
