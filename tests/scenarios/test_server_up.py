@@ -19,15 +19,19 @@ import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, ActivateNodeResponse
 
 from skerry.clock import system_clock
 from skerry.device.service import Credentials, DeviceClient, HttpsEnrolment
+from skerry.errors import InputError, PortTakenError, RefusedError
 from skerry.security.enrolment import Invitation, apply, ask
 from skerry.security.http_signature import sign_request
 from skerry.security.identity import Identity
 from skerry.security.identity.epochs import KemKeys
 from skerry.server.devices import EnrolledDevice
+from skerry.server.federation_home import FederationHome
+from skerry.server.fleet_server import Ports, fleet_server
 
 pytestmark = pytest.mark.engine
 ANY_PORTS = ["--port", "0", "--enrolment-port", "0", "--device-port", "0"]
@@ -101,8 +105,6 @@ def test_a_device_joins_by_the_printed_invite_over_every_port(tmp_path: Path):
             member = ask(asked, told["federation"], agent, transport, now=system_clock())
             roots = transport.roots
         # over gRPC
-        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
         pem = agent.device_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         with DeviceClient(told["addresses"]["devices"], Credentials(roots, member.chain_pem, pem)) as client:
             assert b"".join(client.fetch(f"blobs/{'ab' * 32}")) == b"blob"
@@ -141,6 +143,7 @@ def test_a_device_joins_by_the_printed_invite_over_every_port(tmp_path: Path):
     assert (gone.returncode, json.loads(gone.stdout)["running"]) == (1, False)
 
 
+@pytest.mark.slow
 def test_by_commands_alone_a_device_is_invited_waits_is_approved_and_revoked(tmp_path: Path):
     runs, home = ("--runs-dir", tmp_path), ("--home", tmp_path / "pi-2")
     (tmp_path / "key-file").write_bytes(os.urandom(32))
@@ -177,6 +180,7 @@ def test_ctrl_c_ends_every_child_and_the_federation_is_the_same_next_time(tmp_pa
     assert other.returncode == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_takes_its_superlink_with_it(tmp_path: Path):
     with up(tmp_path) as (process, _):
         family = psutil.Process(process.pid).children(recursive=True)
@@ -191,28 +195,30 @@ def test_a_server_that_is_killed_takes_its_superlink_with_it(tmp_path: Path):
     assert json.loads(skerry("server", "status", "--json", "--runs-dir", tmp_path).stdout)["running"] is False
 
 
-@pytest.mark.parametrize("option", ["--port", "--enrolment-port", "--device-port"])
-def test_a_taken_port_is_named_and_nothing_stays_behind(tmp_path: Path, option: str):
+@pytest.mark.parametrize("part", ["gateway", "enrolment", "devices"])
+def test_a_taken_port_is_named_and_nothing_stays_behind(tmp_path: Path, part: str):
+    home = FederationHome(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        words = [*ANY_PORTS, option, str(port)]
-        failed = skerry("server", "up", "--json", "--runs-dir", tmp_path, *words)
-    error = json.loads(failed.stdout)["error"]
-    assert (failed.returncode, error["kind"]) == (1, "port_taken")
-    assert str(port) in error["what"]
-    assert not (tmp_path / "federation" / "server.json").exists()
+        ports = Ports(**{**dict.fromkeys(("gateway", "enrolment", "devices"), 0), part: port})
+        with pytest.raises(PortTakenError, match=str(port)), fleet_server(home, clock=system_clock, ports=ports):
+            pytest.fail("two servers on one port")
+    assert not home.server.exists()
+    assert not psutil.Process().children()
 
 
-@pytest.mark.parametrize("words", [["--host", "203.0.113.1"], ["--host", "0.0.0.0"]])
-def test_an_address_that_cannot_be_used_is_bad_input(tmp_path: Path, words: list[str]):
-    failed = skerry("server", "up", "--json", "--runs-dir", tmp_path, *ANY_PORTS, *words)
+def test_an_address_that_is_not_this_machine_s_is_bad_input(tmp_path: Path):
+    home = FederationHome(tmp_path)
+    with pytest.raises(InputError), fleet_server(home, clock=system_clock, host="203.0.113.1", ports=Ports(0, 0, 0)):
+        pytest.fail("an address of nobody")
+
+
+def test_devices_must_be_told_a_name_where_the_server_listens_everywhere(tmp_path: Path):
+    failed = skerry("server", "up", "--json", "--runs-dir", tmp_path, *ANY_PORTS, "--host", "0.0.0.0")
     assert (failed.returncode, json.loads(failed.stdout)["error"]["kind"]) == (2, "input")
 
 
 def test_a_clock_outside_the_authority_s_time_is_told(tmp_path: Path):
-    from skerry.errors import RefusedError
-    from skerry.server.federation_home import FederationHome
-
     home = FederationHome(tmp_path)
     home.authority(now=system_clock())
     for off in (-1, 2):

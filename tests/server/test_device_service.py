@@ -215,6 +215,17 @@ def test_a_revoked_device_is_out_with_its_next_call_on_the_same_connection(serve
     assert refused.value.reason == "unknown_device"
 
 
+def test_the_certificate_of_a_lost_device_does_not_open_for_the_one_that_took_its_name(served):
+    lost, old_chain = enrolled(served, "pi-again")
+    served.federation.revoke("pi-again")
+    found, chain = enrolled(served, "pi-again")
+    with served.client(found, chain) as client:
+        assert client.revocations()
+    with served.client(lost, old_chain) as client, pytest.raises(RefusedError) as refused:
+        client.revocations()
+    assert refused.value.reason == "unknown_device"
+
+
 def test_an_expired_certificate_is_out_although_the_connection_holds(served):
     agent, chain = enrolled(served, "pi-old")
     with served.client(agent, chain) as client:

@@ -135,8 +135,10 @@ def test_headers_of_another_node_are_replaced_by_our_own(served, devices, nodes)
     }
     answer = call(served, devices[0], "pull-messages", PullMessagesRequest(node=Node(node_id=ours)), **stolen)
     assert answer.status_code == 401
-    # and that costs the device nothing
-    assert call(served, devices[0], "pull-messages", PullMessagesRequest(node=Node(node_id=ours))).status_code == 200
+    # which key speaks is the gateway's to say, whatever the request says
+    for key in ("nonsense", devices[1].enrolled.node_key_header):
+        request = PullMessagesRequest(node=Node(node_id=ours))
+        assert call(served, devices[0], "pull-messages", request, **{"flwr-public-key": key}).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["register-node", "unregister-node", "get-fab", "nothing"])
