@@ -8,11 +8,10 @@ from skerry.result import load_result
 from skerry.runfolder import RunFolder
 from skerry.security.delivery import verify
 from skerry.security.delivery.repository import Provenance
-from skerry.security.identity import Directory
 from skerry.server.ledgers import published_checkpoint
-from skerry.server.provision import coordinator_public, device_directory
+from skerry.server.provision import coordinator_public
 
-__all__ = ["delivered_files", "provenance_of", "run_recipients"]
+__all__ = ["delivered_files", "provenance_of"]
 
 
 def provenance_of(folder: RunFolder) -> Provenance:
@@ -57,10 +56,3 @@ def delivered_files(folder: RunFolder) -> dict[str, Path]:
                 mend="publish another run, or bring the file back",
             )
     return files
-
-
-def run_recipients(folder: RunFolder) -> Directory:
-    """Who the run's own release is for: its devices without those in quarantine."""
-    known = device_directory(folder)
-    info = verify(folder.path / "release", publisher=coordinator_public(folder))
-    return Directory({name: known.get(name) for name in info.recipients})

@@ -107,6 +107,29 @@ def test_a_device_left_out_is_refused_the_next_version_and_keeps_its_own(shop, r
     shop("publish", run.name, "--model", "digits", "--without", "nobody", code=2)
 
 
+def test_enrolled_devices_get_a_release_and_a_revoked_one_no_more(shop, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKERRY_PASSPHRASE", "correct horse battery")
+    monkeypatch.setenv("SKERRY_ROOT_PASSPHRASE", "root words")
+    homes = {name: tmp_path / name for name in ("pi-1", "pi-2")}
+    invite = ("fleet", "invite", "--class", "pi", "--federation", "harbour", "--by", "ann", "--approve", "--json")
+    for name, home in homes.items():
+        invitation = json.loads(shop.skerry(*invite).stdout)["invitation"]
+        enrolled = shop.skerry("device", "enrol", invitation, "--home", home, "--name", name, "--json")
+        assert enrolled.exit_code == 0, enrolled.output
+
+    def take(name, code=0):
+        arguments = ("--home", homes[name], "--root", shop.root, "--to", shop.models / name)
+        return shop("fetch", "digits", *arguments, code=code)
+
+    assert shop("publish", run.name, "--model", "digits", "--enrolled")["recipients"] == 2
+    assert take("pi-1")["version"] == take("pi-2")["version"] == 1
+    revoked = shop.skerry("fleet", "revoke", "pi-2", "--reason", "stolen", "--by", "ann", "--json")
+    assert revoked.exit_code == 0, revoked.output
+    assert shop("rollback", "digits", "--to", 1, "--enrolled")["recipients"] == 1
+    assert take("pi-1")["version"] == 2
+    assert take("pi-2", code=3)["error"]["reason"] == "not_a_recipient"
+
+
 def test_the_statement_holds_the_runs_signed_checkpoint(shop, run):
     from skerry.cli.release.options import open_repository
 

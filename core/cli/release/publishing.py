@@ -14,10 +14,16 @@ from skerry.cli.release.options import Keys, Offline, RepositoryFolder, manifest
 
 if TYPE_CHECKING:
     from skerry.security.delivery.repository import Provenance, Repository
-    from skerry.security.identity import Identity, PublicIdentity
+    from skerry.security.identity import Directory, Identity, PublicIdentity
 
 __all__ = ["publish", "rollback"]
 
+Recipients = Annotated[
+    Path | None, typer.Option("--recipients", metavar="FILE", help="Seal for this directory of identities (JSON).")
+]
+Enrolled = Annotated[
+    bool, typer.Option("--enrolled", help="Seal for the devices that are enrolled now, without those revoked.")
+]
 Without = Annotated[
     list[str] | None, typer.Option("--without", metavar="DEVICE", help="Leave a device out (revoked); repeatable.")
 ]
@@ -30,31 +36,31 @@ def publish(
     model: Annotated[
         str | None, typer.Option("--model", help="Name in the repository [default: the scenario's].")
     ] = None,
-    recipients: Annotated[
-        Path | None,
-        typer.Option("--recipients", help="Directory of identities (JSON) [default: those of the run's own release]."),
-    ] = None,
+    recipients: Recipients = None,
+    enrolled: Enrolled = False,
     without: Without = None,
     keys: Keys = None,
     offline: Offline = None,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a run's model as the next version: sealed, with delta, statement and bill of materials."""
+    """Publish a run's model as the next version: sealed, with delta, statement and bill of materials.
+
+    Without --recipients and --enrolled it is for those devices that the run's own release is for.
+    """
     from skerry.runfolder import RunFolder
     from skerry.runfolder import runs_dir as runs_in
-    from skerry.security.identity import Directory
-    from skerry.server.provenance import delivered_files, provenance_of, run_recipients
+    from skerry.server.provenance import delivered_files, provenance_of
+    from skerry.server.recipients import run_recipients
 
     folder = RunFolder.open(run, runs_in(runs_dir))
-    devices = Directory.load(recipients) if recipients else run_recipients(folder)
-    chosen = [devices.get(name) for name in devices]
+    devices = _chosen(recipients, runs_dir, enrolled=enrolled) or run_recipients(folder)
     _publish(
         open_repository(repository, keys, offline),
         delivered_files(folder),
         model=model or folder.scenario.name,
         reader=reader_of(repository, keys),
-        recipients=chosen,
+        recipients=[devices.get(name) for name in devices],
         without=without or (),
         provenance=provenance_of(folder),
         as_json=as_json,
@@ -66,16 +72,17 @@ def rollback(
     *,
     to: Annotated[int, typer.Option("--to", metavar="VERSION", help="The version whose files shall be used again.")],
     repository: RepositoryFolder,
-    recipients: Annotated[Path, typer.Option("--recipients", help="Directory of identities (JSON): who gets it.")],
+    recipients: Recipients = None,
+    enrolled: Enrolled = False,
     without: Without = None,
     keys: Keys = None,
     offline: Offline = None,
+    runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish the files of an older version as a new version: devices never go back, so going back is going on."""
     from skerry.errors import InputError
     from skerry.security.delivery.repository import open_version, read_statement
-    from skerry.security.identity import Directory
 
     opened = open_repository(repository, keys, offline)
     known = manifests(opened, model)
@@ -88,7 +95,9 @@ def rollback(
     reader = reader_of(repository, keys)
     statement = opened.read_target(model, f"{model}/{to}/statement.json")
     provenance = read_statement(statement, known[to], opened.public_keys(model))
-    devices = Directory.load(recipients)
+    devices = _chosen(recipients, runs_dir, enrolled=enrolled)
+    if devices is None:
+        raise InputError("who gets it?", where=model, mend="say --enrolled, or --recipients FILE")
     with tempfile.TemporaryDirectory(prefix="skerry-rollback-") as folder:
         _publish(
             opened,
@@ -100,6 +109,20 @@ def rollback(
             provenance=replace(provenance, rolled_back_to=to),
             as_json=as_json,
         )
+
+
+def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -> "Directory | None":
+    """Who was named by an option, if any was."""
+    from skerry.errors import InputError
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.security.identity import Directory
+    from skerry.server.recipients import enrolled_recipients
+
+    if recipients and enrolled:
+        raise InputError("--recipients and --enrolled name two fleets", where="--enrolled", mend="give one of them")
+    if enrolled:
+        return enrolled_recipients(runs_in(runs_dir))
+    return Directory.load(recipients) if recipients else None
 
 
 def _publish(

@@ -1,12 +1,17 @@
 """``skerry release fetch``: a device takes a release, out of a run's folder or out of a repository."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.keystore_options import KeyFile, open_store
 from skerry.cli.release.runs import fetch_from_run
+
+if TYPE_CHECKING:
+    from skerry.security.delivery.client import Source
+    from skerry.security.identity import KeyStore
 
 __all__ = ["fetch"]
 
@@ -28,13 +33,21 @@ def fetch(
         Path | None, typer.Option("--root", help="Root metadata that the device was given when it was enrolled.")
     ] = None,
     home: Annotated[
-        Path | None, typer.Option("--home", help="The device's memory of the repository [default: beside --identity].")
+        Path | None,
+        typer.Option(
+            "--home", envvar="SKERRY_DEVICE_HOME", help="Folder of an enrolled device, instead of --identity."
+        ),
     ] = None,
-    ca: Annotated[Path | None, typer.Option("--ca", help="Certificates that the server's has to be signed by.")] = None,
+    key_file: KeyFile = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="A plain file server: certificates that its own is signed by.")
+    ] = None,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify, decrypt and install a release; a device remembers what it has seen, and never goes back.
+
+    An enrolled device (--home) signs its requests to the gateway at an https address, unless --ca names a plain server.
 
     A download that broke off goes on where it was. `DIR/MODEL/current` is the version in use; the one before is kept.
     """
@@ -45,8 +58,8 @@ def fetch(
             raise InputError("who receives?", where="--device", mend="name one of the run's devices with --device")
         fetch_from_run(what, device, to, runs_dir, as_json=as_json)
         return
-    if identity is None or root is None:
-        raise InputError("a repository needs the device's --identity and the --root that it trusts", where=repository)
+    if (identity is None and home is None) or root is None:
+        raise InputError("a repository needs the device's --home or --identity, and the --root", where=repository)
     from rich.text import Text
 
     from skerry.clock import system_clock
@@ -56,9 +69,16 @@ def fetch(
 
     if not root.is_file():
         raise InputError("there is no root metadata", where=str(root))
-    source = source_of(repository, ca=ca)
-    memory = home or identity.with_name(f"{identity.stem}.repository")
-    client = ReleaseClient(memory, anchor=root.read_bytes(), device=Identity.load(identity), clock=system_clock)
+    if identity is not None:
+        memory, reader = identity.with_name(f"{identity.stem}.repository"), Identity.load(identity)
+        source = source_of(repository, ca=ca)
+    else:
+        assert home is not None
+        store = open_store(home, key_file)
+        memory, reader = home / "repository", store.identity
+        at_gateway = repository.startswith("https:") and ca is None
+        source = _gateway(repository, home, store) if at_gateway else source_of(repository, ca=ca)
+    client = ReleaseClient(memory, anchor=root.read_bytes(), device=reader, clock=system_clock)
     taken = client.take(source, what, to)
     if as_json:
         files = {name: str(path) for name, path in taken.files.items()}
@@ -66,3 +86,26 @@ def fetch(
         return
     for path in taken.files.values():
         out().print(Text(f"{path}  ({size(path.stat().st_size)})"), soft_wrap=True)
+
+
+def _gateway(address: str, home: Path, store: "KeyStore") -> "Source":
+    """The gateway at that address, whose requests the enrolled device signs."""
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from skerry.clock import system_clock
+    from skerry.device.membership import Folder
+    from skerry.device.service import GatewaySource
+    from skerry.errors import InputError
+
+    member = Folder(home).membership()
+    if member is None:
+        raise InputError("this device is not enrolled", where=str(home), mend="see `skerry device enrol`")
+    return GatewaySource(
+        address,
+        roots=member.root.public_bytes(Encoding.PEM),
+        name=store.identity.name,
+        sign=lambda message: store.device_key.sign(message, ECDSA(SHA256())),
+        clock=system_clock,
+    )
