@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from skerry.errors import InputError, RefusedError
 from skerry.security.certificates import Authority, CertificateRefusal, Role, Subject, Trust, renew_at
@@ -79,6 +80,17 @@ def test_a_device_cannot_issue_and_a_server_is_no_device(authority: Authority, t
     server = authority.issue_server(["fleet.example", "127.0.0.1"], key.public_key(), now=NOW)
     with refused(CertificateRefusal.FOREIGN):
         trust.peer(server, [authority.issuer], now=NOW, revoked=None)
+
+
+def test_a_leaf_of_the_root_itself_is_no_issuer(tmp_path: Path) -> None:
+    made = Authority.create(tmp_path, "harbour", now=NOW)
+    root_key = load_pem_private_key((tmp_path / "root.key").read_bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = dataclasses.replace(made, issuer=made.root, key=root_key).issue(PI, key.public_key(), now=NOW)
+    trust = Trust("harbour", (made.root,))
+    assert trust.issuing_key(made.issuer, now=NOW)
+    with refused(CertificateRefusal.FOREIGN):
+        trust.issuing_key(leaf, now=NOW)
 
 
 def test_a_revoked_certificate_is_refused_by_a_fresh_list_and_by_no_other(authority: Authority, trust: Trust) -> None:

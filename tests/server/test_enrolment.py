@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -237,7 +238,7 @@ def test_another_federation_neither_takes_the_request_nor_passes_for_the_one_tha
 
 def test_an_answer_to_another_request_is_not_taken(harbour: Federation) -> None:
     one, two = Agent.fresh("pi-1"), Agent.fresh("pi-2")
-    invitation = harbour.invite(uses=2)
+    invitation = harbour.invite(uses=2, approve=False)  # so that no certificate gives the mix-up away
     theirs = apply(invitation, two, harbour.desk, now=NOW)
     answer = harbour.desk.enrol(theirs.request)
     crossed = type("Crossed", (), {"enrol": lambda self, request: answer})()
@@ -283,3 +284,19 @@ def test_garbage_is_refused_with_a_reason(harbour: Federation, call: str) -> Non
             getattr(harbour.desk, call)(bytes(flipped))
         flipped[at] ^= 1
     assert harbour.office.enrolled() == []
+
+
+def test_of_many_at_once_a_token_lets_one_in(harbour: Federation) -> None:
+    invitation, agents = harbour.invite(), [Agent.fresh(f"pi-{number}") for number in range(6)]
+    applied = [apply(invitation, agent, harbour.desk, now=NOW) for agent in agents]
+
+    def enter(which: int) -> str:
+        try:
+            return send(harbour, applied[which], agents[which]).subject.name
+        except EnrolmentRefusedError as error:
+            return error.reason
+
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(enter, range(6)))
+    assert told.count("invite_used") == 5
+    assert len(harbour.office.enrolled()) == 1

@@ -1,5 +1,7 @@
 """A forgotten name is nowhere in the registry's files; what was judged stays, and what keeps a revoked key out."""
 
+import sqlite3
+
 import pytest
 
 from skerry.errors import InputError, RefusedError
@@ -29,9 +31,12 @@ def registry(tmp_path) -> Registry:
 def test_the_name_is_nowhere_and_the_evidence_stays(registry: Registry) -> None:
     before = registry.standing(registry.find("writer-07"), NOW, 30.0)
     number = len(registry.standings(NOW, 30.0))
+    beside = sqlite3.connect(registry.path)  # as a run or a gateway has it open: then the log beside the file stays
+    assert beside.execute("select count(*) from device").fetchone() == (number,)
     alias = registry.forget(registry.find("writer-07"), by="ann", now=NOW)
     assert b"writer-07\x00" not in kept(registry)
     assert b"writer-07" not in kept(registry).replace(b"writer-070", b"")
+    beside.close()
     after = registry.standing(registry.find(alias), NOW, 30.0)
     assert (after.judged, after.rejected, after.device.id) == (before.judged, before.rejected, before.device.id)
     assert len(registry.standings(NOW, 30.0)) == number
@@ -43,8 +48,6 @@ def test_the_name_is_nowhere_and_the_evidence_stays(registry: Registry) -> None:
 
 
 def test_rows_stay_guarded_afterwards(registry: Registry) -> None:
-    import sqlite3
-
     registry.forget(registry.find("writer-07"), by="ann", now=NOW)
     for table in ("device", "outcome", "decision", "admission", "certificate", "erasure"):
         with sqlite3.connect(registry.path) as base:
