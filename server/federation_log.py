@@ -8,12 +8,13 @@ the run nothing but a notice.
 
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skerry.canonical import digest
-from skerry.errors import InputError, SkerryError
+from skerry.errors import DiskFullError, InputError, SkerryError
 from skerry.runfolder import RunFolder
 from skerry.security.identity import Identity
 from skerry.security.locking import exclusive
@@ -65,7 +66,8 @@ def enter_run(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]])
     try:
         federation_log(folder.path.parent).append(_events(federation, sent), federation.clock())
     except SkerryError as error:
-        folder.notify(f"nothing was entered in the federation's log: {error.what}")
+        with suppress(DiskFullError):  # no room for this word either costs a finished run nothing
+            folder.notify(f"nothing was entered in the federation's log: {error.what}")
 
 
 def enter_devices(runs: Path, now: int) -> int:

@@ -101,6 +101,8 @@ def test_a_log_that_cannot_be_written_costs_a_run_nothing_but_a_notice(run, monk
     monkeypatch.setattr(module, "federation_log", full)
     module.enter_run(Federation, {})
     assert told == ["nothing was entered in the federation's log: the disk is full"]
+    Federation.folder.notify = staticmethod(full)  # no room for the notice either
+    module.enter_run(Federation, {})
 
 
 def test_who_was_enrolled_and_revoked_is_entered_once_however_often_one_looks(tmp_path):
