@@ -33,7 +33,7 @@ CLAIM = Provenance(
     result="cd" * 32,
     evaluation={"accuracy": 0.82},
     privacy={"unit": "example", "epsilon_pld": 7.5},
-    packages={"numpy": "2.3.0"},
+    packages={"numpy": "2.3.0", "python": "3.11.9"},
 )
 BODY = np.random.default_rng(1).normal(0, 0.05, 200_000).astype(np.float32)
 
@@ -340,7 +340,7 @@ def test_the_bill_of_materials_names_model_files_and_packages(shop):
     hashes = {part["name"]: part["hashes"][0]["content"] for part in model["components"]}
     assert hashes == {file.name: file.sha256 for file in done.manifest.files}
     assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]["value"] == "0.82"
-    assert [part["purl"] for part in bom["components"]] == ["pkg:pypi/numpy@2.3.0"]
+    assert [part["purl"] for part in bom["components"]] == ["pkg:pypi/numpy@2.3.0", "pkg:generic/python@3.11.9"]
 
 
 def test_a_release_that_cannot_be_is_bad_input_and_shows_nothing(shop):

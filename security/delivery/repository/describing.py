@@ -129,10 +129,7 @@ def bill_of_materials(manifest: Manifest, provenance: Provenance) -> bytes:
         ],
         "properties": properties,
     }
-    packages = [
-        {"type": "library", "bom-ref": f"pkg:pypi/{n}@{v}", "name": n, "version": v, "purl": f"pkg:pypi/{n}@{v}"}
-        for n, v in sorted(provenance.packages.items())
-    ]
+    packages = [_package(name, version) for name, version in sorted(provenance.packages.items())]
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -146,3 +143,9 @@ def bill_of_materials(manifest: Manifest, provenance: Provenance) -> bytes:
         "dependencies": [{"ref": "model", "dependsOn": [package["bom-ref"] for package in packages]}],
     }
     return json.dumps(document, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _package(name: str, version: str) -> dict[str, str]:
+    where = "generic" if name == "python" else "pypi"  # the interpreter is no package of the index
+    purl = f"pkg:{where}/{name}@{version}"
+    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
