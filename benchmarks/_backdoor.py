@@ -1,12 +1,15 @@
-"""Groups ``backdoor`` and ``backdoor_digits`` of the benchmark ``screening``: triggers, and their removal.
+"""Groups ``backdoor…`` of the benchmark ``screening``: triggers, and their removal.
 
 In the lab a fifth of the devices plants them. The removal there gets 1,000 clean labelled examples, and no word of
 whether there is a backdoor. These examples make the network better too; `detail` says what pruning and training on them
 alone leave of the trigger.
-The trigger calls up class 0. The removal misses one that calls up class 4 (docs/attack-lab.md), not measured here.
+The triggers of the three attacks call up class 0; `backdoor` alone is tried with every class, on other seeds than the
+removal was made with (100 and 101). Some classes are called up by such a patch without any backdoor: what it does to a
+network that is trained on the removal's 1,000 examples alone stands beside it.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,12 @@ from skerry.config import DefenceConfig, default_scenario
 from skerry.device.worker import process_worker
 from skerry.server.backdoor import backdoor_success, base_digest, head_without_backdoor
 from skerry.server.lab import BACKDOORS, QUIET, Defence, Setting, train
-from skerry.server.lab.cleaning import Cleaned, clean
+from skerry.server.lab.cleaning import Cleaned, clean, public_network, try_network
+from skerry.server.lab.mnist1d import CLASSES
 from skerry.server.launch import launch
 
 SEEDS = 3
+CLASS_SEEDS = (0, 1)
 SETTING = Setting()
 DEFAULT = Defence(DefenceConfig().aggregator, DefenceConfig().screen)
 MEAN = Defence("mean")
@@ -42,6 +47,35 @@ def backdoor(_scratch: Path) -> Iterator[Claim]:
     lost += [row["accuracy"] - row["accuracy_after"] for row in quiet]
     yield Claim("removal_cost", "accuracy lost by the removal, worst of all trainings, attacked or not", max(lost),
                 "points", "<=", 2.0, detail=quiet)  # fmt: skip
+
+
+def backdoor_classes(_scratch: Path) -> Iterator[Claim]:
+    """A trigger for each class, and what the removal leaves of it."""
+    rows = [_class_row(target, seed) for seed in CLASS_SEEDS for target in range(CLASSES)]
+    worst = max(rows, key=lambda row: row["success_after"])
+    yield Claim("classes_success_after", f"backdoor of each of {CLASSES} classes: works after the removal, mean",
+                _mean(rows, "success_after"), "%", "<=", 10.0, detail=rows)  # fmt: skip
+    yield Claim("classes_success_worst", "the same, worst class and seed", worst["success_after"], "%", "<=", 10.0,
+                detail=worst)  # fmt: skip
+    yield Claim("classes_removal_cost", "accuracy lost by the removal, worst class and seed",
+                max(row["accuracy"] - row["accuracy_after"] for row in rows), "points", "<=", 2.0)  # fmt: skip
+
+
+def _class_row(target: int, seed: int) -> dict[str, Any]:
+    planted = train(DEFAULT, "backdoor", replace(SETTING, target=target), seed)
+    assert planted.success is not None
+    public = try_network(public_network(seed), seed, target)
+    row = {
+        "target": target,
+        "seed": seed,
+        "accuracy": 100 * planted.accuracy,
+        "success": 100 * planted.success,
+        **_cleaned(clean(planted.parameters, seed, target=target)),
+        "accuracy_public_alone": 100 * public[0],
+        "success_public_alone": 100 * public[1],
+    }
+    progress(f"backdoor, {row}")
+    return row
 
 
 def _row(attack: str, seed: int) -> dict[str, Any]:

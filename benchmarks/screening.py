@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from _backdoor import backdoor, backdoor_digits
+from _backdoor import backdoor, backdoor_classes, backdoor_digits
 from _harness import Claim, main, progress, versions
+from _scan import scans
 
 from skerry.config import DefenceConfig
 from skerry.server.lab import QUIET, Defence, Outcome, Setting, train
@@ -144,6 +145,8 @@ if __name__ == "__main__":
         "directions": groups_by_direction,
         "novelty": novelty,
         "backdoor": backdoor,
+        "backdoor_classes": backdoor_classes,
         "backdoor_digits": backdoor_digits,
+        "scan": scans,
     }
     main("screening", groups, versions("skerry", "numpy", "torch"))

@@ -1,4 +1,4 @@
-"""``skerry security``: attack the defences before somebody else does; keys."""
+"""``skerry security``: attack the defences before somebody else does, look at what came of training; keys."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,13 +7,14 @@ import typer
 
 from skerry.cli import security_keys, security_log
 from skerry.cli.console import AsJson, emit, note, out, table
+from skerry.cli.scan import scan
 
 if TYPE_CHECKING:
     from skerry.server.lab import Cell, Grid
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Try the defences against published attacks; see to keys.")
+app = typer.Typer(no_args_is_help=True, help="Published attacks on the defences; backdoors; keys.")
 
 app.add_typer(security_keys.app, name="keys")
 app.add_typer(security_log.app, name="log")
@@ -21,7 +22,10 @@ app.add_typer(security_log.app, name="log")
 
 @app.callback()
 def security() -> None:
-    """Try the defences against published attacks; see to keys."""
+    """Try the defences against published attacks; look for backdoors; see to keys."""
+
+
+app.command()(scan)
 
 
 @app.command()

@@ -64,6 +64,8 @@ def find_shortcuts(
     low: float,
     high: float,
     steps: int = _STEPS,
+    cells: int | None = None,
+    targets: Sequence[int] | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Shortcut, ...]:
     """The smallest patch for each class; a function of the arguments alone.
@@ -74,6 +76,9 @@ def find_shortcuts(
         low: least value that an input can have.
         high: largest one.
         steps: of descent for each class.
+        cells: the mask has at most this many of them a side, each of one value: on fine pictures a mask of single
+            places finds the perturbations that any network has; None: as many as places.
+        targets: classes that are searched, in this order; None: all.
         progress: told before each class how many are done, and of how many.
 
     Raises:
@@ -85,12 +90,12 @@ def find_shortcuts(
     with one_thread():
         with torch.no_grad():
             natural = network(given)
-        classes = natural.shape[1]
+        wanted = range(natural.shape[1]) if targets is None else targets
         found = []
-        for target in range(classes):
-            progress(target, classes)
+        for number, target in enumerate(wanted):
+            progress(number, len(wanted))
             others = given[natural.argmax(1) != target]
-            found.append(_smallest(network, others if len(others) else given, target, low, high, steps))
+            found.append(_smallest(network, others if len(others) else given, target, low, high, steps, cells))
     return tuple(found)
 
 
@@ -115,19 +120,22 @@ def suspicious(shortcuts: Sequence[Shortcut], threshold: float = SUSPICIOUS) -> 
     return tuple(s for s, index in zip(shortcuts, indices, strict=True) if index > threshold and s.works >= _WORKS)
 
 
-def _smallest(network: nn.Module, x: Tensor, target: int, low: float, high: float, steps: int) -> Shortcut:
+def _smallest(
+    network: nn.Module, x: Tensor, target: int, low: float, high: float, steps: int, cells: int | None
+) -> Shortcut:
     """Descent on the class's loss and a price of the mask's size, which rises while the patch works and falls else."""
     _, channels, height, width = x.shape
-    mask = torch.full((1, height, width), -2.0, requires_grad=True)
-    pattern = torch.zeros((channels, height, width), requires_grad=True)
+    sides = (height, width) if cells is None else (min(height, cells), min(width, cells))
+    mask = torch.full((1, *sides), -2.0, requires_grad=True)
+    pattern = torch.zeros((channels, *sides), requires_grad=True)
     optimizer = torch.optim.Adam([mask, pattern], lr=_RATE)
     wanted = torch.full((len(x),), target)
     price, streak = 1.0 / (height * width), 0
     best: Shortcut | None = None
     last: Shortcut | None = None
     for _ in range(steps):
-        shown_mask = torch.sigmoid(mask)
-        shown = low + (high - low) * torch.sigmoid(pattern)
+        shown_mask = functional.interpolate(torch.sigmoid(mask)[None], (height, width))[0]
+        shown = low + (high - low) * functional.interpolate(torch.sigmoid(pattern)[None], (height, width))[0]
         scores = network(x * (1 - shown_mask) + shown_mask * shown)
         works = float((scores.detach().argmax(1) == target).float().mean())
         last = Shortcut(

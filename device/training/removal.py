@@ -1,6 +1,10 @@
-"""Removal of backdoors after training: silence what clean examples do not use, then unlearn the shortcuts left."""
+"""Removal of backdoors after training: find shortcuts, silence what clean examples do not use, unlearn the shortcuts.
 
-from collections.abc import Callable
+They are sought before anything is changed: pruning and training on clean examples weaken a backdoor and make the patch
+that it needs larger, so that the search no longer tells it from what a class needs by nature, while most of it works.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +18,9 @@ from skerry.records import Float32Array
 __all__ = ["Removal", "remove_backdoor"]
 
 _SCANNED = 256  # examples that shortcuts are sought on
+_WORTH_UNLEARNING = 2.0  # as in the paper: to unlearn what a class needs by nature costs little, to miss a trigger much
+_NATURAL = 0.85  # of the median size: what a class needs that has no shortcut; unlearning more costs accuracy
+_SEARCHES = 4  # unlearning one patch leaves others that call up the same class
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Removal:
 
     Attributes:
         silenced: channels that were pruned.
-        unlearned: suspicious shortcuts, which were taken away.
+        unlearned: shortcuts that were taken away, in the order in which they were found; of a class there may be two.
     """
 
     silenced: int
@@ -50,15 +57,33 @@ def remove_backdoor(
         prune: a layer with a ReLU behind it whose channels may be silenced, the last hidden one best; None: no pruning.
         unlearning: whether shortcuts are sought and unlearned; without, only pruning is done.
         seed: of all that is drawn.
-        progress: told how many classes were searched, and of how many.
+        progress: told how many classes were searched, and of how many; classes that are found are searched again.
 
     Raises:
         InputError, RunFailedError: as :mod:`skerry.device.training.unlearning`.
     """
+    first = _shortcuts(network, x, None, progress) if unlearning else ()
+    found = suspicious(first, _WORTH_UNLEARNING)
     silenced = fine_prune(network, prune, x, y, seed=seed) if prune is not None else 0
-    if not unlearning:
+    if not found:
         return Removal(silenced, ())
-    low, high = float(x.min()), float(x.max())
-    found = suspicious(find_shortcuts(network, x[:_SCANNED], low=low, high=high, progress=progress))
+    targets = [shortcut.target for shortcut in found]
+    natural = _NATURAL * float(np.median([shortcut.size for shortcut in first]))
     unlearn(network, x, y, found, seed=seed)
+    for search in range(1, _SEARCHES):
+        new = tuple(s for s in _shortcuts(network, x, targets) if s.size < natural)
+        if not new:
+            break
+        found += new
+        unlearn(network, x, y, found, seed=seed + search)
     return Removal(silenced, found)
+
+
+def _shortcuts(
+    network: nn.Module,
+    x: Float32Array,
+    targets: Sequence[int] | None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[Shortcut, ...]:
+    low, high = float(x.min()), float(x.max())
+    return find_shortcuts(network, x[:_SCANNED], low=low, high=high, targets=targets, progress=progress)

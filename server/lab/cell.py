@@ -15,7 +15,7 @@ from skerry.security.attacks import Attack, Knowledge
 from skerry.security.privacy.stream import RandomStream, seeded_stream
 from skerry.server.lab.mnist1d import CLASSES, Examples, mnist1d
 from skerry.server.lab.network import Perceptron
-from skerry.server.lab.poisons import BACKDOORS, TRIGGER, attack_on_rows, poisoned
+from skerry.server.lab.poisons import BACKDOORS, attack_on_rows, poisoned, trigger_of
 from skerry.server.tolerance import rule_for
 from skerry.strategies import parse_rule
 
@@ -40,6 +40,7 @@ class Setting:
         batch: examples of a device in a round.
         momentum: each device sends ``m ← momentum·m - (1 - momentum)·gradient``.
         learning_rate: of the first round, falling to zero along a cosine.
+        target: class that the trigger of a backdoor calls up; without effect on other attacks.
     """
 
     honest: int = 12
@@ -49,6 +50,7 @@ class Setting:
     batch: int = 32
     momentum: float = 0.9
     learning_rate: float = 0.5
+    target: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ class _Federation:
         parts = dirichlet_split(labels, count, alpha=self._setting.alpha, minimum=_LEAST, generator=self._rng)
         shared = [Examples(self._train.features[part], labels[part]) for part in parts]
         honest, hostile = shared[: self._setting.honest], shared[self._setting.honest :]
-        poison = [poisoned(self._kind, data, number, len(hostile)) for number, data in enumerate(hostile)]
+        target = self._setting.target
+        poison = [poisoned(self._kind, data, number, len(hostile), target) for number, data in enumerate(hostile)]
         kinds = {False: iter(honest), True: iter(poison)}
         return [next(kinds[bad]) for bad in self._hostile.tolist()]
 
@@ -194,8 +197,9 @@ class _Federation:
         test = self._test
         success = None
         if self._kind in BACKDOORS:
-            seen = _NETWORK.scores(parameters, TRIGGER.stamped(test.features)).argmax(axis=-1)
-            success = TRIGGER.success(seen, test.labels)
+            trigger = trigger_of(self._setting.target)
+            seen = _NETWORK.scores(parameters, trigger.stamped(test.features)).argmax(axis=-1)
+            success = trigger.success(seen, test.labels)
         out = {self._names.index(name) for name in self._screener.quarantined}
         hostile = set(np.flatnonzero(self._hostile).tolist())
         (_, wrong), (_, right) = self._kept.tolist()

@@ -15,6 +15,7 @@ from skerry.security.anomaly import detectors_for
 from skerry.security.anomaly.calibration import LARGEST_RATE
 from skerry.security.attacks import ATTACKS, attack_named
 from skerry.server.lab.cell import Defence, Outcome, Setting, train
+from skerry.server.lab.mnist1d import CLASSES
 from skerry.server.lab.poisons import POISONS
 from skerry.strategies import parse_rule
 
@@ -43,6 +44,7 @@ class Grid(BaseModel):
     batch: Count = Setting.batch
     momentum: Annotated[float, Field(ge=0, lt=1)] = Setting.momentum
     learning_rate: Annotated[float, Field(gt=0)] = Setting.learning_rate
+    target: Annotated[int, Field(ge=0, lt=CLASSES)] = Setting.target
 
     def setting(self, alpha: float) -> Setting:
         """The federation at one heterogeneity."""

@@ -5,7 +5,7 @@ import numpy as np
 from skerry.security.attacks import Attack, Neurotoxin, Trigger, attack_named, flip_labels
 from skerry.server.lab.mnist1d import CLASSES, LENGTH, Examples
 
-__all__ = ["BACKDOORS", "POISONS", "TRIGGER", "attack_on_rows", "poisoned"]
+__all__ = ["BACKDOORS", "POISONS", "attack_on_rows", "poisoned", "trigger_of"]
 
 BACKDOORS = ("backdoor", "dba", "neurotoxin")
 """One trigger on all hostile devices; a part of it on each; the first, kept where honest devices hardly train."""
@@ -13,19 +13,22 @@ BACKDOORS = ("backdoor", "dba", "neurotoxin")
 POISONS = ("label_flip", *BACKDOORS)
 """What is done to the data of hostile devices; all other attacks are of :mod:`skerry.security.attacks`."""
 
-TRIGGER = Trigger(target=0, places=tuple(range(LENGTH - 3, LENGTH)), value=3.0)
-"""The last three numbers of an example, at three standard deviations of the features."""
-
 _SHARE = 0.5  # of a hostile device's examples that carry the trigger
 
 
-def poisoned(kind: str, data: Examples, number: int, hostile: int) -> Examples:
+def trigger_of(target: int) -> Trigger:
+    """The last three numbers of an example, at three standard deviations of the features; calls up ``target``."""
+    return Trigger(target=target, places=tuple(range(LENGTH - 3, LENGTH)), value=3.0)
+
+
+def poisoned(kind: str, data: Examples, number: int, hostile: int, target: int = 0) -> Examples:
     """What hostile device ``number`` (from 0) of ``hostile`` trains on; the data themselves for other attacks."""
     if kind == "label_flip":
         return Examples(data.features, flip_labels(data.labels, CLASSES))
     if kind not in BACKDOORS:
         return data
-    trigger = TRIGGER.parts(hostile)[number] if kind == "dba" else TRIGGER
+    whole = trigger_of(target)
+    trigger = whole.parts(hostile)[number] if kind == "dba" else whole
     generator = np.random.default_rng(number)
     return Examples(*trigger.planted(data.features, data.labels, share=_SHARE, generator=generator))
 

@@ -37,7 +37,7 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["server"].commands) == {"up", "status", "stop"}
     released = {"init", "publish", "list", "verify", "fetch", "rollback", "renew", "rotate"}
     assert set(root.commands["release"].commands) == released
-    assert set(root.commands["security"].commands) == {"attack", "keys", "log"}
+    assert set(root.commands["security"].commands) == {"attack", "keys", "log", "scan"}
     assert set(root.commands["security"].commands["log"].commands) == {"list", "prove", "verify"}
     assert set(root.commands["security"].commands["keys"].commands) == {"status", "rotate", "unlock"}
     assert set(root.commands["fleet"].commands) == {

@@ -1,0 +1,56 @@
+"""What a scan looks at beside the model's answers: the change of a head, and the record of verdicts."""
+
+import numpy as np
+import pytest
+
+from skerry.errors import InputError
+from skerry.records import Action, Reason, Score, Verdict
+from skerry.server.scan.head_change import head_change
+from skerry.server.scan.verdict_record import verdict_record
+
+CLASSES, WIDTH = 10, 40
+
+
+def heads(pull: float):
+    draw = np.random.default_rng(0)
+    public = draw.normal(size=(CLASSES, WIDTH)).astype(np.float32)
+    change = draw.normal(size=(CLASSES, WIDTH)).astype(np.float32)
+    change[7] *= pull
+    return (public + change).ravel(), public.ravel()
+
+
+def test_a_class_that_changed_far_more_than_the_others_is_found_and_no_other_is() -> None:
+    found = head_change(*heads(6.0), CLASSES)
+    assert found.suspicious == (7,)
+    assert found.pulls == 7
+    assert found.first > 0.5
+    quiet = head_change(*heads(1.0), CLASSES)
+    assert quiet.suspicious == ()
+    assert quiet.first < 0.3
+
+
+def test_a_head_that_did_not_change_says_nothing_and_one_of_another_size_is_refused() -> None:
+    _, public = heads(1.0)
+    assert head_change(public, public, CLASSES).suspicious == ()
+    with pytest.raises(InputError, match="no rows"):
+        head_change(public[:-1], public, CLASSES)
+
+
+def verdict(number: int, device: str, action: Action = Action.ACCEPT, *, value: float = 0.0, scale: float = 1.0):
+    reasons = () if action in {Action.ACCEPT, Action.CLIP} else (Reason.NORM,)
+    return Verdict(number, device, action, reasons, (Score("norm", value, None, 5.0, f"{value:g} long"),), scale)
+
+
+def test_the_record_tells_who_was_kept_out_and_who_got_in_despite_an_alarm() -> None:
+    lines = [
+        verdict(1, "quiet"),
+        verdict(1, "loud", value=9.0),
+        verdict(2, "loud", Action.CLIP, value=6.0, scale=0.5),
+        Verdict(1, "away", Action.DROP, (Reason.NO_REPLY,)),
+        verdict(1, "out", Action.DROP, value=8.0),
+        verdict(2, "out", Action.QUARANTINE, value=8.0),
+    ]
+    loud, out = verdict_record(lines)
+    assert (loud.device, loud.kept_out, loud.despite, loud.quarantined) == ("loud", 0, 2, False)
+    assert loud.says == ("6 long",)
+    assert (out.device, out.kept_out, out.despite, out.quarantined) == ("out", 2, 0, True)
