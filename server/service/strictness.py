@@ -4,7 +4,8 @@ gRPC alone would log a traceback for each message of garbage, and send the text 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -34,27 +35,27 @@ class Strictness(grpc.ServerInterceptor):  # type: ignore[misc] # grpcio ships n
             except DecodeError:
                 return _NOTHING
 
-        def checked(behaviour: Callable[[Any, grpc.ServicerContext], Any]) -> Callable[..., Any]:
-            def answer(request: Any, context: grpc.ServicerContext) -> Any:
-                if request is _NOTHING:
-                    refuse(
-                        context, grpc.StatusCode.INVALID_ARGUMENT, "malformed", "the bytes are not this call's message"
-                    )
-                try:
-                    return behaviour(request, context)
-                except SkerryError as error:
-                    _log.error("%s: %s", call.method, error)
-                    refuse(context, grpc.StatusCode.UNAVAILABLE, "server_failed", "the server cannot do this now")
+        @contextmanager
+        def checked(request: Any, context: grpc.ServicerContext) -> Iterator[None]:
+            if request is _NOTHING:
+                refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "malformed", "the bytes are not this call's message")
+            try:
+                yield
+            except SkerryError as error:
+                _log.error("%s: %s", call.method, error)
+                refuse(context, grpc.StatusCode.UNAVAILABLE, "server_failed", "the server cannot do this now")
 
-            return answer
+        def one(request: Any, context: grpc.ServicerContext) -> Any:
+            with checked(request, context):
+                return handler.unary_unary(request, context)
+
+        def many(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            with checked(request, context):
+                yield from handler.unary_stream(request, context)
 
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                checked(handler.unary_stream), read_or_nothing, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            checked(handler.unary_unary), read_or_nothing, handler.response_serializer
-        )
+            return grpc.unary_stream_rpc_method_handler(many, read_or_nothing, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(one, read_or_nothing, handler.response_serializer)
 
 
 _NOTHING = object()

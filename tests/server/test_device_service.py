@@ -297,6 +297,8 @@ def test_a_registry_that_cannot_be_read_is_no_fault_of_the_device_and_no_text_of
             for name in (path, path.with_name(path.name + "-wal")):
                 if name.exists():
                     name.write_bytes(b"no database" * 1000)
+            with pytest.raises(RunFailedError, match="cannot do this now"):
+                list(client.fetch("blobs/a"))
             with pytest.raises(RunFailedError, match="cannot do this now") as failed:
                 client.revocations()
         assert str(tmp_path) not in str(failed.value)
