@@ -199,6 +199,6 @@ def _unhex(text: object) -> bytes:
 
 def _suite(text: object) -> KemSuite:
     try:
-        return KemSuite(text)  # type: ignore[arg-type]
+        return KemSuite(str(text))
     except ValueError as error:
         raise InputError(f"the suite {text!r:.40} is not one of {', '.join(KemSuite)}") from error
