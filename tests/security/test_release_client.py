@@ -16,6 +16,7 @@ from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.delivery.repository import (
     Provenance,
+    Repository,
     open_version,
     published,
     read_statement,
@@ -160,7 +161,7 @@ def test_a_revoked_device_opens_the_version_before_and_not_the_next(shop):
     manifest = Manifest.from_bytes(shop.repository.read_target("digits", "digits/1/manifest.cbor"))
     (shop.root / "again").mkdir()
     assert open_version(shop.folder, manifest, BOB, shop.root / "again"), "what was once wrapped for it stays so"
-    assert recipients_of(shop.repository, manifest) == ["ann", "bob", "publisher"]
+    assert recipients_of(shop.folder, manifest) == ["ann", "bob", "publisher"]
 
 
 def test_nobody_else_opens_a_version(shop):
@@ -341,6 +342,25 @@ def test_the_bill_of_materials_names_model_files_and_packages(shop):
     assert hashes == {file.name: file.sha256 for file in done.manifest.files}
     assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]["value"] == "0.82"
     assert [part["purl"] for part in bom["components"]] == ["pkg:pypi/numpy@2.3.0", "pkg:generic/python@3.11.9"]
+
+
+def test_publishers_who_opened_the_repository_before_each_other_do_not_share_a_version(shop):
+    other = Repository.open(shop.folder, shop.keys, shop.clock)
+    assert shop.release().manifest.version == 1
+    shop.repository = other
+    assert shop.release(weights(1.0)).manifest.version == 2
+
+
+def test_altered_wraps_are_noticed_by_who_reads_the_repository(shop):
+    manifest = shop.release().manifest
+    flip(shop.folder / "blobs" / manifest.wraps, 3)
+    for read in (
+        lambda: recipients_of(shop.folder, manifest),
+        lambda: open_version(shop.folder, manifest, PUBLISHER, shop.root),
+    ):
+        with pytest.raises(ReleaseRefusedError) as caught:
+            read()
+        assert caught.value.reason == ReleaseRefusal.WRAP_ALTERED
 
 
 def test_a_release_that_cannot_be_is_bad_input_and_shows_nothing(shop):

@@ -116,7 +116,7 @@ def _verified(folder: Path, root: Path | None, model: str) -> dict[str, Any]:
     stated = read_statement(statement, manifest, opened.public_keys(model))
     return {
         **_row(manifest),
-        "recipients": recipients_of(opened, manifest),
+        "recipients": recipients_of(folder, manifest),
         "blobs": len(blobs),
         "ledger_head": stated.ledger_head,
         "evaluation": dict(stated.evaluation),

@@ -17,8 +17,8 @@ Reference: The Update Framework specification 1.0 (consistent snapshots, delegat
 
 from skerry.security.delivery.repository.describing import Provenance, read_statement
 from skerry.security.delivery.repository.keys import RoleKeys
-from skerry.security.delivery.repository.opening import open_version
-from skerry.security.delivery.repository.releasing import Published, published, recipients_of, release
+from skerry.security.delivery.repository.opening import open_version, recipients_of
+from skerry.security.delivery.repository.releasing import Published, published, release
 from skerry.security.delivery.repository.repository import Renewal, Repository
 
 __all__ = [

@@ -1,6 +1,7 @@
 """A new version of a model in a repository: blobs first, then what describes them, then the signature that shows it."""
 
 import hashlib
+import os
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, require_space
-from skerry.security.delivery.bins import KEY_BYTES, names_in, read_index, write_bins
+from skerry.security.delivery.bins import KEY_BYTES, write_bins
 from skerry.security.delivery.delta import MAX_GAIN, make_delta
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Contents, Delta, Manifest, ReleaseFile
 from skerry.security.delivery.repository.describing import Provenance, bill_of_materials, statement
@@ -17,7 +18,7 @@ from skerry.security.delivery.stream import Streamed, blob_bytes, encrypt
 from skerry.security.identity import PublicIdentity
 from skerry.security.strict import check_name
 
-__all__ = ["Published", "published", "recipients_of", "release"]
+__all__ = ["Published", "published", "release"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,20 @@ def release(
         check_name(name, "a file's name")
         if not path.is_file():
             raise InputError("a file to be released is missing", where=str(path))
+    with repository.one_at_a_time():
+        return _release(repository, files, model, publisher, recipients, provenance, bases, now)
+
+
+def _release(
+    repository: Repository,
+    files: Mapping[str, Path],
+    model: str,
+    publisher: str,
+    recipients: Collection[PublicIdentity],
+    provenance: Provenance,
+    bases: Mapping[str, Path],
+    now: int,
+) -> Published:
     repository.delegate(model)
     blobs = repository.folder / "blobs"
     require_space(blobs, 3 * sum(blob_bytes(path.stat().st_size) for path in files.values()))
@@ -98,6 +113,7 @@ def release(
         "bom.json": bill_of_materials(manifest, provenance),
     }
     numbered = {f"{manifest.version}/{name}": content for name, content in described.items()}
+    os.sync()  # blobs are on stable storage before anything names them
     repository.add(model, {**described, **numbered})
     full = sum(file.blob_size for file in manifest.files)
     shorter = {delta.file: delta.blob_size for delta in manifest.deltas}
@@ -108,13 +124,6 @@ def published(repository: Repository, model: str) -> dict[int, str]:
     """Version → path of its manifest, oldest first."""
     paths = [path.split("/") for path in repository.targets(model) if path.count("/") == 2]
     return {version: f"{model}/{version}/manifest.cbor" for version in sorted({int(parts[1]) for parts in paths})}
-
-
-def recipients_of(repository: Repository, manifest: Manifest) -> list[str]:
-    """Names of who can open a version, sorted."""
-    blobs = repository.folder / "blobs"
-    bins = set(read_index((blobs / manifest.wraps).read_bytes()))
-    return sorted(name for digest in bins for name in names_in((blobs / digest).read_bytes()))
 
 
 def _deltas(

@@ -6,7 +6,7 @@ also when the publisher is killed in between.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,6 +166,10 @@ class Repository:
             targets.add_key(self._keys.make(model).public_key, model)
             self._metadata[model] = Metadata(Targets())
             self._publish({"targets": self._metadata["targets"], model: self._metadata[model]})
+
+    def one_at_a_time(self) -> AbstractContextManager[None]:
+        """Held by who makes a version, from finding its number to its publication."""
+        return exclusive(self._keys.lock.with_name("release"))
 
     def signer(self, model: str) -> CryptoSigner:
         """The key of a model, for what else is signed in its name.
