@@ -238,6 +238,23 @@ def test_an_expired_certificate_is_out_although_the_connection_holds(served):
             served.federation.hurry_ms = 0
 
 
+def test_the_certificate_before_a_renewal_ends_in_its_time_although_the_device_is_in_good_standing(served):
+    agent = Agent("pi-renewed")
+    with served.enrolling() as transport:
+        member = served.federation.enrol(agent, transport)
+    with served.client(agent, member.chain_pem) as client:
+        try:
+            served.federation.hurry_ms = 5 * 86_400_000
+            renew(member, agent, client, attempt=os.urandom(16), now=served.federation.clock())
+            assert client.revocations()
+            served.federation.hurry_ms = 8 * 86_400_000
+            with pytest.raises(RefusedError) as refused:
+                client.revocations()
+        finally:
+            served.federation.hurry_ms = 0
+    assert refused.value.reason == "certificate_expired"
+
+
 def test_the_enrolment_port_serves_no_device_and_the_device_port_no_enrolment(served, device):
     with served.channel(*device) as channel:
         stub = rpc.EnrolmentStub(channel)
