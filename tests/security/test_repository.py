@@ -8,6 +8,7 @@ from tuf.api.metadata import TargetFile
 
 from skerry.errors import InputError, RefusedError
 from skerry.security.delivery.repository import Repository, RoleKeys
+from skerry.security.delivery.repository.files import target_path
 
 from ._repository import DAY_MS, Publisher, serving, stock_updater
 
@@ -62,7 +63,7 @@ def test_a_model_key_signs_for_its_model_only(publisher, tmp_path):
     with repository._changing():  # what the holder of that key can sign
         repository._metadata["digits"].signed.targets[foreign.path] = foreign
         repository._publish({"digits": repository._metadata["digits"]})
-    repository._target_path(foreign.path, foreign.hashes["sha256"]).write_bytes(b"by the key of digits")
+    target_path(publisher.folder, foreign.path, foreign.hashes["sha256"]).write_bytes(b"by the key of digits")
     assert fetch(publisher, tmp_path / "client", "sounds/manifest.cbor") == b"sounds"
 
 

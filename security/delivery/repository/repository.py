@@ -29,6 +29,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from skerry.errors import InputError
 from skerry.fsio import write_atomic
+from skerry.security.delivery.repository.files import metadata_path, read_metadata, target_path
 from skerry.security.delivery.repository.keys import RoleKeys
 from skerry.security.delivery.repository.roles import (
     ISSUED,
@@ -105,7 +106,7 @@ class Repository:
     @property
     def root_bytes(self) -> bytes:
         """The newest root, which a device is given when it is enrolled."""
-        return self._path("root", self._root.version).read_bytes()
+        return metadata_path(self.folder, "root", self._root.version).read_bytes()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ class Repository:
         target = self.targets(model).get(path)
         if target is None:
             raise InputError(f"the repository has no {path}", where=str(self.folder))
-        data = self._target_path(path, target.hashes["sha256"]).read_bytes()
+        data = target_path(self.folder, path, target.hashes["sha256"]).read_bytes()
         if hashlib.sha256(data).hexdigest() != target.hashes["sha256"]:
             raise InputError(f"{path} is not what was signed", where=str(self.folder), mend="restore it from a copy")
         return data
@@ -143,7 +144,7 @@ class Repository:
             targets = self._metadata[model]
             for name, content in files.items():
                 target = TargetFile.from_data(f"{model}/{name}", content, ["sha256"])
-                write_atomic(self._target_path(target.path, target.hashes["sha256"]), content)
+                write_atomic(target_path(self.folder, target.path, target.hashes["sha256"]), content)
                 targets.signed.targets[target.path] = target
             self._publish({model: targets})
 
@@ -241,7 +242,7 @@ class Repository:
         """Sign and write these, then a snapshot of all, then the timestamp that makes them seen."""
         snapshot, timestamp = self._metadata["snapshot"].signed, self._metadata["timestamp"].signed
         for role, metadata in changed.items():
-            if self._path(role, metadata.signed.version).exists():
+            if metadata_path(self.folder, role, metadata.signed.version).exists():
                 metadata.signed.version += 1
             self._write(role, metadata, self._role(role))
             snapshot.meta[f"{role}.json"] = MetaFile(metadata.signed.version)
@@ -265,7 +266,7 @@ class Repository:
         for signer in [*self._signers(name, role), *(self._signers(name, also) if also else ())]:
             metadata.sign(signer, append=True)
         data = metadata.to_bytes(JSONSerializer(compact=True))
-        write_atomic(self._path(name, metadata.signed.version), data)
+        write_atomic(metadata_path(self.folder, name, metadata.signed.version), data)
 
     def _signers(self, name: str, role: Role) -> list[CryptoSigner]:
         signers = self._keys.of(name, role.keyids)
@@ -311,35 +312,7 @@ class Repository:
                 raise
 
     def _load(self) -> None:
-        self._metadata = {}
-        folder = self.folder / "metadata"
-        roots = sorted(int(path.name.partition(".")[0]) for path in folder.glob("*.root.json"))
-        if not roots or not (folder / "timestamp.json").is_file():
-            raise InputError(
-                "there is no repository in this folder",
-                where=str(self.folder),
-                mend="make one with `skerry release init`",
-            )
-        self._read("root", roots[-1])
-        self._read("timestamp", 0)
-        self._read("snapshot", self._metadata["timestamp"].signed.snapshot_meta.version)
-        for name, meta in self._metadata["snapshot"].signed.meta.items():
-            self._read(name.removesuffix(".json"), meta.version)
-
-    def _read(self, role: str, version: int) -> None:
-        path = self._path(role, version)
-        try:
-            self._metadata[role] = Metadata.from_file(str(path))
-        except Exception as error:  # the library raises several kinds; all mean the same here
-            raise InputError("the repository's metadata cannot be read", where=str(path)) from error
-
-    def _path(self, role: str, version: int) -> Path:
-        name = "timestamp.json" if role == "timestamp" else f"{version}.{role}.json"
-        return self.folder / "metadata" / name
-
-    def _target_path(self, path: str, digest: str) -> Path:
-        folder, _, name = path.rpartition("/")
-        return self.folder / "targets" / folder / f"{digest}.{name}"
+        self._metadata = read_metadata(self.folder)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock() / 1000, UTC).replace(microsecond=0)
