@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import skerry.device.evaluation.shortcuts as shortcuts_module
+import skerry.device.training.removal as removal_module
 from skerry.device.evaluation.shortcuts import Shortcut, anomaly_indices, find_shortcuts, suspicious
 from skerry.device.training.central import predict, train_centrally
 from skerry.device.training.removal import remove_backdoor
@@ -93,6 +94,20 @@ def test_removal_takes_the_trigger_away_and_leaves_the_accuracy(poisoned) -> Non
     assert success < 0.1
     assert after > before - 0.02
     assert [shortcut.target for shortcut in done.unlearned] == [CORNER.target]
+
+
+def test_shortcuts_are_sought_in_the_network_as_it_came(poisoned, monkeypatch) -> None:
+    sought_in = []
+
+    def watched(network, *args, **settings):
+        sought_in.append([weights.detach().clone() for weights in network.parameters()])
+        return find_shortcuts(network, *args, **settings)
+
+    monkeypatch.setattr(removal_module, "find_shortcuts", watched)
+    network = copy.deepcopy(poisoned)
+    assert remove_backdoor(network, *PUBLIC, prune=network[1]).unlearned
+    assert all(map(torch.equal, sought_in[0], poisoned.parameters()))
+    assert not all(map(torch.equal, sought_in[0], network.parameters()))
 
 
 def test_pruning_and_training_on_clean_examples_are_not_enough_here(poisoned) -> None:

@@ -42,17 +42,19 @@ def test_the_class_of_a_planted_corner_is_found_with_its_place_and_no_other_clas
 
 def test_what_the_public_model_does_too_is_no_backdoor() -> None:
     x = examples()
-    assert not any(probe.suspicious for probe in probe_classes(lambda x: [planted(x), planted(x)], x))
+    same = probe_classes(lambda x: [planted(x), planted(x)], x)
+    assert not any(probe.suspicious for probe in same)
+    assert {probe.index for probe in same} == {0.0}
     found = probe_classes(lambda x: [planted(x), honest(x)], x)
     assert [probe.target for probe in found if probe.suspicious] == [3]
     assert found[3].public == 0.0
 
 
 def test_rectangles_reach_the_last_place_of_every_axis_and_change_nothing_else() -> None:
-    tried = rectangles((9, 5, 2), -1.0, 1.0)
+    tried = rectangles((19, 5, 2), -1.0, 1.0)
     ends = {tuple(a + b for a, b in zip(r.corner, r.sides, strict=True)) for r in tried}
-    assert (9, 5) in ends
-    assert max(end for end, _ in ends) == 9
+    assert (19, 5) in ends
+    assert max(end for end, _ in ends) == 19
     x = np.zeros((2, 9, 5, 2), np.float32)
     stamped = Rectangle((7, 4), (2, 1), 1.0).on(x)
     assert stamped.sum() == 2 * 2 * 1 * 2

@@ -45,12 +45,12 @@ def test_the_record_tells_who_was_kept_out_and_who_got_in_despite_an_alarm() -> 
     lines = [
         verdict(1, "quiet"),
         verdict(1, "loud", value=9.0),
-        verdict(2, "loud", Action.CLIP, value=6.0, scale=0.5),
+        verdict(2, "loud", Action.CLIP, value=4.0, scale=0.5),
         Verdict(1, "away", Action.DROP, (Reason.NO_REPLY,)),
         verdict(1, "out", Action.DROP, value=8.0),
         verdict(2, "out", Action.QUARANTINE, value=8.0),
     ]
     loud, out = verdict_record(lines)
     assert (loud.device, loud.kept_out, loud.despite, loud.quarantined) == ("loud", 0, 2, False)
-    assert loud.says == ("6 long",)
+    assert loud.says == ("9 long",)
     assert (out.device, out.kept_out, out.despite, out.quarantined) == ("out", 2, 0, True)
