@@ -23,7 +23,7 @@ from skerry.records import Float32Array
 __all__ = ["SUSPICIOUS", "Shortcut", "anomaly_indices", "find_shortcuts", "suspicious"]
 
 SUSPICIOUS = 3.0
-"""Anomaly index above which a class has a shortcut. In the lab honest models reach 2.5; the paper takes 2 for sizes."""
+"""Anomaly index above which a class has a shortcut. In the lab honest models reach 3.0; the paper takes 2 for sizes."""
 
 _WORKS = 0.99  # share of examples that a patch must turn, as in the paper
 _STEPS = 200

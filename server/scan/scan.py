@@ -39,7 +39,7 @@ CANNOT_SEE = (
 """Finding nothing is no proof that nothing is there."""
 
 _EXAMPLES = 64  # public examples that are probed
-_INVERTED, _CELLS, _STEPS = 24, 16, 40  # examples and steps of the search for shortcuts: it takes minutes
+_INVERTED, _CELLS, _STEPS = 24, 16, 150  # examples and steps of the search for shortcuts: it takes minutes
 
 
 @dataclass(frozen=True)
