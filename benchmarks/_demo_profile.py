@@ -27,7 +27,7 @@ WORK = {
     "aggregation": ["skerry.server.rounds:aggregate"],
     "screening": ["skerry.server.rounds:validate", "skerry.server.rounds:screen"],
     "envelopes": [
-        "skerry.server.plan:seal",
+        "skerry.server.plan:seal_named",
         "skerry.device.participation:open_envelope",
         "skerry.device.participation:seal",
         "skerry.server.collect:open_envelope",

@@ -202,3 +202,16 @@ main("made_up", {"gains": gains}, {})"""
     assert apart["spread"] == {"n": 4, "examples": 4, "standard_error": 0.6455}
     assert lone["spread"] == {"n": 1, "examples": 25}  # nothing tells how another device would have fared
     assert (devices["value"], lone["value"]) == (1.5, 2.0)
+
+
+def test_every_function_that_the_profile_of_the_demo_times_is_there():
+    code = (
+        "import _demo_profile as profile\n"
+        "for place in [profile.LOOP, *(place for places in profile.WORK.values() for place in places)]:\n"
+        "    profile.replace(place, lambda function: function)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
