@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skerry.canonical import digest
-from skerry.errors import DiskFullError, InputError, SkerryError
+from skerry.errors import InputError, SkerryError
 from skerry.runfolder import RunFolder
 from skerry.security.identity import Identity
 from skerry.security.locking import exclusive
@@ -24,7 +24,7 @@ from skerry.security.transparency.note import NoteSigner
 if TYPE_CHECKING:
     from skerry.server.federation import Federation
 
-__all__ = ["FOLDER", "enter_devices", "enter_run", "federation_log", "round_digest"]
+__all__ = ["FOLDER", "enter_devices", "enter_run", "federation_log", "round_digest", "why"]
 
 FOLDER = "log"
 """The log's folder, in a folder of runs."""
@@ -65,9 +65,9 @@ def enter_run(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]])
     folder = federation.folder
     try:
         federation_log(folder.path.parent).append(_events(federation, sent), federation.clock())
-    except SkerryError as error:
-        with suppress(DiskFullError):  # no room for this word either costs a finished run nothing
-            folder.notify(f"nothing was entered in the federation's log: {error.what}")
+    except (SkerryError, OSError) as error:
+        with suppress(SkerryError, OSError):  # that this cannot be said either costs a finished run nothing
+            folder.notify(f"nothing was entered in the federation's log: {why(error)}")
 
 
 def enter_devices(runs: Path, now: int) -> int:
@@ -99,6 +99,11 @@ def enter_devices(runs: Path, now: int) -> int:
     if missing:
         log.append(missing, now)
     return len(missing)
+
+
+def why(error: SkerryError | OSError) -> str:
+    """What went wrong with a log, in a sentence's rest."""
+    return error.what if isinstance(error, SkerryError) else str(error)
 
 
 def _events(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]]) -> list[Event]:

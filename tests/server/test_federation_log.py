@@ -17,7 +17,14 @@ from skerry.security.envelope import envelope_digest
 from skerry.server.conduct import conduct
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.inprocess import InProcessGrid
-from skerry.server.federation_log import FOLDER, enter_devices, federation_log, round_digest, verdicts_by_round
+from skerry.server.federation_log import (
+    FOLDER,
+    enter_devices,
+    enter_run,
+    federation_log,
+    round_digest,
+    verdicts_by_round,
+)
 from skerry.server.prepare import prepare
 
 from ._enrolment import NOW, Agent, Federation
@@ -103,6 +110,41 @@ def test_a_log_that_cannot_be_written_costs_a_run_nothing_but_a_notice(run, monk
     assert told == ["nothing was entered in the federation's log: the disk is full"]
     Federation.folder.notify = staticmethod(full)  # no room for the notice either
     module.enter_run(Federation, {})
+
+
+def _file_in_its_place(runs):
+    (runs / FOLDER).write_text("not a folder")
+
+
+def _entries_that_cannot_be_read(runs):
+    federation_log(runs)
+    (runs / FOLDER / "log.jsonl").mkdir()
+
+
+@pytest.mark.parametrize("spoil", [_file_in_its_place, _entries_that_cannot_be_read])
+def test_a_log_that_the_system_refuses_costs_nothing_but_a_notice_either(tmp_path, spoil):
+    federation = Federation(tmp_path)
+    federation.enrol(Agent.fresh("heron"))
+    spoil(tmp_path)
+    told = []
+
+    class Finished:
+        folder = type("Folder", (), {"path": tmp_path / "run", "notify": staticmethod(told.append)})
+        clock = staticmethod(system_clock)
+
+    enter_run(Finished, {})
+    assert len(told) == 1
+    assert told[0].startswith("nothing was entered in the federation's log: [Errno")
+
+    def refuse(_sentence):
+        raise PermissionError(13, "no")
+
+    Finished.folder.notify = staticmethod(refuse)
+    enter_run(Finished, {})
+    where = ["--reason", "lost", "--runs-dir", str(tmp_path)]
+    decided = CliRunner().invoke(cli, ["fleet", "revoke", "heron", *where])
+    assert decided.exit_code == 0, decided.exception
+    assert "not entered in the federation's log yet" in decided.output
 
 
 def test_who_was_enrolled_and_revoked_is_entered_once_however_often_one_looks(tmp_path):
