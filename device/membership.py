@@ -6,7 +6,7 @@ is decided, renew when two thirds of the certificate's life are over, and begin 
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -63,6 +63,14 @@ class Folder:
         """Whether an application is under way."""
         return self._application.exists()
 
+    def desk(self) -> Invitation | None:
+        """Where the device applied, without the token; None before it did.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        return Invitation.parse(self._desk.read_text("utf-8")) if self._desk.exists() else None
+
     def membership(self) -> Membership | None:
         """The place in the federation; None before there is one.
 
@@ -90,6 +98,9 @@ class Folder:
     ) -> tuple[Step, Membership | None]:
         """Apply under an invitation, and take what is decided at once.
 
+        Where the desk is and what was asked of it is kept before it is asked: if the answer is lost,
+        :meth:`go_on` asks the same desk for it again.
+
         Raises:
             InputError: the device has a place already, or an application under way.
             RefusedError: see :func:`~skerry.security.enrolment.apply`.
@@ -105,6 +116,7 @@ class Folder:
             "role": application.role.value,
             "root": application.root.public_bytes(Encoding.DER),
         })  # fmt: skip
+        write_atomic(self._desk, replace(invitation, token=bytes(len(invitation.token))).text.encode(), mode=0o600)
         write_atomic(self._application, store.seal(record, _APPLICATION), mode=0o600)
         return self.go_on(store, transport, now=now)
 
@@ -184,6 +196,10 @@ class Folder:
     @property
     def _application(self) -> Path:
         return self.path / "application"
+
+    @property
+    def _desk(self) -> Path:
+        return self.path / "desk"
 
     @property
     def _attempt(self) -> Path:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from skerry.errors import RunFailedError
+from skerry.security.enrolment import Invitation
+from skerry.server.enrolment import local_desk
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -75,6 +79,37 @@ def test_a_used_invitation_says_so_and_another_may_be_taken(place: Path, skerry)
     second = ("--home", str(place / "b"), "--name", "b", "--json")
     assert refused(skerry("device", "enrol", text, *second), 3)["reason"] == "invite_used"
     assert told(skerry("device", "enrol", invited(skerry, "--approve"), *second))["step"] == "enrolled"
+
+
+def test_a_lost_answer_to_the_first_request_is_asked_for_again(
+    place: Path, skerry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desks: list[str] = []
+
+    class Lossy:
+        """A desk over https whose first answer to ``enrol`` does not arrive."""
+
+        def __init__(self, invitation: Invitation) -> None:
+            self.desk = local_desk(place / "runs")
+            self.challenge = self.desk.challenge
+            desks.append(invitation.address)
+
+        def enrol(self, request: bytes) -> bytes:
+            answer = self.desk.enrol(request)
+            if len(desks) == 1:
+                raise RunFailedError("the gateway does not answer")
+            return answer
+
+    monkeypatch.setattr("skerry.device.service.HttpsEnrolment", Lossy)
+    text = invited(skerry, "--approve", "--address", "https://fleet.example")
+    monkeypatch.setenv("SKERRY_RUNS_DIR", str(place / "elsewhere"))  # nothing of the federation is on the device
+    home = ("--home", str(place / "pi-1"), "--json")
+    assert "does not answer" in refused(skerry("device", "enrol", text, *home, "--name", "pi-1"), 1)["what"]
+    kept = b"".join(one.read_bytes() for one in (place / "pi-1").iterdir())
+    assert Invitation.parse(text).token not in kept
+    assert text.encode() not in kept
+    assert told(skerry("device", "enrol", *home))["step"] == "enrolled"
+    assert desks == ["https://fleet.example"] * 2
 
 
 def test_keys_that_do_not_open_are_told(place: Path, skerry, monkeypatch: pytest.MonkeyPatch) -> None:

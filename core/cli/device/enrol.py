@@ -53,10 +53,9 @@ def enrol(
         )
     else:
         store = SealedKeyStore.create(folder.keys, name, lock_for(backend, home, key_file, new=True), now=now)
-    transport = _transport(asked, home, runs_dir)
+    transport = _transport(asked or folder.desk(), runs_dir)
     if asked is not None:
         step, member = folder.apply(asked, store, transport, now=now)
-        _remember(home, asked)
     else:
         step, member = folder.go_on(store, transport, now=now, force=renew)
     ends = None if member is None else member.certificate.not_valid_after_utc
@@ -80,13 +79,8 @@ def enrol(
     out().print(f"renew from {moment(member.renew_at)} UTC on, by calling this again", style="dim", soft_wrap=True)
 
 
-def _transport(asked: "Invitation | None", home: Path, runs_dir: Path | None) -> "EnrolmentTransport":
-    """To the desk that the invitation names, or that it named when the device applied."""
-    from skerry.security.enrolment import Invitation
-
-    kept = home / "desk"
-    if asked is None and kept.exists():
-        asked = Invitation.parse(kept.read_text("utf-8"))
+def _transport(asked: "Invitation | None", runs_dir: Path | None) -> "EnrolmentTransport":
+    """To the desk that an invitation names; without an address, to the one of this folder of runs."""
     if asked is not None and asked.address:
         from skerry.device.service import HttpsEnrolment
 
@@ -95,12 +89,3 @@ def _transport(asked: "Invitation | None", home: Path, runs_dir: Path | None) ->
     from skerry.server.enrolment import local_desk
 
     return local_desk(runs_in(runs_dir))
-
-
-def _remember(home: Path, asked: "Invitation") -> None:
-    """Keep where the desk is and which root it leads to, and not the token."""
-    from dataclasses import replace
-
-    from skerry.fsio import write_atomic
-
-    write_atomic(home / "desk", replace(asked, token=bytes(len(asked.token))).text.encode(), mode=0o600)
