@@ -188,9 +188,7 @@ def seal(header: Header, payload: bytes, *, sender: Identity, receiver: PublicId
     return seal_named(header, payload, sender=sender, receiver=receiver)[0]
 
 
-def seal_named(
-    header: Header, payload: bytes, *, sender: Identity, receiver: PublicIdentity
-) -> tuple[bytes, bytes]:
+def seal_named(header: Header, payload: bytes, *, sender: Identity, receiver: PublicIdentity) -> tuple[bytes, bytes]:
     """The envelope of :func:`seal` with its :func:`envelope_digest`, in one pass over its bytes.
 
     Raises:

@@ -288,9 +288,7 @@ class Screener:
         advice = " Its breaches need no comparison: its key should be revoked." if proven else ""
         sentence = f"Dropped {count} times: out for the rest of the run.{advice}"
         score = Score("strikes", float(count), None, float(self._strikes.patience), sentence)
-        return Verdict(
-            context.round, device, Action.QUARANTINE, reasons, (*scores, score), propose_revocation=proven
-        )
+        return Verdict(context.round, device, Action.QUARANTINE, reasons, (*scores, score), propose_revocation=proven)
 
     def _in_quarantine(self, device: str, context: ScreenContext) -> Verdict:
         sentence = f"In quarantine since round {self._quarantine[device]}."
@@ -312,6 +310,4 @@ def _check_input(deltas: Float32Array, devices: Sequence[str], context: ScreenCo
     if not (isfinite(context.noise_std) and context.noise_std >= 0):
         raise InputError(f"the noise std must be a finite number ≥ 0, got {context.noise_std}")
     if isnan(context.signal_bound) or context.signal_bound < 0 or context.steps < 1:
-        raise InputError(
-            f"signal_bound must be ≥ 0 and steps ≥ 1, got {context.signal_bound} and {context.steps}"
-        )
+        raise InputError(f"signal_bound must be ≥ 0 and steps ≥ 1, got {context.signal_bound} and {context.steps}")

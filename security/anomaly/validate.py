@@ -48,9 +48,7 @@ def describe_fault(delta: bytes | npt.NDArray[Any], size: int) -> Score | None:
         return None
     if reason is Reason.SHAPE:
         what = f"{len(delta)} bytes" if isinstance(delta, bytes) else f"{delta.dtype} numbers of shape {delta.shape}"
-        return Score(
-            reason.value, 0.0, None, None, f"Sent {what}; a vector of {size} float32 numbers was agreed."
-        )
+        return Score(reason.value, 0.0, None, None, f"Sent {what}; a vector of {size} float32 numbers was agreed.")
     vector = np.frombuffer(delta, "<f4") if isinstance(delta, bytes) else delta
     count = int(size - np.isfinite(vector).sum())
     return Score(reason.value, float(count), None, 0.0, f"{count} of {size} numbers are NaN or infinite.")

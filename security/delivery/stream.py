@@ -36,6 +36,7 @@ from skerry.security.delivery.refusal import ReleaseRefusal
 
 __all__ = ["CHUNK", "HEADER_BYTES", "TAG", "Streamed", "blob_bytes", "decrypt", "encrypt", "seal_chunks"]
 
+
 class Source(Protocol):
     """A file open for reading, or what behaves like one."""
 

@@ -152,9 +152,7 @@ def blob_path(release: Path, file: ReleaseFile) -> Path:
     """
     path = release / "blobs" / file.blob
     if not path.is_file():
-        raise ReleaseRefusedError(
-            ReleaseRefusal.BLOB_MISSING, f"the blob of {file.name!r} is missing", where=str(path)
-        )
+        raise ReleaseRefusedError(ReleaseRefusal.BLOB_MISSING, f"the blob of {file.name!r} is missing", where=str(path))
     if path.stat().st_size != file.blob_size:
         raise ReleaseRefusedError(
             ReleaseRefusal.BLOB_ALTERED, f"the blob of {file.name!r} has another size than was signed", where=str(path)

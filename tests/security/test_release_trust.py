@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from itertools import repeat
 
 import pytest
@@ -120,8 +121,6 @@ def test_freeze_of_a_device_whose_clock_is_wrong(publisher, device, wiped):
 @WIPED
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "digits", "root"])
 def test_expired_metadata_of_any_role(publisher, device, role, wiped, monkeypatch):
-    from datetime import timedelta
-
     from skerry.security.delivery.repository import repository as module
 
     real = module.lifetime
@@ -221,6 +220,45 @@ def test_fast_forward_is_undone_by_a_rotation_and_by_nothing_less(publisher, dev
     assert device.refuse(wiped=wiped) == ReleaseRefusal.ROLLBACK
     publisher.repository.rotate(rotated)
     assert device.visit(wiped=wiped) == b"four and a half"
+
+
+@WIPED
+@pytest.mark.parametrize("version", [2**53, 10**30])
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "digits"])
+def test_a_version_past_all_bounds_is_refused_and_a_rotation_recovers(publisher, device, role, version, wiped):
+    """What is remembered can be read back: else one visit would lock the device out for ever."""
+    shutil.copytree(publisher.folder, publisher.root / "before")
+    repository = publisher.repository
+    with repository._changing():
+        repository._metadata[role].signed.version = version
+        repository._publish({} if role == "timestamp" else {"digits": repository._metadata["digits"]})
+    assert device.refuse() == ReleaseRefusal.MALFORMED
+    assert device.refuse(wiped=wiped) == ReleaseRefusal.MALFORMED
+    shutil.rmtree(publisher.folder)
+    shutil.copytree(publisher.root / "before", publisher.folder)
+    repository.rotate(["timestamp", "snapshot", "digits"])
+    assert device.visit() == b"three"
+
+
+@WIPED
+@pytest.mark.parametrize("issued", [253_402_300_800_000, 2**53 - 1, 2**53, 10**30], ids="{:g}".format)
+def test_a_time_of_issue_after_the_timestamps_own_end_is_refused(publisher, device, issued, wiped):
+    repository = publisher.repository
+    with repository._changing():
+        repository._clock = lambda: issued
+        repository._now = lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=36_500)
+        repository._publish({})
+    assert device.refuse() == ReleaseRefusal.MALFORMED
+    assert device.refuse(wiped=wiped) == ReleaseRefusal.MALFORMED
+    del repository._now
+    repository._clock = publisher.clock
+    repository.rotate(["timestamp", "snapshot"])
+    assert device.visit() == b"three"
+
+
+def test_a_device_whose_clock_is_past_the_last_year_that_there_is_says_what_expired(device):
+    device.clock.offset_ms = 2**53
+    assert device.refuse() == ReleaseRefusal.EXPIRED
 
 
 def test_a_floor_that_a_thief_has_set_too_late_falls_with_the_stolen_key(publisher, device):

@@ -3,12 +3,13 @@
 1. *root*: start from the newest root in memory (at first: the one given at enrolment) and follow the chain of roots.
 2. *timestamp, snapshot, targets, the model's role*: python-tuf checks signatures, expiry, versions and hashes against
    its cache, by the clock of the system.
-3. *not back*: no role's version is lower than the one in memory, unless the keys of that role were changed by the role
+3. *in bounds*: versions and time of issue are such that the memory, which they become part of, can be read back.
+4. *not back*: no role's version is lower than the one in memory, unless the keys of that role were changed by the role
    above it. That exception is how a device recovers when a thief had signed an absurdly high version.
-4. *not late*: nothing has expired by the later of clock and time floor.
-5. *remembered*: root, versions and floor are on stable storage before anybody sees the manifest.
+5. *not late*: nothing has expired by the later of clock and time floor.
+6. *remembered*: root, versions and floor are on stable storage before anybody sees the manifest.
 
-Step 2 alone would forget everything with its cache; 3 to 5 hold also after the cache was wiped.
+Step 2 alone would forget everything with its cache; 3 to 6 hold also after the cache was wiped.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tuf.api import exceptions
-from tuf.api.metadata import Metadata, Role
+from tuf.api.metadata import Metadata, Role, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from skerry.errors import InputError, ReleaseRefusedError, RunFailedError
@@ -28,10 +29,12 @@ from skerry.security.delivery.client.sources import Source
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.delivery.repository.roles import ISSUED
+from skerry.security.strict import MAX_INTEGER
 
 __all__ = ["Believed", "Trust"]
 
 _ROLES = ("timestamp", "snapshot", "targets")
+_LATEST_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,13 @@ class Trust:
                 ReleaseRefusal.MALFORMED, f"the manifest of {model!r} is signed by no role of its own", where=source.url
             )
         metadata[model] = Metadata.from_file(str(cache / f"{model}.json"))
+        _check_bounds(metadata, source.url)
         self._check(memory, metadata, model, source.url)
         self._remember(memory, metadata, model, (cache / "root.json").read_bytes()).save(path)
         return Believed(manifest, dict(_keys(metadata, model))[model])
 
     def _check(self, memory: Memory, metadata: Mapping[str, Metadata[Any]], model: str, where: str) -> None:
-        now_ms = max(self._clock(), _floor(memory, metadata))
+        now_ms = min(max(self._clock(), _floor(memory, metadata)), _LATEST_MS)
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         for role, signed in ((role, file.signed) for role, file in metadata.items()):
             if signed.is_expired(now):
@@ -124,9 +128,28 @@ class Trust:
     @staticmethod
     def _remember(memory: Memory, metadata: Mapping[str, Metadata[Any]], model: str, root: bytes) -> Memory:
         seen = {role: Seen(metadata[role].signed.version, keys) for role, keys in _keys(metadata, model)}
-        issued = metadata["timestamp"].signed.unrecognized_fields.get(ISSUED)
-        floor = _floor(memory, metadata)
-        return Memory(root, max(floor, issued) if type(issued) is int else floor, {**memory.roles, **seen})
+        floor = max(_floor(memory, metadata), _issued(metadata["timestamp"].signed))
+        return Memory(root, floor, {**memory.roles, **seen})
+
+
+def _check_bounds(metadata: Mapping[str, Metadata[Any]], where: str) -> None:
+    """Refuse what a thief of an online key signed so that no device would ever accept anything again."""
+    for role, file in metadata.items():
+        if file.signed.version > MAX_INTEGER:
+            raise ReleaseRefusedError(
+                ReleaseRefusal.MALFORMED, f"the {role} metadata has a version above {MAX_INTEGER}", where=where
+            )
+    timestamp = metadata["timestamp"].signed
+    if _issued(timestamp) > timestamp.expires.timestamp() * 1000:
+        raise ReleaseRefusedError(
+            ReleaseRefusal.MALFORMED, "the timestamp says that it was made after its own end", where=where
+        )
+
+
+def _issued(timestamp: Timestamp) -> int:
+    """When the timestamp was made, ms since the epoch; 0 when another publisher's does not say."""
+    issued = timestamp.unrecognized_fields.get(ISSUED)
+    return issued if type(issued) is int else 0
 
 
 def _floor(memory: Memory, metadata: Mapping[str, Metadata[Any]]) -> int:

@@ -184,9 +184,7 @@ def _members(c: Counts, delta: float, confidence: float) -> float:
 
 def _strangers(c: Counts, delta: float, confidence: float) -> float:
     """By those called strangers."""
-    return clopper_pearson_epsilon(
-        c.others - c.alarms, c.others, c.members - c.hits, c.members, delta, confidence
-    )
+    return clopper_pearson_epsilon(c.others - c.alarms, c.others, c.members - c.hits, c.members, delta, confidence)
 
 
 def _chosen(
