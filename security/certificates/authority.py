@@ -28,8 +28,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from skerry.errors import InputError
 from skerry.fsio import write_atomic
 from skerry.security.certificates.subject import Subject, check_federation
-from skerry.security.certificates.validity import DAY_MS, instant
+from skerry.security.certificates.validity import DAY_MS, instant, ms_of
 from skerry.security.identity.private_file import read_private
+from skerry.security.locking import exclusive
 
 __all__ = ["DEVICE_DAYS", "Authority"]
 
@@ -47,12 +48,41 @@ _USAGES = (
 
 @dataclass(frozen=True)
 class Authority:
-    """A federation's root certificate, and the issuing key and certificate in use."""
+    """A federation's root certificate, and the issuing key and certificate in use.
+
+    Attributes:
+        federation: the trust domain of every name.
+        root: signed the issuing certificates.
+        issuer: of the issuing key in use.
+        key: the issuing key.
+        retired: issuing certificates of earlier keys, under which certificates may still hold.
+    """
 
     federation: str
     root: x509.Certificate
     issuer: x509.Certificate
     key: ec.EllipticCurvePrivateKey = field(repr=False)
+    retired: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def issuers(self) -> tuple[x509.Certificate, ...]:
+        """The issuing certificate in use, then the retired ones."""
+        return (self.issuer, *self.retired)
+
+    def issuer_of(self, certificate: x509.Certificate) -> x509.Certificate:
+        """The issuing certificate that a certificate was issued under.
+
+        Raises:
+            InputError: none of ours.
+        """
+        for one in self.issuers:
+            if one.subject == certificate.issuer:  # a name of its own each: see `_new_issuer`
+                return one
+        raise InputError(
+            f"no issuing certificate is {certificate.issuer.rfc4514_string()}",
+            where=certificate.subject.rfc4514_string(),
+            mend="enrol anew, or restore issuer.pem",
+        )
 
     @staticmethod
     def create(folder: Path, federation: str, *, now: int, passphrase: bytes | None = None) -> "Authority":
@@ -68,15 +98,18 @@ class Authority:
             InputError: an unusable name, or there is an authority already.
         """
         check_federation(federation)
-        if (folder / _ROOT).exists():
-            raise InputError("there is a certificate authority already", where=str(folder), mend="use another folder")
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = _named(f"{federation} root", federation)
-        root = _signed(name, key.public_key(), name, key, now, ROOT_DAYS, authority=1)
-        write_atomic(folder / _ROOT_KEY, _pem(key, passphrase), mode=0o600)
-        issued = _new_issuer(folder, federation, root, key, now)
-        write_atomic(folder / _ROOT, root.public_bytes(Encoding.PEM))  # last: its presence says that all is there
-        return issued
+        with exclusive(folder / _ROOT):
+            if (folder / _ROOT).exists():
+                raise InputError(
+                    "there is a certificate authority already", where=str(folder), mend="use another folder"
+                )
+            key = ec.generate_private_key(ec.SECP256R1())
+            name = _named(f"{federation} root", federation)
+            root = _signed(name, key.public_key(), name, key, now, ROOT_DAYS, authority=1)
+            write_atomic(folder / _ROOT_KEY, _pem(key, passphrase), mode=0o600)
+            issued = _new_issuer(folder, federation, root, key, now)
+            write_atomic(folder / _ROOT, root.public_bytes(Encoding.PEM))  # last: its presence says that all is there
+            return issued
 
     @staticmethod
     def open(folder: Path) -> "Authority":
@@ -92,16 +125,18 @@ class Authority:
             )
         try:
             root = x509.load_pem_x509_certificate((folder / _ROOT).read_bytes())
-            issuer = x509.load_pem_x509_certificate((folder / _ISSUER).read_bytes())
+            issuers = x509.load_pem_x509_certificates((folder / _ISSUER).read_bytes())
             (federation,) = root.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
             key = _private(folder / _ISSUER_KEY)
-            if key.public_key() != issuer.public_key():
+            # Not simply the first: a new certificate is written before its key (see `_new_issuer`).
+            issuer = next((one for one in issuers if one.public_key() == key.public_key()), None)
+            if issuer is None:
                 raise ValueError("key and certificate of the issuer do not belong together")
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
                 f"the certificate authority cannot be read: {error}", where=str(folder), mend="restore a copy"
             ) from error
-        return Authority(str(federation.value), root, issuer, key)
+        return Authority(str(federation.value), root, issuer, key, tuple(one for one in issuers if one is not issuer))
 
     @staticmethod
     def rotate(folder: Path, *, now: int, passphrase: bytes | None = None) -> "Authority":
@@ -111,14 +146,16 @@ class Authority:
             InputError: there is no authority, the root's key is not here, or the passphrase is not its own.
             RefusedError: others than the owner may use the root's key (``open_key_file``).
         """
-        known = Authority.open(folder)
-        try:
-            key = _private(folder / _ROOT_KEY, passphrase)
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                "the root's key does not open with this passphrase", where=str(folder / _ROOT_KEY), mend="try again"
-            ) from error
-        return _new_issuer(folder, known.federation, known.root, key, now)
+        with exclusive(folder / _ROOT):
+            known = Authority.open(folder)
+            try:
+                key = _private(folder / _ROOT_KEY, passphrase)
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    "the root's key does not open with this passphrase", where=str(folder / _ROOT_KEY), mend="try again"
+                ) from error
+            left = tuple(one for one in known.issuers if now < ms_of(one.not_valid_after_utc))
+            return _new_issuer(folder, known.federation, known.root, key, now, left)
 
     def issue(self, subject: Subject, key: ec.EllipticCurvePublicKey, *, now: int) -> x509.Certificate:
         """A certificate of seven days for TLS clients and signatures.
@@ -186,14 +223,21 @@ def check_curve(key: object) -> None:
 
 
 def _new_issuer(
-    folder: Path, federation: str, root: x509.Certificate, root_key: ec.EllipticCurvePrivateKey, now: int
+    folder: Path,
+    federation: str,
+    root: x509.Certificate,
+    root_key: ec.EllipticCurvePrivateKey,
+    now: int,
+    retired: tuple[x509.Certificate, ...] = (),
 ) -> Authority:
+    """Certificates first, with the retired ones, then the key: a crash in between leaves the old key with its own."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _named(f"{federation} issuing {secrets.token_hex(4)}", federation)
     issuer = _signed(name, key.public_key(), root.subject, root_key, now, ISSUER_DAYS, authority=0)
+    bundle = b"".join(one.public_bytes(Encoding.PEM) for one in (issuer, *retired))
+    write_atomic(folder / _ISSUER, bundle)
     write_atomic(folder / _ISSUER_KEY, _pem(key, None), mode=0o600)
-    write_atomic(folder / _ISSUER, issuer.public_bytes(Encoding.PEM))
-    return Authority(federation, root, issuer, key)
+    return Authority(federation, root, issuer, key, retired)
 
 
 def _signed(

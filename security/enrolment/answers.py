@@ -58,6 +58,8 @@ class Outcome(Record):
         status: a :class:`Status`.
         request: SHA-256 of the request's bytes that this answers.
         certificate: DER; empty while pending.
+        certificate_issuer: the issuing certificate that it is under, DER; not the answer's own where the issuing key
+            was made anew in between. Empty while pending.
         coordinator: the coordinator's message keys, as ``PublicIdentity.to_json``; empty where there is none.
         now: the desk's time, ms.
     """
@@ -65,6 +67,7 @@ class Outcome(Record):
     status: str
     request: bytes
     certificate: bytes
+    certificate_issuer: bytes
     coordinator: Mapping[str, str]
     now: int
 
@@ -74,7 +77,8 @@ class Outcome(Record):
         check_bytes(self.request, "a digest", 32)
         if self.status == Status.ENROLLED:
             check_der(self.certificate, "a certificate")
-        elif self.certificate != b"":
+            check_der(self.certificate_issuer, "a certificate")
+        elif self.certificate or self.certificate_issuer:
             raise InputError("a certificate before enrolment")
         if not isinstance(self.coordinator, dict):
             raise InputError("the coordinator's keys must be a map")
@@ -90,7 +94,7 @@ class SignedOutcome(Record):
     by_issuer: bytes
 
     def __post_init__(self) -> None:
-        check_some_bytes(self.body, "a body", 8192)
+        check_some_bytes(self.body, "a body", 12_288)
         check_der(self.issuer, "a certificate")
         check_some_bytes(self.by_issuer, "a signature", 80)
 

@@ -201,13 +201,12 @@ def _membership(
     answer: bytes, request: bytes, trust: Trust, subject: Subject, keys: Applicant, now: int
 ) -> Membership | None:
     signed = SignedOutcome.decode(answer)
-    issuer = _certificate(signed.issuer)
-    outcome = signed.open(trust.issuing_key(issuer, now=now))
+    outcome = signed.open(trust.issuing_key(_certificate(signed.issuer), now=now))
     if outcome.request != hashlib.sha256(request).digest():
         raise EnrolmentRefusedError(EnrolmentRefusal.NOT_AUTHENTIC, "the answer is to another request")
     if outcome.status == Status.PENDING:
         return None
-    certificate = _certificate(outcome.certificate)
+    certificate, issuer = _certificate(outcome.certificate), _certificate(outcome.certificate_issuer)
     peer = trust.peer(certificate, [issuer], now=now, revoked=None)
     if peer.subject != subject or peer.key != keys.device_key.public_key():
         raise EnrolmentRefusedError(

@@ -13,6 +13,7 @@ from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.security.certificates.subject import check_federation
 from skerry.security.enrolment.refusal import EnrolmentRefusal, EnrolmentRefusedError
 from skerry.security.identity import Identity, PublicIdentity, verify_signature
+from skerry.security.identity.keys import separated
 from skerry.security.strict import read_record
 
 __all__ = [
@@ -94,7 +95,7 @@ class SignedBody(Record):
 
 def signed_by(key: ec.EllipticCurvePrivateKey, domain: bytes, message: bytes) -> bytes:
     """ECDSA with SHA-256 (DER) over ``len(domain) ‖ domain ‖ message``, as :meth:`Identity.sign` separates uses."""
-    return key.sign(_separated(domain, message), ec.ECDSA(hashes.SHA256()))
+    return key.sign(separated(domain, message), ec.ECDSA(hashes.SHA256()))
 
 
 def verify_signed_by(key: ec.EllipticCurvePublicKey, domain: bytes, message: bytes, signature: bytes) -> None:
@@ -103,7 +104,7 @@ def verify_signed_by(key: ec.EllipticCurvePublicKey, domain: bytes, message: byt
     Raises:
         InvalidSignature: it did not.
     """
-    key.verify(signature, _separated(domain, message), ec.ECDSA(hashes.SHA256()))
+    key.verify(signature, separated(domain, message), ec.ECDSA(hashes.SHA256()))
 
 
 def read_fields(data: bytes, names: Collection[str]) -> dict[str, Any]:
@@ -129,7 +130,3 @@ def check_federation_name(value: object) -> None:
     if type(value) is not str:
         raise InputError("a federation's name must be text")
     check_federation(value)
-
-
-def _separated(domain: bytes, message: bytes) -> bytes:
-    return len(domain).to_bytes(1, "big") + domain + message

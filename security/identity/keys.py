@@ -20,7 +20,7 @@ from skerry.security.identity.private_file import read_private
 from skerry.security.refusal import Refusal
 from skerry.security.strict import check_bytes, check_name
 
-__all__ = ["Identity", "PublicIdentity", "verify_signature"]
+__all__ = ["Identity", "PublicIdentity", "separated", "verify_signature"]
 
 _SCHEMA = 1
 _P = 2**255 - 19
@@ -127,7 +127,7 @@ class Identity:
             domain: 1–255 bytes that name the use, so that a signature made for one use never verifies for another.
             message: what is signed; large messages are hashed by the caller, because Ed25519 reads them twice.
         """
-        return self.signing.sign(_separated(domain, message))
+        return self.signing.sign(separated(domain, message))
 
     def open(self, sealed: bytes | memoryview, info: bytes) -> bytes | None:
         """What was sealed to the key, or to one of those before it, under this ``info``; None when to none of them."""
@@ -179,14 +179,15 @@ def verify_signature(public: PublicIdentity, domain: bytes, message: bytes, sign
         EnvelopeRefusedError: it did not (``not_authentic``).
     """
     try:
-        public.verifying_key.verify(signature, _separated(domain, message))
+        public.verifying_key.verify(signature, separated(domain, message))
     except InvalidSignature:
         raise EnvelopeRefusedError(
             Refusal.NOT_AUTHENTIC, "the signature does not hold under the sender's key", where=public.name
         ) from None
 
 
-def _separated(domain: bytes, message: bytes) -> bytes:
+def separated(domain: bytes, message: bytes) -> bytes:
+    """What is signed: ``len(domain) ‖ domain ‖ message``; a signature for one use never verifies for another."""
     return len(domain).to_bytes(1, "big") + domain + message
 
 

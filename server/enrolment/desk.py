@@ -125,9 +125,10 @@ class Desk:
             key = requested_key(asked.csr, asked.name)
             outer.check(ENROL, key, _identity(asked, asked.signing_key))
             with self._file.writing() as base:
-                entry = self._enter(base, asked, digest, spki(key), now)
-                if entry.state is State.ENROLLED:
-                    certify(base, self._authority, entry, now=now)
+                if not enrolled(base, request=digest):  # the same bytes may have come in twice at once
+                    entry = self._enter(base, asked, digest, spki(key), now)
+                    if entry.state is State.ENROLLED:
+                        certify(base, self._authority, entry, now=now)
                 known = enrolled(base, request=digest)
         return self._answer(known[0], digest, now)
 
@@ -156,8 +157,8 @@ class Desk:
 
     def authorities(self) -> bytes:
         """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
-        both = (self._authority.issuer, self._authority.root)
-        return b"".join(one.public_bytes(Encoding.PEM) for one in both)
+        every = (*self._authority.issuers, self._authority.root)
+        return b"".join(one.public_bytes(Encoding.PEM) for one in every)
 
     def revocations(self) -> bytes:
         """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
@@ -243,15 +244,19 @@ class Desk:
 
     def _answer(self, entry: Enrolled, digest: bytes, now: int) -> bytes:
         _turned_away(entry)
-        certificate = entry.certificate
+        certificate = b"" if entry.certificate is None else entry.certificate.der
         outcome = Outcome(
-            status=Status.PENDING if certificate is None else Status.ENROLLED,
+            status=Status.ENROLLED if certificate else Status.PENDING,
             request=digest,
-            certificate=b"" if certificate is None else certificate.der,
+            certificate=certificate,
+            certificate_issuer=self._issuer_of(certificate) if certificate else b"",
             coordinator={} if self._coordinator is None else self._coordinator.to_json(),
             now=now,
         )
         return SignedOutcome.of(outcome, _der(self._authority.issuer), self._authority.key).encode()
+
+    def _issuer_of(self, certificate: bytes) -> bytes:
+        return _der(self._authority.issuer_of(x509.load_der_x509_certificate(certificate)))
 
 
 def _usable(invite: Invite | None, now: int) -> Invite:

@@ -8,6 +8,8 @@ import pytest
 from skerry.errors import RunFailedError
 from skerry.security.enrolment import Invitation
 from skerry.server.enrolment import local_desk
+from skerry.server.federation_home import FederationHome
+from skerry.server.running import RunningServer
 
 
 @pytest.fixture
@@ -137,6 +139,10 @@ def test_the_federations_keys_are_listed_and_its_issuing_key_is_made_anew(place:
     assert [one["what"] for one in before] == ["root of harbour", "issuing harbour", "device a"]
     assert all(one["renew_at"] < one["ends"] for one in before)
     pem = (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes()
+    serving = FederationHome(place / "runs").server
+    RunningServer(*RunningServer.ourselves(), "harbour", 0, {}, 0, "").write(serving)
+    assert refused(skerry("security", "keys", "rotate", "--json"), 3)["reason"] == "server_runs"
+    serving.unlink()
     told(skerry("security", "keys", "rotate", "--json"))
     assert (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes() != pem
     assert told(skerry("device", "enrol", "--home", str(place / "a"), "--renew", "--json"))["step"] == "renewed"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from skerry.errors import InputError, RefusedError
+from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, CertificateRefusal, Role, Subject, Trust, renew_at
 from skerry.security.certificates.validity import validity
 
@@ -137,6 +139,42 @@ def test_a_new_issuing_key_takes_nothing_back(tmp_path: Path) -> None:
     assert trust.peer(issued(new, now=NOW + DAY), [new.issuer], now=NOW + DAY, revoked=None)
     with pytest.raises(InputError, match="already"):
         Authority.create(tmp_path, "harbour", now=NOW)
+
+
+def test_a_crash_while_the_issuing_key_is_made_anew_leaves_the_old_one_in_use(tmp_path: Path, monkeypatch) -> None:
+    old = Authority.create(tmp_path, "harbour", now=NOW)
+    written = []
+
+    def crashing(path: Path, data: bytes, **how) -> None:
+        if written:
+            raise OSError("power cut")
+        written.append(path)
+        write_atomic(path, data, **how)
+
+    with monkeypatch.context() as cut:
+        cut.setattr("skerry.security.certificates.authority.write_atomic", crashing)
+        with pytest.raises(OSError, match="power cut"):
+            Authority.rotate(tmp_path, now=NOW)
+    assert len(written) == 1
+    assert Authority.open(tmp_path).issuer == old.issuer
+    new = Authority.rotate(tmp_path, now=NOW)
+    assert new.issuer_of(issued(old)) == old.issuer
+    assert new.issuer_of(issued(new)) == new.issuer
+    with pytest.raises(InputError, match="no issuing certificate"):
+        new.issuer_of(issued(Authority.create(tmp_path / "twin", "harbour", now=NOW)))
+
+
+def test_of_two_that_make_an_authority_at_once_one_does(tmp_path: Path) -> None:
+    def make(_: int) -> bool:
+        try:
+            Authority.create(tmp_path, "harbour", now=NOW)
+        except InputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as several:
+        assert sum(several.map(make, range(8))) == 1
+    assert Authority.rotate(tmp_path, now=NOW)  # the keys are of one root
 
 
 @pytest.mark.parametrize("spoil", ["issuer.pem", "issuer.key", "root.pem"])

@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from skerry.errors import InputError, RefusedError
-from skerry.security.certificates import Role
+from skerry.security.certificates import Authority, Role, Trust
 from skerry.security.enrolment import (
     EnrolmentRefusal,
     EnrolmentRefusedError,
@@ -19,6 +21,8 @@ from skerry.security.enrolment import (
 )
 from skerry.security.enrolment.record import SignedBody
 from skerry.security.enrolment.requests import ENROL
+from skerry.server.enrolment import Desk
+from skerry.server.enrolment.certify import requested_key
 from skerry.server.registry.enrolled import State
 
 from ._enrolment import DAY, HOUR, NOW, Agent, Federation
@@ -300,3 +304,37 @@ def test_of_many_at_once_a_token_lets_one_in(harbour: Federation) -> None:
         told = list(pool.map(enter, range(6)))
     assert told.count("invite_used") == 5
     assert len(harbour.office.enrolled()) == 1
+
+
+def test_the_same_request_twice_at_once_is_one_enrolment_and_both_are_told_so(
+    harbour: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, together = Agent.fresh("pi-1"), Barrier(2)
+    application = apply(harbour.invite(), agent, harbour.desk, now=NOW)
+
+    def both_first(csr: bytes, name: str):
+        together.wait(10)  # until neither found it in the registry
+        return requested_key(csr, name)
+
+    monkeypatch.setattr("skerry.server.enrolment.desk.requested_key", both_first)
+    with ThreadPoolExecutor(2) as two:
+        members = list(two.map(lambda _: send(harbour, application, agent), range(2)))
+    assert members[0].certificate == members[1].certificate
+    assert len(harbour.office.enrolled()) == 1
+
+
+def test_a_device_that_was_approved_before_the_issuing_key_was_made_anew_gets_its_certificate(
+    harbour: Federation, tmp_path: Path
+) -> None:
+    agent = Agent.fresh("pi-1")
+    application = apply(harbour.invite(approve=False), agent, harbour.desk, now=NOW)
+    assert send(harbour, application, agent) is None
+    harbour.office.approve(harbour.office.find("pi-1"), harbour.authority, by="ann", why="known", now=NOW)
+    Authority.rotate(tmp_path / "authority", now=NOW)
+    again = Authority.open(tmp_path / "authority")
+    desk = Desk(harbour.office.file, again, secret=bytes(32), clock=lambda: NOW)
+    member = ask(application, "harbour", agent, desk, now=NOW)
+    assert member.issuer == harbour.authority.issuer != again.issuer
+    later = renew(member, agent, desk, attempt=bytes(16), now=NOW)
+    assert later.issuer == again.issuer
+    assert Trust("harbour", (again.root,)).peer(later.certificate, [later.issuer], now=NOW, revoked=None)
