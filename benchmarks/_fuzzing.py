@@ -30,7 +30,9 @@ from skerry.security.delivery.verifying import MANIFEST_DOMAIN, read_manifest
 from skerry.security.envelope import _PREFIX, _SEALING, _SIGNING
 from skerry.security.hpke import KemSuite
 from skerry.security.transparency import Checkpoint, NoteSigner, sign_note
-from skerry.security.transparency.log import Event, EventKind, Log, LogProof
+from skerry.security.transparency.events import Event, EventKind
+from skerry.security.transparency.log import Log
+from skerry.security.transparency.proof import LogProof
 
 NOW = 1_800_000_000_000
 ACCEPTED = "accepted"

@@ -16,6 +16,7 @@ __all__ = [
     "InterruptedRunError",
     "LedgerCorruptError",
     "MissingDependencyError",
+    "NotPublishedError",
     "PortTakenError",
     "RefusedError",
     "RegistryError",
@@ -80,6 +81,10 @@ class AggregationError(RunFailedError):
 
 class DiskFullError(RunFailedError):
     """The file system has no room; nothing half-written is left."""
+
+
+class NotPublishedError(RunFailedError):
+    """It is entered in a log for good; those who watch the log are not told of it yet."""
 
 
 class PortTakenError(RunFailedError):

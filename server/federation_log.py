@@ -18,7 +18,8 @@ from skerry.errors import InputError, SkerryError
 from skerry.runfolder import RunFolder
 from skerry.security.identity import Identity
 from skerry.security.locking import exclusive
-from skerry.security.transparency.log import Event, EventKind, Log
+from skerry.security.transparency.events import Event, EventKind
+from skerry.security.transparency.log import Log
 from skerry.security.transparency.note import NoteSigner
 
 if TYPE_CHECKING:

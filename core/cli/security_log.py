@@ -76,8 +76,8 @@ def verify(
     from rich.text import Text
 
     from skerry.errors import InputError
-    from skerry.security.transparency.log import LogProof
     from skerry.security.transparency.note import NoteKey
+    from skerry.security.transparency.proof import LogProof
 
     try:
         value: Any = json.loads(file.read_bytes())

@@ -13,124 +13,37 @@ What an entry says is committed to, not shown: a proof gives one entry with its 
 nothing of any. Names can be erased as in a ledger; proofs of all else stay.
 
 Several processes may write, one after another; a batch is on stable storage, and its checkpoint published, before
-:meth:`Log.append` returns.
+:meth:`Log.append` returns. Of a batch whose writer was killed, whole entries from its beginning may stay.
+
+A log never goes back: what does not extend the checkpoint that its own key has signed is not opened, and so not signed.
 """
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
-from skerry.errors import InputError, LedgerCorruptError, RefusedError
+from skerry.errors import DiskFullError, InputError, LedgerCorruptError, NotPublishedError
 from skerry.fsio import append_durably, disk_errors, write_atomic
 from skerry.security.locking import exclusive
 from skerry.security.privacy.chain import GENESIS, Entry, entry, erased, line, split, walk
 from skerry.security.transparency.checkpoint import Checkpoint
-from skerry.security.transparency.merkle import MerkleTree, verify_inclusion
+from skerry.security.transparency.events import Event
+from skerry.security.transparency.merkle import MerkleTree
 from skerry.security.transparency.note import NoteKey, NoteSigner
-from skerry.security.transparency.publisher import Publisher
+from skerry.security.transparency.proof import LogProof
+from skerry.security.transparency.publisher import CHECKPOINT, Publisher
 
-__all__ = ["Event", "EventKind", "Log", "LogProof"]
-
-
-class EventKind(StrEnum):
-    """What an entry is about, and the fields of its body (digests in hexadecimal)."""
-
-    ENROLMENT = "enrolment"
-    """``device``, ``key`` (digest of its public identity), ``role``"""
-    REVOCATION = "revocation"
-    """``device``, ``key``, ``reason``"""
-    RELEASE = "release"
-    """``name``, ``version``, ``manifest`` (its digest)"""
-    INSTRUCTIONS = "instructions"
-    """``run``, ``round``, ``digests``: device → digest of the envelope that it was sent"""
-    VERDICTS = "verdicts"
-    """``run``, ``round``, ``digest``: of the round's verdicts"""
-    LEDGER_HEAD = "ledger_head"
-    """``ledger``, ``size``, ``root``"""
-
-
-_FIELDS = {
-    EventKind.ENROLMENT: {"device", "key", "role"},
-    EventKind.REVOCATION: {"device", "key", "reason"},
-    EventKind.RELEASE: {"name", "version", "manifest"},
-    EventKind.INSTRUCTIONS: {"run", "round", "digests"},
-    EventKind.VERDICTS: {"run", "round", "digest"},
-    EventKind.LEDGER_HEAD: {"ledger", "size", "root"},
-}
+__all__ = ["Change", "Log"]
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something to be entered.
+class Change:
+    """What is to become of a log: the numbers of entries that are forgotten, and what is entered."""
 
-    Raises:
-        InputError: the body has other fields than its kind.
-    """
-
-    kind: EventKind
-    body: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        if self.body.keys() != _FIELDS[self.kind]:
-            raise InputError(f"an entry of kind {self.kind} has the fields {', '.join(sorted(_FIELDS[self.kind]))}")
-
-
-@dataclass(frozen=True)
-class LogProof:
-    """That one entry is in a log: checked by :meth:`verify` with nothing but the log's public key.
-
-    Attributes:
-        entry: with its salt, so that its leaf can be computed.
-        path: of the inclusion proof (RFC 9162), hashes of 32 bytes.
-        checkpoint: the signed note of the state that the path leads to.
-    """
-
-    entry: Entry
-    path: tuple[bytes, ...]
-    checkpoint: str
-
-    def verify(self, key: NoteKey) -> Checkpoint:
-        """Check the note, and that the entry is the one under its root.
-
-        Returns:
-            The state of the log that the proof is about.
-
-        Raises:
-            RefusedError: not signed by the key (``signature``, ``origin``), or another entry (``inclusion``).
-            LedgerCorruptError: the entry does not say what its hash stands for.
-        """
-        state = Checkpoint.open(self.checkpoint, [key], origin=key.name)
-        found = _alone(line(self.entry))
-        verify_inclusion(bytes.fromhex(found.hash), found.seq, state.size, self.path, state.root)
-        return state
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; hashes in hexadecimal."""
-        return {
-            "entry": json.loads(line(self.entry)),
-            "path": [step.hex() for step in self.path],
-            "checkpoint": self.checkpoint,
-        }
-
-    @staticmethod
-    def from_json(value: object) -> "LogProof":
-        """The proof that :meth:`to_json` wrote; nothing of it is believed before :meth:`verify`.
-
-        Raises:
-            InputError: another form.
-        """
-        try:
-            if not isinstance(value, dict) or value.keys() != {"entry", "path", "checkpoint"}:
-                raise ValueError("other fields")
-            raw = json.dumps(value["entry"], sort_keys=True, separators=(",", ":")).encode() + b"\n"
-            path = tuple(bytes.fromhex(step) for step in value["path"])
-            return LogProof(_alone(raw), path, str(value["checkpoint"]))
-        except (TypeError, ValueError, RecursionError, RefusedError) as error:
-            raise InputError("this is not a proof from a log") from error
+    erase: tuple[int, ...] = ()
+    enter: tuple[Event, ...] = ()
 
 
 class Log:
@@ -143,16 +56,21 @@ class Log:
         signer: the log's key; its name is the log's, e.g. ``skerry/log/hospitals``.
 
     Raises:
-        LedgerCorruptError: an entry was changed, dropped or moved.
+        LedgerCorruptError: an entry was changed, dropped or moved; or entries are gone that were published
+            (``rewritten``).
+        RefusedError: what was published is not of this key (``signature``, ``origin``, ``malformed``).
     """
 
     def __init__(self, folder: Path, signer: NoteSigner) -> None:
         self._path = folder / "log.jsonl"
         self._signer = signer
-        self._publisher = Publisher(folder / "published")
-        self._forget()
-        with exclusive(self._path):
-            self._take_in()
+        self._published = folder / "published"
+        self._publisher = Publisher(self._published)
+        self._file, self._offset, self._last = 0, 0, b""
+        self._entries: list[Entry] = []
+        self._tree = MerkleTree()
+        with self._held():
+            self._require_published()
 
     @property
     def key(self) -> NoteKey:
@@ -165,9 +83,8 @@ class Log:
 
     def entries(self) -> tuple[Entry, ...]:
         """All entries, those of other writers too."""
-        with exclusive(self._path):
-            self._take_in()
-        return tuple(self._entries)
+        with self._held():
+            return tuple(self._entries)
 
     def checkpoint(self) -> Checkpoint:
         """The state as last seen."""
@@ -178,19 +95,11 @@ class Log:
 
         Raises:
             InputError: a body is not made of plain JSON values.
-            DiskFullError: no room; nothing of the batch counts.
+            DiskFullError, OSError: it cannot be written; nothing of the batch counts.
+            NotPublishedError: all of it is entered; its checkpoint is published with the next batch.
         """
-        with exclusive(self._path):
-            self._take_in()
-            made: list[Entry] = []
-            prev = self._entries[-1].hash if self._entries else GENESIS
-            for number, event in enumerate(events, len(self._entries)):
-                made.append(entry(number, prev, event.kind.value, now, event.body))
-                prev = made[-1].hash
-            append_durably(self._path, b"".join(map(line, made)))
-            self._take_in()
-            self._publisher.publish(self._tree, self.checkpoint(), self._signer)
-        return tuple(made)
+        with self._held():
+            return self._append(events, now)
 
     def prove(self, number: int) -> LogProof:
         """That an entry is in the log as it is now.
@@ -210,54 +119,129 @@ class Log:
             InputError: there is no such entry.
             DiskFullError: no room; nothing is erased.
         """
+        with self._held():
+            self._erase(numbers)
+
+    def revise(self, decide: Callable[[tuple[Entry, ...]], Change], now: int) -> Change:
+        """Change the log by what stands in it, with nobody writing in between; what was decided.
+
+        Raises:
+            InputError, DiskFullError, OSError, NotPublishedError: see :meth:`erase` and :meth:`append`.
+        """
+        with self._held():
+            change = decide(tuple(self._entries))
+            if change.erase:
+                self._erase(change.erase)
+            if change.enter:
+                self._append(change.enter, now)
+        return change
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The file, for this process alone, with all that others have added taken in."""
         with exclusive(self._path):
             self._take_in()
-            if not all(0 <= number < len(self._entries) for number in numbers):
-                raise InputError("an entry that is to be erased is not there", where=str(self._path))
-            gone = set(numbers)
-            kept = [erased(one) if one.seq in gone and not one.erased else one for one in self._entries]
-            write_atomic(self._path, b"".join(map(line, kept)))
-            self._take_in()
+            yield
 
-    def _forget(self) -> None:
-        self._file, self._offset = 0, 0
-        self._entries: list[Entry] = []
-        self._tree = MerkleTree()
+    def _append(self, events: Sequence[Event], now: int) -> tuple[Entry, ...]:
+        made: list[Entry] = []
+        prev = self._entries[-1].hash if self._entries else GENESIS
+        for number, event in enumerate(events, len(self._entries)):
+            made.append(entry(number, prev, event.kind.value, now, event.body))
+            prev = made[-1].hash
+        try:
+            append_durably(self._path, b"".join(map(line, made)))
+        except BaseException:  # an interrupt too may come between two writes
+            if self._path.exists():
+                os.truncate(self._path, self._offset)
+            raise
+        self._take_in()
+        try:
+            self._publisher.publish(self._tree, self.checkpoint(), self._signer)
+        except (DiskFullError, OSError) as error:
+            raise NotPublishedError(
+                f"entered in the log, and not published yet: {error}",
+                where=str(self._published),
+                mend="mend the folder; the next entry publishes this one too",
+            ) from error
+        return tuple(made)
+
+    def _erase(self, numbers: Sequence[int]) -> None:
+        if not all(0 <= number < len(self._entries) for number in numbers):
+            raise InputError("an entry that is to be erased is not there", where=str(self._path))
+        gone = set(numbers)
+        kept = [erased(one) if one.seq in gone and not one.erased else one for one in self._entries]
+        write_atomic(self._path, b"".join(map(line, kept)))
+        self._take_in()
+
+    def _require_published(self) -> None:
+        """That the log extends what its key has signed: it would sign another history else."""
+        try:
+            note = (self._published / CHECKPOINT).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        if not note:  # it is not synced: a power cut may leave its name alone
+            return
+        signed = Checkpoint.open(note, [self.key], origin=self.key.name)
+        if len(self._tree) < signed.size or self._tree.root(signed.size) != signed.root:
+            raise LedgerCorruptError(
+                "rewritten",
+                f"the log has {len(self._tree)} entries and does not extend the {signed.size} that it published",
+                where=str(self._path),
+                mend="restore log.jsonl from a newer copy; where there is none, move the folder away: a new log begins",
+            )
 
     def _take_in(self) -> None:
         """Read what is new; a file that was replaced is read whole, and must begin with what was seen of the other."""
         try:
-            data = self._path.read_bytes() if self._stale() else self._rest()
+            found = self._path.stat().st_ino
+            rest = self._rest(found)
         except FileNotFoundError:
-            data = b""
+            found, rest = 0, b"" if not self._entries else None
+        if rest is None:
+            self._take_anew(found)
+        else:
+            self._file = found
+            before = self._entries[-1].hash if self._entries else GENESIS
+            self._add(rest, list(walk(split(rest)[0], first=len(self._entries), prev=before)))
+
+    def _take_anew(self, found: int) -> None:
+        """Read a file that is not the one read so far; nothing of it is believed before it extends what was seen."""
+        data = self._bytes()
+        entries = list(walk(split(data)[0]))
+        anew = MerkleTree(bytes.fromhex(one.hash) for one in entries)
+        if len(anew) < len(self._tree) or anew.root(len(self._tree)) != self._tree.root():
+            raise LedgerCorruptError(
+                "rewritten", "the log does not begin with what was seen of it", where=str(self._path)
+            )
+        self._file, self._offset, self._last = found, 0, b""
+        self._entries, self._tree = [], MerkleTree()
+        self._add(data, entries)
+
+    def _add(self, data: bytes, entries: Sequence[Entry]) -> None:
         complete, torn = split(data)
         if torn or len(complete) > len(data):
             self._mend(len(data) - len(torn), complete[len(data) :])
-        for one in walk(complete, first=len(self._entries), prev=self._entries[-1].hash if self._entries else GENESIS):
+        for one in entries:
             self._entries.append(one)
             self._tree.append(bytes.fromhex(one.hash))
-        self._offset += len(complete)
+        if entries:
+            self._offset += len(complete)
+            self._last = line(entries[-1])
 
-    def _stale(self) -> bool:
-        """Whether the file is another than the one read so far; then nothing of it is known, but what its root was."""
-        found = self._path.stat()
-        if found.st_ino == self._file and found.st_size >= self._offset:
-            return False
-        size, root = len(self._tree), self._tree.root()
-        self._forget()
-        self._file = found.st_ino
-        if size:
-            before = MerkleTree(bytes.fromhex(one.hash) for one in walk(split(self._path.read_bytes())[0]))
-            if len(before) < size or before.root(size) != root:
-                raise LedgerCorruptError(
-                    "rewritten", "the log does not begin with what was seen of it", where=str(self._path)
-                )
-        return True
+    def _bytes(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return b""
 
-    def _rest(self) -> bytes:
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            return file.read()
+    def _rest(self, found: int) -> bytes | None:
+        """What follows the entries read so far; None when it is not the file that they were read from."""
+        if found != self._file:
+            return None
+        with self._path.open("rb") as file:  # the number of a file that is gone may be given to its successor
+            file.seek(self._offset - len(self._last))
+            return file.read() if file.read(len(self._last)) == self._last else None
 
     def _mend(self, keep: int, ending: bytes) -> None:
         """Cut off the part of an entry that a crash left, or add the line end that it took."""
@@ -267,11 +251,3 @@ class Log:
             file.write(ending)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _alone(raw: bytes) -> Entry:
-    """The entry of one line, checked by itself: that it says what its hash stands for."""
-    fields = json.loads(raw)
-    if not isinstance(fields, dict) or not isinstance(fields.get("prev"), str) or type(fields.get("seq")) is not int:
-        raise ValueError("not an entry")
-    return next(walk(raw, first=fields["seq"], prev=fields["prev"]))

@@ -1,0 +1,75 @@
+"""That one entry is in a federation's log, for somebody who has the log's key and nothing else."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from skerry.errors import InputError, RefusedError
+from skerry.security.privacy.chain import Entry, line, walk
+from skerry.security.transparency.checkpoint import Checkpoint
+from skerry.security.transparency.merkle import verify_inclusion
+from skerry.security.transparency.note import NoteKey
+
+__all__ = ["LogProof"]
+
+
+@dataclass(frozen=True)
+class LogProof:
+    """That one entry is in a log: checked by :meth:`verify` with nothing but the log's public key.
+
+    Attributes:
+        entry: with its salt, so that its leaf can be computed.
+        path: of the inclusion proof (RFC 9162), hashes of 32 bytes.
+        checkpoint: the signed note of the state that the path leads to.
+    """
+
+    entry: Entry
+    path: tuple[bytes, ...]
+    checkpoint: str
+
+    def verify(self, key: NoteKey) -> Checkpoint:
+        """Check the note, and that the entry is the one under its root.
+
+        Returns:
+            The state of the log that the proof is about.
+
+        Raises:
+            RefusedError: not signed by the key (``signature``, ``origin``), or another entry (``inclusion``).
+            LedgerCorruptError: the entry does not say what its hash stands for.
+        """
+        state = Checkpoint.open(self.checkpoint, [key], origin=key.name)
+        found = _alone(line(self.entry))
+        verify_inclusion(bytes.fromhex(found.hash), found.seq, state.size, self.path, state.root)
+        return state
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; hashes in hexadecimal."""
+        return {
+            "entry": json.loads(line(self.entry)),
+            "path": [step.hex() for step in self.path],
+            "checkpoint": self.checkpoint,
+        }
+
+    @staticmethod
+    def from_json(value: object) -> "LogProof":
+        """The proof that :meth:`to_json` wrote; nothing of it is believed before :meth:`verify`.
+
+        Raises:
+            InputError: another form.
+        """
+        try:
+            if not isinstance(value, dict) or value.keys() != {"entry", "path", "checkpoint"}:
+                raise ValueError("other fields")
+            raw = json.dumps(value["entry"], sort_keys=True, separators=(",", ":")).encode() + b"\n"
+            path = tuple(bytes.fromhex(step) for step in value["path"])
+            return LogProof(_alone(raw), path, str(value["checkpoint"]))
+        except (TypeError, ValueError, RecursionError, RefusedError) as error:
+            raise InputError("this is not a proof from a log") from error
+
+
+def _alone(raw: bytes) -> Entry:
+    """The entry of one line, checked by itself: that it says what its hash stands for."""
+    fields = json.loads(raw)
+    if not isinstance(fields, dict) or not isinstance(fields.get("prev"), str) or type(fields.get("seq")) is not int:
+        raise ValueError("not an entry")
+    return next(walk(raw, first=fields["seq"], prev=fields["prev"]))
