@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skerry.canonical import digest
-from skerry.errors import InputError, SkerryError
+from skerry.errors import InputError, NotPublishedError, RefusedError, RunFailedError, SkerryError
 from skerry.runfolder import RunFolder
 from skerry.security.identity import Identity
 from skerry.security.locking import exclusive
+from skerry.security.privacy.chain import Entry
 from skerry.security.transparency.events import Event, EventKind
-from skerry.security.transparency.log import Log
+from skerry.security.transparency.log import ENTRIES, PUBLISHED, Change, Log
 from skerry.security.transparency.note import NoteSigner
 
 if TYPE_CHECKING:
     from skerry.server.federation import Federation
+    from skerry.server.registry.enrolled import Enrolled
 
-__all__ = ["FOLDER", "enter_devices", "enter_run", "federation_log", "round_digest", "why"]
+__all__ = ["FOLDER", "enter_devices", "enter_run", "erase_forgotten", "federation_log", "round_digest", "told"]
 
 FOLDER = "log"
 """The log's folder, in a folder of runs."""
@@ -38,13 +40,22 @@ def federation_log(runs: Path, *, create: bool = True) -> Log:
 
     Raises:
         InputError: there is none, and it is not to be made.
-        RefusedError: others may use the key file (``open_key_file``), or an entry was changed (``chain_broken``).
+        RefusedError: its key is lost (``key_lost``), others may use the key file (``open_key_file``), or an entry was
+            changed (``chain_broken``, ``rewritten``).
     """
     folder = runs / FOLDER
-    if not create and not (folder / _KEY).exists():
+    begun = any((folder / name).exists() for name in (ENTRIES, PUBLISHED))
+    if not create and not begun and not (folder / _KEY).exists():
         raise InputError("nothing has been entered in a log here", where=str(folder), mend="it begins with a run")
     with exclusive(folder / _KEY):
         if not (folder / _KEY).exists():
+            if begun:
+                raise RefusedError(
+                    "key_lost",
+                    "the log is there and its key is not; another key would be another log's",
+                    where=str(folder / _KEY),
+                    mend="restore key.json; where there is no copy, move the folder away: a new log begins",
+                )
             Identity.generate(FOLDER).save(folder / _KEY)
     signing = Identity.load(folder / _KEY).signing
     name = sha256(signing.public_key().public_bytes_raw()).hexdigest()[:16]
@@ -68,42 +79,91 @@ def enter_run(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]])
         federation_log(folder.path.parent).append(_events(federation, sent), federation.clock())
     except (SkerryError, OSError) as error:
         with suppress(SkerryError, OSError):  # that this cannot be said either costs a finished run nothing
-            folder.notify(f"nothing was entered in the federation's log: {why(error)}")
+            folder.notify(told(error))
 
 
 def enter_devices(runs: Path, now: int) -> int:
-    """Enter who was enrolled and who was revoked, as the registry has it and the log does not yet; how many that were.
+    """Bring the log to what the registry has of enrolments and revocations; how many entries that changed.
 
-    A device is entered under the digest of the key that it was enrolled with, which is never enrolled again.
+    A device is entered under the digest of the key that it was enrolled with, which is never enrolled again. One that
+    the registry has forgotten is not entered, and what the log said of it is erased, as is a reason that named it.
+    What the registry does not know at all stays.
 
     Raises:
-        SkerryError: registry or log cannot be read or written; nothing is lost, it is entered next time.
+        SkerryError, OSError: registry or log cannot be read or written; nothing is lost, it is done the next time.
     """
     from skerry.server.enrolment import Office
+
+    office = Office(runs)
+    if not office.enrolled():
+        return 0
+
+    def decide(entries: tuple[Entry, ...]) -> Change:
+        everybody = office.enrolled()
+        forgotten = {_key(one) for one in everybody if one.forgotten}
+        due = {(event.kind.value, event.body["key"]): event for one in everybody for event in _statements(one)}
+        said = [one for one in entries if one.kind in {EventKind.ENROLMENT, EventKind.REVOCATION} and not one.erased]
+        stale = [one for one in said if one.body["key"] in forgotten or _contradicts(due, one)]
+        known = {(one.kind, one.body["key"]) for one in said if one not in stale}
+        return Change(
+            erase=tuple(one.seq for one in stale),
+            enter=tuple(event for which, event in due.items() if which not in known),
+        )
+
+    changed = federation_log(runs).revise(decide, now)
+    return len(changed.erase) + len(changed.enter)
+
+
+def _statements(one: "Enrolled") -> list[Event]:
+    """What is to stand in the log of an enrolment."""
     from skerry.server.registry.enrolled import State
 
-    log = federation_log(runs)
-    known = {
-        (one.kind, one.body["device"], one.body["key"])
-        for one in log.entries()
-        if one.kind in {EventKind.ENROLMENT, EventKind.REVOCATION} and not one.erased
-    }
-    events: list[Event] = []
-    for one in Office(runs).enrolled():
-        if one.state not in {State.ENROLLED, State.REVOKED}:
-            continue
-        who = {"device": one.device.name, "key": sha256(one.device_key).hexdigest()}
-        events.append(Event(EventKind.ENROLMENT, {**who, "role": one.role.value}))
-        if one.state is State.REVOKED and one.admission is not None:
-            events.append(Event(EventKind.REVOCATION, {**who, "reason": one.admission.why}))
-    missing = [one for one in events if (one.kind, one.body["device"], one.body["key"]) not in known]
-    if missing:
-        log.append(missing, now)
-    return len(missing)
+    if one.forgotten or one.state not in {State.ENROLLED, State.REVOKED}:
+        return []
+    who = {"device": one.device.name, "key": _key(one)}
+    events = [Event(EventKind.ENROLMENT, {**who, "role": one.role.value})]
+    if one.state is State.REVOKED and one.admission is not None:
+        events.append(Event(EventKind.REVOCATION, {**who, "reason": one.admission.why}))
+    return events
 
 
-def why(error: SkerryError | OSError) -> str:
-    """What went wrong with a log, in a sentence's rest."""
+def _key(one: "Enrolled") -> str:
+    return sha256(one.device_key).hexdigest()
+
+
+def _contradicts(due: Mapping[tuple[str, str], Event], entry: Entry) -> bool:
+    """Whether the registry has the same enrolment or revocation in other words: a name in it was forgotten."""
+    event = due.get((entry.kind, entry.body["key"]))
+    return event is not None and event.body != entry.body
+
+
+def erase_forgotten(runs: Path, now: int) -> None:
+    """Erase what the log says of devices that the registry has forgotten; see :func:`enter_devices`.
+
+    Raises:
+        RunFailedError: the log cannot be read or written, and names them still.
+        NotPublishedError: it names them no more; something else was entered and is not published.
+    """
+    try:
+        enter_devices(runs, now)
+    except NotPublishedError:
+        raise
+    except (SkerryError, OSError) as error:
+        raise RunFailedError(
+            f"the registry has forgotten it, and the federation's log still names it: {_cause(error)}",
+            where=str(runs / FOLDER),
+            mend="mend the log; the next `skerry fleet approve`, `revoke` or `forget` erases the name there",
+        ) from error
+
+
+def told(error: SkerryError | OSError) -> str:
+    """How far entering something went, in a sentence."""
+    if isinstance(error, NotPublishedError):
+        return error.what
+    return f"nothing was entered in the federation's log: {_cause(error)}"
+
+
+def _cause(error: SkerryError | OSError) -> str:
     return error.what if isinstance(error, SkerryError) else str(error)
 
 

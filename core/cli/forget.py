@@ -71,6 +71,7 @@ def _registry_forgets(folder: "RunFolder", device: str) -> str | None:
     """The alias in the registry beside the run; None where the registry does not know the device."""
     from skerry.clock import system_clock
     from skerry.errors import InputError
+    from skerry.server.federation_log import erase_forgotten
     from skerry.server.registry import Registry, scope_of
 
     registry = Registry(folder.path.parent)
@@ -78,7 +79,9 @@ def _registry_forgets(folder: "RunFolder", device: str) -> str | None:
         found = registry.find(device, scope_of(folder.scenario).name)
     except InputError:
         return None
-    return registry.forget(found, by="skerry privacy forget", now=system_clock())
+    alias = registry.forget(found, by="skerry privacy forget", now=system_clock())
+    erase_forgotten(folder.path.parent, system_clock())
+    return alias
 
 
 def _naming(folder: Path, device: str) -> list[str]:

@@ -35,7 +35,13 @@ from skerry.security.transparency.note import NoteKey, NoteSigner
 from skerry.security.transparency.proof import LogProof
 from skerry.security.transparency.publisher import CHECKPOINT, Publisher
 
-__all__ = ["Change", "Log"]
+__all__ = ["ENTRIES", "PUBLISHED", "Change", "Log"]
+
+ENTRIES = "log.jsonl"
+"""The file of the entries, in the log's folder."""
+
+PUBLISHED = "published"
+"""The folder of what witnesses read, in the log's."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,9 @@ class Log:
     """
 
     def __init__(self, folder: Path, signer: NoteSigner) -> None:
-        self._path = folder / "log.jsonl"
+        self._path = folder / ENTRIES
         self._signer = signer
-        self._published = folder / "published"
+        self._published = folder / PUBLISHED
         self._publisher = Publisher(self._published)
         self._file, self._offset, self._last = 0, 0, b""
         self._entries: list[Entry] = []

@@ -22,7 +22,7 @@ from skerry.security.certificates import Role
 from skerry.security.hpke import KemSuite
 from skerry.security.identity import PublicIdentity
 from skerry.server.registry.records import Device, DeviceKind, Scope
-from skerry.server.registry.tables import admissions, certificates, devices, enrolments, invites, kem_keys
+from skerry.server.registry.tables import admissions, certificates, devices, enrolments, erasures, invites, kem_keys
 
 __all__ = [
     "Admission",
@@ -134,6 +134,7 @@ class Enrolled:
         kem: the newest sealing key.
         admission: the newest decision; None while nobody decided.
         certificate: the newest; None before the first.
+        forgotten: whether its name is an alias, for it was erased.
     """
 
     id: int
@@ -146,6 +147,7 @@ class Enrolled:
     kem: KemKey
     admission: Admission | None
     certificate: Certificate | None
+    forgotten: bool = False
 
     @property
     def state(self) -> State:
@@ -277,6 +279,9 @@ def revoked_serials(base: Connection, now: int) -> Mapping[bytes, int]:
     return {row.serial: row.at for row in base.execute(query)}
 
 
+_FORGOTTEN = select(erasures.c.id).where(erasures.c.device == devices.c.id).exists().label("forgotten")
+
+
 def _enrolled_query() -> Select[Any]:
     """Each enrolment with its device, its newest sealing key, decision and certificate."""
     one_admission, one_key, one_certificate = admissions.alias(), kem_keys.alias(), certificates.alias("latest")
@@ -289,7 +294,7 @@ def _enrolled_query() -> Select[Any]:
         .limit(1)
     )
     return (
-        select(enrolments, devices, kem_keys, admissions, certificates)
+        select(enrolments, devices, kem_keys, admissions, certificates, _FORGOTTEN)
         .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
         .join(devices, devices.c.id == enrolments.c.device)
         .join(
@@ -363,4 +368,5 @@ def _enrolled(one: RowMapping) -> Enrolled:
         ),
         admission=admission,
         certificate=certificate,
+        forgotten=bool(one["forgotten"]),
     )

@@ -90,13 +90,12 @@ def _enter(runs: Path) -> None:
     """What was decided goes into the federation's log too; it stands in the registry, whatever becomes of this."""
     from skerry.clock import system_clock
     from skerry.errors import SkerryError
-    from skerry.server.federation_log import enter_devices, why
+    from skerry.server.federation_log import enter_devices, told
 
     try:
         enter_devices(runs, system_clock())
     except (SkerryError, OSError) as error:
-        said = f"decided, and not entered in the federation's log yet: {why(error)}"
-        note().print(said, markup=False, soft_wrap=True)
+        note().print(f"decided; {told(error)}", markup=False, soft_wrap=True)
 
 
 def _tell(entry: "Enrolled", *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""``skerry fleet forget``: a device's name goes from the registry."""
+"""``skerry fleet forget``: a device's name goes from the registry and from the federation's log."""
 
 from typing import Annotated
 
@@ -19,22 +19,25 @@ def forget(
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a device's name from the registry; what was judged stays, and so does what keeps its keys out.
+    """Erase a device's name from registry and log; what was judged stays, and so does what keeps its keys out.
 
     One that is enrolled is revoked first. Runs' ledgers are another matter: `skerry privacy forget`.
     """
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.federation_log import erase_forgotten
     from skerry.server.registry import Registry
 
-    registry = Registry(runs_in(runs_dir))
+    runs = runs_in(runs_dir)
+    registry = Registry(runs)
     found = registry.find(device, scope)
     if not yes:
         if as_json:
             raise InputError("what is erased does not come back", mend="add --yes")
         typer.confirm(f"Erase the name of {device} from {registry.path}? It does not come back", abort=True)
     alias = registry.forget(found, by=who(by), now=system_clock())
+    erase_forgotten(runs, system_clock())
     if as_json:
         emit({"scope": found.scope.name, "alias": alias})
         return
