@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skerry.device.training.central import one_thread
+from skerry.device.training.inference import inference
 from skerry.errors import InputError
 from skerry.records import Float32Array
 
@@ -68,10 +69,11 @@ def find_shortcuts(
     targets: Sequence[int] | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[Shortcut, ...]:
-    """The smallest patch for each class; a function of the arguments alone.
+    """The smallest patch for each class; a function of the arguments alone, none of which is changed.
 
     Args:
-        network: ``(n, channels, height, width)`` to ``(n, classes)``, with gradients down to its input.
+        network: ``(n, channels, height, width)`` to ``(n, classes)``, with gradients down to its input; searched in
+            inference mode.
         x: ``(n, channels, height, width)`` float32, public examples of all classes; labels are not needed.
         low: least value that an input can have.
         high: largest one.
@@ -87,7 +89,7 @@ def find_shortcuts(
     if len(x) == 0 or not low < high:
         raise InputError("shortcuts are sought on examples whose values lie in a range", where="scan")
     given = torch.from_numpy(np.ascontiguousarray(x, np.float32))
-    with one_thread():
+    with one_thread(), inference(network):
         with torch.no_grad():
             natural = network(given)
         wanted = range(natural.shape[1]) if targets is None else targets
@@ -147,9 +149,8 @@ def _smallest(
         if abs(streak) >= _PATIENCE:
             price *= _CHANGE if streak > 0 else 1 / _CHANGE
             streak = 0
-        optimizer.zero_grad()
         loss = functional.cross_entropy(scores, wanted) + price * shown_mask.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        mask.grad, pattern.grad = torch.autograd.grad(loss, (mask, pattern))
         optimizer.step()
     if best is not None:
         return best

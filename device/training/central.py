@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skerry.device.training.attacked import Attacked
+from skerry.device.training.inference import inference
 from skerry.device.training.precision import Precision, chosen_precision
 from skerry.errors import InputError, RunFailedError
 from skerry.records import Float32Array
@@ -166,13 +167,8 @@ def train_centrally(
 @torch.no_grad()
 def predict(module: nn.Module, x: Float32Array) -> Float32Array:
     """``(n, classes)`` float32 logits of ``(n, c, h, w)`` examples in inference mode; the module's mode is kept."""
-    training = module.training
-    module.eval()
-    try:
-        with one_thread():
-            parts = [module(_tensor(x[i : i + _EVALUATION_BATCH])).numpy() for i in range(0, len(x), _EVALUATION_BATCH)]
-    finally:
-        module.train(training)
+    with one_thread(), inference(module):
+        parts = [module(_tensor(x[i : i + _EVALUATION_BATCH])).numpy() for i in range(0, len(x), _EVALUATION_BATCH)]
     return np.concatenate(parts)
 
 

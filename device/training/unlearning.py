@@ -6,7 +6,6 @@
                 (S&P), section VI; here its own scores are half of the target, so that it stays what it is elsewhere
 """
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from skerry.device.evaluation.shortcuts import Shortcut
 from skerry.device.training.central import one_thread, predict, train_centrally
+from skerry.device.training.inference import inference
 from skerry.errors import InputError
 from skerry.records import Float32Array
 
@@ -86,7 +86,7 @@ def unlearn(
 ) -> None:
     """Make shortcuts say nothing: scores under each of them come to be those without it; in place.
 
-    Parameters that require no gradient stay.
+    Parameters that require no gradient stay, and so do the statistics of norms: the network is in inference mode.
 
     Args:
         network: ``(n, channels, height, width)`` to ``(n, classes)``.
@@ -105,13 +105,12 @@ def unlearn(
         raise InputError("unlearning needs examples, and weights that may change", where="unlearning a shortcut")
     if not shortcuts:
         return
-    before = copy.deepcopy(network).eval()
     given = torch.from_numpy(np.ascontiguousarray(x, np.float32))
     optimizer = torch.optim.SGD(weights, lr=learning_rate, momentum=0.9)
     draw = np.random.default_rng(seed)
-    with one_thread():
+    with one_thread(), inference(network):
         with torch.no_grad():
-            own = before(given).softmax(1)
+            own = network(given).softmax(1)
             labels = torch.from_numpy(y)
             share = torch.where(labels < 0, 0.0, _LABELS)[:, None]
             target = (1 - share) * own + share * functional.one_hot(labels.clamp(min=0), own.shape[1])
@@ -120,9 +119,10 @@ def unlearn(
             batch, wanted = given[rows], target[rows]
             under = shortcuts[step % len(shortcuts)].on(batch)
             loss = functional.cross_entropy(network(batch), wanted) + functional.cross_entropy(network(under), wanted)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            for weight, slope in zip(weights, torch.autograd.grad(loss, weights, allow_unused=True), strict=True):
+                weight.grad = slope
             optimizer.step()
+        optimizer.zero_grad()
 
 
 def _activity(network: nn.Module, layer: nn.Module, x: Float32Array) -> npt.NDArray[np.float64]:
