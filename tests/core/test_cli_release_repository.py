@@ -97,6 +97,19 @@ def test_verify_says_whose_it_is_and_notices_an_altered_blob(shop, run):
     assert shop.verify().exit_code == 2
 
 
+def test_verify_believes_no_list_of_models_that_nobody_signed(shop, run):
+    """Who takes the delegations out leaves nothing to check: that is refused, and so is a repository without models."""
+    assert "nothing to verify" in json.loads(shop.verify().stdout)["error"]["what"]
+    shop("publish", run.name, "--model", "digits")
+    for path in (shop.folder / "metadata").glob("*.targets.json"):
+        targets = json.loads(path.read_text())
+        targets["signed"].pop("delegations", None)
+        path.write_text(json.dumps(targets))
+    result = shop.verify()
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["error"]["reason"] == "under_signed"
+
+
 def test_a_device_left_out_is_refused_the_next_version_and_keeps_its_own(shop, run):
     shop("publish", run.name, "--model", "digits")
     shop.fetch("writer-01")

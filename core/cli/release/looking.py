@@ -66,7 +66,7 @@ def verify(
         verify_folder(release, publisher, runs_dir, as_json=as_json)
         return
     folder = Path(release)
-    found = [_verified(folder, root, model) for model in open_repository(folder).models]
+    found = _all_verified(folder, root)
     if as_json:
         emit({"ok": True, "path": str(folder), "models": found})
         return
@@ -93,20 +93,32 @@ def _row(manifest: "Manifest") -> dict[str, Any]:
     }
 
 
-def _verified(folder: Path, root: Path | None, model: str) -> dict[str, Any]:
+def _all_verified(folder: Path, root: Path | None) -> list[dict[str, Any]]:
+    """Every model that the targets role signed for, from the trusted root on; what nobody signed says nothing."""
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.security.delivery.client import FolderSource
     from skerry.security.delivery.client.trust import Trust
-    from skerry.security.delivery.manifest import Manifest
-    from skerry.security.delivery.repository import read_statement, recipients_of
 
     anchor = root or folder.resolve().with_name(f"{folder.resolve().name}.root.json")
     if not anchor.is_file():
         raise InputError("which root do you trust?", where=str(anchor), mend="name it with --root FILE")
     with tempfile.TemporaryDirectory(prefix="skerry-verify-") as home:
-        trusted = Trust(Path(home), anchor.read_bytes(), system_clock).newest(FolderSource(folder), model)
-    manifest = Manifest.from_bytes(trusted.manifest)
+        trust, source = Trust(Path(home), anchor.read_bytes(), system_clock), FolderSource(folder)
+        models = trust.models(source)
+        if not models:
+            raise InputError(
+                "the repository has no model: nothing to verify", where=str(folder), mend="publish one, or name another"
+            )
+        return [_verified(folder, model, trust.newest(source, model).manifest) for model in models]
+
+
+def _verified(folder: Path, model: str, trusted: bytes) -> dict[str, Any]:
+    """What is said of a model whose manifest is trusted, and that its blobs and statement are those that it names."""
+    from skerry.security.delivery.manifest import Manifest
+    from skerry.security.delivery.repository import read_statement, recipients_of
+
+    manifest = Manifest.from_bytes(trusted)
     opened = open_repository(folder)
     blobs = {file.blob: file.blob_size for file in manifest.files}
     blobs |= {delta.blob: delta.blob_size for delta in manifest.deltas}

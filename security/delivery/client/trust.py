@@ -14,13 +14,14 @@ Step 2 alone would forget everything with its cache; 3 to 6 hold also after the 
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tuf.api import exceptions
-from tuf.api.metadata import Metadata, Role, Timestamp
+from tuf.api.metadata import Metadata, Role, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from skerry.errors import InputError, ReleaseRefusedError, RunFailedError
@@ -57,6 +58,21 @@ class Trust:
     def __init__(self, home: Path, anchor: bytes, clock: Callable[[], int]) -> None:
         self._home, self._anchor, self._clock = home, anchor, clock
 
+    @property
+    def _cache(self) -> Path:
+        return self._home / "cache"
+
+    def models(self, source: Source) -> tuple[str, ...]:
+        """Models that have a role of their own, as the targets role signed them; nothing is remembered.
+
+        Raises:
+            ReleaseRefusedError, RunFailedError: as :meth:`newest`.
+        """
+        with self._visit(source, Memory.load(self._home / "trust.json")):
+            targets: Metadata[Targets] = Metadata.from_file(str(self._cache / "targets.json"))
+        delegations = targets.signed.delegations
+        return tuple(delegations.roles or ()) if delegations else ()
+
     def newest(self, source: Source, model: str) -> Believed:
         """The newest manifest of a model.
 
@@ -68,41 +84,46 @@ class Trust:
         """
         path = self._home / "trust.json"
         memory = Memory.load(path)
-        cache = self._home / "cache"
-        cache.mkdir(parents=True, exist_ok=True)
-        fetcher = _Noting(source.fetcher)
-        try:
-            updater = Updater(
-                str(cache),
-                f"{source.url}metadata/",
-                str(cache),
-                f"{source.url}targets/",
-                fetcher=fetcher,
-                config=UpdaterConfig(max_root_rotations=1024),
-                bootstrap=memory.root or self._anchor,
-            )
-            updater.refresh()
+        with self._visit(source, memory) as updater:
             target = updater.get_targetinfo(f"{model}/manifest.cbor")
             if target is None:
                 raise InputError(f"the repository has no model {model!r}", where=source.url)
             if target.length > MAX_MANIFEST_BYTES:
                 raise ReleaseRefusedError(ReleaseRefusal.TOO_LARGE, "the manifest is too large", where=source.url)
             manifest = Path(updater.download_target(target)).read_bytes()
-        except (exceptions.RepositoryError, exceptions.DownloadError) as error:
-            raise _refusal(error, fetcher.last, source.url) from error
         metadata: dict[str, Metadata[Any]] = {
-            role: Metadata.from_file(str(cache / f"{role}.json")) for role in ("root", *_ROLES)
+            role: Metadata.from_file(str(self._cache / f"{role}.json")) for role in ("root", *_ROLES)
         }
         delegations = metadata["targets"].signed.delegations
         if delegations is None or model not in delegations.roles:
             raise ReleaseRefusedError(
                 ReleaseRefusal.MALFORMED, f"the manifest of {model!r} is signed by no role of its own", where=source.url
             )
-        metadata[model] = Metadata.from_file(str(cache / f"{model}.json"))
+        metadata[model] = Metadata.from_file(str(self._cache / f"{model}.json"))
         _check_bounds(metadata, source.url)
         self._check(memory, metadata, model, source.url)
-        self._remember(memory, metadata, model, (cache / "root.json").read_bytes()).save(path)
+        self._remember(memory, metadata, model, (self._cache / "root.json").read_bytes()).save(path)
         return Believed(manifest, dict(_keys(metadata, model))[model])
+
+    @contextmanager
+    def _visit(self, source: Source, memory: Memory) -> Iterator[Updater]:
+        """python-tuf's client with the newest top-level metadata; its errors become ours."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        fetcher, cache = _Noting(source.fetcher), str(self._cache)
+        try:
+            updater = Updater(
+                cache,
+                f"{source.url}metadata/",
+                cache,
+                f"{source.url}targets/",
+                fetcher=fetcher,
+                config=UpdaterConfig(max_root_rotations=1024),
+                bootstrap=memory.root or self._anchor,
+            )
+            updater.refresh()
+            yield updater
+        except (exceptions.RepositoryError, exceptions.DownloadError) as error:
+            raise _refusal(error, fetcher.last, source.url) from error
 
     def _check(self, memory: Memory, metadata: Mapping[str, Metadata[Any]], model: str, where: str) -> None:
         now_ms = min(max(self._clock(), _floor(memory, metadata)), _LATEST_MS)
