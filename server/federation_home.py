@@ -47,9 +47,7 @@ class FederationHome:
         """The root certificate, PEM."""
         return self.folder / "authority" / "root.pem"
 
-    def authority(
-        self, *, now: int, federation: str | None = None, passphrase: bytes | None = None
-    ) -> Authority:
+    def authority(self, *, now: int, federation: str | None = None, passphrase: bytes | None = None) -> Authority:
         """The federation's authority; made when there is none.
 
         Args:

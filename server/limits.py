@@ -1,7 +1,7 @@
 """What one party may ask of a server: requests a second, and memory while they are served."""
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,22 +53,31 @@ class Buckets:
 
 
 class Room:
-    """Bytes that requests may hold at once; safe to use from several threads."""
+    """What may be held at once, such as bytes: ``total`` over all parties, ``each`` by one party.
 
-    def __init__(self, total: int) -> None:
+    Safe to use from several threads. What is remembered is bounded by what is held.
+    """
+
+    def __init__(self, total: int, *, each: int) -> None:
         self._free = total
+        self._each = each
+        self._held: Counter[str] = Counter()
         self._lock = Lock()
 
     @contextmanager
-    def hold(self, size: int) -> Iterator[bool]:
-        """Hold ``size`` bytes during the block; yields whether there was room (holds nothing when not)."""
+    def hold(self, size: int, party: str) -> Iterator[bool]:
+        """Hold ``size`` for a party during the block; yields whether there was room (holds nothing when not)."""
         with self._lock:
-            granted = size <= self._free
-            if granted:
-                self._free -= size
+            granted = size <= self._free and self._held[party] + size <= self._each
+            self._settle(party, size if granted else 0)
         try:
             yield granted
         finally:
-            if granted:
-                with self._lock:
-                    self._free += size
+            with self._lock:
+                self._settle(party, -size if granted else 0)
+
+    def _settle(self, party: str, size: int) -> None:
+        self._free -= size
+        self._held[party] += size
+        if not self._held[party]:
+            del self._held[party]

@@ -32,9 +32,7 @@ class LoopbackTls:
     def __init__(self, folder: Path) -> None:
         now = datetime.now(UTC)
         authority_key = ec.generate_private_key(ec.SECP256R1())
-        authority = _sign(
-            "skerry loopback authority", authority_key.public_key(), authority_key, now, authority=True
-        )
+        authority = _sign("skerry loopback authority", authority_key.public_key(), authority_key, now, authority=True)
         server_key = ec.generate_private_key(ec.SECP256R1())
         server = _sign("127.0.0.1", server_key.public_key(), authority_key, now, authority=False)
         self.authority = folder / "authority.pem"
@@ -88,9 +86,7 @@ def _sign(
         .add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
     if not authority:
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]

@@ -73,9 +73,7 @@ def fleet_homes(folder: RunFolder) -> list[Path]:
     """
     homes = sorted(path.parent for path in (folder.path / "fleet").glob("*/device.json"))
     if not homes:
-        raise InputError(
-            "the run has no prepared devices", where=str(folder.path / "fleet"), mend="start a new run"
-        )
+        raise InputError("the run has no prepared devices", where=str(folder.path / "fleet"), mend="start a new run")
     return homes
 
 

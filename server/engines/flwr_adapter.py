@@ -83,9 +83,7 @@ def require_flwr() -> str:
         raise MissingDependencyError("Flower is not installed", mend=mend) from error
     release = re.match(r"(\d+)\.(\d+)", found)
     if release is None or not (1, 41) <= tuple(map(int, release.groups())) < (1, 43):
-        raise MissingDependencyError(
-            f"flwr {found} is installed; the engines support flwr{SUPPORTED}", mend=mend
-        )
+        raise MissingDependencyError(f"flwr {found} is installed; the engines support flwr{SUPPORTED}", mend=mend)
     return found
 
 

@@ -157,9 +157,7 @@ class InProcessGrid(Grid):
                 raise TypeError(f"the app returned {type(reply).__name__} instead of a Message")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - one bad reply costs that device its place, never the round
             _LOG.exception("node %d failed", metadata.dst_node_id)
-            return _refusal(
-                message, ErrorKind.APP_FAILED, f"the device's app failed ({type(error).__name__})"
-            )
+            return _refusal(message, ErrorKind.APP_FAILED, f"the device's app failed ({type(error).__name__})")
         if deadline is not None and self._monotonic() >= deadline:
             return None
         flwr_adapter.assign_id(reply, f"{metadata.message_id}r")

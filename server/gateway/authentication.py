@@ -1,8 +1,10 @@
-"""Which device signed a request.
+"""Which device signed a request, before its body is read.
 
 In order: the headers are of the profile, the clocks agree, the device is in good standing, its key made the signature,
-and it has not used the nonce before. Only what the device itself signed is charged to it; a forger cannot use up
-somebody's nonces or rate.
+and it has not used the nonce before. The signature covers the body's digest, so that a body is waited for, and given
+memory, only after all of that; then it must have that digest. Only what the device itself signed is charged to it; a
+forger cannot use up somebody's nonces or rate. A stranger gets one reason, and after the same work, whether or not a
+device of that name exists.
 
 Nonces are kept in memory for as long as a signature is fresh. After a start of the gateway nothing signed before it is
 taken, so that a restart opens no window for replays.
@@ -10,7 +12,10 @@ taken, so that a restart opens no window for replays.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from threading import Lock
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.clock import Clock
 from skerry.errors import InputError
@@ -18,10 +23,27 @@ from skerry.security.http_signature import content_digest, read_claim
 from skerry.server.devices import Devices, EnrolledDevice
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
-__all__ = ["Authenticator"]
+__all__ = ["Authenticator", "SignedHead"]
 
 SKEW_S = 60
 """How far a device's clock may be off, either way."""
+
+
+@dataclass(frozen=True)
+class SignedHead:
+    """A request's head that ``device`` signed; its body is still to come."""
+
+    device: EnrolledDevice
+    _digest: str
+
+    def check(self, body: bytes) -> None:
+        """Refuse another body than the one that was signed.
+
+        Raises:
+            TurnedAwayError: ``not_authentic``.
+        """
+        if content_digest(body) != self._digest:
+            raise TurnedAwayError(GatewayRefusal.NOT_AUTHENTIC, "the body is not the one that was signed")
 
 
 class Authenticator:
@@ -36,11 +58,12 @@ class Authenticator:
         self._devices = devices
         self._clock = clock
         self._started_s = clock() // 1000
+        self._nobody = ec.generate_private_key(ec.SECP256R1()).public_key()
         self._lock = Lock()
         self._seen: OrderedDict[tuple[str, str], int] = OrderedDict()  # until when (s), oldest first
 
-    def device(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> EnrolledDevice:
-        """The device that signed exactly this request, for the first time.
+    def head(self, method: str, path: str, headers: Mapping[str, str]) -> SignedHead:
+        """The head of a request that a device signed, for the first time.
 
         Raises:
             TurnedAwayError: nobody in good standing did.
@@ -56,14 +79,14 @@ class Authenticator:
             )
         if claim.created < self._started_s:
             raise TurnedAwayError(GatewayRefusal.WRONG_CLOCK, "signed before the gateway started; sign again")
-        digest = content_digest(body)  # of what came, whatever the header says
+        digest = headers.get("content-digest", "")
         device = self._devices.find(claim.key_id)
-        if device is None:
-            raise TurnedAwayError(GatewayRefusal.UNKNOWN_DEVICE, "no device of this name is in good standing")
-        if not claim.verify(device.key, method, path, digest):
-            raise TurnedAwayError(GatewayRefusal.NOT_AUTHENTIC, "the signature does not hold under the device's key")
+        holds = claim.verify(device.key if device else self._nobody, method, path, digest)
+        if device is None or not holds:
+            what = "no device in good standing has this name and made this signature"
+            raise TurnedAwayError(GatewayRefusal.NOT_AUTHENTIC, what)
         self._use((claim.key_id, claim.nonce), now)
-        return device
+        return SignedHead(device, digest)
 
     def _use(self, key: tuple[str, str], now: int) -> None:
         with self._lock:

@@ -1,7 +1,8 @@
-"""How a request is let in: its address has not failed too often, its body is small and in time, a device signed it.
+"""How a request is let in: its address has not failed too often, a device signed it, its body is small and in time.
 
-Nothing is buffered without room for it, and nothing waits without an end: a gateway under load says so at once
-(``busy``, with ``Retry-After``) instead of queueing.
+Nothing is buffered without room for it, of which one party has a share only, and nothing waits without an end: a
+gateway under load says so at once (``busy``, with ``Retry-After``) instead of queueing. The body of a request that a
+device has to sign is not waited for before its head was seen to be signed.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ class GatewayLimits:
         device: signed requests of one device.
         stranger: requests of one address that no device signed: enrolment, and failed authentication.
         room: bytes of bodies held at once, over all requests.
+        room_each: bytes of bodies held at once for one device, or for one address that no device speaks from.
         body_s: seconds for a body to arrive.
         superlink_s: seconds for an answer of the SuperLink.
         superlink_calls: calls to the SuperLink at once; a few more wait, the rest is told to come back.
@@ -41,6 +43,7 @@ class GatewayLimits:
     device: Rate = _DEVICE
     stranger: Rate = _STRANGER
     room: int = 64 << 20
+    room_each: int = 12 << 20  # two objects of the largest kind, and what is small
     body_s: float = 20.0
     superlink_s: float = 60.0
     superlink_calls: int = 16
@@ -56,7 +59,7 @@ class Reception:
         self._limits = limits
         self._devices = Buckets(limits.device)
         self._strangers = Buckets(limits.stranger)
-        self._room = Room(limits.room)
+        self._room = Room(limits.room, each=limits.room_each)
 
     @asynccontextmanager
     async def device(self, request: Request, *, body_limit: int = 0) -> AsyncIterator[tuple[EnrolledDevice, bytes]]:
@@ -67,16 +70,17 @@ class Reception:
         """
         address = _address(request)
         _spare(self._strangers.wait_s(address), "too many requests that no device signed came from this address")
-        async with self._body(request, body_limit) as body:
-            try:
-                device = await asyncio.to_thread(
-                    self._authenticator.device, request.method, request.url.path, request.headers, body
-                )
-            except TurnedAwayError:
-                self._strangers.take(address)
-                raise
-            _spare(self._devices.take(device.name), "the device asks too often")
-            yield device, body
+        size = _announced(request, body_limit)
+        path = request.scope["raw_path"].decode("ascii")  # as it came, which is what was signed
+        try:
+            head = await asyncio.to_thread(self._authenticator.head, request.method, path, request.headers)
+        except TurnedAwayError:
+            self._strangers.take(address)
+            raise
+        _spare(self._devices.take(head.device.name), "the device asks too often")
+        async with self._body(request, size, f"device {head.device.name}") as body:
+            head.check(body)
+            yield head.device, body
 
     @asynccontextmanager
     async def stranger(self, request: Request, *, body_limit: int) -> AsyncIterator[bytes]:
@@ -85,16 +89,14 @@ class Reception:
         Raises:
             TurnedAwayError: see the module.
         """
-        _spare(self._strangers.take(_address(request)), "too many requests came from this address")
-        async with self._body(request, body_limit) as body:
+        address = _address(request)
+        _spare(self._strangers.take(address), "too many requests came from this address")
+        async with self._body(request, _announced(request, body_limit), f"address {address}") as body:
             yield body
 
     @asynccontextmanager
-    async def _body(self, request: Request, limit: int) -> AsyncIterator[bytes]:
-        size = _announced(request)
-        if size > limit:
-            raise TurnedAwayError(GatewayRefusal.TOO_LARGE, f"a body of {size} bytes; {limit} are allowed here")
-        with self._room.hold(size) as granted:
+    async def _body(self, request: Request, size: int, party: str) -> AsyncIterator[bytes]:
+        with self._room.hold(size, party) as granted:
             if not granted:
                 raise TurnedAwayError(GatewayRefusal.BUSY, "no room for the body now", retry_after_s=1.0)
             try:
@@ -107,12 +109,15 @@ class Reception:
             yield body
 
 
-def _announced(request: Request) -> int:
-    """The body's size, which must be said beforehand; h11 holds the sender to it."""
+def _announced(request: Request, limit: int) -> int:
+    """The body's size, which must be said beforehand and within the limit; h11 holds the sender to it."""
     said = request.headers.get("content-length")
     if "transfer-encoding" in request.headers or (said is None and request.method == "POST"):
         raise TurnedAwayError(GatewayRefusal.NO_LENGTH, "say the body's size in Content-Length")
-    return int(said or "0")
+    size = int(said or "0")
+    if size > limit:
+        raise TurnedAwayError(GatewayRefusal.TOO_LARGE, f"a body of {size} bytes; {limit} are allowed here")
+    return size
 
 
 def _address(request: Request) -> str:

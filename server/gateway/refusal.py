@@ -18,7 +18,6 @@ class GatewayRefusal(StrEnum):
     BODY_INCOMPLETE = "body_incomplete"
     TOO_SLOW = "too_slow"
     NOT_SIGNED = "not_signed"
-    UNKNOWN_DEVICE = "unknown_device"
     NOT_AUTHENTIC = "not_authentic"
     WRONG_CLOCK = "wrong_clock"
     REPLAYED = "replayed"
@@ -42,7 +41,6 @@ _STATUS = {
     GatewayRefusal.BODY_INCOMPLETE: 400,
     GatewayRefusal.TOO_SLOW: 408,
     GatewayRefusal.NOT_SIGNED: 401,
-    GatewayRefusal.UNKNOWN_DEVICE: 401,
     GatewayRefusal.NOT_AUTHENTIC: 401,
     GatewayRefusal.WRONG_CLOCK: 401,
     GatewayRefusal.REPLAYED: 401,

@@ -82,6 +82,10 @@ class Running:
     client: httpx.Client
     app: object
 
+    @property
+    def trusted(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.tls.authority))
+
     def get(self, path: str, device: Signing, **headers: str) -> httpx.Response:
         return self.client.get(path, headers={**device.headers("GET", path), **headers})
 
@@ -92,9 +96,8 @@ class Running:
 
     def raw(self, request: bytes, *, wait_s: float = 10.0) -> bytes:
         """Send bytes over TLS and read until the end, or until nothing more comes."""
-        context = ssl.create_default_context(cafile=str(self.tls.authority))
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=wait_s)
-        with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+        with self.trusted.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
             connection.sendall(request)
             got = b""
             try:

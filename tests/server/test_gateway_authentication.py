@@ -1,16 +1,18 @@
 """Only what an enrolled device signed, fresh and for the first time, is let in; who asks too much is told to wait."""
 
 import socket
-import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import httpx
 import pytest
 
 from skerry.clock import system_clock
 from skerry.server.gateway import GatewayLimits
 from skerry.server.limits import Buckets, Rate, Room
 
-from ._gateway import Signing, reason, running
+from ._gateway import Running, Signing, reason, running
 
 HELD = "/v1/repository/held.txt"
 
@@ -43,7 +45,13 @@ def test_an_unsigned_request_is_not(served):
 def test_a_device_that_was_revoked_is_out_with_its_next_request(served, device: Signing):
     assert served.get(HELD, device).status_code == 200
     del served.roll.known["pi-1"]
-    assert reason(served.get(HELD, device)) == "unknown_device"
+    assert reason(served.get(HELD, device)) == "not_authentic"
+
+
+def test_a_stranger_is_not_told_whether_a_name_is_enrolled(served, device: Signing):
+    known, unknown = (served.get(HELD, Signing(name)) for name in ("pi-1", "pi-none"))
+    assert known.content == unknown.content
+    assert known.status_code == unknown.status_code == 401
 
 
 def test_another_key_under_the_name_of_an_enrolled_device_is_not_let_in(served, device: Signing):
@@ -95,6 +103,10 @@ def test_a_forger_cannot_use_up_the_rate_of_a_device_but_only_its_own_address_s(
     codes = [reason(served.get(HELD, forger)) for _ in range(14)]
     assert codes[0] == "not_authentic"
     assert codes[-1] == "too_many"
+    elsewhere = httpx.HTTPTransport(verify=served.trusted, local_address="127.0.0.2")
+    with httpx.Client(base_url=served.url, transport=elsewhere) as client:
+        answers = [client.get(HELD, headers=device.headers("GET", HELD)) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 6  # its whole burst is its own
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(served, device: Signing):
@@ -107,28 +119,62 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(served, device: Sign
     assert reason(answer) == "too_large"
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(served):
-    head = (
-        b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/protobuf\r\n"
-        b"content-length: 1000\r\n\r\nonly this"
+PULL = "/v1/fleet/pull-messages"
+
+
+def head(size: int, signing: Signing | None = None) -> bytes:
+    """The head of a call whose body of ``size`` zeros is still to come."""
+    signed = signing.headers("POST", PULL, bytes(size)) if signing else {}
+    headers = {"host": "x", "content-type": "application/protobuf", "content-length": str(size), **signed}
+    return (
+        f"POST {PULL} HTTP/1.1\r\n".encode()
+        + b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
+        + b"\r\n"
     )
-    assert reason(served.raw(head)) == "too_slow"
 
 
-def test_without_room_a_body_is_refused_at_once(tmp_path):
-    with running(tmp_path, limits=GatewayLimits(room=1000, body_s=5.0)) as served:
-        context = ssl.create_default_context(cafile=str(served.tls.authority))
-        head = (
-            b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/protobuf\r\n"
-            b"content-length: 900\r\n\r\n"
-        )
-        plain = socket.create_connection(("127.0.0.1", served.port), timeout=10)
-        with context.wrap_socket(plain, server_hostname="127.0.0.1") as slow:
-            slow.sendall(head)  # holds its 900 bytes of room and sends nothing
-            deadline = time.monotonic() + 5
-            while (code := reason(served.raw(head))) != "busy" and time.monotonic() < deadline:
-                pass
-            assert code == "busy"
+@contextmanager
+def sent(served: Running, data: bytes) -> Iterator[None]:
+    """A connection on which nothing more comes."""
+    plain = socket.create_connection(("127.0.0.1", served.port), timeout=10)
+    with served.trusted.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+        connection.sendall(data)
+        yield
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(served, device: Signing):
+    assert reason(served.raw(head(1000, device) + b"only this")) == "too_slow"
+
+
+@pytest.mark.parametrize("signing", [None, Signing("pi-1"), Signing("pi-none")])
+def test_for_what_no_device_signed_no_body_is_waited_for(tmp_path, signing: Signing | None):
+    with running(tmp_path, limits=GatewayLimits(body_s=60.0)) as served:
+        served.roll.known["pi-1"] = Signing("pi-1").enrolled
+        assert reason(served.raw(head(1000, signing), wait_s=5.0)) in {"not_signed", "not_authentic"}
+
+
+def test_a_body_that_was_announced_is_not_exchanged_for_another(served, device: Signing):
+    assert reason(served.raw(head(1000, device) + b"1" * 1000)) == "not_authentic"
+
+
+def until_busy(served: Running, device: Signing) -> bool:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if reason(served.raw(head(400, device) + bytes(400))) == "busy":
+            return True
+    return False
+
+
+def test_without_room_a_body_is_refused_at_once_and_one_device_has_a_share_only(tmp_path):
+    limits = GatewayLimits(room=1000, room_each=600, body_s=20.0)
+    with running(tmp_path, limits=limits) as served:
+        slow, other, third = devices = [Signing(f"pi-{number}") for number in range(3)]
+        served.roll.known = {device.name: device.enrolled for device in devices}
+        with sent(served, head(400, slow)):  # holds its room and sends nothing
+            assert until_busy(served, slow)
+            assert reason(served.raw(head(400, other) + bytes(400))) == "malformed"  # it was let in
+            with sent(served, head(400, other)):
+                assert until_busy(served, third)
 
 
 def test_tokens_come_back_with_time_and_strangers_are_forgotten():
@@ -143,8 +189,9 @@ def test_tokens_come_back_with_time_and_strangers_are_forgotten():
 
 
 def test_room_is_given_back():
-    room = Room(10)
-    with room.hold(6) as first, room.hold(6) as second:
-        assert (first, second) == (True, False)
-    with room.hold(10) as whole:
+    room = Room(10, each=6)
+    with room.hold(6, "a") as first, room.hold(6, "b") as second, room.hold(1, "a") as third, room.hold(4, "b") as last:
+        assert (first, second, third, last) == (True, False, False, True)
+    with room.hold(6, "a") as whole:
         assert whole
+    assert (room._free, room._held) == (10, {})

@@ -47,7 +47,7 @@ def test_a_device_enrols_renews_and_is_then_let_in_until_it_is_revoked(federatio
     signing = Signing("pi-1", agent.device_key)
     assert served.get("/v1/repository/held.txt", signing).content == b"content"
     federation.revoke("pi-1")
-    assert reason(served.get("/v1/repository/held.txt", signing)) == "unknown_device"
+    assert reason(served.get("/v1/repository/held.txt", signing)) == "not_authentic"
 
 
 def test_a_device_that_waits_for_approval_is_not_let_in(federation, served):
@@ -57,7 +57,7 @@ def test_a_device_that_waits_for_approval_is_not_let_in(federation, served):
         asked = apply(invitation, agent, transport, now=system_clock())
         assert ask(asked, "harbour", agent, transport, now=system_clock()) is None
     answer = served.get("/v1/repository/held.txt", Signing("pi-waiting", agent.device_key))
-    assert reason(answer) == "unknown_device"
+    assert reason(answer) == "not_authentic"
 
 
 def test_the_desk_s_own_reason_comes_through(federation, served):

@@ -101,5 +101,5 @@ def test_a_revoked_device_gets_nothing_more(served, source, published, device, t
     with pytest.raises(RunFailedError):
         client.take(source, "digits", tmp_path / "models")
     assert not (tmp_path / "models").exists()
-    with pytest.raises(RunFailedError, match="unknown_device"):
+    with pytest.raises(RunFailedError, match="not_authentic"):
         list(source.read("ab" * 32, 0, 1))
