@@ -1,5 +1,6 @@
 """Promises of the repository: any TUF client can follow it through rotations, and only keys change it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,56 @@ def test_a_publisher_that_is_killed_in_between_leaves_the_old_state(publisher, t
     assert publisher.repository.read_target("digits", "digits/manifest.cbor") == b"one"
     publisher.repository.add("digits", {"manifest.cbor": b"two"})
     assert fetch(publisher, tmp_path / "client") == b"two"
+
+
+def test_a_rotation_that_lacks_a_key_changes_nothing(publisher, tmp_path):
+    """With the medium of root at hand and not that of targets: no root may appear that makes devices wait for it."""
+    repository = publisher.repository
+    repository.add("digits", {"manifest.cbor": b"one"})
+    for path in (tmp_path / "offline").glob("targets.*"):
+        path.rename(tmp_path / path.name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="signing for targets"):
+        repository.rotate(["digits", "snapshot", "timestamp"])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "roles", [["targets"], ["snapshot", "timestamp"], ["root"], ["targets", "digits", "snapshot", "timestamp"]]
+)
+def test_a_rotation_that_is_killed_before_any_write_is_mended_by_the_next_renewal(publisher, tmp_path, roles):
+    """Root and timestamp are two files: devices may wait between them, and no longer than until ``renew``."""
+    repository = publisher.repository
+    repository.add("digits", {"manifest.cbor": b"one"})
+    shutil.copytree(tmp_path, before := tmp_path.with_name(f"{tmp_path.name}-before"))
+    real, killed = Repository._write, 0
+    while True:
+        writes = []
+
+        def write(self, name, *args, killed=killed, writes=writes, **kwargs):
+            if len(writes) == killed:
+                raise KeyboardInterrupt
+            writes.append(name)
+            real(self, name, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Repository, "_write", write)
+            try:
+                repository.rotate(roles)
+            except KeyboardInterrupt:
+                pass
+            else:
+                break
+        if "root" not in writes:
+            assert fetch(publisher, tmp_path / f"between-{killed}") == b"one"
+        assert not any(role.due for role in repository.renew())
+        assert fetch(publisher, tmp_path / f"after-{killed}") == b"one"
+        repository.rotate(roles)
+        assert fetch(publisher, tmp_path / f"after-{killed}") == b"one"
+        shutil.rmtree(tmp_path)
+        shutil.copytree(before, tmp_path)
+        killed += 1
+    assert writes[-2:] == ["root", "timestamp"]
 
 
 def test_offline_keys_are_encrypted_with_a_passphrase_and_no_other_opens_them(tmp_path):

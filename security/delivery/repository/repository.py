@@ -1,7 +1,9 @@
 """A TUF repository on disk: made, added to, renewed, and its keys rotated.
 
 Every change writes new files first and ``timestamp.json`` last, by rename: a client sees the state before or after,
-also when the publisher is killed in between.
+also when the publisher is killed in between. The exception is a rotation of root, targets, snapshot or timestamp, whose
+new root is seen as soon as it is there: it is written next to last. A client that comes between the two files refuses
+the repository, and takes it again once the timestamp is written; after a kill just there, by the next :meth:`renew`.
 """
 
 import hashlib
@@ -33,6 +35,7 @@ from skerry.security.delivery.repository.files import metadata_path, read_metada
 from skerry.security.delivery.repository.keys import RoleKeys
 from skerry.security.delivery.repository.roles import (
     ISSUED,
+    ONLINE,
     ROOT_KEYS,
     ROOT_THRESHOLD,
     TOP_LEVEL,
@@ -191,6 +194,7 @@ class Repository:
             roles = ["root", "targets", *self.models]
             old = {role: self._metadata[role].signed.expires for role in roles}
             due = {role for role in roles if old[role] - now < lifetime(role) / 2}
+            due |= {role for role in roles if role != "root" and self._rekeyed(role)}  # a rotation was killed
             able = {role for role in due if len(self._at_hand(role)) >= self._role(role).threshold}
             if "root" in able:
                 self._write_root(self._metadata["root"])
@@ -215,31 +219,37 @@ class Repository:
                 raise InputError(f"the repository has no role {role!r}", where=str(self.folder))
         with self._changing():
             retired = {role: list(self._role(role).keyids) for role in roles}
-            if top := [role for role in roles if role in TOP_LEVEL]:
-                self._rotate_top(top)
-            if models := [role for role in roles if role not in TOP_LEVEL]:
-                self._signers("targets", self._root.roles["targets"])
-                for model in models:
-                    for keyid in retired[model]:
-                        self._metadata["targets"].signed.revoke_key(keyid, model)
-                    self._metadata["targets"].signed.add_key(self._keys.make(model).public_key, model)
+            top = [role for role in roles if role in TOP_LEVEL]
+            models = [role for role in roles if role not in TOP_LEVEL]
+            for role in {*(("root",) if top else ()), *(("targets",) if models else ()), *(set(ONLINE) - set(top))}:
+                self._signers(role, self._role(role))  # before anything is made
+            old_root = Role(list(self._role("root").keyids), self._role("root").threshold)
+            for role in top:
+                self._fresh_keys(self._root, role, count=ROOT_KEYS if role == "root" else 1)
+            for model in models:
+                self._fresh_keys(self._metadata["targets"].signed, model)
             changed = {*models, *({"targets"} if models or "targets" in roles else ())}
-            self._publish({role: self._metadata[role] for role in ("targets", *self.models) if role in changed})
+            self._publish(
+                {role: self._metadata[role] for role in ("targets", *self.models) if role in changed},
+                old_root=old_root if top else None,
+            )
             for role, keyids in retired.items():
                 self._keys.discard(role, keyids)
 
-    def _rotate_top(self, roles: Sequence[str]) -> None:
-        before = Role(list(self._root.roles["root"].keyids), self._root.roles["root"].threshold)
-        self._signers("root", before)  # before anything is made
-        for role in roles:
-            for keyid in list(self._root.roles[role].keyids):
-                self._root.revoke_key(keyid, role)
-            for _ in range(ROOT_KEYS if role == "root" else 1):
-                self._root.add_key(self._keys.make(role).public_key, role)
-        self._write_root(self._metadata["root"], also=before)
+    def _fresh_keys(self, above: Root | Targets, role: str, *, count: int = 1) -> None:
+        """Let the metadata above a role name new keys in place of the old ones."""
+        for keyid in list(self._role(role).keyids):
+            above.revoke_key(keyid, role)
+        for _ in range(count):
+            above.add_key(self._keys.make(role).public_key, role)
 
-    def _publish(self, changed: Mapping[str, Metadata[Any]], *, first: bool = False) -> None:
-        """Sign and write these, then a snapshot of all, then the timestamp that makes them seen."""
+    def _publish(
+        self, changed: Mapping[str, Metadata[Any]], *, first: bool = False, old_root: Role | None = None
+    ) -> None:
+        """Sign and write these, then a snapshot of all, then the timestamp that makes them seen.
+
+        ``old_root`` says that the root names other keys than before, and which ones sign the step beside its own.
+        """
         snapshot, timestamp = self._metadata["snapshot"].signed, self._metadata["timestamp"].signed
         for role, metadata in changed.items():
             if metadata_path(self.folder, role, metadata.signed.version).exists():
@@ -252,6 +262,8 @@ class Repository:
         timestamp.version += not first
         timestamp.snapshot_meta = MetaFile(snapshot.version)
         timestamp.unrecognized_fields[ISSUED] = self._clock()
+        if old_root:
+            self._write_root(self._metadata["root"], also=old_root)
         self._write("timestamp", self._metadata["timestamp"], self._role("timestamp"))
 
     def _write_root(self, metadata: Metadata[Any], *, also: Role | None = None) -> None:
