@@ -1,11 +1,12 @@
 """The federation's log beside its runs: where it lies, whose key signs it, and what a run enters when it ends.
 
 ``<runs>/log`` (:class:`~skerry.security.transparency.log.Log`) outlives runs, as the registry does. A run's statements
-are one batch: the digests of the instructions that its rounds sent, those of their verdicts, the head of its ledger
-and its release. Who is enrolled and revoked is entered as the registry has it. Whatever is wrong with the log costs
-the run nothing but a notice.
+are one batch: for each round a root over the instructions that were sent, and the digest of the verdicts; the head of
+its ledger; its release. What opens a root, device by device, lies in the run (``instructions.jsonl``). Who is enrolled
+and revoked is entered as the registry has it. Whatever is wrong with the log costs the run nothing but a notice.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from skerry.canonical import digest
 from skerry.errors import InputError, NotPublishedError, RefusedError, RunFailedError, SkerryError
+from skerry.fsio import append_durably
 from skerry.runfolder import RunFolder
 from skerry.security.identity import Identity
 from skerry.security.locking import exclusive
 from skerry.security.privacy.chain import Entry
 from skerry.security.transparency.events import Event, EventKind
+from skerry.security.transparency.instructions import InstructionTree, Opening
 from skerry.security.transparency.log import ENTRIES, PUBLISHED, Change, Log
 from skerry.security.transparency.note import NoteSigner
 
@@ -27,12 +30,22 @@ if TYPE_CHECKING:
     from skerry.server.federation import Federation
     from skerry.server.registry.enrolled import Enrolled
 
-__all__ = ["FOLDER", "enter_devices", "enter_run", "erase_forgotten", "federation_log", "round_digest", "told"]
+__all__ = [
+    "FOLDER",
+    "enter_devices",
+    "enter_run",
+    "erase_forgotten",
+    "federation_log",
+    "instruction_of",
+    "round_digest",
+    "told",
+]
 
 FOLDER = "log"
 """The log's folder, in a folder of runs."""
 
 _KEY = "key.json"
+_SENT = "instructions.jsonl"
 
 
 def federation_log(runs: Path, *, create: bool = True) -> Log:
@@ -167,15 +180,36 @@ def _cause(error: SkerryError | OSError) -> str:
     return error.what if isinstance(error, SkerryError) else str(error)
 
 
+def instruction_of(runs: Path, entry: Entry, device: str) -> Opening:
+    """What opens a round's entry for one device; it tells nothing of who else was asked.
+
+    Raises:
+        InputError: it is not a round's, the run's folder has it no more, or the device was sent nothing in it.
+    """
+    if entry.kind != EventKind.INSTRUCTIONS or entry.erased:
+        raise InputError(f"entry {entry.seq} is not about instructions", mend="see `skerry security log list`")
+    for line in RunFolder.open(entry.body["run"], runs).lines(_SENT):
+        if line["root"] == entry.body["root"]:
+            return InstructionTree.from_json(line).open(device)
+    raise InputError(f"run {entry.body['run']} does not have what opens entry {entry.seq}", where=str(runs))
+
+
+def _instructions(folder: RunFolder, sent: Mapping[int, Mapping[str, bytes]]) -> list[Event]:
+    """Each round's root; what opens it is on stable storage before."""
+    trees = {number: InstructionTree.of(digests) for number, digests in sorted(sent.items())}
+    roots = {number: tree.root().hex() for number, tree in trees.items()}
+    lines = [json.dumps({"round": number, "root": roots[number], **tree.to_json()}) for number, tree in trees.items()]
+    if lines:
+        append_durably(folder.path / _SENT, "".join(f"{line}\n" for line in lines).encode())
+    return [
+        Event(EventKind.INSTRUCTIONS, {"run": folder.id, "round": number, "root": root})
+        for number, root in roots.items()
+    ]
+
+
 def _events(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]]) -> list[Event]:
     folder, run = federation.folder, federation.run
-    events = [
-        Event(
-            EventKind.INSTRUCTIONS,
-            {"run": run, "round": number, "digests": {device: found.hex() for device, found in sorted(asked.items())}},
-        )
-        for number, asked in sorted(sent.items())
-    ]
+    events = _instructions(folder, sent)
     for number, lines in sorted(verdicts_by_round(folder).items()):
         events.append(Event(EventKind.VERDICTS, {"run": run, "round": number, "digest": round_digest(lines)}))
     state = federation.ledger.checkpoint()

@@ -1,6 +1,7 @@
 """``skerry security log``: what a federation can be held to, and proofs of single entries for anybody."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,16 +50,26 @@ def prove(
     number: Annotated[int, typer.Argument(help="Of the entry, as `skerry security log list` shows it.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the proof.")],
     *,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Show what this device was sent, where the entry is a round's.")
+    ] = None,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the proof that an entry is in the log, with what it says; it tells nothing of any other."""
+    """Write the proof that an entry is in the log, with what it says; it tells nothing of any other.
+
+    Of a round's instructions an entry says nothing but a root; --device shows one of them, and none of the others.
+    """
     from skerry.fsio import write_json
     from skerry.runfolder import runs_dir as runs_in
-    from skerry.server.federation_log import federation_log
+    from skerry.server.federation_log import federation_log, instruction_of
 
-    found = federation_log(runs_in(runs_dir), create=False)
-    write_json(file, found.prove(number).to_json(), durable=False)
+    runs = runs_in(runs_dir)
+    found = federation_log(runs, create=False)
+    proof = found.prove(number)
+    if device is not None:
+        proof = replace(proof, opening=instruction_of(runs, proof.entry, device))
+    write_json(file, proof.to_json(), durable=False)
     if as_json:
         emit({"file": str(file), "key": str(found.key)})
         return
@@ -86,9 +97,11 @@ def verify(
     proof = LogProof.from_json(value)
     state = proof.verify(NoteKey.parse(key))
     one = proof.entry
+    sent = None if proof.opening is None else {"device": proof.opening.device, "digest": proof.opening.digest.hex()}
     if as_json:
         emit(
             {
+                "sent": sent,
                 "number": one.seq,
                 "at": one.at,
                 "kind": one.kind,
@@ -99,6 +112,8 @@ def verify(
         )
         return
     out().print(Text(f"entry {one.seq} of {state.origin}, which had {state.size}: {one.kind}, {_what(one)}"))
+    if sent is not None:
+        out().print(Text("{device} was sent {digest}".format_map(sent)), soft_wrap=True)
 
 
 def _entry(entry: "Entry") -> dict[str, Any]:
@@ -109,6 +124,4 @@ def _what(entry: "Entry") -> str:
     """An entry in a line."""
     if entry.erased:
         return "(erased)"
-    return ", ".join(
-        f"{name} {f'{len(value)} devices' if isinstance(value, dict) else value}" for name, value in entry.body.items()
-    )
+    return ", ".join(f"{name} {value}" for name, value in entry.body.items())

@@ -20,7 +20,7 @@ class EventKind(StrEnum):
     RELEASE = "release"
     """``name``, ``version``, ``manifest`` (its digest)"""
     INSTRUCTIONS = "instructions"
-    """``run``, ``round``, ``digests``: device → digest of the envelope that it was sent"""
+    """``run``, ``round``, ``root`` of what was sent (:mod:`skerry.security.transparency.instructions`)"""
     VERDICTS = "verdicts"
     """``run``, ``round``, ``digest``: of the round's verdicts"""
     LEDGER_HEAD = "ledger_head"
@@ -31,7 +31,7 @@ _FIELDS = {
     EventKind.ENROLMENT: {"device", "key", "role"},
     EventKind.REVOCATION: {"device", "key", "reason"},
     EventKind.RELEASE: {"name", "version", "manifest"},
-    EventKind.INSTRUCTIONS: {"run", "round", "digests"},
+    EventKind.INSTRUCTIONS: {"run", "round", "root"},
     EventKind.VERDICTS: {"run", "round", "digest"},
     EventKind.LEDGER_HEAD: {"ledger", "size", "root"},
 }

@@ -7,6 +7,8 @@ from typing import Any
 from skerry.errors import InputError, RefusedError
 from skerry.security.privacy.chain import Entry, line, walk
 from skerry.security.transparency.checkpoint import Checkpoint
+from skerry.security.transparency.events import EventKind
+from skerry.security.transparency.instructions import Opening
 from skerry.security.transparency.merkle import verify_inclusion
 from skerry.security.transparency.note import NoteKey
 
@@ -21,11 +23,13 @@ class LogProof:
         entry: with its salt, so that its leaf can be computed.
         path: of the inclusion proof (RFC 9162), hashes of 32 bytes.
         checkpoint: the signed note of the state that the path leads to.
+        opening: of one instruction, where the entry is a round's and one is to be shown.
     """
 
     entry: Entry
     path: tuple[bytes, ...]
     checkpoint: str
+    opening: Opening | None = None
 
     def verify(self, key: NoteKey) -> Checkpoint:
         """Check the note, and that the entry is the one under its root.
@@ -34,17 +38,21 @@ class LogProof:
             The state of the log that the proof is about.
 
         Raises:
-            RefusedError: not signed by the key (``signature``, ``origin``), or another entry (``inclusion``).
+            RefusedError: not signed by the key (``signature``, ``origin``), or another entry, or not an instruction
+                of that round (``inclusion``).
             LedgerCorruptError: the entry does not say what its hash stands for.
         """
         state = Checkpoint.open(self.checkpoint, [key], origin=key.name)
         found = _alone(line(self.entry))
         verify_inclusion(bytes.fromhex(found.hash), found.seq, state.size, self.path, state.root)
+        if self.opening is not None:
+            self.opening.verify(_root_in(found))
         return state
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; hashes in hexadecimal."""
-        return {
+        shown = {} if self.opening is None else {"opening": self.opening.to_json()}
+        return shown | {
             "entry": json.loads(line(self.entry)),
             "path": [step.hex() for step in self.path],
             "checkpoint": self.checkpoint,
@@ -58,13 +66,24 @@ class LogProof:
             InputError: another form.
         """
         try:
-            if not isinstance(value, dict) or value.keys() != {"entry", "path", "checkpoint"}:
+            if not isinstance(value, dict) or value.keys() - {"opening"} != {"entry", "path", "checkpoint"}:
                 raise ValueError("other fields")
             raw = json.dumps(value["entry"], sort_keys=True, separators=(",", ":")).encode() + b"\n"
             path = tuple(bytes.fromhex(step) for step in value["path"])
-            return LogProof(_alone(raw), path, str(value["checkpoint"]))
+            opening = Opening.from_json(value["opening"]) if "opening" in value else None
+            return LogProof(_alone(raw), path, str(value["checkpoint"]), opening)
         except (TypeError, ValueError, RecursionError, RefusedError) as error:
             raise InputError("this is not a proof from a log") from error
+
+
+def _root_in(found: Entry) -> bytes:
+    """Of a round's instructions; the log's writer is not trusted to have kept to the form."""
+    try:
+        if found.kind == EventKind.INSTRUCTIONS:
+            return bytes.fromhex(found.body["root"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise RefusedError("inclusion", f"entry {found.seq}, of kind {found.kind}, holds no instructions")
 
 
 def _alone(raw: bytes) -> Entry:

@@ -21,7 +21,7 @@ NOW = 1_800_000_000_000
 SIGNER = NoteSigner("skerry/log/test", Identity.generate("log").signing)
 EVENTS = [
     Event(EventKind.ENROLMENT, {"device": "writer-00", "key": "ab" * 32, "role": "device"}),
-    Event(EventKind.INSTRUCTIONS, {"run": "r", "round": 1, "digests": {"writer-00": "cd" * 32}}),
+    Event(EventKind.INSTRUCTIONS, {"run": "r", "round": 1, "root": "cd" * 32}),
     Event(EventKind.VERDICTS, {"run": "r", "round": 1, "digest": "ef" * 32}),
     Event(EventKind.LEDGER_HEAD, {"ledger": "population", "size": 7, "root": "01" * 32}),
     Event(EventKind.RELEASE, {"name": "digits", "version": 1, "manifest": "23" * 32}),

@@ -28,6 +28,7 @@ from skerry.server.federation_log import (
     enter_run,
     erase_forgotten,
     federation_log,
+    instruction_of,
     round_digest,
     verdicts_by_round,
 )
@@ -57,17 +58,44 @@ def run(tmp_path_factory):
     return folder, grid.sent
 
 
+def _asked(folder, entry):
+    """The devices of a round's entry, as the run has them."""
+    (line,) = (one for one in folder.lines("instructions.jsonl") if one["root"] == entry.body["root"])
+    return sorted(line["sent"])
+
+
 def test_a_runs_statements_are_what_it_did(run):
     folder, sent = run
     entries = federation_log(folder.path.parent, create=False).entries()
     assert [one.kind for one in entries] == ["instructions"] * 2 + ["verdicts"] * 2 + ["ledger_head", "release"]
-    digests = {found for one in entries[:2] for found in one.body["digests"].values()}
-    assert digests == {envelope_digest(envelope).hex() for envelope in sent}
+    assert b"writer-" not in (folder.path.parent / FOLDER / "log.jsonl").read_bytes()
+    opened = [instruction_of(folder.path.parent, one, device) for one in entries[:2] for device in _asked(folder, one)]
+    assert {one.digest for one in opened} == {envelope_digest(envelope) for envelope in sent}
+    assert len(opened) == len(sent)
     lines = verdicts_by_round(folder)
     assert [one.body["digest"] for one in entries[2:4]] == [round_digest(lines[number]) for number in (1, 2)]
     assert round_digest(lines[1]) != round_digest(lines[2])
     assert entries[5].body["manifest"] == folder.result["delivery"]["manifest_digest"]
     assert folder.notices == () or not any("log" in sentence for sentence in folder.notices)
+
+
+def test_what_a_device_was_sent_is_shown_and_no_other_device_with_it(run, tmp_path):
+    folder, _ = run
+    where, file = ["--runs-dir", str(folder.path.parent)], tmp_path / "proof.json"
+    log = federation_log(folder.path.parent)
+    device, *others = _asked(folder, log.entries()[1])
+    command = ["security", "log", "prove", "1", str(file), *where, "--device"]
+    assert CliRunner().invoke(cli, [*command, device]).exit_code == 0
+    shown = CliRunner().invoke(cli, ["security", "log", "verify", str(file), "--key", str(log.key), "--json"])
+    assert json.loads(shown.stdout)["sent"] == {
+        "device": device,
+        "digest": instruction_of(folder.path.parent, log.entries()[1], device).digest.hex(),
+    }
+    assert others
+    assert not any(other in file.read_text() for other in others)
+    assert CliRunner().invoke(cli, [*command, "stranger"]).exit_code == 2
+    command[3] = "5"
+    assert CliRunner().invoke(cli, [*command, device]).exit_code == 2
 
 
 def test_the_key_of_the_log_is_its_own_and_nobody_elses(run):
