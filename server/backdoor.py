@@ -16,7 +16,7 @@ from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 from skerry.server.checkpoint import load_checkpoint
 
-__all__ = ["backdoor_success", "base_digest", "head_without_backdoor"]
+__all__ = ["backdoor_success", "base_digest", "check_cleanable", "head_without_backdoor"]
 
 
 def base_digest(folder: RunFolder) -> str:
@@ -50,6 +50,22 @@ def backdoor_success(scenario: Scenario, task: Task, model: LocalModel, vector: 
     return trigger.success(np.concatenate(predicted), np.concatenate([data.y for data in held_out]))
 
 
+def check_cleanable(folder: RunFolder) -> None:
+    """Refuse a run whose model :func:`head_without_backdoor` cannot clean; reads no data and loads no model.
+
+    Raises:
+        InputError: no round was finished, or the run trained more than a head.
+    """
+    if load_checkpoint(folder) is None:
+        raise InputError("no round of this run was finished: there is no head to clean", where=folder.id)
+    if (trainable := folder.scenario.model.trainable) != "head":
+        raise InputError(
+            f'this run trained model.trainable = "{trainable}", and only heads are cleaned so',
+            where=folder.id,
+            mend="skerry.device.training.removal cleans torch networks",
+        )
+
+
 def head_without_backdoor(folder: RunFolder) -> Float32Array:
     """The head of a run's last finished round after :func:`~skerry.device.training.head_removal.clean_head`.
 
@@ -57,18 +73,13 @@ def head_without_backdoor(folder: RunFolder) -> Float32Array:
         ``(d,)`` float32; the run's own files stay as they are.
 
     Raises:
-        InputError: no round was finished, or the run trained more than a head.
+        InputError: as :func:`check_cleanable`.
     """
+    check_cleanable(folder)
     scenario, checkpoint = folder.scenario, load_checkpoint(folder)
-    if checkpoint is None:
-        raise InputError("no round of this run was finished: there is no head to clean", where=folder.id)
     worker = process_worker()
     task = worker.task(scenario.task, scenario.model)
     model = worker.model(scenario.model, base_digest(folder), task)
-    if not isinstance(model, HeadModel):
-        raise InputError(
-            f'this run trained model.trainable = "{scenario.model.trainable}", and only heads are cleaned so',
-            where=folder.id,
-            mend="skerry.device.training.removal cleans torch networks",
-        )
+    assert checkpoint is not None  # checked above, as is the next
+    assert isinstance(model, HeadModel)
     return clean_head(checkpoint.vector, model.initial(), model.prepare(task.public_data().x))

@@ -47,13 +47,15 @@ def scan(
     """
     from skerry.cli.scan_table import tell
     from skerry.errors import RunFailedError
+    from skerry.server.backdoor import check_cleanable
     from skerry.server.scan import check_new, write_cleaned
     from skerry.server.scan import scan as look
 
     run = _run(model, runs_dir)
     task = _task(run, model, remove, scenario, overrides)
-    if remove is not None:
+    if run is not None and remove is not None:
         check_new(remove)
+        check_cleanable(run)
     with tempfile.TemporaryDirectory(prefix="skerry-scan-") as made, _progress(as_json=as_json) as progress:
         subject, network = _subject(run, model, task, runs_dir, Path(made), invert=invert)
         found = look(subject, network=network, seed=seed, progress=progress)
