@@ -12,15 +12,17 @@ from skerry.security.delivery.manifest import Delta, ReleaseFile
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.delivery.stream import decrypt
 
-__all__ = ["check_plaintext", "decrypt_file", "install"]
+__all__ = ["check_plaintext", "decrypt_file", "install", "recover"]
 
 
 def install(target: Path, write: Callable[[Path], None], remember: Callable[[], None]) -> None:
     """Let ``write`` fill a hidden folder beside ``target``, ``remember`` it, and rename it there.
 
     On any failure what was there before is there still, and nothing else. The version is remembered before the files
-    appear: a device that dies in between takes the same release again, and no older one.
+    appear: a device that dies in between takes the same release again, and no older one. Only when a version that is
+    there already is installed anew can a kill leave its folder missing; :func:`recover` puts it back.
     """
+    recover(target.parent)
     made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
     partial, replaced = (target.with_name(f".{target.name}.{what}") for what in ("partial", "replaced"))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +46,14 @@ def install(target: Path, write: Callable[[Path], None], remember: Callable[[], 
         raise
     sync_folder(target.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Put back what a process that was killed had moved aside to install the same version anew."""
+    for replaced in folder.glob(".*.replaced"):
+        target = folder / replaced.name.removeprefix(".").removesuffix(".replaced")
+        if not target.exists():
+            replaced.rename(target)
 
 
 def decrypt_file(blob: Path, target: Path, signed: ReleaseFile | Delta, key: bytes) -> None:

@@ -311,6 +311,55 @@ def test_a_disk_that_fills_at_any_moment_leaves_the_old_version_working(shop, de
     assert full > 8
 
 
+def test_a_finished_download_that_rotted_is_fetched_anew(shop, device):
+    file = max(shop.release().manifest.files, key=lambda one: one.size)
+    (device.home / "downloads").mkdir(parents=True)
+    rotten = device.home / "downloads" / file.blob
+    rotten.write_bytes((shop.folder / "blobs" / file.blob).read_bytes())
+    flip(rotten, 500)
+    assert device.refuse() == ReleaseRefusal.BLOB_ALTERED
+    device.take()
+    assert device.files() == weights()
+
+
+def test_a_disk_that_takes_only_part_of_a_write_gets_the_rest(shop, device, monkeypatch):
+    shop.release()
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, bytes(data)[:100_000], at))
+    device.take()
+    assert device.files() == weights()
+
+
+def test_a_reinstall_that_is_killed_between_its_renames_is_put_back_at_the_next_start(shop, device, monkeypatch):
+    """Also when the repository cannot be reached then."""
+    shop.release()
+    device.take()
+    flip(device.dest / "digits" / "1" / "card.json")
+    before = device.files()
+
+    rename = type(device.dest).rename
+
+    class KilledError(BaseException):
+        pass
+
+    def die(path, target):
+        if path.name.endswith((".partial", ".replaced")):
+            raise KilledError  # and whatever would tidy up is dead as well
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(device.dest), "rename", die)
+        with pytest.raises(KilledError):
+            device.take()
+    assert current(device.dest, "digits") is None
+    with pytest.raises(RunFailedError):
+        device.take(HttpSource("http://127.0.0.1:9/", timeout_s=5))
+    assert device.files() == before
+    device.take()
+    assert device.files() == weights()
+    assert {path.name for path in (device.dest / "digits").iterdir()} == {"1", "current"}
+
+
 def test_the_statement_ties_the_release_to_run_ledger_and_evaluation(shop):
     done = shop.release()
     keys = shop.repository.public_keys("digits")

@@ -24,7 +24,7 @@ from skerry.security.delivery.client.download import download, missing_bytes
 from skerry.security.delivery.client.sources import Source
 from skerry.security.delivery.client.trust import Believed, Trust
 from skerry.security.delivery.delta import apply_delta
-from skerry.security.delivery.installing import check_plaintext, decrypt_file, install
+from skerry.security.delivery.installing import check_plaintext, decrypt_file, install, recover
 from skerry.security.delivery.manifest import Delta, Manifest, ReleaseFile
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.delivery.state import check_forward, remember
@@ -80,6 +80,7 @@ class ReleaseClient:
             DiskFullError: there is no room.
         """
         with exclusive(self._lock):
+            recover(dest / model)
             manifest, believed = self._newest(source, model)
             before = current(dest, model)
             target = dest / model / str(manifest.version)
@@ -91,7 +92,7 @@ class ReleaseClient:
                     self._fetch(source, ways, dest)
                     install(
                         target,
-                        lambda folder: self._write(folder, ways, key),
+                        lambda folder: self._write_all(folder, ways, key),
                         lambda: remember(self._versions, manifest, keys=believed.keys),
                     )
             with disk_errors(dest):
@@ -132,20 +133,15 @@ class ReleaseClient:
         for way in ways:
             download(source, way.blob, way.blob_size, self._downloads)
 
-    def _write(self, folder: Path, ways: "list[_Way]", key: bytes) -> None:
+    def _write_all(self, folder: Path, ways: "list[_Way]", key: bytes) -> None:
         for way in ways:
             blob = self._downloads / way.blob
-            if way.delta is None or way.base is None:
-                decrypt_file(blob, folder / way.file.name, way.file, key)
-                continue
-            plain = folder / ".delta"
-            decrypt_file(blob, plain, way.delta, key)
-            with plain.open("rb") as delta, (folder / way.file.name).open("wb") as sink:
-                made = apply_delta(delta, way.base, sink, way.file.size)
-                sink.flush()
-                os.fsync(sink.fileno())
-            check_plaintext(way.file, way.file.size, made, blob)
-            plain.unlink()
+            try:
+                _write(folder, way, blob, key)
+            except ReleaseRefusedError:
+                if not _is(blob, way.blob):  # it rotted after it was downloaded: the next attempt fetches it anew
+                    blob.unlink()
+                raise
 
 
 @dataclass(frozen=True)
@@ -176,6 +172,21 @@ class _Way:
     @property
     def plain_bytes(self) -> int:
         return self.file.size + (self.delta.size if self.delta else 0)
+
+
+def _write(folder: Path, way: _Way, blob: Path, key: bytes) -> None:
+    """One file of the release out of its blob."""
+    if way.delta is None or way.base is None:
+        decrypt_file(blob, folder / way.file.name, way.file, key)
+        return
+    plain = folder / ".delta"
+    decrypt_file(blob, plain, way.delta, key)
+    with plain.open("rb") as delta, (folder / way.file.name).open("wb") as sink:
+        made = apply_delta(delta, way.base, sink, way.file.size)
+        sink.flush()
+        os.fsync(sink.fileno())
+    check_plaintext(way.file, way.file.size, made, blob)
+    plain.unlink()
 
 
 def current(dest: Path, model: str) -> Path | None:

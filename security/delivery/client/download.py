@@ -112,7 +112,7 @@ def _fill(source: Source, blob: str, data: int, marks: int, first: int, last: in
         chunk += piece
         while chunk and (len(chunk) >= DOWNLOAD_CHUNK or at + len(chunk) == last + 1):
             whole = bytes(chunk[:DOWNLOAD_CHUNK])
-            os.pwrite(data, whole, at)
+            _write_all(data, whole, at)
             _mark(marks, at // DOWNLOAD_CHUNK)
             del chunk[: len(whole)]
             at += len(whole)
@@ -120,6 +120,14 @@ def _fill(source: Source, blob: str, data: int, marks: int, first: int, last: in
         raise RunFailedError(
             "the download broke off", where=f"{source.url}blobs/{blob}", mend="fetch again: it goes on from here"
         )
+
+
+def _write_all(file: int, data: bytes, at: int) -> None:
+    """A disk that is nearly full takes part of a write without an error, and fails at the next one."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file, rest, at)
+        rest, at = rest[written:], at + written
 
 
 def _mark(marks: int, number: int) -> None:
