@@ -1,11 +1,13 @@
 """One federation's servers on one machine: a SuperLink on loopback, the gateway, and the device service.
 
-In order: the authority, a server certificate under it, the ports with the device service in this process, the SuperLink
-as a child process, and the gateway in this process. Leaving the block ends all of it, the child by its own handle.
+In order: a server certificate under the federation's authority, the ports with the device service in this process, the
+SuperLink as a child process, and the gateway in this process. Leaving the block ends all of it, the child by its own
+handle.
 """
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 import tempfile
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -39,6 +42,7 @@ __all__ = ["FleetServer", "Ports", "fleet_server"]
 
 _CERTIFICATE_DAYS = 90
 _UP_S = 20.0
+_PRIVATE = "serving-"
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,9 @@ class FleetServer:
 @contextmanager
 def fleet_server(
     home: FederationHome,
+    authority: Authority,
     *,
     clock: Clock,
-    federation: str | None = None,
     host: str = "127.0.0.1",
     names: Sequence[str] = (),
     ports: Ports | None = None,
@@ -85,9 +89,9 @@ def fleet_server(
     """Start everything; yields when all of it answers.
 
     Args:
-        home: of the federation; its authority is made when there is none.
+        home: of the federation.
+        authority: of the federation, as :meth:`FederationHome.authority` opens it.
         clock: of all servers.
-        federation: its name, see :meth:`FederationHome.authority`.
         host: address to listen on; the SuperLink listens on loopback whatever this is.
         names: further names and addresses under which devices reach this machine, for the certificate.
         ports: see :class:`Ports`.
@@ -97,7 +101,6 @@ def fleet_server(
         PortTakenError: a port belongs to somebody else.
         RunFailedError: a server of this folder runs already, or a part did not come up.
         InputError: the host is no address of this machine.
-        RefusedError: the authority's certificate does not hold now.
     """
     running = RunningServer.read(home.server)
     if running is not None:
@@ -110,14 +113,13 @@ def fleet_server(
     flwr_adapter.keep_to_ourselves()
     ports = ports or Ports()
     repository = repository or home.runs / "repository"
-    authority = home.authority(now=clock(), federation=federation)
     home.logs.mkdir(exist_ok=True)
     office = Office(home.runs)
     desk = Desk(office.file, authority, secret=home.desk_secret(), clock=clock)
     with ExitStack() as held:
         devices = RegistryDevices(office.file, authority.federation, clock)
         held.callback(devices.close)
-        private = Path(tempfile.mkdtemp(prefix="skerry-server-"))  # 0700
+        private = _private_folder(home.folder)
         held.callback(remove_folder, private)
         shown, until = _shown(authority, private, [host, *names], clock())
         listening = held.enter_context(_listen(host, ports.gateway))
@@ -168,6 +170,14 @@ def fleet_server(
         noted.write(home.server)
         held.callback(home.server.unlink, missing_ok=True)
         yield FleetServer(authority, office, noted, children, serving)
+
+
+def _private_folder(among: Path) -> Path:
+    """A folder for what the servers need while they run, TLS keys among it; those of servers that were killed go."""
+    for left in among.glob(f"{_PRIVATE}*"):
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
+            remove_folder(left)
+    return Path(tempfile.mkdtemp(prefix=f"{_PRIVATE}{os.getpid()}-", dir=among))  # 0700
 
 
 def _shown(authority: Authority, private: Path, hosts: Sequence[str], now: int) -> tuple[ServerIdentity, int]:

@@ -1,12 +1,12 @@
 """``skerry security keys``: what keys there are, what ends when, and new ones in time."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from skerry.cli.authority import root_passphrase
 from skerry.cli.console import AsJson, RunsDir, emit, note, out, table
 from skerry.cli.keystore_options import HomeOption, KeyFile, open_store
 
@@ -81,7 +81,6 @@ def rotate(
 
     now = system_clock()
     if home is None:
-        words = os.environ.get("SKERRY_ROOT_PASSPHRASE", "").encode()
         federation = FederationHome(runs_in(runs_dir))
         running = RunningServer.read(federation.server)
         if running is not None:
@@ -91,7 +90,7 @@ def rotate(
                 where=str(federation.folder),
                 mend="`skerry server stop`, make the new key, and start it again",
             )
-        made = Authority.rotate(federation.root.parent, now=now, passphrase=words or None)
+        made = Authority.rotate(federation.root.parent, now=now, passphrase=root_passphrase())
         found = Term(f"issuing certificate of {made.federation}", *_times(made.issuer))
     else:
         epoch = open_store(home, key_file).rotate(now, days)

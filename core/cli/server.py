@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skerry.cli.authority import open_authority
 from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def up(
 ) -> None:
     """Start a SuperLink, the gateway and the device service, print an invite, and serve until Ctrl-C.
 
-    The SuperLink listens on 127.0.0.1 only. The federation's certificates are made when there are none. The invite lets
-    one device in without approval, within an hour.
+    The SuperLink listens on 127.0.0.1 only. The federation's certificates are made when there are none;
+    SKERRY_ROOT_PASSPHRASE encrypts the root's key then. The invite lets one device in without approval, within an hour.
     """
     import time
 
@@ -76,8 +77,8 @@ def up(
             _sigterm_is_ctrl_c(),
             fleet_server(
                 home,
+                open_authority(home, federation=federation, now=system_clock()),
                 clock=system_clock,
-                federation=federation,
                 host=host,
                 names=names,
                 ports=Ports(port, enrolment_port, device_port),

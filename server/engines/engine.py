@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -27,6 +28,8 @@ __all__ = [
     "logs",
     "remove_folder",
 ]
+
+_PASSPHRASE = re.compile(r"SKERRY_(\w+_)?PASSPHRASE")
 
 
 class Engine(Protocol):
@@ -123,11 +126,13 @@ def remove_folder(path: Path) -> None:
 def child_environment(values: Mapping[str, str]) -> dict[str, str]:
     """This process's environment for a child: it imports what we import, finds our programs, computes in one thread.
 
+    Passphrases of ours are not in it: no child opens our keys.
+
     Args:
         values: what is set besides.
     """
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not _PASSPHRASE.fullmatch(name)},
         **flwr_adapter.QUIET,
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import time
@@ -201,7 +202,10 @@ def test_a_taken_port_is_named_and_nothing_stays_behind(tmp_path: Path, part: st
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = Ports(**{**dict.fromkeys(("gateway", "enrolment", "devices"), 0), part: port})
-        with pytest.raises(PortTakenError, match=str(port)), fleet_server(home, clock=system_clock, ports=ports):
+        with (
+            pytest.raises(PortTakenError, match=str(port)),
+            fleet_server(home, home.authority(now=system_clock()), clock=system_clock, ports=ports),
+        ):
             pytest.fail("two servers on one port")
     assert not home.server.exists()
     assert not psutil.Process().children()
@@ -209,7 +213,12 @@ def test_a_taken_port_is_named_and_nothing_stays_behind(tmp_path: Path, part: st
 
 def test_an_address_that_is_not_this_machine_s_is_bad_input(tmp_path: Path):
     home = FederationHome(tmp_path)
-    with pytest.raises(InputError), fleet_server(home, clock=system_clock, host="203.0.113.1", ports=Ports(0, 0, 0)):
+    with (
+        pytest.raises(InputError),
+        fleet_server(
+            home, home.authority(now=system_clock()), clock=system_clock, host="203.0.113.1", ports=Ports(0, 0, 0)
+        ),
+    ):
         pytest.fail("an address of nobody")
 
 
@@ -226,3 +235,21 @@ def test_a_clock_outside_the_authority_s_time_is_told(tmp_path: Path):
             home.authority(now=system_clock() + off * 366 * 86_400_000)
         assert refused.value.reason == "clock_or_certificate"
         assert "clock" in refused.value.mend
+
+
+def test_the_root_s_key_is_behind_the_passphrase_and_a_killed_server_leaves_no_keys_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SKERRY_ROOT_PASSPHRASE", "root words")
+    home = FederationHome(tmp_path)
+    with up(tmp_path) as (process, _):
+        assert (home.root.parent / "root.key").read_bytes().startswith(b"-----BEGIN ENCRYPTED")
+        (private,) = home.folder.glob("serving-*")
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        assert list(private.rglob("*.key"))
+        process.kill()
+        process.wait(30)
+    assert private.exists()
+    with up(tmp_path):
+        assert not private.exists()
+    assert not list(home.folder.glob("serving-*"))

@@ -1,16 +1,13 @@
 """``skerry fleet invite``: a one-time token as text and QR."""
 
 import io
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from skerry.cli.authority import open_authority
 from skerry.cli.console import AsJson, RunsDir, emit, note, out
 from skerry.cli.fleet.options import By, who
-
-if TYPE_CHECKING:
-    from skerry.security.certificates import Authority
 
 __all__ = ["invite"]
 
@@ -44,6 +41,7 @@ def invite(
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.certificates import Role
     from skerry.server.enrolment import Office
+    from skerry.server.federation_home import FederationHome
     from skerry.wording import moment
 
     if role not in set(Role):
@@ -52,7 +50,7 @@ def invite(
         raise InputError("devices reach the gateway by https", where="--address", mend="such as https://fleet.example")
     runs, now = runs_in(runs_dir), system_clock()
     made = Office(runs).invite(
-        _authority(runs, federation, now),
+        open_authority(FederationHome(runs), federation=federation, now=now),
         device_class=device_class,
         by=who(by),
         now=now,
@@ -81,19 +79,3 @@ def invite(
     )
     note().print(said, markup=False, soft_wrap=True)
     note().print("who has it can enrol: hand it over in secret, it cannot be shown again", style="dim", soft_wrap=True)
-
-
-def _authority(runs: Path, federation: str | None, now: int) -> "Authority":
-    import os
-
-    from skerry.server.federation_home import FederationHome
-
-    home = FederationHome(runs)
-    words, new = os.environ.get("SKERRY_ROOT_PASSPHRASE", "").encode(), not home.root.exists()
-    authority = home.authority(now=now, federation=federation, passphrase=words or None)
-    if new:
-        note().print(f"made a certificate authority in {home.root.parent}", markup=False, soft_wrap=True)
-    if new and not words:
-        mend = "move root.key off this machine; it is needed for new issuing keys only"
-        note().print(f"its root's key is not encrypted: {mend}", style="yellow", markup=False, soft_wrap=True)
-    return authority

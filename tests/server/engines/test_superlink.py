@@ -73,9 +73,7 @@ def test_a_run_that_is_complete_stays_so_although_its_end_is_never_reported(
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_ends_the_run_with_its_name(
-    echo: Components, make_run: Any, no_process_left: None
-) -> None:
+def test_a_node_that_dies_ends_the_run_with_its_name(echo: Components, make_run: Any, no_process_left: None) -> None:
     folder = make_run(1, do="sleep", seconds=120)
 
     def kill_node() -> None:
@@ -198,3 +196,10 @@ def test_a_port_that_is_taken_meanwhile_is_named(tmp_path: Path) -> None:
         other.listen()
         with pytest.raises(PortTakenError, match="the SuperLink found its port taken"):
             deployment.start([])
+
+
+def test_a_child_is_told_no_passphrase(monkeypatch):
+    for name in ("SKERRY_PASSPHRASE", "SKERRY_ROOT_PASSPHRASE", "SKERRY_KEY_PASSPHRASE"):
+        monkeypatch.setenv(name, "root words")
+    assert "root words" not in child_environment({"SKERRY_RUN": "x"}).values()
+    assert child_environment({"SKERRY_RUN": "x"})["SKERRY_RUN"] == "x"
