@@ -19,8 +19,8 @@ class RegistryDevices:
     """See :class:`~skerry.server.devices.Devices`; safe to use from several threads.
 
     What was read is kept until anybody changes the file, which SQLite tells on a connection that stays open (``PRAGMA
-    data_version``). A revocation therefore counts at once, and a request costs microseconds instead of the 20 ms of a
-    query.
+    data_version``), or puts another in its place, as a restored copy is. A revocation therefore counts at once, and a
+    request costs microseconds instead of the 20 ms of a query.
 
     Args:
         registry: the file.
@@ -34,9 +34,9 @@ class RegistryDevices:
         self._scope = Scope(DeviceKind.REAL, federation)
         self._clock = clock
         self._lock = Lock()
-        self._watch = sqlite3.connect(registry.path, check_same_thread=False, isolation_level=None)
-        self._version = -1
         self._known: dict[str, tuple[EnrolledDevice, int] | None] = {}
+        self._version = -1
+        self._open()
 
     def find(self, name: str) -> EnrolledDevice | None:
         """The device of that name, enrolled under a certificate that holds now.
@@ -46,6 +46,9 @@ class RegistryDevices:
         """
         with self._lock:
             try:
+                if self._place() != self._opened:
+                    self._watch.close()
+                    self._open()
                 ((version,),) = self._watch.execute("PRAGMA data_version").fetchall()
                 if version != self._version:
                     self._known.clear()
@@ -55,7 +58,7 @@ class RegistryDevices:
                     if self._watch.execute("SELECT 1 FROM device WHERE name = ?", (name,)).fetchone() is None:
                         return None
                     self._known[name] = self._read(name)
-            except sqlite3.Error as error:
+            except (OSError, sqlite3.Error) as error:
                 raise RegistryError(f"the registry cannot be read: {error}", where=str(self._file.path)) from error
             found = self._known[name]
         return found[0] if found is not None and self._clock() < found[1] else None
@@ -64,6 +67,20 @@ class RegistryDevices:
         """Let go of the file."""
         with self._lock:
             self._watch.close()
+
+    def _open(self) -> None:
+        place = self._place()
+        self._watch = sqlite3.connect(
+            f"{self._file.path.resolve().as_uri()}?mode=rw", uri=True, check_same_thread=False, isolation_level=None
+        )
+        self._opened = place  # last: if that failed, the next call tries again
+        self._version = -1
+        self._known.clear()
+
+    def _place(self) -> tuple[int, int]:
+        """Which file it is."""
+        found = self._file.path.stat()
+        return found.st_dev, found.st_ino
 
     def _read(self, name: str) -> tuple[EnrolledDevice, int] | None:
         """The device, and until when (ms) its certificate holds."""

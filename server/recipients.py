@@ -1,5 +1,6 @@
 """For whom a release is sealed, when nobody says it by hand."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.errors import InputError
@@ -11,19 +12,44 @@ from skerry.server.enrolment import Office
 from skerry.server.provision import coordinator_public, device_directory
 from skerry.server.registry.enrolled import State
 
-__all__ = ["enrolled_recipients", "run_recipients"]
+__all__ = ["EnrolledRecipients", "enrolled_recipients", "run_recipients"]
 
 
-def enrolled_recipients(runs: Path) -> Directory:
-    """The devices that are enrolled now, by their newest sealing keys; who was revoked is not among them.
+@dataclass(frozen=True)
+class EnrolledRecipients:
+    """Whom a release can be sealed for now.
+
+    Attributes:
+        devices: by their newest sealing keys.
+        ended: names of enrolled devices whose certificate or sealing key has ended; they renew before the next release.
+    """
+
+    devices: Directory
+    ended: tuple[str, ...]
+
+
+def enrolled_recipients(runs: Path, *, now: int) -> EnrolledRecipients:
+    """The devices that are enrolled now; who was revoked is not among them.
+
+    Args:
+        runs: folder of runs, in which the registry lies.
+        now: ms since the epoch; certificates and sealing keys have to hold then.
 
     Raises:
-        InputError: nobody is.
+        InputError: nobody is left.
     """
     entries = [e for e in Office(runs).enrolled() if e.state is State.ENROLLED and e.role is Role.DEVICE]
     if not entries:
         raise InputError("no device is enrolled", where=str(runs), mend="invite some: `skerry fleet invite`")
-    return Directory({entry.device.name: entry.identity for entry in entries})
+    good = [e for e in entries if e.certificate is not None and now < min(e.certificate.expires, e.kem.expires)]
+    if not good:
+        raise InputError(
+            "the certificates or sealing keys of all enrolled devices have ended",
+            where=str(runs),
+            mend="renew on the devices: `skerry device enrol`",
+        )
+    kept = {e.device.name: e.identity for e in good}
+    return EnrolledRecipients(Directory(kept), tuple(e.device.name for e in entries if e.device.name not in kept))
 
 
 def run_recipients(folder: RunFolder) -> Directory:

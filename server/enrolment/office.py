@@ -10,7 +10,6 @@ from skerry.errors import InputError, RefusedError
 from skerry.security.certificates import Authority, Role
 from skerry.security.enrolment import Invitation, invite_id
 from skerry.security.enrolment.invitation import TOKEN_BYTES
-from skerry.security.identity import Directory
 from skerry.server.enrolment.certify import certify
 from skerry.server.registry.enrolled import (
     Admission,
@@ -24,7 +23,6 @@ from skerry.server.registry.enrolled import (
     invites_in,
 )
 from skerry.server.registry.file import FILE, RegistryFile
-from skerry.server.registry.records import DeviceKind, Scope
 from skerry.server.registry.words import plain_words
 
 __all__ = ["Office"]
@@ -161,13 +159,6 @@ class Office:
     def revoke(self, entry: Enrolled, *, by: str, why: str, now: int) -> Enrolled:
         """Put an enrolled device out; its certificates go onto the revocation list and its keys are not taken again."""
         return self._decide(entry, AdmissionKind.REVOKE, by, why, now)
-
-    def directory(self, federation: str) -> Directory:
-        """The message keys of the devices that are enrolled now."""
-        scope = Scope(DeviceKind.REAL, federation)
-        with self.file.reading() as base:
-            some = enrolled(base, scope=scope)
-        return Directory({one.device.name: one.identity for one in some if one.state is State.ENROLLED})
 
     def _decide(
         self, entry: Enrolled, kind: AdmissionKind, by: str, why: str, now: int, authority: Authority | None = None

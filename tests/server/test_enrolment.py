@@ -2,11 +2,14 @@
 
 import dataclasses
 import hashlib
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.errors import InputError, RefusedError
 from skerry.security.certificates import Authority, Role, Trust
@@ -21,6 +24,9 @@ from skerry.security.enrolment import (
 )
 from skerry.security.enrolment.record import SignedBody
 from skerry.security.enrolment.requests import ENROL
+from skerry.security.identity import Identity
+from skerry.security.identity.epochs import KemKeys
+from skerry.server.enrolled_devices import RegistryDevices
 from skerry.server.enrolment import Desk
 from skerry.server.enrolment.certify import requested_key
 from skerry.server.registry.enrolled import State
@@ -54,7 +60,7 @@ def test_an_invited_device_is_a_member_and_in_the_directory_of_messages(harbour:
     assert member.subject.uri == "spiffe://harbour/device/pi-1"
     assert member.coordinator == harbour.coordinator
     assert member.renew_at < NOW + 5 * DAY
-    assert harbour.office.directory("harbour").get("pi-1") == agent.identity.public
+    assert harbour.recipients().devices.get("pi-1") == agent.identity.public
 
 
 def test_a_token_is_kept_as_a_hash_only(harbour: Federation) -> None:
@@ -187,7 +193,7 @@ def test_sealing_keys_only_go_forward(harbour: Federation) -> None:
     harbour.now += 5 * DAY
     later = dataclasses.replace(agent, kem=agent.kem.next(harbour.now, 14))
     member = renew(member, later, harbour.desk, attempt=b"a" * 16, now=harbour.now)
-    assert harbour.office.directory("harbour").get("pi-1").kem_key == later.epoch.key.public.raw
+    assert harbour.recipients().devices.get("pi-1").kem_key == later.epoch.key.public.raw
     with refused(EnrolmentRefusal.OLD_KEY):
         renew(member, agent, harbour.desk, attempt=b"b" * 16, now=harbour.now)
 
@@ -198,7 +204,8 @@ def test_a_pending_device_waits_for_the_operator_and_asks_again_with_the_same_by
     assert send(harbour, application, agent) is None
     assert send(harbour, application, agent) is None
     assert len(harbour.office.enrolled()) == 1
-    assert "pi-1" not in harbour.office.directory("harbour")
+    with pytest.raises(InputError, match="no device is enrolled"):
+        harbour.recipients()
     harbour.now += 2 * DAY  # invite and challenge are over by then
     entry = harbour.office.find("pi-1", State.PENDING)
     harbour.office.approve(entry, harbour.authority, by="ann", why="seen it", now=harbour.now)
@@ -221,7 +228,8 @@ def test_a_denied_or_revoked_device_is_out_with_these_keys_and_may_come_back_wit
     harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="stolen", now=NOW)
     with refused(EnrolmentRefusal.REVOKED):
         renew(member, second, harbour.desk, attempt=b"a" * 16, now=NOW)
-    assert "pi-1" not in harbour.office.directory("harbour")
+    with pytest.raises(InputError, match="no device is enrolled"):
+        harbour.recipients()
     assert harbour.enrol(Agent.fresh("pi-1")).subject.name == "pi-1"
 
 
@@ -338,3 +346,34 @@ def test_a_device_that_was_approved_before_the_issuing_key_was_made_anew_gets_it
     later = renew(member, agent, desk, attempt=bytes(16), now=NOW)
     assert later.issuer == again.issuer
     assert Trust("harbour", (again.root,)).peer(later.certificate, [later.issuer], now=NOW, revoked=None)
+
+
+def test_nothing_is_sealed_to_a_certificate_or_sealing_key_that_has_ended(harbour: Federation) -> None:
+    harbour.enrol(Agent.fresh("away"))
+    short = Agent(Identity.generate("short"), ec.generate_private_key(ec.SECP256R1()), KemKeys.begin(NOW, 7))
+    short.identity = dataclasses.replace(short.identity, kem=short.kem.newest.key)
+    member = harbour.enrol(short)
+    assert sorted(harbour.recipients().devices) == ["away", "short"]
+    harbour.now += 6 * DAY
+    renew(member, short, harbour.desk, attempt=b"a" * 16, now=harbour.now)  # with the sealing key that it had
+    harbour.enrol(Agent.fresh("here", harbour.now))
+    assert harbour.recipients().ended == ()
+    harbour.now += DAY
+    assert list(harbour.recipients().devices) == ["here"]
+    assert harbour.recipients().ended == ("away", "short")
+    harbour.now += 30 * DAY
+    with pytest.raises(InputError, match="have ended"):
+        harbour.recipients()
+
+
+def test_a_registry_that_was_put_in_its_place_is_looked_at_anew(harbour: Federation, tmp_path: Path) -> None:
+    harbour.enrol(Agent.fresh("pi-1"))
+    devices = RegistryDevices(harbour.office.file, "harbour", lambda: NOW)
+    assert devices.find("pi-1")
+    with closing(sqlite3.connect(harbour.office.file.path)) as source, closing(sqlite3.connect(tmp_path / "c")) as copy:
+        source.backup(copy)
+    (tmp_path / "c").replace(harbour.office.file.path)
+    assert devices.find("pi-1")
+    harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="stolen", now=NOW)
+    assert devices.find("pi-1") is None
+    devices.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skerry.cli.console import AsJson, RunName, RunsDir, emit, facts, out
+from skerry.cli.console import AsJson, RunName, RunsDir, emit, facts, note, out
 from skerry.cli.release.options import Keys, Offline, RepositoryFolder, manifests, open_repository, reader_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ Recipients = Annotated[
     Path | None, typer.Option("--recipients", metavar="FILE", help="Seal for this directory of identities (JSON).")
 ]
 Enrolled = Annotated[
-    bool, typer.Option("--enrolled", help="Seal for the devices that are enrolled now, without those revoked.")
+    bool,
+    typer.Option("--enrolled", help="Seal for the devices that are enrolled now, unless revoked or ended."),
 ]
 Without = Annotated[
     list[str] | None, typer.Option("--without", metavar="DEVICE", help="Leave a device out (revoked); repeatable.")
@@ -113,6 +114,7 @@ def rollback(
 
 def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -> "Directory | None":
     """Who was named by an option, if any was."""
+    from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.identity import Directory
@@ -121,7 +123,11 @@ def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -
     if recipients and enrolled:
         raise InputError("--recipients and --enrolled name two fleets", where="--enrolled", mend="give one of them")
     if enrolled:
-        return enrolled_recipients(runs_in(runs_dir))
+        found = enrolled_recipients(runs_in(runs_dir), now=system_clock())
+        if found.ended:
+            said = f"left out, because certificate or sealing key has ended: {', '.join(found.ended)}"
+            note().print(said, style="yellow", markup=False, soft_wrap=True)
+        return found.devices
     return Directory.load(recipients) if recipients else None
 
 
