@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FOLDER",
     "enter_devices",
+    "enter_release",
     "enter_run",
     "erase_forgotten",
     "federation_log",
@@ -59,7 +60,7 @@ def federation_log(runs: Path, *, create: bool = True) -> Log:
     folder = runs / FOLDER
     begun = any((folder / name).exists() for name in (ENTRIES, PUBLISHED))
     if not create and not begun and not (folder / _KEY).exists():
-        raise InputError("nothing has been entered in a log here", where=str(folder), mend="it begins with a run")
+        raise InputError("there is none here", where=str(folder), mend="it begins with a run")
     with exclusive(folder / _KEY):
         if not (folder / _KEY).exists():
             if begun:
@@ -93,6 +94,16 @@ def enter_run(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]])
     except (SkerryError, OSError) as error:
         with suppress(SkerryError, OSError):  # that this cannot be said either costs a finished run nothing
             folder.notify(told(error))
+
+
+def enter_release(runs: Path, name: str, version: int, manifest: str, now: int) -> str | None:
+    """Enter a version that was published in a repository, where there is a log; what kept it out, in a sentence."""
+    try:
+        log = federation_log(runs, create=False)
+        log.append([Event(EventKind.RELEASE, {"name": name, "version": version, "manifest": manifest})], now)
+    except (SkerryError, OSError) as error:
+        return told(error)
+    return None
 
 
 def enter_devices(runs: Path, now: int) -> int:

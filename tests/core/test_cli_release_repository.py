@@ -10,6 +10,7 @@ from skerry.security import Identity, PublicIdentity
 from skerry.security.delivery import publish
 from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.repository import read_statement
+from skerry.server.federation_log import federation_log
 
 
 class Shop:
@@ -73,6 +74,23 @@ def test_a_run_is_published_verified_taken_and_rolled_back(shop, run):
     assert Path(taken["files"]["model.onnx"]).read_bytes() == before
     listed = shop("list")["releases"]
     assert [(r["model"], r["version"], r["run"]) for r in listed] == [("digits", n, run.name) for n in (1, 2, 3)]
+
+
+def test_what_is_published_and_rolled_back_is_entered_in_the_federations_log(shop, run):
+    log = federation_log(run.parent)
+    first = shop("publish", run.name, "--model", "digits")
+    back = shop("rollback", "digits", "--to", 1, "--recipients", shop.directory)
+    said = [(one.kind, one.body["name"], one.body["version"], one.body["manifest"]) for one in log.entries()]
+    assert said == [("release", "digits", 1, first["digest"]), ("release", "digits", 2, back["digest"])]
+
+
+def test_a_log_that_cannot_be_written_stops_no_release(shop, run):
+    (run.parent / "log").write_text("not a folder")
+    arguments = ("publish", run.name, "--model", "digits", "--repository", shop.folder)
+    done = shop.skerry("release", *arguments)
+    assert done.exit_code == 0
+    assert "published; nothing was entered in the federation's log" in done.stderr
+    assert [one["version"] for one in shop("list")["releases"]] == [1]
 
 
 def test_only_what_the_run_evaluated_and_released_is_published_in_its_name(shop, run):

@@ -104,7 +104,7 @@ def test_the_key_of_the_log_is_its_own_and_nobody_elses(run):
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     again = federation_log(folder.path.parent)
     assert again.key == federation_log(folder.path.parent).key
-    with pytest.raises(InputError, match="nothing has been entered"):
+    with pytest.raises(InputError, match="there is none here"):
         federation_log(folder.path, create=False)
 
 

@@ -64,6 +64,7 @@ def publish(
         recipients=[devices.get(name) for name in devices],
         without=without or (),
         provenance=provenance_of(folder),
+        runs=folder.path.parent,
         as_json=as_json,
     )
 
@@ -83,6 +84,7 @@ def rollback(
 ) -> None:
     """Publish the files of an older version as a new version: devices never go back, so going back is going on."""
     from skerry.errors import InputError
+    from skerry.runfolder import runs_dir as runs_in
     from skerry.security.delivery.repository import open_version, read_statement
 
     opened = open_repository(repository, keys, offline)
@@ -108,6 +110,7 @@ def rollback(
             recipients=[devices.get(name) for name in devices],
             without=without or (),
             provenance=replace(provenance, rolled_back_to=to),
+            runs=runs_in(runs_dir),
             as_json=as_json,
         )
 
@@ -140,11 +143,13 @@ def _publish(
     recipients: "Collection[PublicIdentity]",
     without: Collection[str],
     provenance: "Provenance",
+    runs: Path,
     as_json: bool,
 ) -> None:
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.security.delivery.repository import open_version, release
+    from skerry.server.federation_log import enter_release
     from skerry.wording import amount, size
 
     if unknown := set(without) - {recipient.name for recipient in recipients}:
@@ -165,6 +170,9 @@ def _publish(
             bases=bases,
             now=system_clock(),
         )
+    trouble = enter_release(runs, model, done.manifest.version, done.manifest.digest, system_clock())
+    if trouble is not None:
+        note().print(f"published; {trouble}", markup=False, soft_wrap=True)
     if as_json:
         emit(
             {
