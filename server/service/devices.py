@@ -29,7 +29,7 @@ class DeviceServicer(rpc.DeviceServicer):
 
     Args:
         desk: renews certificates.
-        guard: says who calls.
+        guard: knows who calls.
         repository: folder of releases.
         inbox: keeps what devices hand in.
         downloads: of one device at once.
@@ -57,17 +57,15 @@ class DeviceServicer(rpc.DeviceServicer):
 
     def Renew(self, request: "pb.Record", context: grpc.ServicerContext) -> "pb.Record":  # noqa: N802 - the service's own names
         """The next certificate of the same key."""
-        self._guard.device(context)
         return asked(context, lambda: self._desk.renew(request.body))
 
     def Revocations(self, request: "pb.Nothing", context: grpc.ServicerContext) -> "pb.Record":  # noqa: N802, ARG002 - as above
         """The signed revocation list, DER."""
-        self._guard.device(context)
         return asked(context, self._desk.revocations)
 
     def Fetch(self, request: "pb.FetchRequest", context: grpc.ServicerContext) -> "Iterator[pb.Chunk]":  # noqa: N802 - as above
         """Part of a file of the repository, chunk by chunk as fast as the device takes them."""
-        device = self._guard.device(context)
+        device = self._guard.caller(context)
         self._begin(context, device.name)
         try:
             file = open_below(self._repository, request.path)
@@ -90,7 +88,7 @@ class DeviceServicer(rpc.DeviceServicer):
 
     def SubmitReceipt(self, request: "pb.Receipt", context: grpc.ServicerContext) -> "pb.Accepted":  # noqa: N802 - as above
         """Keep a receipt; the same again is known."""
-        device = self._guard.device(context)
+        device = self._guard.caller(context)
         try:
             check_name(request.kind, "a receipt's kind")
             if not request.body:
@@ -105,7 +103,7 @@ class DeviceServicer(rpc.DeviceServicer):
 
     def Telemetry(self, request: "pb.Condition", context: grpc.ServicerContext) -> "pb.Accepted":  # noqa: N802 - as above
         """Note how the device is; what is no step of the scale is not noted."""
-        device = self._guard.device(context)
+        device = self._guard.caller(context)
         levels = (request.battery, request.free_memory, request.free_disk)
         if request.activity not in pb.Activity.values() or not set(levels) <= set(pb.Level.values()):
             refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "malformed", "not a step of the scale")

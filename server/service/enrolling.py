@@ -8,7 +8,7 @@ from skerry.device.service import device_pb2 as pb
 from skerry.device.service import device_pb2_grpc as rpc
 from skerry.errors import RefusedError
 from skerry.security.enrolment import EnrolmentTransport
-from skerry.server.service.guard import Guard, refuse
+from skerry.server.service.guard import refuse
 
 __all__ = ["EnrolmentServicer", "asked"]
 
@@ -24,21 +24,17 @@ def asked(context: grpc.ServicerContext, call: Callable[[], bytes]) -> "pb.Recor
 class EnrolmentServicer(rpc.EnrolmentServicer):
     """``Enrolment`` of ``device.proto``."""
 
-    def __init__(self, desk: EnrolmentTransport, guard: Guard) -> None:
+    def __init__(self, desk: EnrolmentTransport) -> None:
         self._desk = desk
-        self._guard = guard
 
     def Authorities(self, request: "pb.Nothing", context: grpc.ServicerContext) -> "pb.Record":  # noqa: N802, ARG002 - the service's own names
         """Issuing and root certificates, PEM."""
-        self._guard.stranger(context)
         return asked(context, self._desk.authorities)
 
     def Challenge(self, request: "pb.Record", context: grpc.ServicerContext) -> "pb.Record":  # noqa: N802 - as above
         """A nonce under an invite."""
-        self._guard.stranger(context)
         return asked(context, lambda: self._desk.challenge(request.body))
 
     def Enrol(self, request: "pb.Record", context: grpc.ServicerContext) -> "pb.Record":  # noqa: N802 - as above
         """A certificate, or the word that an operator has to decide."""
-        self._guard.stranger(context)
         return asked(context, lambda: self._desk.enrol(request.body))

@@ -75,9 +75,9 @@ def device_service(
     guard = Guard(devices, limits, clock)
     kept = Inbox(inbox, most=limits.receipts)
     pair = ((identity.key, identity.chain),)
-    enrolling = _server(threads=8, calls=16)
-    rpc.add_EnrolmentServicer_to_server(EnrolmentServicer(desk, guard), enrolling)
-    serving = _server(threads=limits.calls, calls=limits.calls)
+    enrolling = _server(Strictness(guard.stranger, limits.message_s), limits.calls)
+    rpc.add_EnrolmentServicer_to_server(EnrolmentServicer(desk), enrolling)
+    serving = _server(Strictness(guard.device, limits.message_s), limits.calls)
     servicer = DeviceServicer(desk, guard, repository, kept, downloads=limits.downloads, clock=clock)
     rpc.add_DeviceServicer_to_server(servicer, serving)
     mutual = grpc.ssl_server_credentials(pair, root_certificates=identity.roots, require_client_auth=True)
@@ -94,21 +94,22 @@ def device_service(
             ended.wait()
 
 
-def _server(*, threads: int, calls: int) -> grpc.Server:
+def _server(around: Strictness, calls: int) -> grpc.Server:
+    """A server that has a thread for each call, so that none waits for one before it is asked who it is."""
     options = [
         ("grpc.max_receive_message_length", _MESSAGE),
         ("grpc.max_send_message_length", _CHUNKS),
         ("grpc.max_metadata_size", 8 << 10),
         ("grpc.absolute_max_metadata_size", 16 << 10),
-        ("grpc.max_concurrent_streams", 16),
+        ("grpc.max_concurrent_streams", 16),  # of one connection; far from all calls
         ("grpc.max_connection_idle_ms", 300_000),
         ("grpc.max_connection_age_ms", 3_600_000),
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.so_reuseport", 0),  # a port that somebody else has is an error, not shared
     ]
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="device-service")
-    return grpc.server(pool, interceptors=(Strictness(),), options=options, maximum_concurrent_rpcs=calls)
+    pool = ThreadPoolExecutor(calls, thread_name_prefix="device-service")
+    return grpc.server(pool, interceptors=(around,), options=options, maximum_concurrent_rpcs=calls)
 
 
 def _bind(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCredentials) -> int:

@@ -1,11 +1,15 @@
-"""Whatever goes wrong ends a call with a reason: bytes that are no message, and what of ours cannot be used now.
+"""Around every call: who calls is asked before anything is waited for, and whatever goes wrong ends it with a reason.
 
-gRPC alone would log a traceback for each message of garbage, and send the text of any exception to the caller.
+A call of gRPC can be opened and then send nothing. Every handler therefore takes its one request as a stream, which
+gives it the caller first: the guard decides, and then the request has a few seconds. gRPC alone would hold a thread
+for the missing request until the caller's own deadline, log a traceback for each message of garbage, and send the
+text of any exception to the caller.
 """
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from threading import Timer
 from typing import Any
 
 import grpc
@@ -17,10 +21,20 @@ from skerry.server.service.guard import refuse
 __all__ = ["Strictness"]
 
 _log = logging.getLogger(__name__)
+_NOTHING = object()
 
 
 class Strictness(grpc.ServerInterceptor):  # type: ignore[misc] # grpcio ships no types
-    """Reads requests of calls with one request each, which are all of ours."""
+    """For calls with one request each, which are all of ours.
+
+    Args:
+        admit: holds a call during the block, or ends it.
+        message_s: seconds for the request to come after the call was admitted.
+    """
+
+    def __init__(self, admit: Callable[[grpc.ServicerContext], AbstractContextManager[None]], message_s: float) -> None:
+        self._admit = admit
+        self._message_s = message_s
 
     def intercept_service(self, continuation: Callable[[Any], Any], call: Any) -> Any:
         """The handler of a call, with another reading."""
@@ -35,27 +49,37 @@ class Strictness(grpc.ServerInterceptor):  # type: ignore[misc] # grpcio ships n
             except DecodeError:
                 return _NOTHING
 
-        @contextmanager
-        def checked(request: Any, context: grpc.ServicerContext) -> Iterator[None]:
-            if request is _NOTHING:
-                refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "malformed", "the bytes are not this call's message")
-            try:
-                yield
-            except SkerryError as error:
-                _log.error("%s: %s", call.method, error)
-                refuse(context, grpc.StatusCode.UNAVAILABLE, "server_failed", "the server cannot do this now")
+        def one(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            with _reasons(call.method, context), self._admit(context):
+                return handler.unary_unary(self._first(requests, context), context)
 
-        def one(request: Any, context: grpc.ServicerContext) -> Any:
-            with checked(request, context):
-                return handler.unary_unary(request, context)
-
-        def many(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            with checked(request, context):
-                yield from handler.unary_stream(request, context)
+        def many(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            with _reasons(call.method, context), self._admit(context):
+                yield from handler.unary_stream(self._first(requests, context), context)
 
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(many, read_or_nothing, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(one, read_or_nothing, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(many, read_or_nothing, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(one, read_or_nothing, handler.response_serializer)
+
+    def _first(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        """The request; the call is cancelled when it does not come in time."""
+        timer = Timer(self._message_s, context.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            request = next(requests, _NOTHING)
+        finally:
+            timer.cancel()
+        if request is _NOTHING:
+            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "malformed", "the bytes are not this call's message")
+        return request
 
 
-_NOTHING = object()
+@contextmanager
+def _reasons(method: str, context: grpc.ServicerContext) -> Iterator[None]:
+    """What of ours cannot be used now is said in the log, and no text of it to the caller."""
+    try:
+        yield
+    except SkerryError as error:
+        _log.error("%s: %s", method, error)
+        refuse(context, grpc.StatusCode.UNAVAILABLE, "server_failed", "the server cannot do this now")
