@@ -90,14 +90,3 @@ def test_what_cannot_be_done_is_bad_input_before_anything_is_written(skerry, hon
         assert told in " ".join(done.stderr.split())
     assert list(there.iterdir()) == []
     assert not (tmp_path / "new").exists()
-
-
-def test_a_run_that_cannot_be_cleaned_is_refused_before_it_is_scanned(skerry, tmp_path) -> None:
-    whole = ('model.architecture="cnn"', 'model.trainable="full"', "rounds=1", "attack.devices=0")
-    run = launch(default_scenario((*BARE, *whole)), engine="inprocess", parent=tmp_path / "runs")
-    done = skerry("security", "scan", run.path, "--remove", tmp_path / "new")
-    assert done.exit_code == 2, done.output
-    told = " ".join(done.stderr.split())
-    assert "only heads are cleaned so" in told
-    assert "probing" not in told
-    assert not (tmp_path / "new").exists()
