@@ -39,21 +39,29 @@ def keys() -> None:
 
 @app.command()
 def status(*, home: Home = None, key_file: KeyFile = None, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
-    """Show what ends when: of a device with --home, else of the federation and its devices."""
+    """Show what ends when: of a device with --home, and its key's fingerprint; else of the federation and devices."""
     from skerry.clock import system_clock
     from skerry.runfolder import runs_dir as runs_in
+    from skerry.security.certificates import fingerprint, spki
     from skerry.wording import moment
 
     now = system_clock()
-    found = _federation(runs_in(runs_dir)) if home is None else _device(home, open_store(home, key_file))
+    digits = None
+    if home is None:
+        found = _federation(runs_in(runs_dir))
+    else:
+        store = open_store(home, key_file)
+        found, digits = _device(home, store), fingerprint(spki(store.device_key.public_key()))
     if as_json:
-        emit({"now": now, "keys": [asdict(one) for one in found]})
+        emit({"now": now, "keys": [asdict(one) for one in found], "fingerprint": digits})
         return
     shown = table("keys and certificates", ["what", "renew from", "ends", ""])
     for one in found:
         left = "ended" if now >= one.ends else "renew now" if now >= one.renew_at else "good"
         shown.add_row(one.what, moment(one.renew_at), moment(one.ends), left)
     out().print(shown)
+    if digits is not None:
+        out().print(f"fingerprint of the device key: {digits}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection
 
@@ -11,14 +11,9 @@ from skerry.security.certificates.validity import validity
 from skerry.security.enrolment import EnrolmentRefusal, EnrolmentRefusedError
 from skerry.server.registry.enrolled import Certificate, Enrolled, add_certificate
 
-__all__ = ["SERIAL_BYTES", "certify", "device_key_of", "requested_key", "spki"]
+__all__ = ["SERIAL_BYTES", "certify", "device_key_of", "requested_key"]
 
 SERIAL_BYTES = 20
-
-
-def spki(key: ec.EllipticCurvePublicKey) -> bytes:
-    """A public key as it is entered: SubjectPublicKeyInfo, DER."""
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def device_key_of(entry: Enrolled) -> ec.EllipticCurvePublicKey:

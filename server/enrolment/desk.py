@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 
 from skerry.clock import Clock
 from skerry.errors import InputError
-from skerry.security.certificates import Authority
+from skerry.security.certificates import Authority, spki
 from skerry.security.certificates.validity import DAY_MS
 from skerry.security.enrolment import (
     Challenge,
@@ -44,7 +44,7 @@ from skerry.security.enrolment.record import SignedBody
 from skerry.security.enrolment.requests import ENROL, RENEW
 from skerry.security.hpke import KemSuite
 from skerry.security.identity import PublicIdentity
-from skerry.server.enrolment.certify import certify, device_key_of, requested_key, spki
+from skerry.server.enrolment.certify import certify, device_key_of, requested_key
 from skerry.server.enrolment.challenges import Challenges
 from skerry.server.enrolment.rules import Rules
 from skerry.server.registry.enrolled import (

@@ -1,6 +1,5 @@
 """Invites, enrolments, keys and certificates in the registry: each function is part of somebody's transaction."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from skerry.security.certificates import Role
+from skerry.security.certificates import Role, fingerprint
 from skerry.security.hpke import KemSuite
 from skerry.security.identity import PublicIdentity
 from skerry.server.registry.records import Device, DeviceKind, Scope
@@ -157,7 +156,7 @@ class Enrolled:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the device key, in hexadecimal."""
-        return hashlib.sha256(self.device_key).hexdigest()
+        return fingerprint(self.device_key)
 
     @property
     def identity(self) -> PublicIdentity:

@@ -44,9 +44,14 @@ def test_a_device_waits_is_approved_renews_and_is_revoked(place: Path, skerry) -
     assert told(skerry("device", "enrol", *home, "--json"))["step"] == "waiting"
     pending = told(skerry("fleet", "show", "pi-1", "--json"))["enrolment"]
     assert (pending["state"], pending["class"]) == ("pending", "pi")
-    wrong = refused(skerry("fleet", "approve", "pi-1", "--fingerprint", "00", "--by", "ann", "--json"), 3)
-    assert wrong["reason"] == "wrong_fingerprint"
-    digits = pending["fingerprint"][:12]
+    digits = first["fingerprint"]
+    wrong = "0123456789abcdef"
+    compared = refused(skerry("fleet", "approve", "pi-1", "--fingerprint", wrong, "--by", "ann", "--json"), 3)
+    assert compared["reason"] == "wrong_fingerprint"
+    for short in ("", ":", digits[0], digits[:15], f"{digits[:15]}x"):
+        refused(skerry("fleet", "approve", "pi-1", "--fingerprint", short, "--by", "ann", "--json"), 2)
+    assert digits in skerry("security", "keys", "status", *home).stdout
+    digits = ":".join(digits[i : i + 4] for i in range(0, 16, 4)).upper()  # as people write it
     approved = told(skerry("fleet", "approve", "pi-1", "--fingerprint", digits, "--by", "ann", "--json"))
     assert approved["state"] == "enrolled"
     enrolled = told(skerry("device", "enrol", *home, "--json"))

@@ -36,6 +36,7 @@ def enrol(
     from skerry.clock import system_clock
     from skerry.device.membership import Folder, Step
     from skerry.errors import InputError
+    from skerry.security.certificates import fingerprint, spki
     from skerry.security.enrolment import Invitation
     from skerry.security.identity import SealedKeyStore
     from skerry.wording import moment
@@ -59,10 +60,12 @@ def enrol(
     else:
         step, member = folder.go_on(store, transport, now=now, force=renew)
     ends = None if member is None else member.certificate.not_valid_after_utc
+    digits = fingerprint(spki(store.device_key.public_key()))
     document = {
         "step": step.value,
         "name": store.identity.name,
         "backend": store.backend,
+        "fingerprint": digits,
         "id": None if member is None else member.subject.uri,
         "certificate_ends": None if ends is None else round(1000 * ends.timestamp()),
         "renew_at": None if member is None else member.renew_at,
@@ -70,6 +73,7 @@ def enrol(
     if as_json:
         emit(document)
         return
+    out().print(f"fingerprint of the device key: {digits}", markup=False, soft_wrap=True)
     if step is Step.WAITING or member is None or ends is None:
         out().print(f"{store.identity.name} waits for approval; call this again without the invitation", markup=False)
         return

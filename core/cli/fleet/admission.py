@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["approve", "deny", "revoke"]
 
+_FEWEST_DIGITS = 16
+"""64 bits: nobody makes a second key of the same digits while a device waits."""
+
 
 def approve(
     device: DeviceName,
     *,
     fingerprint: Annotated[
-        str | None, typer.Option("--fingerprint", help="First digits of the key's fingerprint, as read off the device.")
+        str | None,
+        typer.Option("--fingerprint", help="The key's, as the device shows it; 16 digits or more."),
     ] = None,
     reason: Reason = "approved",
     by: By = None,
@@ -27,10 +31,9 @@ def approve(
 ) -> None:
     """Let a device in that waits; it gets its certificate when it asks again.
 
-    A fingerprint that somebody read off the device makes sure that it is that device.
+    A fingerprint that was read off the device (`skerry security keys status` there) makes sure that it is that one.
     """
     from skerry.clock import system_clock
-    from skerry.errors import RefusedError
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.certificates import Authority
     from skerry.server.enrolment import Office, authority_folder
@@ -39,13 +42,8 @@ def approve(
     runs = runs_in(runs_dir)
     office = Office(runs)
     entry = office.find(device, State.PENDING)
-    if fingerprint is not None and not entry.fingerprint.startswith(fingerprint.replace(":", "").lower()):
-        raise RefusedError(
-            "wrong_fingerprint",
-            f"the key that waits has the fingerprint {entry.fingerprint[:16]}…, not {fingerprint}",
-            where=device,
-            mend="deny it, and find out who asked",
-        )
+    if fingerprint is not None:
+        _compare(fingerprint, entry)
     authority = Authority.open(authority_folder(runs))
     decided = office.approve(entry, authority, by=who(by), why=reason, now=system_clock())
     _enter(runs)
@@ -106,3 +104,23 @@ def _tell(entry: "Enrolled", *, as_json: bool) -> None:
     assert decision is not None  # it was just made
     said = f"{entry.device.name} is {entry.state.value}, by {decision.by}: {decision.why}"
     out().print(said, markup=False, soft_wrap=True)
+
+
+def _compare(read: str, entry: "Enrolled") -> None:
+    """Refuse a key whose fingerprint does not begin with the digits that somebody read off the device."""
+    from skerry.errors import InputError, RefusedError
+
+    digits = read.replace(":", "").replace(" ", "").lower()
+    if len(digits) < _FEWEST_DIGITS or not set(digits) <= set("0123456789abcdef"):
+        raise InputError(
+            f"a fingerprint is at least {_FEWEST_DIGITS} hexadecimal digits",
+            where="--fingerprint",
+            mend="read it off the device: `skerry security keys status`",
+        )
+    if not entry.fingerprint.startswith(digits):
+        raise RefusedError(
+            "wrong_fingerprint",
+            f"the key that waits has the fingerprint {entry.fingerprint}, not {read}",
+            where=entry.device.name,
+            mend="deny it, and find out who asked",
+        )
