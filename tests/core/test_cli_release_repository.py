@@ -182,6 +182,8 @@ def test_renewing_needs_no_offline_key_and_rotating_does(shop, run, tmp_path):
     shop("rotate", "timestamp", code=2)
     assert shop("rotate", "timestamp", "digits", "--offline", tmp_path / "stick")["rotated"] == ["timestamp", "digits"]
     assert shop.fetch()["version"] == 1
+    assert shop.verify().exit_code == 0
+    assert shop("rollback", "digits", "--to", 1, "--recipients", shop.directory)["version"] == 2
 
 
 def test_bad_input_is_said_so(shop, run, tmp_path):

@@ -381,6 +381,24 @@ def test_the_statement_ties_the_release_to_run_ledger_and_evaluation(shop):
         assert caught.value.reason == ReleaseRefusal.MALFORMED
 
 
+def test_a_rotation_signs_the_statements_of_all_versions_anew_and_none_that_was_not_authentic(shop):
+    manifests = [shop.release().manifest, shop.release(weights(1.0)).manifest]
+    forged = json.loads(shop.repository.read_target("digits", "digits/2/statement.json"))
+    forged["payload"] = json.loads(shop.repository.read_target("digits", "digits/1/statement.json"))["payload"]
+    shop.repository.add("digits", {"forged/statement.json": json.dumps(forged).encode()})
+    shop.repository.rotate(["digits"])
+    keys = shop.repository.public_keys("digits")
+    for path, manifest in (
+        ("digits/1/statement.json", manifests[0]),
+        ("digits/2/statement.json", manifests[1]),
+        ("digits/statement.json", manifests[1]),
+    ):
+        assert read_statement(shop.repository.read_target("digits", path), manifest, keys) == CLAIM
+    with pytest.raises(ReleaseRefusedError) as caught:
+        read_statement(shop.repository.read_target("digits", "digits/forged/statement.json"), manifests[0], keys)
+    assert caught.value.reason == ReleaseRefusal.NOT_AUTHENTIC
+
+
 def test_the_bill_of_materials_names_model_files_and_packages(shop):
     done = shop.release()
     bom = json.loads(shop.repository.read_target("digits", "digits/1/bom.json"))

@@ -18,7 +18,7 @@ from skerry.errors import ReleaseRefusedError
 from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
 
-__all__ = ["Provenance", "bill_of_materials", "read_statement", "statement"]
+__all__ = ["Provenance", "bill_of_materials", "read_statement", "sign_anew", "statement"]
 
 _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
@@ -66,7 +66,7 @@ def statement(manifest: Manifest, provenance: Provenance, signer: Signer) -> byt
     body = {"_type": _STATEMENT, "subject": subject, "predicateType": _PREDICATE, "predicate": predicate}
     envelope = Envelope(json.dumps(body, sort_keys=True, allow_nan=False).encode(), _PAYLOAD, {})
     envelope.sign(signer)
-    return json.dumps(envelope.to_dict(), indent=2).encode() + b"\n"
+    return _written(envelope)
 
 
 def read_statement(data: bytes, manifest: Manifest, keys: Sequence[Key]) -> Provenance:
@@ -76,15 +76,7 @@ def read_statement(data: bytes, manifest: Manifest, keys: Sequence[Key]) -> Prov
         ReleaseRefusedError: none of the keys signed it (``not_authentic``), or it speaks of another release or is no
             statement of ours (``malformed``).
     """
-    try:
-        envelope = Envelope.from_dict(json.loads(data))
-        envelope.verify(list(keys), 1)
-    except VerificationError as error:
-        raise ReleaseRefusedError(
-            ReleaseRefusal.NOT_AUTHENTIC, "the statement is not signed by the model's key"
-        ) from error
-    except Exception as error:  # the library raises several kinds on what is no envelope
-        raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "the statement is no DSSE envelope") from error
+    envelope = _authentic(data, keys)
     try:
         body = json.loads(envelope.payload)
         predicate = dict(body["predicate"])
@@ -97,6 +89,17 @@ def read_statement(data: bytes, manifest: Manifest, keys: Sequence[Key]) -> Prov
     if stated != (_STATEMENT, _PREDICATE, manifest.name, manifest.version) or digests != expected:
         raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "the statement speaks of another release")
     return provenance
+
+
+def sign_anew(data: bytes, keys: Sequence[Key], signer: Signer) -> bytes:
+    """The statement under the key that takes over from ``keys``; as it is when none of those has signed it."""
+    try:
+        envelope = _authentic(data, keys)
+    except ReleaseRefusedError:
+        return data
+    envelope.signatures.clear()
+    envelope.sign(signer)
+    return _written(envelope)
 
 
 def bill_of_materials(manifest: Manifest, provenance: Provenance) -> bytes:
@@ -143,6 +146,23 @@ def bill_of_materials(manifest: Manifest, provenance: Provenance) -> bytes:
         "dependencies": [{"ref": "model", "dependsOn": [package["bom-ref"] for package in packages]}],
     }
     return json.dumps(document, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _authentic(data: bytes, keys: Sequence[Key]) -> Envelope:
+    try:
+        envelope = Envelope.from_dict(json.loads(data))
+        envelope.verify(list(keys), 1)
+    except VerificationError as error:
+        raise ReleaseRefusedError(
+            ReleaseRefusal.NOT_AUTHENTIC, "the statement is not signed by the model's key"
+        ) from error
+    except Exception as error:  # the library raises several kinds on what is no envelope
+        raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "the statement is no DSSE envelope") from error
+    return envelope
+
+
+def _written(envelope: Envelope) -> bytes:
+    return json.dumps(envelope.to_dict(), indent=2).encode() + b"\n"
 
 
 def _package(name: str, version: str) -> dict[str, str]:

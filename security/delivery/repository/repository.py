@@ -31,6 +31,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from skerry.errors import InputError
 from skerry.fsio import write_atomic
+from skerry.security.delivery.repository.describing import sign_anew
 from skerry.security.delivery.repository.files import metadata_path, read_metadata, target_path
 from skerry.security.delivery.repository.keys import RoleKeys
 from skerry.security.delivery.repository.roles import (
@@ -144,12 +145,9 @@ class Repository:
         """
         self.delegate(model)
         with self._changing():
-            targets = self._metadata[model]
             for name, content in files.items():
-                target = TargetFile.from_data(f"{model}/{name}", content, ["sha256"])
-                write_atomic(target_path(self.folder, target.path, target.hashes["sha256"]), content)
-                targets.signed.targets[target.path] = target
-            self._publish({model: targets})
+                self._put(model, f"{model}/{name}", content)
+            self._publish({model: self._metadata[model]})
 
     def delegate(self, model: str) -> None:
         """Give a model a role and a key of its own, unless it has them.
@@ -206,7 +204,9 @@ class Repository:
             )
 
     def rotate(self, roles: Sequence[str]) -> None:
-        """Give the roles fresh keys; what the old ones signed counts no more.
+        """Give the roles fresh keys; what the old ones signed counts no more, unless the new ones sign it again.
+
+        A model's new key signs what is published of the model, with the statements of all its versions.
 
         A client that had accepted too high a version from a stolen key takes the true ones again once the key is
         rotated (after the theft of a snapshot or timestamp key, rotate both).
@@ -227,7 +227,7 @@ class Repository:
             for role in top:
                 self._fresh_keys(self._root, role, count=ROOT_KEYS if role == "root" else 1)
             for model in models:
-                self._fresh_keys(self._metadata["targets"].signed, model)
+                self._fresh_model_key(model)
             changed = {*models, *({"targets"} if models or "targets" in roles else ())}
             self._publish(
                 {role: self._metadata[role] for role in ("targets", *self.models) if role in changed},
@@ -235,6 +235,21 @@ class Repository:
             )
             for role, keyids in retired.items():
                 self._keys.discard(role, keyids)
+
+    def _fresh_model_key(self, model: str) -> None:
+        """Also for the statements: who goes back to an old version holds its statement to the newest key."""
+        paths = [path for path in self.targets(model) if path.endswith("/statement.json")]
+        statements = {path: self.read_target(model, path) for path in paths}
+        before = self.public_keys(model)
+        self._fresh_keys(self._metadata["targets"].signed, model)
+        for path, data in statements.items():
+            self._put(model, path, sign_anew(data, before, self.signer(model)))
+
+    def _put(self, model: str, path: str, content: bytes) -> None:
+        """Write a target and name it; the model's metadata is signed when that is published."""
+        target = TargetFile.from_data(path, content, ["sha256"])
+        write_atomic(target_path(self.folder, path, target.hashes["sha256"]), content)
+        self._metadata[model].signed.targets[path] = target
 
     def _fresh_keys(self, above: Root | Targets, role: str, *, count: int = 1) -> None:
         """Let the metadata above a role name new keys in place of the old ones."""
