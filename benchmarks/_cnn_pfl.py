@@ -66,9 +66,7 @@ def main() -> None:
             algorithm_params=NNAlgorithmParams(ROUNDS, NEVER, COHORT, 0),
             backend=SimulatedBackend(data, data, postprocessors=[WeightByUser()]),
             model=PyTorchModel(network, torch.optim.SGD, torch.optim.SGD(network.parameters(), 1.0)),
-            model_train_params=NNTrainHyperParams(
-                local_num_epochs=1, local_learning_rate=RATE, local_batch_size=BATCH
-            ),
+            model_train_params=NNTrainHyperParams(local_num_epochs=1, local_learning_rate=RATE, local_batch_size=BATCH),
             model_eval_params=NNEvalHyperParams(local_batch_size=None),
             callbacks=[clock],
         )

@@ -105,9 +105,7 @@ def main() -> None:
     for kind, places in WORK.items():
         for place in places:
             replace(place, functools.partial(watch.work, kind))
-    folder = launch(
-        default_scenario(["report.references=false"]), engine="inprocess", parent=Path(sys.argv[1])
-    )
+    folder = launch(default_scenario(["report.references=false"]), engine="inprocess", parent=Path(sys.argv[1]))
     print(json.dumps({"loop_s": watch.loop_s, "seconds": watch.seconds, "rounds": len(folder.rounds())}))
 
 

@@ -47,6 +47,7 @@ def gateway(folder: Path, listening: socket.socket, tls: LoopbackTls) -> None:
         devices=_Devices(folder),
         desk=desk,
         repository=folder / "repository",
+        idle_since=0,  # nothing is replayed here
         clock=system_clock,
     )
     gateway_server(app, certificate=tls.certificate, key=tls.key).run(sockets=[listening])

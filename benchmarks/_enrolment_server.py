@@ -37,6 +37,7 @@ def main(folder: Path, devices: int) -> None:
         devices=RegistryDevices(office.file, "bench", system_clock),
         desk=desk,
         repository=folder,
+        idle_since=0,  # nothing is replayed here
         clock=system_clock,
     )
     server = gateway_server(app, certificate=folder / "shown.pem", key=folder / "shown.key")

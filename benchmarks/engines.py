@@ -169,9 +169,7 @@ def _ratio(mine: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _peer(
-    name: str, finished: list[Finished], package: str, values: Sequence[float], absent: str | None
-) -> Peer:
+def _peer(name: str, finished: list[Finished], package: str, values: Sequence[float], absent: str | None) -> Peer:
     if not values:
         return Peer(name, None, absent=absent)
     return Peer(name, Samples(values).median, version=finished[-1].document["versions"][package])

@@ -109,6 +109,7 @@ def fleet_server(
             where=str(home.server),
             mend="`skerry server stop` ends it",
         )
+    idle_since = clock()
     flwr_adapter.require_flwr()
     flwr_adapter.keep_to_ourselves()
     ports = ports or Ports()
@@ -144,9 +145,16 @@ def fleet_server(
 
         async def serve(started: threading.Event, stop: threading.Event) -> None:
             url = f"https://{link.address}"
-            async with httpx.AsyncClient(base_url=url, verify=trusted, trust_env=False) as superlink:
+            unbounded = httpx.Timeout(None)  # the wait is among the gateway's limits; httpx would give up after 5 s
+            async with httpx.AsyncClient(base_url=url, verify=trusted, trust_env=False, timeout=unbounded) as superlink:
                 app = gateway(
-                    superlink=superlink, nodes=nodes, devices=devices, desk=desk, repository=repository, clock=clock
+                    superlink=superlink,
+                    nodes=nodes,
+                    devices=devices,
+                    desk=desk,
+                    repository=repository,
+                    clock=clock,
+                    idle_since=idle_since,
                 )
                 server = gateway_server(app, certificate=private / "shown.pem", key=private / "shown.key")
                 task = asyncio.create_task(server.serve(sockets=[listening]))

@@ -49,6 +49,7 @@ def gateway(
     repository: Path,
     clock: Clock,
     limits: GatewayLimits | None = None,
+    idle_since: int | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -60,9 +61,12 @@ def gateway(
         repository: folder of releases.
         clock: compared with the devices' clocks.
         limits: what one party may ask.
+        idle_since: since when no other gateway took requests for these devices, ms since the epoch; ``None``: until
+            now. What was signed up to five seconds after it is not taken.
     """
     limits = limits or GatewayLimits()
-    reception = Reception(Authenticator(devices, clock), limits)
+    authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
+    reception = Reception(authenticator, limits)
     fleet = FleetPassage(superlink, nodes, reception, limits)
     downloads = Downloads(repository, reception, most=limits.downloads)
     routes = [

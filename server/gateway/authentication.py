@@ -6,8 +6,9 @@ memory, only after all of that; then it must have that digest. Only what the dev
 forger cannot use up somebody's nonces or rate. A stranger gets one reason, and after the same work, whether or not a
 device of that name exists.
 
-Nonces are kept in memory for as long as a signature is fresh. After a start of the gateway nothing signed before it is
-taken, so that a restart opens no window for replays.
+Nonces are kept in memory for as long as a signature is fresh. After a start of the gateway nothing is taken that the
+one before it could have taken, which is what was signed up to :data:`AHEAD_S` after the start; so a restart opens no
+window for replays, and devices wait those seconds.
 """
 
 from collections import OrderedDict
@@ -26,7 +27,10 @@ from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 __all__ = ["Authenticator", "SignedHead"]
 
 SKEW_S = 60
-"""How far a device's clock may be off, either way."""
+"""How far a device's clock may be behind."""
+
+AHEAD_S = 5
+"""How far it may be ahead: little, because nobody is served for so long after a start."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,13 @@ class Authenticator:
     Args:
         devices: who is in good standing.
         clock: of the gateway.
+        idle_since: since when no other gateway took requests for these devices, ms since the epoch.
     """
 
-    def __init__(self, devices: Devices, clock: Clock) -> None:
+    def __init__(self, devices: Devices, clock: Clock, *, idle_since: int) -> None:
         self._devices = devices
         self._clock = clock
-        self._started_s = clock() // 1000
+        self._taken_before_s = idle_since // 1000 + AHEAD_S
         self._nobody = ec.generate_private_key(ec.SECP256R1()).public_key()
         self._lock = Lock()
         self._seen: OrderedDict[tuple[str, str], int] = OrderedDict()  # until when (s), oldest first
@@ -73,12 +78,14 @@ class Authenticator:
         except InputError as error:
             raise TurnedAwayError(GatewayRefusal.NOT_SIGNED, error.what) from error
         now = self._clock() // 1000
-        if not now - SKEW_S <= claim.created <= now + SKEW_S:
+        if not now - SKEW_S <= claim.created <= now + AHEAD_S:
             raise TurnedAwayError(
                 GatewayRefusal.WRONG_CLOCK, f"signed {claim.created - now:+d} s from now; see the Date header"
             )
-        if claim.created < self._started_s:
-            raise TurnedAwayError(GatewayRefusal.WRONG_CLOCK, "signed before the gateway started; sign again")
+        if claim.created <= self._taken_before_s:
+            what = "signed before the gateway started, or just then; sign again"
+            wait_s = max(0, self._taken_before_s + 1 - now)
+            raise TurnedAwayError(GatewayRefusal.WRONG_CLOCK, what, retry_after_s=wait_s)
         digest = headers.get("content-digest", "")
         device = self._devices.find(claim.key_id)
         holds = claim.verify(device.key if device else self._nobody, method, path, digest)
@@ -94,4 +101,4 @@ class Authenticator:
                 self._seen.popitem(last=False)
             if key in self._seen:
                 raise TurnedAwayError(GatewayRefusal.REPLAYED, "the device has used this nonce before")
-            self._seen[key] = now + 2 * SKEW_S  # a signature from the future stays fresh that long
+            self._seen[key] = now + AHEAD_S + SKEW_S  # a signature from the future stays fresh that long

@@ -129,6 +129,7 @@ def running(
     desk=None,
     devices=None,
     shown: Path | None = None,
+    idle_since: int | None = None,
 ) -> Iterator[Running]:
     """Serve until the block ends."""
     tls = _shown(folder, shown)
@@ -148,6 +149,7 @@ def running(
                 repository=folder / "repository",
                 clock=system_clock,
                 limits=limits or GatewayLimits(),
+                idle_since=system_clock() - 3_600_000 if idle_since is None else idle_since,
             )
             held["app"] = app
             held["server"] = gateway_server(app, certificate=tls.certificate, key=tls.key)

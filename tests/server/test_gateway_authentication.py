@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from skerry.clock import system_clock
-from skerry.server.gateway import GatewayLimits
+from skerry.server.gateway import GatewayLimits, TurnedAwayError
+from skerry.server.gateway.authentication import Authenticator
 from skerry.server.limits import Buckets, Rate, Room
 
-from ._gateway import Running, Signing, reason, running
+from ._gateway import Roll, Running, Signing, reason, running
 
 HELD = "/v1/repository/held.txt"
 
@@ -75,16 +76,37 @@ def test_a_changed_body_is_noticed(served, device: Signing):
     assert reason(served.client.post(path, content=b"two", headers=headers)) == "not_authentic"
 
 
-@pytest.mark.parametrize("off_s", [-3600, -70, 70, 3600])
+@pytest.mark.parametrize("off_s", [-3600, -70, 20, 3600])
 def test_a_wrong_clock_is_told_the_time(served, device: Signing, off_s: int):
     answer = served.client.get(HELD, headers=device.headers("GET", HELD, created=system_clock() // 1000 + off_s))
     assert reason(answer) == "wrong_clock"
     assert "date" in answer.headers
 
 
-def test_what_was_signed_before_a_restart_is_not_taken_after_it(served, device: Signing):
-    before = device.headers("GET", HELD, created=system_clock() // 1000 - 50)
-    assert reason(served.client.get(HELD, headers=before)) == "wrong_clock"
+@pytest.mark.parametrize("ahead_s", [-50, 0, 4, 5])
+def test_what_one_gateway_took_the_next_does_not_take(ahead_s: int):
+    """A request from any clock that is taken, and again after a restart while it could be fresh."""
+    device, now = Signing("pi-1"), [1_000_000_000_000]
+    roll = Roll({"pi-1": device.enrolled})
+    first = Authenticator(roll, lambda: now[0], idle_since=0)
+    headers = device.headers("GET", HELD, created=now[0] // 1000 + ahead_s)
+    assert first.head("GET", HELD, headers).device.name == "pi-1"
+    for _ in range(0, 70, 5):
+        for later_s in range(0, 70, 5):
+            now_later = now[0] + later_s * 1000
+            after = Authenticator(roll, lambda now_later=now_later: now_later, idle_since=now[0])
+            with pytest.raises(TurnedAwayError):
+                after.head("GET", HELD, headers)
+        now[0] += 5000
+
+
+def test_after_a_start_a_device_waits_a_few_seconds_and_is_told_how_many(tmp_path):
+    with running(tmp_path, idle_since=system_clock()) as gateway:
+        device = Signing("pi-1")
+        gateway.roll.known["pi-1"] = device.enrolled
+        answer = gateway.get(HELD, device)
+    assert reason(answer) == "wrong_clock"
+    assert 1 <= int(answer.headers["retry-after"]) <= 6
 
 
 def test_a_device_that_asks_too_often_is_told_when_to_come_back_and_nobody_else_is(served, device: Signing):
