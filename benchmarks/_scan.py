@@ -1,7 +1,7 @@
 """Group ``scan`` of the benchmark ``screening``: what `skerry security scan` finds in digits runs, and in honest ones.
 
 Its thresholds were set on runs of seeds 1 to 5, which are not measured here. Without privacy noise an honest run does
-not depend on the seed: there is one.
+not depend on the seed: there is one of each setting.
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,9 @@ PLANTED = {
 HONEST = {
     "default": (("attack.devices=0",), range(10, 18)),
     "without privacy": (("attack.devices=0", *BARE, PLAIN), (10,)),
+    "default screen, without privacy": (("attack.devices=0", PLAIN), (10,)),
+    "default screen, without privacy, at a rate": (("attack.devices=0", PLAIN, "defence.false_alarms=0.05"), (10,)),
+    "default screen, at a rate": (("attack.devices=0", "defence.false_alarms=0.05"), (10,)),
 }
 WORKS = 0.2  # of the examples, for a backdoor to be one that should be found
 

@@ -54,7 +54,7 @@ def _devices(found: "Scan") -> None:
     if not found.record:
         return
     columns = ["device", "kept out", "let in despite an alarm", "quarantined", "says"]
-    shown = table("devices of which anything was said, in rounds", columns, right=columns[1:3])
+    shown = table("devices of which anything was said, in rounds: told, not judged", columns, right=columns[1:3])
     for device in found.record:
         says = Text("; ".join(device.says))
         shown.add_row(

@@ -87,8 +87,11 @@ class Scan:
 
     @property
     def found(self) -> tuple[str, ...]:
-        """A sentence for each thing that should not be there."""
-        return (*self._by_probes(), *self._by_shortcuts(), *self._by_head(), *self._by_record())
+        """A sentence for each thing that should not be there.
+
+        ``record`` gives none: honest updates raise alarms too. It is no evidence about the model (ADR 42).
+        """
+        return (*self._by_probes(), *self._by_shortcuts(), *self._by_head())
 
     def to_json(self) -> dict[str, Any]:
         """The document, with what a scan cannot see."""
@@ -145,13 +148,6 @@ class Scan:
             f"the head's row of {self.subject.task.classes[target]!r} changed {self.head.indices[target]:.1f} "
             "deviations more than those of other classes"
             for target in self.head.suspicious
-        ]
-
-    def _by_record(self) -> list[str]:
-        return [
-            f"updates of {device.device} entered the model in {device.despite} rounds despite an alarm"
-            for device in self.record
-            if device.despite
         ]
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from skerry.errors import InputError
-from skerry.records import Action, Reason, Score, Verdict
+from skerry.records import Action, Examples, Reason, Score, Verdict
+from skerry.server.scan import Subject, scan
 from skerry.server.scan.head_change import head_change
 from skerry.server.scan.verdict_record import verdict_record
 
@@ -54,3 +55,32 @@ def test_the_record_tells_who_was_kept_out_and_who_got_in_despite_an_alarm() -> 
     assert (loud.device, loud.kept_out, loud.despite, loud.quarantined) == ("loud", 0, 2, False)
     assert loud.says == ("9 long",)
     assert (out.device, out.kept_out, out.despite, out.quarantined) == ("out", 2, 0, True)
+
+
+class Pictures:
+    """Public examples of 8×8 of any number of classes; what is in the middle says which."""
+
+    name = "pictures"
+
+    def __init__(self, classes: int) -> None:
+        self.classes = tuple(f"class {number}" for number in range(classes))
+
+    def public_data(self) -> Examples:
+        x = np.random.default_rng(0).integers(0, 200, (64, 8, 8, 1)).astype(np.uint8)
+        return Examples(x, x[:, 3, 3, 0].astype(np.int64) % len(self.classes))
+
+
+def middle(task: Pictures, x):
+    """Scores of a model without a backdoor."""
+    return np.eye(len(task.classes), dtype=np.float32)[x[:, 3, 3, 0] % len(task.classes)]
+
+
+def test_devices_that_got_in_despite_an_alarm_are_told_and_are_no_finding_about_the_model() -> None:
+    """Limits that are learned flag honest updates at the rate that was asked for, and let them in."""
+    task = Pictures(5)
+    excused = Verdict(1, "excused", Action.ACCEPT, (Reason.COSINE,), ())
+    looked = scan(Subject("run", task, lambda x: [middle(task, x)] * 2, verdicts=(excused,), round=1))
+    assert [(device.device, device.despite) for device in looked.record] == [("excused", 1)]
+    assert looked.found == ()
+    document = looked.to_json()
+    assert (document["found"], document["record"][0]["despite"]) == ([], 1)
