@@ -38,6 +38,7 @@ __all__ = [
     "erase_forgotten",
     "federation_log",
     "instruction_of",
+    "log_names",
     "round_digest",
     "told",
 ]
@@ -60,7 +61,7 @@ def federation_log(runs: Path, *, create: bool = True) -> Log:
     folder = runs / FOLDER
     begun = any((folder / name).exists() for name in (ENTRIES, PUBLISHED))
     if not create and not begun and not (folder / _KEY).exists():
-        raise InputError("there is none here", where=str(folder), mend="it begins with a run")
+        raise InputError("there is no log in this folder", where=str(folder), mend="it begins with a run")
     with exclusive(folder / _KEY):
         if not (folder / _KEY).exists():
             if begun:
@@ -178,6 +179,12 @@ def erase_forgotten(runs: Path, now: int) -> None:
             where=str(runs / FOLDER),
             mend="mend the log; the next `skerry fleet approve`, `revoke` or `forget` erases the name there",
         ) from error
+
+
+def log_names(runs: Path, device: str) -> bool:
+    """Whether an enrolment or a revocation in the log names the device."""
+    path = runs / FOLDER / ENTRIES
+    return path.is_file() and f'"device":{json.dumps(device)},'.encode() in path.read_bytes()
 
 
 def told(error: SkerryError | OSError) -> str:

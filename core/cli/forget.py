@@ -25,13 +25,15 @@ def forget(
 
     What was spent stays: a device's own ledger is not touched. The receipts that the device gave remain and can no
     longer be told to be its own. In the registry, what was judged stays under an alias. Other files of the run may name
-    the device too; they are listed, and not changed.
+    the device too; they are listed, and not changed. A device that was enrolled is named by registry and log until
+    `skerry fleet forget`.
     """
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import RunFolder
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.privacy.ledger import Ledger
+    from skerry.server.federation_log import log_names
     from skerry.server.ledgers import POPULATION, Ledgers
 
     folder = RunFolder.open(run, runs_in(runs_dir))
@@ -51,11 +53,11 @@ def forget(
     with Ledger.open(ledgers.paths[POPULATION]) as ledger:
         erasure = ledger.erase(found, system_clock())
     alias = _registry_forgets(folder, device)
-    left = _naming(folder.path, device)
+    left, enrolled = _naming(folder.path, device), log_names(folder.path.parent, device)
     if as_json:
         emit({
             "run": folder.id, "device": device, "erased": found, "erasure": erasure.hash, "alias": alias,
-            "still_named_in": left,
+            "still_named_in": left, "log_names_it": enrolled,
         })  # fmt: skip
         return
     entries = ", ".join(map(str, found))
@@ -65,13 +67,15 @@ def forget(
         out().print(said, markup=False, soft_wrap=True)
     if left:
         note().print(f"other files of this run still name {device}: {', '.join(left)}", style="yellow", markup=False)
+    if enrolled:
+        said = f"the federation's log says that {device} was enrolled; `skerry fleet forget {device}` erases it there"
+        note().print(said, style="yellow", markup=False, soft_wrap=True)
 
 
 def _registry_forgets(folder: "RunFolder", device: str) -> str | None:
     """The alias in the registry beside the run; None where the registry does not know the device."""
     from skerry.clock import system_clock
     from skerry.errors import InputError
-    from skerry.server.federation_log import erase_forgotten
     from skerry.server.registry import Registry, scope_of
 
     registry = Registry(folder.path.parent)
@@ -79,9 +83,7 @@ def _registry_forgets(folder: "RunFolder", device: str) -> str | None:
         found = registry.find(device, scope_of(folder.scenario).name)
     except InputError:
         return None
-    alias = registry.forget(found, by="skerry privacy forget", now=system_clock())
-    erase_forgotten(folder.path.parent, system_clock())
-    return alias
+    return registry.forget(found, by="skerry privacy forget", now=system_clock())
 
 
 def _naming(folder: Path, device: str) -> list[str]:

@@ -7,7 +7,9 @@ import pytest
 
 from skerry.records import Action, Verdict
 from skerry.runfolder import RunFolder
+from skerry.server.federation_log import enter_devices, log_names
 from skerry.server.registry import JudgedRound, Registry, scope_of
+from tests.server._enrolment import NOW, Agent, Federation
 
 from ._privacy import resign, rewrite, verify
 
@@ -194,6 +196,20 @@ def test_a_device_that_was_forgotten_leaves_proofs_that_hold(skerry, run: Path) 
     again = skerry("privacy", "forget", "latest", "writer-05", "--yes")
     assert again.exit_code == 2
     assert "names no device" in again.stderr
+
+
+def test_forgetting_in_a_run_tells_of_an_enrolment_in_the_log_until_the_fleet_forgets_it(skerry, run: Path) -> None:
+    federation = Federation(run.parent)
+    federation.enrol(Agent.fresh("writer-05"))
+    assert enter_devices(run.parent, NOW) == 1
+    done = skerry("privacy", "forget", "latest", "writer-05", "--yes")
+    assert "`skerry fleet forget writer-05` erases it there" in done.stderr
+    assert log_names(run.parent, "writer-05")
+    assert skerry("fleet", "revoke", "writer-05", "--reason", "gone").exit_code == 0
+    assert skerry("fleet", "forget", "writer-05", "--yes").exit_code == 0
+    assert not log_names(run.parent, "writer-05")
+    assert b"writer-05" not in (run.parent / "log" / "log.jsonl").read_bytes()
+    assert not json.loads(skerry("privacy", "forget", "latest", "writer-04", "--yes", "--json").stdout)["log_names_it"]
 
 
 def test_show_foretells_when_a_budget_is_used_up(skerry, sample, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from skerry.server.engines.inprocess import InProcessGrid
 from skerry.server.federation_log import (
     FOLDER,
     enter_devices,
+    enter_release,
     enter_run,
     erase_forgotten,
     federation_log,
@@ -104,7 +105,7 @@ def test_the_key_of_the_log_is_its_own_and_nobody_elses(run):
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     again = federation_log(folder.path.parent)
     assert again.key == federation_log(folder.path.parent).key
-    with pytest.raises(InputError, match="there is none here"):
+    with pytest.raises(InputError, match="there is no log in this folder"):
         federation_log(folder.path, create=False)
 
 
@@ -144,6 +145,18 @@ def test_a_log_that_cannot_be_written_costs_a_run_nothing_but_a_notice(run, monk
     assert told == ["nothing was entered in the federation's log: the disk is full"]
     Federation.folder.notify = staticmethod(full)  # no room for the notice either
     module.enter_run(Federation, {})
+
+
+def test_what_is_entered_and_not_published_is_told_as_that(tmp_path):
+    federation_log(tmp_path)
+    tiles = tmp_path / FOLDER / "published" / "tile"
+    tiles.parent.mkdir()
+    tiles.write_text("not a folder")
+    said = enter_release(tmp_path, "digits", 1, "00" * 32, NOW)
+    assert said is not None
+    assert said.startswith("entered in the log, and not published yet")
+    tiles.unlink()
+    assert [one.kind for one in federation_log(tmp_path).entries()] == ["release"]
 
 
 def _file_in_its_place(runs):
