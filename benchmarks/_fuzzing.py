@@ -14,7 +14,7 @@ import random
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from skerry.security.envelope import _PREFIX, _SEALING, _SIGNING
 from skerry.security.hpke import KemSuite
 from skerry.security.transparency import Checkpoint, NoteSigner, sign_note
 from skerry.security.transparency.events import Event, EventKind
+from skerry.security.transparency.instructions import InstructionTree
 from skerry.security.transparency.log import Log
 from skerry.security.transparency.proof import LogProof
 
@@ -327,8 +328,12 @@ def log_proofs(folder: Path) -> Target:
     """A proof that an entry is in a federation's log, as somebody hands it over: what it proves is what was entered."""
     log = Log(folder / "log", NoteSigner("skerry/log/a", Identity.generate("a").signing))
     log.append([Event(EventKind.LEDGER_HEAD, {"ledger": "l", "size": n, "root": "0" * 64}) for n in range(5)], NOW)
+    tree = InstructionTree.of({"a": bytes(32), "b": bytes(32), "c": bytes(32)})
+    log.append([Event(EventKind.INSTRUCTIONS, {"run": "r", "round": 1, "root": tree.root().hex()})], NOW)
     entered = {(one.seq, one.hash) for one in log.entries()}
-    seeds = [json.dumps(log.prove(number).to_json()).encode() for number in range(5)]
+    sent = {(device, digest) for device, (digest, _) in tree.sent.items()}
+    proofs = [*map(log.prove, range(5)), *(replace(log.prove(5), opening=tree.open(device)) for device in tree.sent)]
+    seeds = [json.dumps(proof.to_json()).encode() for proof in proofs]
 
     def read(data: bytes) -> str:
         try:
@@ -338,7 +343,8 @@ def log_proofs(folder: Path) -> Target:
 
         def call() -> str:
             proof.verify(log.key)
-            return "as_signed" if (proof.entry.seq, proof.entry.hash) in entered else ACCEPTED
+            shown = proof.opening is None or (proof.opening.device, proof.opening.digest) in sent
+            return "as_signed" if (proof.entry.seq, proof.entry.hash) in entered and shown else ACCEPTED
 
         return _refusals(call)
 
