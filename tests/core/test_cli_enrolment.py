@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from skerry.cli import app
 from skerry.errors import RunFailedError
 from skerry.security.enrolment import Invitation
 from skerry.server.enrolment import local_desk
@@ -78,6 +80,12 @@ def test_an_invitation_is_shown_as_text_and_as_a_code_to_scan(place: Path, skerr
     kept = b"".join(one.read_bytes() for one in (place / "runs").rglob("*") if one.is_file())
     assert token.encode() not in kept
     assert (place / "runs" / "federation" / "authority" / "root.key").read_bytes().startswith(b"-----BEGIN ENCRYPTED")
+
+
+def test_an_invitation_is_read_from_standard_input_where_no_list_of_processes_shows_it(place: Path, skerry) -> None:
+    command = ["device", "enrol", "-", "--home", str(place / "pi-1"), "--name", "pi-1", "--json"]
+    result = CliRunner().invoke(app, command, input=f"{invited(skerry, '--approve')}\n")
+    assert told(result)["step"] == "enrolled"
 
 
 def test_a_used_invitation_says_so_and_another_may_be_taken(place: Path, skerry) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -141,18 +142,24 @@ def test_a_device_left_out_is_refused_the_next_version_and_keeps_its_own(shop, r
 def test_enrolled_devices_get_a_release_and_a_revoked_one_no_more(shop, run, tmp_path, monkeypatch):
     monkeypatch.setenv("SKERRY_PASSPHRASE", "correct horse battery")
     monkeypatch.setenv("SKERRY_ROOT_PASSPHRASE", "root words")
-    homes = {name: tmp_path / name for name in ("pi-1", "pi-2")}
+    homes = {name: tmp_path / name for name in ("away", "pi-1", "pi-2")}
     invite = ("fleet", "invite", "--class", "pi", "--federation", "harbour", "--by", "ann", "--approve", "--json")
     for name, home in homes.items():
-        invitation = json.loads(shop.skerry(*invite).stdout)["invitation"]
-        enrolled = shop.skerry("device", "enrol", invitation, "--home", home, "--name", name, "--json")
+        with monkeypatch.context() as earlier:
+            if name == "away":  # its certificate has ended by now
+                then = time.time_ns() - 8 * 86_400 * 10**9
+                earlier.setattr(time, "time_ns", lambda then=then: then)
+            invitation = json.loads(shop.skerry(*invite).stdout)["invitation"]
+            enrolled = shop.skerry("device", "enrol", invitation, "--home", home, "--name", name, "--json")
         assert enrolled.exit_code == 0, enrolled.output
 
     def take(name, code=0):
         arguments = ("--home", homes[name], "--root", shop.root, "--to", shop.models / name)
         return shop("fetch", "digits", *arguments, code=code)
 
-    assert shop("publish", run.name, "--model", "digits", "--enrolled")["recipients"] == 2
+    published = shop("publish", run.name, "--model", "digits", "--enrolled")
+    assert (published["recipients"], published["ended"]) == (2, ["away"])
+    assert take("away", code=3)["error"]["reason"] == "not_a_recipient"
     assert take("pi-1")["version"] == take("pi-2")["version"] == 1
     revoked = shop.skerry("fleet", "revoke", "pi-2", "--reason", "stolen", "--by", "ann", "--json")
     assert revoked.exit_code == 0, revoked.output

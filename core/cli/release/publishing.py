@@ -55,7 +55,7 @@ def publish(
     from skerry.server.recipients import run_recipients
 
     folder = RunFolder.open(run, runs_in(runs_dir))
-    devices = _chosen(recipients, runs_dir, enrolled=enrolled) or run_recipients(folder)
+    devices, ended = _chosen(recipients, runs_dir, enrolled=enrolled) or (run_recipients(folder), ())
     _publish(
         open_repository(repository, keys, offline),
         delivered_files(folder),
@@ -63,6 +63,7 @@ def publish(
         reader=reader_of(repository, keys),
         recipients=[devices.get(name) for name in devices],
         without=without or (),
+        ended=ended,
         provenance=provenance_of(folder),
         runs=folder.path.parent,
         as_json=as_json,
@@ -98,9 +99,10 @@ def rollback(
     reader = reader_of(repository, keys)
     statement = opened.read_target(model, f"{model}/{to}/statement.json")
     provenance = read_statement(statement, known[to], opened.public_keys(model))
-    devices = _chosen(recipients, runs_dir, enrolled=enrolled)
-    if devices is None:
+    chosen = _chosen(recipients, runs_dir, enrolled=enrolled)
+    if chosen is None:
         raise InputError("who gets it?", where=model, mend="say --enrolled, or --recipients FILE")
+    devices, ended = chosen
     with tempfile.TemporaryDirectory(prefix="skerry-rollback-") as folder:
         _publish(
             opened,
@@ -109,14 +111,17 @@ def rollback(
             reader=reader,
             recipients=[devices.get(name) for name in devices],
             without=without or (),
+            ended=ended,
             provenance=replace(provenance, rolled_back_to=to),
             runs=runs_in(runs_dir),
             as_json=as_json,
         )
 
 
-def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -> "Directory | None":
-    """Who was named by an option, if any was."""
+def _chosen(
+    recipients: Path | None, runs_dir: Path | None, *, enrolled: bool
+) -> "tuple[Directory, tuple[str, ...]] | None":
+    """Who was named by an option, if any was; and the enrolled devices that are left out because theirs has ended."""
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
@@ -127,11 +132,8 @@ def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -
         raise InputError("--recipients and --enrolled name two fleets", where="--enrolled", mend="give one of them")
     if enrolled:
         found = enrolled_recipients(runs_in(runs_dir), now=system_clock())
-        if found.ended:
-            said = f"left out, because certificate or sealing key has ended: {', '.join(found.ended)}"
-            note().print(said, style="yellow", markup=False, soft_wrap=True)
-        return found.devices
-    return Directory.load(recipients) if recipients else None
+        return found.devices, found.ended
+    return (Directory.load(recipients), ()) if recipients else None
 
 
 def _publish(
@@ -142,6 +144,7 @@ def _publish(
     reader: "Identity",
     recipients: "Collection[PublicIdentity]",
     without: Collection[str],
+    ended: Collection[str],
     provenance: "Provenance",
     runs: Path,
     as_json: bool,
@@ -180,6 +183,7 @@ def _publish(
                 "version": done.manifest.version,
                 "digest": done.manifest.digest,
                 "recipients": len(chosen),
+                "ended": list(ended),
                 "full_bytes": done.full_bytes,
                 "delta_bytes": done.delta_bytes,
                 "provenance": json.loads(json.dumps(provenance.__dict__, default=dict)),
@@ -192,6 +196,7 @@ def _publish(
         ("release", f"{model} version {done.manifest.version}{back}"),
         ("made by", f"run {provenance.run}"),
         ("sealed for", amount(len(chosen), "device")),
+        *([("left out", f"{', '.join(ended)}: certificate or sealing key has ended")] if ended else []),
         ("download", f"{size(done.full_bytes)}{shorter}"),
         ("manifest", done.manifest.digest),
     ]
