@@ -24,7 +24,7 @@ def refusal_answer(request: Request, error: TurnedAwayError) -> Response:
     What is left of the request's body is not read: the connection ends, so that nobody sends for nothing.
     """
     headers = dict(FIXED_HEADERS)
-    if request.method == "POST":
+    if request.method == "POST" or request.headers.get("content-length", "0") != "0":
         headers["connection"] = "close"
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))

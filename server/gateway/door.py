@@ -2,7 +2,8 @@
 
 A target is an absolute path of plain segments. Percent signs, query strings, dots as segments, empty segments,
 backslashes and other schemes are refused instead of normalized, so what is routed here is, byte for byte, what was
-asked for. Protocol upgrades are refused as well. On the way out, a reader who takes nothing is let go.
+asked for. Protocol upgrades, and bodies where none belongs, are refused as well. On the way out, a reader who takes
+nothing is let go.
 """
 
 import asyncio
@@ -68,3 +69,5 @@ def _check(scope: Scope) -> None:
         raise TurnedAwayError(GatewayRefusal.BAD_TARGET, "no protocol is upgraded here")
     if scope["method"] not in {"GET", "HEAD", "POST"}:
         raise TurnedAwayError(GatewayRefusal.BAD_METHOD, "only GET, HEAD and POST are answered")
+    if scope["method"] != "POST" and Headers(scope=scope).get("content-length", "0") != "0":
+        raise TurnedAwayError(GatewayRefusal.TOO_LARGE, "a GET or HEAD has no body")

@@ -5,43 +5,67 @@ needs more than speed. Bodies of downloads are handed over in chunks of 1 MiB, s
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from skerry.server.limits import Room
+
 __all__ = ["event_loops", "gateway_server"]
 
 _HEADERS = 16 << 10
 _HEAD_S = 10.0
 _CONNECTIONS = 1024
+_CONNECTIONS_EACH = 256  # of one address, behind which many devices may be
+_TLS_S = 10.0  # for the handshake
 
 
 class _Impatient(H11Protocol):
-    """Closes a connection whose next request has begun and not arrived whole; uvicorn itself would wait for ever.
+    """Closes what uvicorn itself would keep for ever: one connection too many, and a request that is not whole.
 
-    An idle connection is closed by uvicorn, whose timer stops with the first byte; ours begins there.
+    An idle connection is closed by uvicorn, whose timer stops with the first byte; ours begins there. A connection
+    whose request was answered before all of it came is closed with the answer: what comes next has no meaning.
     """
 
-    _head: asyncio.TimerHandle | None = None
+    def __init__(self, room: Room, **uvicorn_s: Any) -> None:
+        super().__init__(**uvicorn_s)
+        self._room = room
+        self._place = ExitStack()
+        self._head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
-        self._begin()
+        if self._place.enter_context(self._room.hold(1, self.client[0] if self.client else "")):
+            self._begin()
+        else:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE or self.timeout_keep_alive_task is not None:
             self._end()
         elif self._head is None:
             self._begin()
 
+    def on_response_complete(self) -> None:
+        unread = self.conn.their_state is h11.SEND_BODY
+        super().on_response_complete()
+        if unread:
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        self._place.close()
         super().connection_lost(exc)
 
     def _begin(self) -> None:
@@ -51,6 +75,29 @@ class _Impatient(H11Protocol):
         if self._head is not None:
             self._head.cancel()
             self._head = None
+
+
+class _Server(uvicorn.Server):
+    """Listens on sockets of the caller, with bounds that uvicorn has no options for."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        room = Room(_CONNECTIONS, each=_CONNECTIONS_EACH)
+
+        def connection() -> _Impatient:
+            return _Impatient(room, config=self.config, server_state=self.server_state, app_state={})
+
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=listening,
+                ssl=self.config.ssl,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=_TLS_S,
+            )
+            for listening in sockets or ()
+        ]
+        self.started = True
 
 
 def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Server:
@@ -63,7 +110,6 @@ def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Ser
     """
     config = uvicorn.Config(
         app,
-        http=_Impatient,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -74,13 +120,12 @@ def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Ser
         proxy_headers=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
-        limit_concurrency=_CONNECTIONS,
         h11_max_incomplete_event_size=_HEADERS,
         ssl_certfile=certificate,
         ssl_keyfile=key,
         ssl_context_factory=_tls,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 def event_loops() -> Callable[[], asyncio.AbstractEventLoop] | None:

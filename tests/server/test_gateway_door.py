@@ -4,7 +4,9 @@ import json
 import socket
 import ssl
 import time
+from contextlib import ExitStack
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from starlette.routing import Route
 from skerry.server.gateway import FLEET_CALLS
 from skerry.server.gateway.door import _TARGET
 
-from ._gateway import reason, running
+from ._gateway import Running, reason, running
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,65 @@ def test_a_request_that_begins_and_does_not_end_is_not_waited_for(tmp_path, monk
                 assert b"ok" in connection.recv(4096) + connection.recv(4096)
             connection.sendall(b"GET /healthz HTTP/1.1\r\nhost:")
             assert connection.recv(4096) == b""
+
+
+def connect(gateway: Running) -> ssl.SSLSocket:
+    plain = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    return gateway.trusted.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """What comes until the server closes; TimeoutError when it does not."""
+    got = b""
+    try:
+        while part := connection.recv(4096):
+            got += part
+    except ConnectionResetError:
+        pass
+    return got
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/none", "/v1/revocations", "/v1/repository/held.txt"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_body_where_none_belongs_is_refused_and_the_connection_ends(served, method: str, path: str):
+    with connect(served) as connection:
+        connection.sendall(f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n".encode())
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer
+
+
+def test_a_connection_whose_body_was_not_read_ends_with_the_answer(tmp_path, monkeypatch):
+    """Also where an answer forgets to say so."""
+    monkeypatch.setattr("skerry.server.gateway.door._check", lambda scope: None)
+    with running(tmp_path) as gateway, connect(gateway) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\na")
+        assert until_closed(connection).endswith(b"ok\n")
+
+
+def test_one_connection_too_many_is_closed_and_a_place_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("skerry.server.gateway.serving._CONNECTIONS_EACH", 3)
+    asked = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    with running(tmp_path) as gateway:
+        with ExitStack() as held:
+            for _ in range(3):
+                one = held.enter_context(connect(gateway))
+                one.sendall(asked)
+                assert one.recv(4096).startswith(b"HTTP/1.1 200")
+            with connect(gateway) as fourth:
+                assert until_closed(fourth) == b""
+            elsewhere = httpx.HTTPTransport(verify=gateway.trusted, local_address="127.0.0.2")
+            with httpx.Client(base_url=gateway.url, transport=elsewhere) as client:
+                assert client.get("/healthz").status_code == 200
+        until = time.monotonic() + 10
+        while not gateway.raw(asked).startswith(b"HTTP/1.1 200"):
+            assert time.monotonic() < until
+
+
+def test_who_speaks_no_tls_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("skerry.server.gateway.serving._TLS_S", 0.5)
+    with running(tmp_path) as gateway, socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain:
+        assert until_closed(plain) == b""
 
 
 def test_a_connection_that_is_served_again_and_again_stays(tmp_path, monkeypatch):
