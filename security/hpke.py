@@ -49,6 +49,17 @@ PRIVATE_BYTES = 32
 _TAG = 16
 _MLKEM_PUBLIC = 1184
 _ML_KEM_SEED = 64
+_FIELD = 2**255 - 19
+# https://cr.yp.to/ecdh.html#validate, modulo the prime: all points whose order divides the cofactor, of curve and twist
+_SMALL_ORDER = frozenset(
+    {
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        _FIELD - 1,
+    }
+)
 
 
 class KemSuite(StrEnum):
@@ -93,7 +104,10 @@ class KemPublicKey:
             raise InputError(f"the suite {self.suite!r:.40} is not one of {', '.join(KemSuite)}")
         check_bytes(self.raw, f"a sealing key of suite {self.suite}", self.suite.public_bytes)
         try:
-            _PARTS[self.suite].hpke.encrypt(b"", self._loaded)  # the only way to have every part of it looked at
+            if self.suite is KemSuite.X25519:
+                _check_order(self.raw)  # all that can be wrong with such a key, at a hundredth of an encryption's cost
+            else:
+                _PARTS[self.suite].hpke.encrypt(b"", self._loaded)  # the only way to have every part of it looked at
         except ValueError as error:
             raise InputError(
                 "a sealing key that is malformed, off its curve or of small order protects nothing"
@@ -106,6 +120,12 @@ class KemPublicKey:
     def seal(self, plaintext: bytes, info: bytes) -> bytes:
         """``encapsulated key ‖ ciphertext ‖ tag (16)``, which only the private key opens, under the same ``info``."""
         return _PARTS[self.suite].hpke.encrypt(plaintext, self._loaded, info)
+
+
+def _check_order(raw: bytes) -> None:
+    coordinate = int.from_bytes(raw, "little") & (2**255 - 1)  # RFC 7748 section 5: the topmost bit is not looked at
+    if coordinate % _FIELD in _SMALL_ORDER:
+        raise ValueError("a point of small order")
 
 
 @dataclass(frozen=True)
