@@ -183,7 +183,8 @@ def fleet_server(
 def _private_folder(among: Path) -> Path:
     """A folder for what the servers need while they run, TLS keys among it; those of servers that were killed go."""
     for left in among.glob(f"{_PRIVATE}*"):
-        if not psutil.pid_exists(int(left.name.split("-")[1])):
+        pid = int(left.name.split("-")[1])
+        if pid == os.getpid() or not psutil.pid_exists(pid):  # in a container every server has the same number
             remove_folder(left)
     return Path(tempfile.mkdtemp(prefix=f"{_PRIVATE}{os.getpid()}-", dir=among))  # 0700
 

@@ -201,13 +201,16 @@ def test_a_taken_port_is_named_and_nothing_stays_behind(tmp_path: Path, part: st
     home = FederationHome(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        authority = home.authority(now=system_clock())
+        (home.folder / f"serving-{os.getpid()}-left").mkdir()  # of one that was killed as the same number
         ports = Ports(**{**dict.fromkeys(("gateway", "enrolment", "devices"), 0), part: port})
         with (
             pytest.raises(PortTakenError, match=str(port)),
-            fleet_server(home, home.authority(now=system_clock()), clock=system_clock, ports=ports),
+            fleet_server(home, authority, clock=system_clock, ports=ports),
         ):
             pytest.fail("two servers on one port")
     assert not home.server.exists()
+    assert not list(home.folder.glob("serving-*"))
     assert not psutil.Process().children()
 
 
