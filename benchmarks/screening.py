@@ -88,6 +88,15 @@ def root(_scratch: Path) -> Iterator[Claim]:
         yield from _quiet(f"root_quiet_{alpha:g}", "with a root set", alpha, WITH_ROOT)
 
 
+def few(_scratch: Path) -> Iterator[Claim]:
+    """Nobody attacks, and two honest devices have few examples: are these quarantined, with and without a root set?"""
+    for name, text, defence in (("few", "by the default screen", DEFENCE), ("root_few", "with a root set", WITH_ROOT)):
+        for count in (3, 5, 8, 16, 32):
+            found = _outcomes(QUIET, replace(SETTING, few=count), defence=defence)
+            yield Claim(f"{name}_{count}", f"honest devices with {count} examples quarantined {text}, of {2 * SEEDS}",
+                        sum(o.wronged_few for o in found), "devices", "<=", 0)  # fmt: skip
+
+
 def alarms(_scratch: Path) -> Iterator[Claim]:
     """A rate of false alarms of 1 %: how many honest updates are dropped when nobody attacks, who is quarantined."""
     for name, screen in (("default", DEFENCE), ("root", WITH_ROOT)):
@@ -140,6 +149,7 @@ if __name__ == "__main__":
         "copies": copies,
         "others": others,
         "root": root,
+        "few": few,
         "alarms": alarms,
         "sybils": sybils,
         "directions": groups_by_direction,

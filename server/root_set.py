@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skerry.device.local_model import LocalModel
 from skerry.device.tasks.task import Task
@@ -31,7 +32,7 @@ class RootSet:
 
     @staticmethod
     def of(task: Task, model: LocalModel) -> "RootSet":
-        """The first public examples of each class.
+        """At most ``_MOST`` public examples of each class, evenly spaced: files are often sorted by more than class.
 
         Raises:
             ScenarioError: there are labelled ones of fewer than two classes.
@@ -44,9 +45,7 @@ class RootSet:
                 where="defence.screen",
                 mend='leave out "root_set"',
             )
-        return RootSet(
-            model, {label: model.prepare(data.x[np.flatnonzero(data.y == label)[:_MOST]]) for label in classes}
-        )
+        return RootSet(model, {label: model.prepare(data.x[_spread(data.y == label)]) for label in classes})
 
     def updates(self, vector: Float32Array, plan: TrainPlan, seed: int, number: int) -> Float32Array:
         """``(k, d)``, one for each class, by a device's own training with next to no noise.
@@ -66,3 +65,9 @@ class RootSet:
             stream = seeded_stream(seed, "root set", number, label)
             found.append(self.model.train(vector, inputs, labels, own, stream))
         return np.stack(found)
+
+
+def _spread(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Places where the mask holds: all, or ``_MOST`` from the first to the last."""
+    places = np.flatnonzero(mask)
+    return places[np.linspace(0, len(places) - 1, min(len(places), _MOST)).round().astype(np.int64)]

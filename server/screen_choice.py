@@ -28,8 +28,9 @@ def choose_screen(scenario: Scenario, task: Task) -> ScreenChoice:
     """Follow ``defence.screen``, and add ``root_set`` under ``defence.root_set = "auto"`` where all of this holds.
 
     Comparisons may drop somebody (``defence.tolerate``) and one of them is asked for; updates carry no privacy noise,
-    which would hide what it looks at; and the task has ``FEWEST_EXAMPLES`` labelled public examples of *every* class,
-    since a device with a class that the root set lacks would look hostile.
+    which would hide what it looks at; no device keeps a head of its own, which the server does not have; and
+    the task has ``FEWEST_EXAMPLES`` labelled public examples of *every* class, since a device with a class that the
+    root set lacks would look hostile. It is not the default: honest devices with few examples look hostile to it.
 
     It follows from the scenario and the task's public data alone: a resumed run chooses the same.
     """
@@ -49,6 +50,8 @@ def _hindrance(scenario: Scenario) -> str | None:
         return 'defence.root_set is "off"'
     if scenario.privacy.unit != "none":
         return "privacy noise would hide what it looks at"
+    if scenario.model.personal_head:
+        return "with model.personal_head devices train under heads that the server does not have"
     if defence.tolerate == 0:
         return "with defence.tolerate = 0 no comparison drops anybody"
     if set(defence.screen).isdisjoint(DETECTORS):

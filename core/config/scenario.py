@@ -257,9 +257,10 @@ class DefenceConfig(_Section):
         "cosine",
     )
     root_set: Literal["auto", "off"] = Field(
-        "auto",
+        "off",
         description="compare updates with the server's own on public examples: where there are enough of them and "
-        "no privacy noise (auto), or only where screen names root_set",
+        "no privacy noise (auto), or only where screen names root_set (off); it can quarantine honest devices with "
+        "few examples",
     )
     false_alarms: Annotated[float, Field(gt=0, le=0.2)] | None = Field(
         None,

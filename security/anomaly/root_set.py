@@ -47,8 +47,9 @@ class RootSetDetector:
     classes that are missing and a model that was fitted to the root set before lead there; its own kind leaves 5 to
     25 % in the lab. In the shipped digits scenario without privacy the classes explain 4 to 7 % of an honest update.
 
-    **Assumption**: no device is the only one of its kind. Where the root set describes most devices, one whose examples
-    look like nobody's, or that has a class which the root set lacks, can look hostile.
+    **Assumption**: no device is the only one of its kind, and each update averages over many examples. Where the root
+    set describes most devices, one whose examples look like nobody's or are few, or that has a class which the root set
+    lacks, can look hostile.
 
     Cannot see: anything in the cone, such as honest training on some classes alone, or the gradient of a wrong label
     that looks like the right one's; backdoors that change little; and under noise whatever is shorter than it.

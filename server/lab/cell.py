@@ -25,6 +25,7 @@ _NETWORK = Perceptron()
 _LEAST = 8  # examples of a device
 _ROOT_EXAMPLES = 300  # with the detector root_set
 _ROOT_SEED = 1_000_000  # other examples than any seed of a grid gives its devices
+_SCARCE = 2  # honest devices that Setting.few speaks of
 _EARLY = 10  # the round whose updates a replayer sends again
 
 
@@ -41,6 +42,7 @@ class Setting:
         momentum: each device sends ``m ← momentum·m - (1 - momentum)·gradient``.
         learning_rate: of the first round, falling to zero along a cosine.
         target: class that the trigger of a backdoor calls up; without effect on other attacks.
+        few: examples that the first two honest devices by name have; None for what the split gives them.
     """
 
     honest: int = 12
@@ -51,6 +53,7 @@ class Setting:
     momentum: float = 0.9
     learning_rate: float = 0.5
     target: int = 0
+    few: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Outcome:
         dropped: hostile rows kept out, over all that were sent; 0 when none was sent.
         dropped_honest: the same of honest rows.
         parameters: ``(d,)`` float32 of the network.
+        wronged_few: how many of the wronged have :attr:`Setting.few` examples.
     """
 
     accuracy: float
@@ -86,6 +90,7 @@ class Outcome:
     dropped: float
     dropped_honest: float
     parameters: Float32Array = field(repr=False, compare=False)
+    wronged_few: int = 0
 
 
 def train(defence: Defence, attack: str, setting: Setting, seed: int) -> Outcome:
@@ -153,6 +158,8 @@ class _Federation:
         parts = dirichlet_split(labels, count, alpha=self._setting.alpha, minimum=_LEAST, generator=self._rng)
         shared = [Examples(self._train.features[part], labels[part]) for part in parts]
         honest, hostile = shared[: self._setting.honest], shared[self._setting.honest :]
+        if self._setting.few is not None:
+            honest[:_SCARCE] = [_drawn(data, self._setting.few, self._seed) for data in honest[:_SCARCE]]
         target = self._setting.target
         poison = [poisoned(self._kind, data, number, len(hostile), target) for number, data in enumerate(hostile)]
         kinds = {False: iter(honest), True: iter(poison)}
@@ -212,7 +219,12 @@ class _Federation:
             dropped=right / sent_hostile if sent_hostile else 0.0,
             dropped_honest=wrong / sent_honest if sent_honest else 0.0,
             parameters=parameters,
+            wronged_few=0 if self._setting.few is None else len(out & self._first_honest()),
         )
+
+    def _first_honest(self) -> set[int]:
+        """Places of the devices that :attr:`Setting.few` speaks of."""
+        return set(np.flatnonzero(~self._hostile)[:_SCARCE].tolist())
 
 
 class _RootMomentum:
@@ -232,6 +244,13 @@ class _RootMomentum:
         gradients = _NETWORK.gradients(parameters, self._features, self._labels)
         self._momentum = self._share * self._momentum - (1 - self._share) * gradients
         return self._momentum
+
+
+def _drawn(data: Examples, count: int, seed: int) -> Examples:
+    """So many of a device's examples, or all where it has no more."""
+    generator = np.random.default_rng([seed, 2])  # not the one that draws data and batches
+    chosen = generator.permutation(len(data.labels))[:count]
+    return Examples(data.features[chosen], data.labels[chosen])
 
 
 @lru_cache(maxsize=16)

@@ -77,6 +77,27 @@ class TinyPictures(TinyWindows):
     input_shape = (3, 16, 16)
 
 
+class SevenPrototypes(SevenWindows):
+    """Noisy pictures of three prototypes, two classes on each of seven devices: what the architecture ``cnn`` takes."""
+
+    input_shape = (1, 28, 28)
+
+    def local_data(self, device: str) -> Examples:
+        number = int(device[-1])
+        data = self._draw(number, 300)
+        return data.select(np.flatnonzero(data.y != number % 3))
+
+    def public_data(self) -> Examples:
+        return self._draw(99, 150)
+
+    def _draw(self, seed: int, count: int) -> Examples:
+        generator = np.random.default_rng(seed)
+        y = generator.integers(0, 3, count)
+        prototypes = np.random.default_rng(7).normal(size=(3, *self.input_shape))
+        x = prototypes[y] + 0.5 * generator.normal(size=(count, *self.input_shape))
+        return Examples(x.astype(np.float32), y)
+
+
 def config(mode: str, **changes) -> ModelConfig:
     values = {"architecture": "ds_cnn", "trainable": mode, "width": 0.125, "rank": 2, "tail_blocks": 2, "components": 6}
     return ModelConfig(**values | {"pretrain_epochs": 2} | changes)

@@ -1,17 +1,26 @@
-"""A run without privacy, with public examples of every class, compares updates with the server's own, unasked."""
+"""Under ``defence.root_set = "auto"`` a run without privacy, with public examples of every class, compares updates with
+the server's own; without the key it does not."""
 
 import json
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
+from skerry.errors import InterruptedRunError
 from skerry.result import Defence, Result
 from skerry.runfolder import RunFolder
-from skerry.server.launch import launch
+from skerry.server.launch import launch, resume
+from skerry.server.root_set import RootSet
 
 TINY = Path(__file__).parents[1] / "device"
 SCREEN = ("finite", "shape", "fresh", "norm", "cosine")
+AUTO = "defence.root_set=auto"
+PROTOTYPES = (
+    AUTO, "rounds=4", "training.epochs=1", "training.batch_size=0", "training.learning_rate=0.02",
+    "model.architecture=cnn", "model.bits=32", "model.input_size=28", 'defence.screen=["norm"]',
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +65,7 @@ def defence_of(folder: RunFolder) -> Defence:
 
 def test_it_looks_at_every_update_and_result_and_verdicts_say_so(tmp_path: Path) -> None:
     """Fourteen examples a device are few: nothing that small is a mixture of classes, and the verdicts admit it."""
-    folder = run(tmp_path, "SevenWindows", "rounds=2")
+    folder = run(tmp_path, "SevenWindows", "rounds=2", AUTO)
     defence = defence_of(folder)
     assert defence.screen == (*SCREEN, "root_set")
     assert "public examples of all 3 classes" in defence.note
@@ -69,8 +78,8 @@ def test_it_looks_at_every_update_and_result_and_verdicts_say_so(tmp_path: Path)
 @pytest.mark.parametrize(
     ("task", "overrides", "why"),
     [
-        ("SevenWindows", ("defence.root_set=off",), 'defence.root_set is "off"'),
-        ("SevenUnlabelledWindows", (), "labelled public examples of class slow"),
+        ("SevenWindows", (), 'defence.root_set is "off"'),
+        ("SevenUnlabelledWindows", (AUTO,), "labelled public examples of class slow"),
     ],
 )
 def test_where_it_does_not_look_the_result_says_why(
@@ -80,3 +89,56 @@ def test_where_it_does_not_look_the_result_says_why(
     assert defence_of(folder).screen == SCREEN
     assert why in defence_of(folder).note
     assert told(folder) == []
+
+
+def vector_of(folder: RunFolder) -> bytes:
+    return load_file(folder.path / "checkpoint" / "round.safetensors")["vector"].tobytes()
+
+
+def test_without_the_key_a_run_is_the_one_with_it_off_bit_for_bit(tmp_path: Path) -> None:
+    plain, off = (
+        run(tmp_path / name, "SevenPrototypes", *PROTOTYPES[1:], *more)
+        for name, more in (("plain", ()), ("off", ("defence.root_set=off",)))
+    )
+    assert vector_of(plain) == vector_of(off)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run where the classes explain nearly all of an honest update: whole batches, a network at chance."""
+    return run(tmp_path_factory.mktemp("whole"), "SevenPrototypes", *PROTOTYPES)
+
+
+def test_where_the_classes_explain_honest_updates_random_directions_are_dropped(whole: RunFolder) -> None:
+    assert defence_of(whole).attackers == ("device-5",)
+    assert defence_of(whole).quarantined == ("device-5",)
+    assert defence_of(whole).false_quarantines == 0
+    first = {verdict["device"]: verdict for verdict in whole.lines("verdicts.jsonl") if verdict["round"] == 1}
+    shares = {
+        name: next(score["value"] for score in verdict["scores"] if score["detector"] == "root_set")
+        for name, verdict in first.items()
+    }
+    assert [name for name, verdict in first.items() if verdict["action"] != "accept"] == ["device-5"]
+    assert shares.pop("device-5") > 0.9
+    assert max(shares.values()) < 0.2
+
+
+def test_a_resumed_run_with_a_root_set_ends_bit_for_bit(
+    whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = RootSet.updates
+
+    def stopped(root: RootSet, *round_: object) -> object:
+        if round_[-1] == 3:
+            raise KeyboardInterrupt
+        return plain(root, *round_)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RootSet, "updates", stopped)
+        with pytest.raises(InterruptedRunError):
+            run(tmp_path, "SevenPrototypes", *PROTOTYPES)
+    folder = resume("latest", parent=tmp_path)
+    assert len(folder.rounds()) == 4
+    assert vector_of(folder) == vector_of(whole)
+    verdicts = [[(v["device"], v["action"]) for v in f.lines("verdicts.jsonl")] for f in (folder, whole)]
+    assert verdicts[0] == verdicts[1]

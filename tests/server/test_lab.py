@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -185,6 +186,16 @@ def test_a_grid_gives_a_cell_for_every_combination_and_tells_its_progress() -> N
     assert len(cells) == 8
     assert told == [(number, 16) for number in range(16)]
     json.dumps([cell.to_json() for cell in cells], allow_nan=False)
+
+
+def test_a_root_set_takes_honest_devices_with_three_examples_for_hostile() -> None:
+    """Why it is not the default: most of them end in quarantine with it, and some without."""
+    plain = Defence("nnm+trimmed_mean", ("norm", "similarity", "cosine"))
+    setting = Setting(steps=60, few=3)
+    with_root = [train(replace(plain, screen=(*plain.screen, "root_set")), "none", setting, seed) for seed in (0, 1)]
+    without = [train(plain, "none", setting, seed) for seed in (0, 1)]
+    assert sum(outcome.wronged_few for outcome in with_root) > sum(outcome.wronged_few for outcome in without)
+    assert all(outcome.wronged_few <= min(2, outcome.wronged + outcome.caught) for outcome in with_root)
 
 
 def test_the_page_puts_the_best_rule_and_the_worst_attack_first() -> None:
