@@ -1,4 +1,4 @@
-"""Bytes from strangers: everything that skerry reads from a network, fed with mutated and random bytes.
+"""Bytes from strangers: readers of what comes from a network or a repository, fed with mutated and random bytes.
 
 A *target* reads bytes as a stranger may send them and says what came of it: the reason code of a refusal, or that they
 were accepted. Its inputs come in two kinds, half of each: *outside*, what anybody on the way may send; and *inside*,
@@ -8,7 +8,9 @@ What counts as wrong: something accepted that was not sent as it is; an exceptio
 without a code of its own; memory out of proportion.
 """
 
+import base64
 import hashlib
+import io
 import json
 import random
 import tracemalloc
@@ -18,14 +20,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import CryptoSigner
 
 from skerry.canonical import encode
 from skerry.device.protocol import Instruction, Update
 from skerry.device.training.plan import TrainPlan
-from skerry.errors import InputError, RefusedError
+from skerry.errors import InputError, RefusedError, ReleaseRefusedError
 from skerry.security import Directory, Expected, Header, Identity, Kind, Refusal, open_envelope, seal
 from skerry.security.delivery import Manifest, ReleaseFile, ReleaseRefusal
-from skerry.security.delivery.stream import blob_bytes
+from skerry.security.delivery.bins import open_wrap, read_index, write_bins
+from skerry.security.delivery.delta import apply_delta, make_delta
+from skerry.security.delivery.repository.describing import Provenance, read_statement, statement
+from skerry.security.delivery.stream import blob_bytes, decrypt, encrypt
 from skerry.security.delivery.verifying import MANIFEST_DOMAIN, read_manifest
 from skerry.security.envelope import _PREFIX, _SEALING, _SIGNING
 from skerry.security.hpke import KemSuite
@@ -254,16 +261,7 @@ def payloads() -> Target:
 def manifests(folder: Path) -> Target:
     """A release's manifest beside its signature; inside: any bytes that the publisher signed."""
     publisher = Identity.generate("publisher")
-    seeds = []
-    for version in (1, 2):
-        files = tuple(
-            ReleaseFile(name=name, size=size, sha256="1" * 64, blob="2" * 64, blob_size=blob_bytes(size))
-            for name, size in (("a", 0), ("b.onnx", 5_000_000))
-        )
-        manifest = Manifest(
-            name="digits", version=version, run="run", publisher="publisher", created=5, wraps="0" * 64, files=files
-        )
-        seeds.append(manifest.to_bytes())
+    seeds = [_a_manifest(version).to_bytes() for version in (1, 2)]
 
     def sign(data: bytes) -> bytes:
         return publisher.sign(MANIFEST_DOMAIN, data) + data
@@ -281,6 +279,16 @@ def manifests(folder: Path) -> Target:
 
     codes = frozenset({*ReleaseRefusal, "as_signed"})
     return Target("manifests", signed, seeds, sign, read, codes)
+
+
+def _a_manifest(version: int) -> Manifest:
+    files = tuple(
+        ReleaseFile(name=name, size=size, sha256="1" * 64, blob="2" * 64, blob_size=blob_bytes(size))
+        for name, size in (("a", 0), ("b.onnx", 5_000_000))
+    )
+    return Manifest(
+        name="digits", version=version, run="run", publisher="publisher", created=5, wraps="0" * 64, files=files
+    )
 
 
 def checkpoints() -> Target:
@@ -352,6 +360,79 @@ def log_proofs(folder: Path) -> Target:
     return Target("log proofs", seeds, seeds, lambda data: data, read, codes)
 
 
+def wraps(folder: Path) -> Target:
+    """The list of bins, or a bin: what it gives is a canonical list or the content key, to nobody but its device."""
+    ann, key, manifest = Identity.generate("ann"), b"k" * 32, _a_manifest(1)
+    index = (folder / write_bins(folder, key, manifest, [ann.public, Identity.generate("bob").public])).read_bytes()
+    seeds = [index, *((folder / name).read_bytes() for name in read_index(index))]
+
+    def read(data: bytes) -> str:
+        try:
+            return "as_said" if encode({"bins": read_index(data)}) == data else ACCEPTED
+        except ReleaseRefusedError:
+            return _refusals(lambda: "as_signed" if open_wrap(data, manifest, ann) == key else ACCEPTED)
+
+    return Target("wraps", seeds, seeds, lambda data: data, read, frozenset({*ReleaseRefusal, "as_said", "as_signed"}))
+
+
+def blobs() -> Target:
+    """An encrypted file: it decrypts to what was encrypted, or not at all."""
+    plain, key, seeds = [b"", b"p" * 3000], bytes(32), []
+    for content in plain:
+        sealed = io.BytesIO()
+        encrypt(io.BytesIO(content), sealed, key, salt=bytes(32))
+        seeds.append(sealed.getvalue())
+
+    def read(data: bytes) -> str:
+        def call() -> str:
+            decrypt(io.BytesIO(data), opened := io.BytesIO(), key)
+            return "as_signed" if data in seeds and opened.getvalue() in plain else ACCEPTED
+
+        return _refusals(call)
+
+    return Target("blobs", seeds, seeds, lambda data: data, read, frozenset({*ReleaseRefusal, "as_signed"}))
+
+
+def deltas(folder: Path) -> Target:
+    """A delta: nothing but a file of the size that was signed comes of it, whose digest the caller compares."""
+    old, new, delta = folder / "old", folder / "new", folder / "delta"
+    old.write_bytes(bytes(range(256)) * 16)
+    new.write_bytes(b"new" + old.read_bytes()[3:])
+    make_delta(old, new, delta)
+    seeds, size = [delta.read_bytes()], new.stat().st_size
+
+    def read(data: bytes) -> str:
+        def call() -> str:
+            digest = apply_delta(io.BytesIO(data), old, made := io.BytesIO(), size)
+            whole = made.getvalue()
+            return "as_said" if len(whole) == size and hashlib.sha256(whole).hexdigest() == digest else ACCEPTED
+
+        return _refusals(call)
+
+    return Target("deltas", seeds, seeds, lambda data: data, read, frozenset({*ReleaseRefusal, "as_said"}))
+
+
+def statements() -> Target:
+    """A release's statement under DSSE; inside: any payload that the model's key signed."""
+    signer, manifest, claim = CryptoSigner.generate_ed25519(), _a_manifest(1), Provenance(run="run")
+    seeds = [statement(manifest, claim, signer)]
+    said = [base64.b64decode(json.loads(one)["payload"]) for one in seeds]
+
+    def sign(data: bytes) -> bytes:
+        envelope = Envelope(data, "application/vnd.in-toto+json", {})
+        envelope.sign(signer)
+        return json.dumps(envelope.to_dict()).encode()
+
+    def read(data: bytes) -> str:
+        def call() -> str:
+            read_statement(data, manifest, [signer.public_key])
+            return "as_signed"  # by the key, of that release: what else it says is the signer's own word
+
+        return _refusals(call)
+
+    return Target("statements", seeds, said, sign, read, frozenset({*ReleaseRefusal, "as_signed"}))
+
+
 def targets(folder: Path) -> list[Target]:
     """All readers."""
     return [
@@ -363,4 +444,8 @@ def targets(folder: Path) -> list[Target]:
         manifests(folder),
         checkpoints(),
         log_proofs(folder),
+        wraps(folder),
+        blobs(),
+        deltas(folder),
+        statements(),
     ]

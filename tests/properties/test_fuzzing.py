@@ -16,6 +16,10 @@ READERS = [
     "manifests",
     "checkpoints",
     "log proofs",
+    "wraps",
+    "blobs",
+    "deltas",
+    "statements",
 ]
 
 

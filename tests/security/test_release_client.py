@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from securesystemslib.dsse import Envelope
 
 from skerry.errors import DiskFullError, InputError, ReleaseRefusedError, RunFailedError
 from skerry.security import Identity
@@ -379,6 +380,15 @@ def test_the_statement_ties_the_release_to_run_ledger_and_evaluation(shop):
         with pytest.raises(ReleaseRefusedError) as caught:
             read_statement(bad, done.manifest, keys)
         assert caught.value.reason == ReleaseRefusal.MALFORMED
+
+
+def test_a_signed_statement_nested_without_end_is_malformed(shop):
+    done, signer = shop.release(), shop.repository.signer("digits")
+    envelope = Envelope(b"[" * 100_000, "application/vnd.in-toto+json", {})
+    envelope.sign(signer)
+    with pytest.raises(ReleaseRefusedError) as caught:
+        read_statement(json.dumps(envelope.to_dict()).encode(), done.manifest, [signer.public_key])
+    assert caught.value.reason == ReleaseRefusal.MALFORMED
 
 
 def test_a_rotation_signs_the_statements_of_all_versions_anew_and_none_that_was_not_authentic(shop):

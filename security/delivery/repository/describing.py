@@ -83,7 +83,7 @@ def read_statement(data: bytes, manifest: Manifest, keys: Sequence[Key]) -> Prov
         stated = (body["_type"], body["predicateType"], predicate.pop("model"), predicate.pop("version"))
         digests = {subject["name"]: subject["digest"]["sha256"] for subject in body["subject"]}
         provenance = Provenance.from_json(predicate)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "the statement is not one of a release") from error
     expected = {"manifest.cbor": manifest.digest, **{file.name: file.sha256 for file in manifest.files}}
     if stated != (_STATEMENT, _PREDICATE, manifest.name, manifest.version) or digests != expected:
