@@ -130,6 +130,12 @@ class Desk:
                     if entry.state is State.ENROLLED:
                         certify(base, self._authority, entry, now=now)
                 known = enrolled(base, request=digest)
+        elif _lapsed(known[0], now, self._rules.grace):
+            with self._file.writing() as base:
+                (entry,) = enrolled(base, request=digest)
+                if _lapsed(entry, now, self._rules.grace):
+                    certify(base, self._authority, entry, now=now)
+                known = enrolled(base, request=digest)
         return self._answer(known[0], digest, now)
 
     def renew(self, request: bytes) -> bytes:
@@ -303,6 +309,20 @@ def _holder(base: Connection, serial: bytes, name: str) -> Enrolled:
             EnrolmentRefusal.UNKNOWN_DEVICE, "no device of this name has this certificate", where=name, mend="enrol"
         )
     return found[0]
+
+
+def _lapsed(entry: Enrolled, now: int, grace: int) -> bool:
+    """Whether a first certificate ended before anybody renewed it, as of a device that was off when it was approved.
+
+    One that was renewed ended in its device's hands: that device renews, and its first request is over.
+    """
+    first = entry.certificate
+    return (
+        entry.state is State.ENROLLED
+        and first is not None
+        and first.attempt is None
+        and first.expires <= now < first.expires + grace
+    )
 
 
 def _check_turn(newest: Certificate, asked: RenewalRequest, now: int, grace: int) -> None:

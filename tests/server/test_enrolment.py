@@ -377,3 +377,17 @@ def test_a_registry_that_was_put_in_its_place_is_looked_at_anew(harbour: Federat
     harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="stolen", now=NOW)
     assert devices.find("pi-1") is None
     devices.close()
+
+
+def test_a_device_that_asks_after_its_first_certificate_ended_gets_another(harbour: Federation) -> None:
+    agent = Agent.fresh("pi-1")
+    application = apply(harbour.invite(approve=False), agent, harbour.desk, now=NOW)
+    assert send(harbour, application, agent) is None
+    harbour.office.approve(harbour.office.find("pi-1"), harbour.authority, by="ann", why="known", now=NOW)
+    harbour.now += 8 * DAY  # it was switched off
+    member = send(harbour, application, agent)
+    assert send(harbour, application, agent).certificate == member.certificate
+    renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now)
+    harbour.now += 8 * DAY
+    with pytest.raises(RefusedError, check=lambda error: error.reason == "certificate_expired"):  # it has renewed since
+        send(harbour, application, agent)
