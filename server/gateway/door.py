@@ -8,12 +8,13 @@ nothing is let go.
 
 import asyncio
 import re
+from contextlib import ExitStack
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from skerry.server.gateway.answers import refusal_answer
+from skerry.server.gateway.answers import HELD, refusal_answer
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
 __all__ = ["Door"]
@@ -55,10 +56,11 @@ class Door:
             except TimeoutError as error:
                 raise _NotTakenError from error
 
-        try:
-            await self._app(scope, receive, in_time)
-        except _NotTakenError:
-            return  # uvicorn closes the connection of an answer that is not whole
+        with ExitStack() as held:
+            try:
+                await self._app({**scope, HELD: held}, receive, in_time)
+            except _NotTakenError:
+                return  # uvicorn closes the connection of an answer that is not whole
 
 
 def _check(scope: Scope) -> None:

@@ -40,19 +40,19 @@ def enrolment_routes(desk: EnrolmentTransport, reception: Reception) -> list[Rou
 
     def posted(call: Callable[[bytes], bytes]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            async with reception.stranger(request, body_limit=_LONGEST) as body:
-                try:
-                    answer = await asyncio.get_running_loop().run_in_executor(threads, call, body)
-                except RefusedError as error:
-                    raise turned_away_by_desk(error) from error
+            body = await reception.stranger(request, body_limit=_LONGEST)
+            try:
+                answer = await asyncio.get_running_loop().run_in_executor(threads, call, body)
+            except RefusedError as error:
+                raise turned_away_by_desk(error) from error
             return Response(answer, headers=FIXED_HEADERS, media_type=_CBOR)
 
         return endpoint
 
     def got(call: Callable[[], bytes], kind: str) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            async with reception.stranger(request, body_limit=0):
-                answer = await asyncio.get_running_loop().run_in_executor(threads, call)
+            await reception.stranger(request, body_limit=0)
+            answer = await asyncio.get_running_loop().run_in_executor(threads, call)
             return Response(answer, headers=FIXED_HEADERS, media_type=kind)
 
         return endpoint

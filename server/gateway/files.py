@@ -87,28 +87,28 @@ class Downloads:
         return await self._answer(request, f"blobs/{digest}", digest)
 
     async def _answer(self, request: Request, path: str, digest: str | None) -> Response:
-        async with self._reception.device(request) as (device, _):
-            try:
-                file = await asyncio.to_thread(open_below, self._root, path)
-            except FileNotFoundError as error:
-                raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "there is no such file") from error
-            with ExitStack() as held:
-                held.callback(os.close, file)
-                about = os.fstat(file)
-                tag = f'"{digest or f"{about.st_ino:x}-{about.st_size:x}-{about.st_mtime_ns:x}"}"'
-                headers = {**FIXED_HEADERS, "etag": tag, "accept-ranges": "bytes"}
-                if request.headers.get("if-none-match") == tag:
-                    return Response(status_code=304, headers=headers)
-                self._begin(device.name)
-                held.callback(self._end, device.name)
-                wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
-                span = requested_span(wanted, about.st_size)
-                headers["content-type"] = "application/octet-stream"
-                if span is not None:
-                    headers["content-range"] = f"bytes {span.start}-{span.stop - 1}/{about.st_size}"
-                status = 200 if span is None else 206
-                span = span or Span(0, about.st_size)
-                return _Streamed(file, span, status, headers, held=held.pop_all())
+        device, _ = await self._reception.device(request)
+        try:
+            file = await asyncio.to_thread(open_below, self._root, path)
+        except FileNotFoundError as error:
+            raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "there is no such file") from error
+        with ExitStack() as held:
+            held.callback(os.close, file)
+            about = os.fstat(file)
+            tag = f'"{digest or f"{about.st_ino:x}-{about.st_size:x}-{about.st_mtime_ns:x}"}"'
+            headers = {**FIXED_HEADERS, "etag": tag, "accept-ranges": "bytes"}
+            if request.headers.get("if-none-match") == tag:
+                return Response(status_code=304, headers=headers)
+            self._begin(device.name)
+            held.callback(self._end, device.name)
+            wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
+            span = requested_span(wanted, about.st_size)
+            headers["content-type"] = "application/octet-stream"
+            if span is not None:
+                headers["content-range"] = f"bytes {span.start}-{span.stop - 1}/{about.st_size}"
+            status = 200 if span is None else 206
+            span = span or Span(0, about.st_size)
+            return _Streamed(file, span, status, headers, held=held.pop_all())
 
     def _begin(self, device: str) -> None:
         if self._running[device] >= self._most:

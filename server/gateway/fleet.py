@@ -8,6 +8,7 @@ What is sent on is made anew: the method and path are ours, the headers a short 
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,14 +18,18 @@ from starlette.responses import Response
 
 from skerry.server.devices import EnrolledDevice, Nodes
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, FleetClaim, fleet_claim
-from skerry.server.gateway.answers import FIXED_HEADERS
+from skerry.server.gateway.answers import FIXED_HEADERS, InParts, until_sent
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.limits import Room
 
 __all__ = ["FLEET_CALLS", "FleetPassage"]
 
+_log = logging.getLogger(__name__)
+
 _SMALL = 16 << 10
 _OBJECT = (5 << 20) + (64 << 10)  # Flower cuts arrays into objects of 5 MiB and a head
+_ANSWER = 1 << 20  # heads and trees of identifiers; only an object is larger
 _PROTOBUF = "application/protobuf"
 
 FLEET_CALLS: Mapping[str, int] = {
@@ -62,7 +67,8 @@ class FleetPassage:
         # Threads of its own: when the SuperLink hangs, nothing else may wait for those who wait for it.
         self._registering = ThreadPoolExecutor(2, thread_name_prefix="nodes")
         self._places = asyncio.Semaphore(limits.superlink_calls)
-        self._inside = 0
+        self._calls = Room(limits.superlink_calls * (1 + _WAITING), each=limits.calls_each)
+        self._answers = Room(limits.answers, each=limits.answers_each)
 
     async def answer(self, request: Request) -> Response:
         """Pass one call on."""
@@ -71,30 +77,35 @@ class FleetPassage:
             raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "no such call of the Fleet API is passed on")
         if request.headers.get("content-type") != _PROTOBUF:
             raise TurnedAwayError(GatewayRefusal.MALFORMED, f"the content type must be {_PROTOBUF}")
-        async with self._reception.device(request, body_limit=FLEET_CALLS[call]) as (device, body):
-            claim = fleet_claim(call, body)
-            if claim is None:
-                raise TurnedAwayError(GatewayRefusal.MALFORMED, "the body is not this call's message")
-            if self._inside >= self._limits.superlink_calls * (1 + _WAITING):
+        device, body = await self._reception.device(request, body_limit=FLEET_CALLS[call])
+        claim = fleet_claim(call, body)
+        if claim is None:
+            raise TurnedAwayError(GatewayRefusal.MALFORMED, "the body is not this call's message")
+        held = until_sent(request)
+        with self._calls.hold(1, device.name) as granted:
+            if not granted:
                 raise TurnedAwayError(GatewayRefusal.BUSY, "the SuperLink is busy", retry_after_s=1.0)
-            self._inside += 1
-            try:
-                async with self._places:
-                    return await self._pass_on(call, body, claim, device, request)
-            finally:
-                self._inside -= 1
+            async with self._places:
+                # before the call, since a message that was pulled is not given again
+                longest = _OBJECT if call == "pull-object" else _ANSWER
+                if not held.enter_context(self._answers.hold(longest, device.name)):
+                    raise TurnedAwayError(GatewayRefusal.BUSY, "no room for the answer now", retry_after_s=1.0)
+                return await self._pass_on(call, body, claim, device, request, longest)
 
     async def _pass_on(
-        self, call: str, body: bytes, claim: FleetClaim, device: EnrolledDevice, request: Request
+        self, call: str, body: bytes, claim: FleetClaim, device: EnrolledDevice, request: Request, longest: int
     ) -> Response:
         headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
-        headers |= {"content-type": _PROTOBUF, "accept": _PROTOBUF, "flwr-public-key": device.node_key_header}
+        headers |= {"content-type": _PROTOBUF, "accept": _PROTOBUF, "accept-encoding": "identity"}
+        headers["flwr-public-key"] = device.node_key_header
         try:
             async with asyncio.timeout(self._limits.superlink_s):
                 loop = asyncio.get_running_loop()
                 node_id = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
                 _check_speaker(claim, device, node_id)
-                answer = await self._superlink.post(f"/v1/fleet/{call}", content=body, headers=headers)
+                asked = self._superlink.stream("POST", f"/v1/fleet/{call}", content=body, headers=headers)
+                async with asked as answer:
+                    content = await _whole(answer, longest)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise TurnedAwayError(
                 GatewayRefusal.SUPERLINK_SLOW, "the SuperLink did not answer in time", retry_after_s=5.0
@@ -106,7 +117,17 @@ class FleetPassage:
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             self._nodes.forget(device)
         kind = answer.headers.get("content-type", "application/octet-stream")
-        return Response(answer.content, answer.status_code, {**FIXED_HEADERS, "content-type": kind})
+        return InParts(content, answer.status_code, {**FIXED_HEADERS, "content-type": kind})
+
+
+async def _whole(answer: httpx.Response, longest: int) -> bytes:
+    content = bytearray()
+    async for part in answer.aiter_raw():
+        content += part
+        if len(content) > longest:
+            _log.error("%s: the SuperLink's answer has more than %d bytes", answer.url.path, longest)
+            raise TurnedAwayError(GatewayRefusal.SERVER_FAILED, "the server cannot do this now")
+    return bytes(content)
 
 
 def _check_speaker(claim: FleetClaim, device: EnrolledDevice, node_id: int) -> None:

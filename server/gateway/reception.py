@@ -6,13 +6,12 @@ device has to sign is not waited for before its head was seen to be signed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
 from skerry.server.devices import EnrolledDevice
+from skerry.server.gateway.answers import until_sent
 from skerry.server.gateway.authentication import Authenticator
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 from skerry.server.limits import Buckets, Rate, Room
@@ -36,6 +35,9 @@ class GatewayLimits:
         body_s: seconds for a body to arrive.
         superlink_s: seconds for an answer of the SuperLink.
         superlink_calls: calls to the SuperLink at once; a few more wait, the rest is told to come back.
+        calls_each: calls of one device that wait for the SuperLink, or for their turn.
+        answers: bytes of the SuperLink's answers held at once, until they were taken.
+        answers_each: of these for one device.
         downloads: downloads of one device at once.
         chunk_s: seconds for a reader to take one part of an answer, 1 MiB at most of a download.
     """
@@ -47,6 +49,9 @@ class GatewayLimits:
     body_s: float = 20.0
     superlink_s: float = 60.0
     superlink_calls: int = 16
+    calls_each: int = 8
+    answers: int = 128 << 20
+    answers_each: int = 12 << 20
     downloads: int = 4
     chunk_s: float = 30.0
 
@@ -61,9 +66,8 @@ class Reception:
         self._strangers = Buckets(limits.stranger)
         self._room = Room(limits.room, each=limits.room_each)
 
-    @asynccontextmanager
-    async def device(self, request: Request, *, body_limit: int = 0) -> AsyncIterator[tuple[EnrolledDevice, bytes]]:
-        """The device that signed the request, and the body; both are held to the limits.
+    async def device(self, request: Request, *, body_limit: int = 0) -> tuple[EnrolledDevice, bytes]:
+        """The device that signed the request, and the body, whose room is held until the answer is sent.
 
         Raises:
             TurnedAwayError: see the module.
@@ -78,12 +82,11 @@ class Reception:
             self._strangers.take(address)
             raise
         _spare(self._devices.take(head.device.name), "the device asks too often")
-        async with self._body(request, size, f"device {head.device.name}") as body:
-            head.check(body)
-            yield head.device, body
+        body = await self._body(request, size, f"device {head.device.name}")
+        head.check(body)
+        return head.device, body
 
-    @asynccontextmanager
-    async def stranger(self, request: Request, *, body_limit: int) -> AsyncIterator[bytes]:
+    async def stranger(self, request: Request, *, body_limit: int) -> bytes:
         """The body of a request that nobody needs to have signed.
 
         Raises:
@@ -91,22 +94,18 @@ class Reception:
         """
         address = _address(request)
         _spare(self._strangers.take(address), "too many requests came from this address")
-        async with self._body(request, _announced(request, body_limit), f"address {address}") as body:
-            yield body
+        return await self._body(request, _announced(request, body_limit), f"address {address}")
 
-    @asynccontextmanager
-    async def _body(self, request: Request, size: int, party: str) -> AsyncIterator[bytes]:
-        with self._room.hold(size, party) as granted:
-            if not granted:
-                raise TurnedAwayError(GatewayRefusal.BUSY, "no room for the body now", retry_after_s=1.0)
-            try:
-                async with asyncio.timeout(self._limits.body_s):
-                    body = await request.body()
-            except TimeoutError as error:
-                raise TurnedAwayError(GatewayRefusal.TOO_SLOW, "the body did not come in time") from error
-            except ClientDisconnect as error:
-                raise TurnedAwayError(GatewayRefusal.BODY_INCOMPLETE, "the body is not whole") from error
-            yield body
+    async def _body(self, request: Request, size: int, party: str) -> bytes:
+        if not until_sent(request).enter_context(self._room.hold(size, party)):
+            raise TurnedAwayError(GatewayRefusal.BUSY, "no room for the body now", retry_after_s=1.0)
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                return await request.body()
+        except TimeoutError as error:
+            raise TurnedAwayError(GatewayRefusal.TOO_SLOW, "the body did not come in time") from error
+        except ClientDisconnect as error:
+            raise TurnedAwayError(GatewayRefusal.BODY_INCOMPLETE, "the body is not whole") from error
 
 
 def _announced(request: Request, limit: int) -> int:
