@@ -57,7 +57,7 @@ def _row(parent: Path, name: str, overrides: tuple[str, ...], seed: int) -> dict
         "success": found.subject.trigger_success,
         "classes": sorted({*found.head.suspicious, *(probe.target for probe in found.probes if probe.suspicious)}),
         "found": list(found.found),
-        "highest_probe": max(probe.index for probe in found.probes),
+        "highest_probe": max(probe.index for probe in found.probes if probe.index is not None),
         "highest_change": max(found.head.indices),
     }
     progress(f"scan, {row}")

@@ -41,7 +41,7 @@ def scan(
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for a backdoor in a trained model, on public examples; exit code 1 when there is something to look at.
+    """Look for a backdoor in a trained model, on public examples; exit code 1 for a finding or nothing to judge by.
 
     Finding nothing is no proof: what a scan cannot see is printed with what it saw.
     """
@@ -72,6 +72,16 @@ def scan(
                 f"{len(found.found)} signs of a backdoor or of poisoning",
                 where=subject.name,
                 mend="look at its devices (`skerry fleet list`), train without them, or see --remove",
+            ),
+            document,
+            as_json=as_json,
+        )
+    if not any(found.judged.values()):
+        fail(
+            RunFailedError(
+                "nothing could be judged: this says neither that there is a backdoor nor that there is none",
+                where=subject.name,
+                mend="scan the run instead of its file, or have the task give public examples of each class",
             ),
             document,
             as_json=as_json,

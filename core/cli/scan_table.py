@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["tell"]
 
+_TOO_FEW = {
+    "probes": "the probes, for want of three classes, or of a public model that tells two apart",
+    "shortcuts": "the smallest patches, for want of five classes",
+    "head": "the head's change, for want of five classes",
+}
+
 
 def tell(found: "Scan", cleaning: "Cleaning | None") -> None:
     """Evidence class by class, devices of which anything was said, findings, what cannot be seen, what cleaning did."""
@@ -26,7 +32,10 @@ def tell(found: "Scan", cleaning: "Cleaning | None") -> None:
         _cleaning(cleaning)
     for sentence in found.found:
         out().print(Text(f"found: {sentence}", style="yellow"))
-    if not found.found:
+    for part, judged in found.judged.items():
+        if not judged:
+            out().print(Text(f"not judged: {_TOO_FEW[part]}"))
+    if not found.found and any(found.judged.values()):
         out().print(Text("nothing found, which is no proof that nothing is there"))
     out().print(Text("a scan does not see"))
     for sentence in CANNOT_SEE:
@@ -40,7 +49,8 @@ def _classes(found: "Scan") -> None:
     columns += ["row's change", "deviations of change"] if found.head is not None else []
     shown = table(f"{found.subject.name}: each class, {found.examples} public examples", columns, right=columns[1:])
     for number, (name, probe) in enumerate(zip(found.subject.task.classes, found.probes, strict=True)):
-        cells = [percent(probe.share), "" if probe.public is None else percent(probe.public), f"{probe.index:.1f}"]
+        public = "" if probe.public is None else percent(probe.public)
+        cells = [percent(probe.share), public, "" if probe.index is None else f"{probe.index:.1f}"]
         if found.shortcuts is not None:
             shortcut = document["shortcuts"][number]
             cells += [f"{shortcut['size']:.0f} places", f"{shortcut['index']:.1f}"]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skerry.device.evaluation.deviations import deviations
 from skerry.errors import InputError
 from skerry.records import Float32Array
 
@@ -29,6 +30,7 @@ _LEAST_SHARE = 0.3  # of examples that a rectangle turns, below which no class i
 _SUSPICIOUS = 3.5  # deviations from the other classes
 _LEAST_DEVIATION = 0.05  # some sixty examples of which three turn
 _LEAST_CLASSES = 3
+_LEAST_SHARE_ALONE = 0.6  # more than of the public model, where classes are too few to compare; not measured
 
 
 @dataclass(frozen=True)
@@ -60,21 +62,30 @@ class Probe:
     Attributes:
         target: the class, an index.
         share: of the examples that were taken for other classes, those that it turns into this one.
-        public: the same share of a model that nobody could poison; None where there is none.
-        index: how far ``share`` less ``public`` is above the median class, in deviations.
+        public: the same share of a model that nobody could poison; None where there is none that tells classes apart.
+        index: how far ``share`` less ``public`` is above the median class, in deviations; None for fewer than three
+            classes, which do not compare.
         rectangle: the one with the largest difference.
     """
 
     target: int
     share: float
     public: float | None
-    index: float
+    index: float | None
     rectangle: Rectangle
 
     @property
+    def judged(self) -> bool:
+        """Whether there was anything to compare with: other classes, or a public model."""
+        return self.index is not None or self.public is not None
+
+    @property
     def suspicious(self) -> bool:
-        """Whether no other class is called up so."""
-        return self.index > _SUSPICIOUS and self.share - (self.public or 0.0) >= _LEAST_SHARE
+        """Whether no other class is called up so; of two classes, whether the public model's is not."""
+        excess = self.share - (self.public or 0.0)
+        if self.index is None:
+            return self.judged and excess >= _LEAST_SHARE_ALONE
+        return self.index > _SUSPICIOUS and excess >= _LEAST_SHARE
 
     def to_json(self) -> dict[str, Any]:
         """With the rectangle's place."""
@@ -101,7 +112,8 @@ def probe_classes(
     """The best rectangle for each class; a function of the arguments alone.
 
     Args:
-        scores: of the model and, behind it, of one that nobody could poison.
+        scores: of the model and, behind it, of one that nobody could poison; one that takes all examples for the same
+            class says nothing, and is left out.
         x: ``(n, …, channels)`` raw public examples of all classes; labels are not needed.
         progress: told before each rectangle how many were tried, and of how many.
 
@@ -118,15 +130,17 @@ def probe_classes(
         after = scores(rectangle.on(x))
         shares.append([turned(b, a.argmax(1), a.shape[1]) for b, a in zip(before, after, strict=True)])
     found = np.array(shares)
-    excess = found[:, 0] - (found[:, 1] if found.shape[1] > 1 else 0.0)
+    compared = len(before) > 1 and len(np.unique(before[1])) > 1
+    excess = found[:, 0] - (found[:, 1] if compared else 0.0)
     best = excess.argmax(axis=0)
-    index = _deviations(excess.max(axis=0))
+    enough = len(best) >= _LEAST_CLASSES
+    index = deviations(excess.max(axis=0), floor=_LEAST_DEVIATION)
     return tuple(
         Probe(
             target=target,
             share=float(found[row, 0, target]),
-            public=float(found[row, 1, target]) if found.shape[1] > 1 else None,
-            index=float(index[target]),
+            public=float(found[row, 1, target]) if compared else None,
+            index=float(index[target]) if enough else None,
             rectangle=tried[row],
         )
         for target, row in enumerate(best.tolist())
@@ -142,13 +156,4 @@ def turned(before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], classes:
     others = before[:, None] != np.arange(classes)
     called = others & (after[:, None] == np.arange(classes))
     found: npt.NDArray[np.float64] = called.sum(axis=0) / np.maximum(others.sum(axis=0), 1)
-    return found
-
-
-def _deviations(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """How far above the median each is; zero where there are too few to compare."""
-    if len(values) < _LEAST_CLASSES:
-        return np.zeros(len(values))
-    above = values - np.median(values)
-    found: npt.NDArray[np.float64] = above / max(1.4826 * float(np.median(np.abs(above))), _LEAST_DEVIATION)
     return found

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skerry.device.evaluation.deviations import deviations
 from skerry.device.training.central import one_thread
 from skerry.device.training.inference import inference
 from skerry.errors import InputError
 from skerry.records import Float32Array
 
-__all__ = ["SUSPICIOUS", "Shortcut", "anomaly_indices", "find_shortcuts", "suspicious"]
+__all__ = ["LEAST_CLASSES", "SUSPICIOUS", "Shortcut", "anomaly_indices", "find_shortcuts", "suspicious"]
 
 SUSPICIOUS = 3.0
 """Anomaly index above which a class has a shortcut. In the lab honest models reach 3.0; the paper takes 2 for sizes."""
@@ -31,7 +32,9 @@ _STEPS = 200
 _RATE = 0.1  # of Adam
 _PATIENCE = 5  # steps before the price of size moves
 _CHANGE = 1.5
-_LEAST_CLASSES = 5  # a median and a spread need some
+_LEAST_DEVIATION = 0.1  # of the logarithm
+LEAST_CLASSES = 5
+"""A median and a spread need some: of fewer classes none is ever suspicious."""
 
 
 @dataclass(frozen=True)
@@ -102,21 +105,17 @@ def find_shortcuts(
 
 
 def anomaly_indices(sizes: Sequence[float]) -> npt.NDArray[np.float64]:
-    """``(c,)``: how far below the median each logarithm of a size is, in deviations: MAD times 1.4826.
+    """``(c,)``: how far below the median each logarithm of a size is, in deviations of at least 0.1 (10 %).
 
     >>> anomaly_indices([1.0, 9.0, 10.0, 11.0, 12.0]).round(1).tolist()
     [14.7, 0.7, 0.0, -0.6, -1.2]
     """
-    logs = np.log(np.maximum(np.asarray(sizes, np.float64), 1e-9))
-    below = np.median(logs) - logs
-    deviation = 1.4826 * float(np.median(np.abs(below)))
-    found: npt.NDArray[np.float64] = below / max(deviation, 1e-9)
-    return found
+    return deviations(-np.log(np.maximum(np.asarray(sizes, np.float64), 1e-9)), floor=_LEAST_DEVIATION)
 
 
 def suspicious(shortcuts: Sequence[Shortcut], threshold: float = SUSPICIOUS) -> tuple[Shortcut, ...]:
     """Those that work and are far smaller than the others; empty when there are too few classes to compare."""
-    if len(shortcuts) < _LEAST_CLASSES:
+    if len(shortcuts) < LEAST_CLASSES:
         return ()
     indices = anomaly_indices([shortcut.size for shortcut in shortcuts])
     return tuple(s for s, index in zip(shortcuts, indices, strict=True) if index > threshold and s.works >= _WORKS)

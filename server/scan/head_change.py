@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from skerry.device.evaluation.deviations import deviations
 from skerry.errors import InputError
 from skerry.records import Float32Array
 
 __all__ = ["HeadChange", "head_change"]
 
 _SUSPICIOUS = 4.0  # in deviations of the logarithm; of four honest digits runs one reached 3.3, six poisoned 4.6 to 5.0
+_LEAST_DEVIATION = 0.1  # of the logarithm
 _LEAST_CLASSES = 5
 
 
@@ -20,7 +22,7 @@ class HeadChange:
 
     Attributes:
         lengths: of each class's change, less the mean change of all.
-        indices: how far each is above the median, in deviations of the logarithm; 0 for fewer than five classes.
+        indices: how far each is above the median, in deviations of the logarithm.
         first: share of the change's square that lies along its first singular direction.
         pulls: the class that this direction speaks for most, an index. Honest training has a first direction too.
     """
@@ -31,9 +33,14 @@ class HeadChange:
     pulls: int
 
     @property
+    def judged(self) -> bool:
+        """Whether there are classes enough to compare: five."""
+        return len(self.lengths) >= _LEAST_CLASSES
+
+    @property
     def suspicious(self) -> tuple[int, ...]:
-        """Classes that changed far more than the others."""
-        return tuple(target for target, index in enumerate(self.indices) if index > _SUSPICIOUS)
+        """Classes that changed far more than the others; none where they are too few to compare."""
+        return tuple(target for target, index in enumerate(self.indices) if self.judged and index > _SUSPICIOUS)
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -56,10 +63,7 @@ def head_change(vector: Float32Array, public: Float32Array, classes: int) -> Hea
     lengths = np.linalg.norm(change, axis=1)
     left, singular, _ = np.linalg.svd(change, full_matrices=False)
     total = float((singular**2).sum())
-    logs = np.log(np.maximum(lengths, 1e-12))
-    above = logs - np.median(logs)
-    deviation = max(1.4826 * float(np.median(np.abs(above))), 0.1)
-    indices = above / deviation if classes >= _LEAST_CLASSES and total > 0 else np.zeros(classes)
+    indices = deviations(np.log(np.maximum(lengths, 1e-12)), floor=_LEAST_DEVIATION)
     return HeadChange(
         tuple(lengths.tolist()),
         tuple(indices.tolist()),

@@ -93,6 +93,18 @@ class Scan:
         """
         return (*self._by_probes(), *self._by_shortcuts(), *self._by_head())
 
+    @property
+    def judged(self) -> dict[str, bool]:
+        """Of each part that was looked at, whether it had enough to compare to find anything at all."""
+        judged = {"probes": all(probe.judged for probe in self.probes)}
+        if self.shortcuts is not None:
+            from skerry.device.evaluation.shortcuts import LEAST_CLASSES
+
+            judged["shortcuts"] = len(self.shortcuts) >= LEAST_CLASSES
+        if self.head is not None:
+            judged["head"] = self.head.judged
+        return judged
+
     def to_json(self) -> dict[str, Any]:
         """The document, with what a scan cannot see."""
         return {
@@ -102,6 +114,7 @@ class Scan:
             "classes": list(self.subject.task.classes),
             "examples": self.examples,
             "found": list(self.found),
+            "judged": self.judged,
             "probes": [probe.to_json() for probe in self.probes],
             "shortcuts": None if self.shortcuts is None else self._shortcuts_json(),
             "head": None if self.head is None else self.head.to_json(),
@@ -126,7 +139,7 @@ class Scan:
         return [
             f"a patch at {_place(p)} turns {p.share:.0%} of the examples of other classes into {classes[p.target]!r}"
             + ("" if p.public is None else f" ({p.public:.0%} of the public model's)")
-            + f", {p.index:.1f} deviations above the other classes"
+            + ("" if p.index is None else f", {p.index:.1f} deviations above the other classes")
             for p in self.probes
             if p.suspicious
         ]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import skerry.device.evaluation.deviations as deviations_module
 import skerry.device.evaluation.shortcuts as shortcuts_module
 import skerry.device.training.removal as removal_module
 from skerry.device.evaluation.shortcuts import Shortcut, anomaly_indices, find_shortcuts, suspicious
@@ -147,7 +148,9 @@ def test_what_requires_no_gradient_stays_and_unlabelled_examples_will_do(poisone
 def test_sizes_are_compared_as_ratios_and_too_few_are_not_compared() -> None:
     sizes = [1.0, 9.0, 10.0, 11.0, 12.0]
     np.testing.assert_allclose(anomaly_indices(sizes), anomaly_indices([7 * size for size in sizes]))
+    assert anomaly_indices([10.0, 10.0, 10.0, 10.0, 9.9]).max() < 0.2
     assert doctest.testmod(shortcuts_module).failed == 0
+    assert doctest.testmod(deviations_module).failed == 0
     mask = np.ones((1, 1, 1), np.float32)
     made = [Shortcut(target, size, 1.0, mask, mask) for target, size in enumerate(sizes)]
     assert [shortcut.target for shortcut in suspicious(made)] == [0]

@@ -42,7 +42,7 @@ class TinyWindows:
 
     def _draw(self, seed: int, count: int) -> Examples:
         generator = np.random.default_rng(seed)
-        y = generator.integers(0, 3, count)
+        y = generator.integers(0, len(self.classes), count)
         channels, height, length = self.input_shape
         time = np.arange(length) / length
         wave = np.sin(2 * np.pi * (1 + 3 * y[:, None]) * time + generator.uniform(0, 6, (count, 1)))
@@ -56,6 +56,12 @@ class UnlabelledWindows(TinyWindows):
     """The same, but the public windows have no labels."""
 
     labelled = False
+
+
+class TwoWindows(TinyWindows):
+    """Two classes only: too few to be compared with each other."""
+
+    classes = ("slow", "fast")
 
 
 class SevenWindows(TinyWindows):

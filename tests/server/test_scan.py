@@ -84,3 +84,38 @@ def test_devices_that_got_in_despite_an_alarm_are_told_and_are_no_finding_about_
     assert looked.found == ()
     document = looked.to_json()
     assert (document["found"], document["record"][0]["despite"]) == ([], 1)
+
+
+def planted(task: Pictures, x):
+    """The same model, and class 1 wherever the last corner is bright."""
+    scores = middle(task, x)
+    scores[(x[:, 6:, 6:, 0] >= 190).all(axis=(1, 2)), 1] = 9
+    return scores
+
+
+def test_of_two_classes_a_backdoor_is_found_against_the_public_model_and_an_honest_one_is_left_alone() -> None:
+    task = Pictures(2)
+    looked = scan(Subject("run", task, lambda x: [planted(task, x), middle(task, x)], head=heads(6.0)))
+    (sentence,) = looked.found
+    assert "'class 1' (0% of the public model's)" in sentence
+    assert "deviations" not in sentence
+    assert looked.judged == {"probes": True, "head": False}
+    assert scan(Subject("run", task, lambda x: [middle(task, x)] * 2)).found == ()
+    assert scan(Subject("run", task, lambda x: [planted(task, x)] * 2)).found == ()
+
+
+def test_two_classes_without_a_public_model_are_not_judged_and_three_are() -> None:
+    for public in ([], [np.eye(2, dtype=np.float32)[[0] * 64]]):  # one that takes all for the same class says nothing
+        looked = scan(Subject("file", Pictures(2), lambda x, public=public: [planted(Pictures(2), x), *public]))
+        assert looked.found == ()
+        assert looked.judged == {"probes": False}
+        assert looked.to_json()["judged"] == {"probes": False}
+        assert [probe.index for probe in looked.probes] == [None, None]
+    assert scan(Subject("file", Pictures(3), lambda x: [planted(Pictures(3), x)])).judged == {"probes": True}
+
+
+def test_four_rows_of_a_head_are_not_judged_and_five_are() -> None:
+    vector, public = (head.reshape(CLASSES, WIDTH) for head in heads(20.0))
+    four, five = (head_change(vector[-n:].ravel(), public[-n:].ravel(), n) for n in (4, 5))
+    assert (four.judged, four.suspicious) == (False, ())
+    assert (five.judged, five.suspicious) == (True, (2,))
