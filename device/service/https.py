@@ -4,6 +4,7 @@ The federation's root is its own, in no system's store. It is fetched first, ove
 taken only when its SHA-256 is the one that the invitation pins; everything else goes over TLS under that root.
 """
 
+import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,9 +80,9 @@ class HttpsEnrolment:
             self._answering(),
             httpx.Client(base_url=self._where, verify=unproven, timeout=_TIMEOUT_S, trust_env=False) as client,
         ):
-            answer = client.get(f"{_EST}/cacerts")
+            _, content = _asked(client, "GET", f"{_EST}/cacerts", None)
         try:
-            shown = x509.load_pem_x509_certificates(answer.content[:_LONGEST])
+            shown = x509.load_pem_x509_certificates(content)
         except ValueError:
             shown = []
         for certificate in shown:
@@ -96,17 +97,17 @@ class HttpsEnrolment:
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         with self._answering():
-            answer = self._client.request(method, path, content=body)
-        if answer.status_code == httpx.codes.OK:
-            return answer.content
+            status, content = _asked(self._client, method, path, body)
+        if status == httpx.codes.OK:
+            return content
         try:
-            error = answer.json()["error"]
+            error = json.loads(content)["error"]
             reason, what = str(error["reason"]), str(error["what"])[:500]
         except (ValueError, KeyError, TypeError):
-            reason, what = "", f"the gateway answers {answer.status_code}"
+            reason, what = "", f"the gateway answers {status}"
         if reason in set(EnrolmentRefusal):
             raise EnrolmentRefusedError(EnrolmentRefusal(reason), what, where=self._where)
-        if answer.status_code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
+        if status in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
             raise RunFailedError(what, where=self._where, mend="try again later")
         raise RefusedError(reason or "unexpected_answer", what, where=self._where)
 
@@ -118,3 +119,18 @@ class HttpsEnrolment:
             raise RunFailedError(
                 f"the gateway does not answer: {error}", where=self._where, mend="check the address, and try again"
             ) from error
+
+
+def _asked(client: httpx.Client, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    """Status and body, of which no more is read than an answer can have, and nothing unpacked."""
+    content = bytearray()
+    with client.stream(method, path, content=body, headers={"accept-encoding": "identity"}) as answer:
+        for part in answer.iter_raw():
+            content += part
+            if len(content) > _LONGEST:
+                raise RunFailedError(
+                    f"the gateway's answer has more than {_LONGEST} bytes",
+                    where=f"{client.base_url}{path}",
+                    mend="check the address; no answer of a gateway is that long",
+                )
+        return answer.status_code, bytes(content)

@@ -120,3 +120,15 @@ def test_a_registry_that_cannot_be_read_is_told_as_a_moment_to_come_back(tmp_pat
         assert str(tmp_path) not in answer.text
         assert gateway.client.get("/healthz").status_code == 200
     assert "registry" in caplog.text
+
+
+class WithoutEnd:
+    """A desk whose answers are longer than any answer is."""
+
+    def __getattr__(self, name: str):
+        return lambda *_: bytes((1 << 20) + 1)
+
+
+def test_an_answer_longer_than_any_is_not_read_to_its_end(federation, tmp_path):
+    with running(tmp_path, desk=WithoutEnd()) as gateway, pytest.raises(RunFailedError, match="has more than"):
+        HttpsEnrolment(federation.invite(address=gateway.url))
