@@ -189,11 +189,11 @@ def test_a_grid_gives_a_cell_for_every_combination_and_tells_its_progress() -> N
 
 
 def test_a_root_set_takes_honest_devices_with_three_examples_for_hostile() -> None:
-    """Why it is not the default: most of them end in quarantine with it, and some without."""
-    plain = Defence("nnm+trimmed_mean", ("norm", "similarity", "cosine"))
+    """Why it is not the default: more of them end in quarantine with it than without."""
     setting = Setting(steps=60, few=3)
-    with_root = [train(replace(plain, screen=(*plain.screen, "root_set")), "none", setting, seed) for seed in (0, 1)]
-    without = [train(plain, "none", setting, seed) for seed in (0, 1)]
+    rooted = replace(DEFAULT, screen=(*DEFAULT.screen, "root_set"))
+    with_root = [train(rooted, "none", setting, seed) for seed in (0, 1)]
+    without = [train(DEFAULT, "none", setting, seed) for seed in (0, 1)]
     assert sum(outcome.wronged_few for outcome in with_root) > sum(outcome.wronged_few for outcome in without)
     assert all(outcome.wronged_few <= min(2, outcome.wronged + outcome.caught) for outcome in with_root)
 
