@@ -12,6 +12,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from skerry.server.enrolled_devices import RegistryDevices
 from skerry.server.enrolment import Desk, Office
 from skerry.server.federation_home import FederationHome
 from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_server
+from skerry.server.gateway.authentication import AHEAD_S
 from skerry.server.running import RunningServer
 from skerry.server.service import ServerIdentity, device_service
 
@@ -42,6 +44,7 @@ __all__ = ["FleetServer", "Ports", "fleet_server"]
 
 _CERTIFICATE_DAYS = 90
 _UP_S = 20.0
+_QUIET_S = AHEAD_S + 1.0
 _PRIVATE = "serving-"
 
 
@@ -177,6 +180,8 @@ def fleet_server(
         noted = RunningServer(pid, born, authority.federation, clock(), addresses, until, str(link.authority))
         noted.write(home.server)
         held.callback(home.server.unlink, missing_ok=True)
+        # What is signed up to here could be a replay (gateway/authentication.py); who is told that we are up is served.
+        time.sleep(min(_QUIET_S, max(0.0, _QUIET_S - (clock() - idle_since) / 1000)))
         yield FleetServer(authority, office, noted, children, serving)
 
 
