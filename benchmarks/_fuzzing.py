@@ -103,7 +103,7 @@ def feed(target: Target, data: bytes, tally: Tally, *, counted: bool) -> None:
         tracemalloc.start()
     try:
         said = target.read(data)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+    except Exception as error:  # noqa: BLE001 - a reader may refuse, never raise anything else: what it raised is recorded as a failure
         said = ""
         tally.wrong.append(f"{target.name}: {type(error).__name__}: {error}: {_show(data)}")
     if counted:

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Serve a fleet of real devices: Sup
 
 _LOOK_S = 0.5
 _ANSWER_S = 5.0
-_ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not listened on
+_ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - only compared with what the user asked for: nothing here listens on it
 _INVITE_MS = 3_600_000
 
 

@@ -63,7 +63,7 @@ class _Probe:
             self._fail("memory", error)
         except ImportError as error:
             self._fail("missing", error)
-        except Exception as error:  # noqa: BLE001 - the parent decides what it means
+        except Exception as error:  # noqa: BLE001 - a runtime may raise anything; all of it is sent to the parent, which tells the user
             kind = "unsuitable" if type(error).__name__ == "UnsuitableError" else "other"
             self._fail("memory" if "alloc" in str(error).lower() else kind, error)
 

@@ -91,7 +91,7 @@ class Burst:
         return self.cpu_s / self.wall_s
 
 
-class ProbeDied(Exception):  # noqa: N818 (what it means depends on who asked: a limit may have been meant to bite)
+class ProbeDied(Exception):  # noqa: N818 - no error by itself: under a memory limit, the death is the answer
     """The measured process ended or gave up."""
 
     def __init__(self, kind: str, stage: str, message: str) -> None:
@@ -122,7 +122,7 @@ class Probe:
         reading, writing = os.pipe()
         self._answers = reading
         self._buffer = b""
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it outlives this call; Probe closes it when its block is left
         self._begun = time.monotonic()
         try:
             self._process = subprocess.Popen(  # noqa: S603 (our own module)
