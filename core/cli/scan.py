@@ -1,14 +1,13 @@
 """``skerry security scan``."""
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skerry.cli.console import AsJson, RunsDir, emit, fail, note
+from skerry.cli.console import AsJson, RunsDir, emit, fail
+from skerry.cli.counting import counting
 
 if TYPE_CHECKING:
     from skerry.device.tasks.task import Task
@@ -56,7 +55,7 @@ def scan(
     if run is not None and remove is not None:
         check_new(remove)
         check_cleanable(run)
-    with tempfile.TemporaryDirectory(prefix="skerry-scan-") as made, _progress(as_json=as_json) as progress:
+    with tempfile.TemporaryDirectory(prefix="skerry-scan-") as made, counting(as_json=as_json) as progress:
         subject, network = _subject(run, model, task, runs_dir, Path(made), invert=invert)
         found = look(subject, network=network, seed=seed, progress=progress)
     cleaning = None
@@ -157,26 +156,3 @@ def _subject(
             "there is no network with gradients in which to seek patches", where=model, mend="leave --invert out"
         )
     return subject, twins[-1]()
-
-
-@contextmanager
-def _progress(*, as_json: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on a terminal; elsewhere a line for each part, and nothing beside JSON for a program."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = note()
-    live = console.is_terminal and not console.is_dumb_terminal
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    told = ""
-    with Progress(*columns, console=console, transient=True, disable=not live) as bar:
-        task = bar.add_task("")
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal told
-            if live:
-                bar.update(task, completed=done, total=total, description=what)
-            elif not as_json and what != told:
-                console.print(what, style="dim", markup=False)
-            told = what
-
-        yield show

@@ -2,20 +2,18 @@
 
 import math
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skerry.cli.console import AsJson, RunsDir, emit, note
+from skerry.cli.console import AsJson, RunsDir, emit
+from skerry.cli.counting import counting
 
 if TYPE_CHECKING:
     from skerry.config import Scenario
     from skerry.device.evaluation import Evaluation, Plan
-    from skerry.device.evaluation.measure import Progress
     from skerry.device.tasks.task import Task
     from skerry.runfolder import RunFolder
 
@@ -197,29 +195,6 @@ def _measure(
                 folder.mkdir()
                 scorers += file_scorers(resolve_model(name, runs_in(runs_dir)), task, folder)
             head = {"name": Path(names[0]).name, "run": None, "round": None}
-        with _progress(as_json=as_json) as progress:
+        with counting(as_json=as_json, unit="examples") as progress:
             evaluation = evaluate_models(task, scorers, plan, progress)
     return {**head, **evaluation.to_json()}, evaluation
-
-
-@contextmanager
-def _progress(*, as_json: bool) -> Iterator["Progress"]:
-    """A bar that counts examples on a terminal; elsewhere a line for each part; nothing beside JSON for a program."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = note()
-    live = console.is_terminal and not console.is_dumb_terminal
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    told = ""
-    with Progress(*columns, console=console, transient=True, disable=not live) as bar:
-        task = bar.add_task("")
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal told
-            if live:
-                bar.update(task, completed=done, total=total, description=what)
-            elif not as_json and what != told:
-                console.print(f"{what} ({done:,} of {total:,} examples so far)", style="dim", markup=False)
-            told = what
-
-        yield show
