@@ -7,7 +7,10 @@ from pathlib import Path
 from skerry.errors import InputError, RefusedError
 from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, ms_of
+from skerry.security.identity import Identity
 from skerry.security.identity.private_file import read_private
+from skerry.security.locking import exclusive
+from skerry.server.coordinator import COORDINATOR
 
 __all__ = ["FederationHome"]
 
@@ -83,6 +86,19 @@ class FederationHome:
                 mend="check this machine's clock; if it is right, make a new issuing key",
             )
         return found
+
+    def coordinator(self) -> Identity:
+        """The federation's coordinator, whom its devices were told to follow; its keys are made once, for good.
+
+        Raises:
+            InputError: the file is not a key file.
+            RefusedError: others than its owner may use it (``open_key_file``).
+        """
+        path = self.folder / "coordinator.json"
+        with exclusive(path):  # two that come first would make two, and devices follow one
+            if not path.exists():
+                Identity.generate(COORDINATOR).save(path)
+            return Identity.load(path)
 
     def desk_secret(self) -> bytes:
         """What binds the desk's challenges to it, 32 bytes; the same over restarts."""

@@ -8,6 +8,7 @@ handle.
 import asyncio
 import errno
 import os
+import secrets
 import socket
 import ssl
 import tempfile
@@ -46,6 +47,7 @@ _CERTIFICATE_DAYS = 90
 _UP_S = 20.0
 _QUIET_S = AHEAD_S + 1.0
 _PRIVATE = "serving-"
+_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def fleet_server(
     repository = repository or home.runs / "repository"
     home.logs.mkdir(exist_ok=True)
     office = Office(home.runs)
-    desk = Desk(office.file, authority, secret=home.desk_secret(), clock=clock)
+    coordinator = home.coordinator().public
+    desk = Desk(office.file, authority, secret=home.desk_secret(), clock=clock, coordinator=coordinator)
     with ExitStack() as held:
         devices = RegistryDevices(office.file, authority.federation, clock)
         held.callback(devices.close)
@@ -141,7 +144,7 @@ def fleet_server(
             )
         )
         children = held.enter_context(Children())
-        link = Deployment(private, home.logs, children)
+        link = Deployment(private, home.logs, children, secret=secrets.token_bytes(_SECRET_BYTES))
         link.start([])
         nodes = SuperlinkNodes(held.enter_context(link.control()))
         trusted = ssl.create_default_context(cafile=str(link.authority))
@@ -177,7 +180,9 @@ def fleet_server(
             "superlink": link.address,
         }
         pid, born = RunningServer.ourselves()
-        noted = RunningServer(pid, born, authority.federation, clock(), addresses, until, str(link.authority))
+        noted = RunningServer(
+            pid, born, authority.federation, clock(), addresses, until, str(link.authority), str(link.secret)
+        )
         noted.write(home.server)
         held.callback(home.server.unlink, missing_ok=True)
         # What is signed up to here could be a replay (gateway/authentication.py); who is told that we are up is served.

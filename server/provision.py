@@ -22,10 +22,10 @@ from skerry.security.identity import Directory, Identity, PublicIdentity
 from skerry.security.privacy.audit import Coins, toss
 from skerry.security.privacy.ledger import Ledger, Policy
 from skerry.security.privacy.stream import seeded_stream
+from skerry.server.coordinator import COORDINATOR
 from skerry.server.standing import StandingLedgers, data_name
 
 __all__ = [
-    "COORDINATOR",
     "coins_of",
     "coordinator_identity",
     "coordinator_public",
@@ -36,8 +36,6 @@ __all__ = [
 
 _WRITERS = 8
 _REACH = 8.0  # a crafted canary's row is so many clips long: its gradient is at the clip until it is nearly learned
-
-COORDINATOR = "coordinator"
 
 
 def provision_fleet(

@@ -31,6 +31,8 @@ class RunningServer:
         addresses: ``host:port`` of ``gateway``, ``enrolment``, ``devices``, ``superlink``.
         certificate_until: when the certificate that the servers show ends, ms.
         superlink_authority: PEM file of the authority of the SuperLink's certificate.
+        superlink_secret: file of the secret with which a coordinator claims its run's task from the SuperLink; only
+            the servers' owner can read it.
     """
 
     pid: int
@@ -40,6 +42,7 @@ class RunningServer:
     addresses: Mapping[str, str]
     certificate_until: int
     superlink_authority: str
+    superlink_secret: str
 
     @staticmethod
     def read(path: Path) -> "RunningServer | None":

@@ -34,12 +34,16 @@ class Deployment:
         logs: where the programs' output goes.
         children: who ends the programs.
         port: where the SuperLink listens; ``None`` takes a free one.
+        secret: the SuperLink starts no coordinator itself: whoever shows that it knows this may claim a run's task
+            (:class:`~skerry.server.engines.flwr_adapter.ClaimedRun`). ``None``: it starts them.
 
     Raises:
         PortTakenError: ``port`` is taken.
     """
 
-    def __init__(self, home: Path, logs: Path, children: Children, *, port: int | None = None) -> None:
+    def __init__(
+        self, home: Path, logs: Path, children: Children, *, port: int | None = None, secret: bytes | None = None
+    ) -> None:
         if home.stat().st_mode & 0o077:
             raise RunFailedError("the folder for keys must be closed to others", where=str(home))
         self._home = home
@@ -48,6 +52,9 @@ class Deployment:
         self._tls = LoopbackTls(home)
         self._port = require_free(port) if port is not None else free_ports(1)[0]
         self.address = f"127.0.0.1:{self._port}"
+        self.secret = None if secret is None else home / "superexec.secret"
+        if self.secret is not None and secret is not None:
+            write_atomic(self.secret, secret, mode=0o600, durable=False)
         self.authority = self._tls.authority  # PEM: whom a client of the SuperLink has to trust
 
     def control(self) -> Control:
@@ -86,6 +93,8 @@ class Deployment:
             "--disable-runtime-dependency-installation",
             *("--host", "127.0.0.1", "--port", str(self._port)),
         ]
+        if self.secret is not None:
+            command += ["--isolation", "process", "--superexec-auth-secret-file", str(self.secret)]
         return self._children.start(
             "the SuperLink", command, self._logs / "superlink.log", self._environment("link", poll_s=0.1)
         )

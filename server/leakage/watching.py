@@ -15,9 +15,10 @@ from skerry.errors import InputError, RefusedError
 from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 from skerry.security.envelope import Expected, Header, Kind, envelope_digest, open_envelope, seal
+from skerry.server.coordinator import COORDINATOR
 from skerry.server.leakage.inversion import Seen, check_invertible
 from skerry.server.prepare import train_plan
-from skerry.server.provision import COORDINATOR, coordinator_identity, device_directory
+from skerry.server.provision import coordinator_identity, device_directory
 from skerry.strategies import parse_rule
 
 __all__ = ["Exchange"]

@@ -153,7 +153,7 @@ def test_the_federations_keys_are_listed_and_its_issuing_key_is_made_anew(place:
     assert all(one["renew_at"] < one["ends"] for one in before)
     pem = (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes()
     serving = FederationHome(place / "runs").server
-    RunningServer(*RunningServer.ourselves(), "harbour", 0, {}, 0, "").write(serving)
+    RunningServer(*RunningServer.ourselves(), "harbour", 0, {}, 0, "", "").write(serving)
     assert refused(skerry("security", "keys", "rotate", "--json"), 3)["reason"] == "server_runs"
     serving.unlink()
     told(skerry("security", "keys", "rotate", "--json"))

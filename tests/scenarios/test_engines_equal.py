@@ -83,7 +83,7 @@ def test_the_seed_matters(scenario: Scenario, reference: RunFolder, tmp_path: Pa
 def test_every_engine_gives_the_same_model(
     engine: str, scenario: Scenario, reference: RunFolder, tmp_path: Path
 ) -> None:
-    parent = tmp_path / "it's a \"folder\" of runs"  # every program must find its way there
+    parent = tmp_path / 'it\'s a "folder" of runs'  # every program must find its way there
     assert_same(launch(scenario, engine=engine, parent=parent), reference)
 
 

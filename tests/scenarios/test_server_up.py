@@ -105,6 +105,10 @@ def test_a_device_joins_by_the_printed_invite_over_every_port(tmp_path: Path):
             asked = apply(invitation, agent, transport, now=system_clock())
             member = ask(asked, told["federation"], agent, transport, now=system_clock())
             roots = transport.roots
+        home = FederationHome(tmp_path)
+        assert member.coordinator == home.coordinator().public
+        kept = home.folder / "coordinator.json"
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         # over gRPC
         pem = agent.device_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         with DeviceClient(told["addresses"]["devices"], Credentials(roots, member.chain_pem, pem)) as client:
@@ -171,7 +175,8 @@ def test_ctrl_c_ends_every_child_and_the_federation_is_the_same_next_time(tmp_pa
     for _ in range(2):
         with up(tmp_path, *([] if roots else ["--federation", "harbour"])) as (process, told):
             family = psutil.Process(process.pid).children(recursive=True)
-            roots.append((told["federation"], Invitation.parse(told["invite"]["text"]).root))
+            coordinator = FederationHome(tmp_path).coordinator().public
+            roots.append((told["federation"], Invitation.parse(told["invite"]["text"]).root, coordinator))
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0
         assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
