@@ -1,0 +1,73 @@
+"""The machine that a device lives on, as far as it is looked at: files of the kernel, commands, time.
+
+All of it is passed in, so that a test can hold heat, battery and network in its hands.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+__all__ = ["Host", "run_command"]
+
+_COMMAND_S = 1.0
+
+
+def run_command(*words: str) -> str | None:
+    """What a command prints; None where there is no such command, or it fails, or takes longer than a second."""
+    program = shutil.which(words[0])
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words of ours, no shell
+            [program, *words[1:]], capture_output=True, text=True, timeout=_COMMAND_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _own_cpu_s() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def _disk_free(folder: Path) -> int:
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where to look.
+
+    Attributes:
+        root: in which ``proc`` and ``sys`` lie.
+        run: a command's output, or None; see :func:`run_command`.
+        disk_free: free bytes where a folder lies or will lie.
+        own_cpu_s: processor time that this process has had, seconds.
+        monotonic: seconds that never go back.
+        local: the local time of day.
+    """
+
+    root: Path = Path("/")
+    run: Callable[..., str | None] = run_command
+    disk_free: Callable[[Path], int] = _disk_free
+    own_cpu_s: Callable[[], float] = _own_cpu_s
+    monotonic: Callable[[], float] = time.monotonic
+    local: Callable[[], datetime] = field(default=lambda: datetime.now().astimezone())
+
+    def text(self, path: Path | str) -> str | None:
+        """A small file of the kernel without its last newline; None where it is not there or cannot be read."""
+        try:
+            return (self.root / path).read_text("utf-8", errors="replace").strip()
+        except OSError:
+            return None
+
+    def number(self, path: Path | str) -> int | None:
+        """The whole number in such a file."""
+        text = self.text(path)
+        return int(text) if text is not None and text.removeprefix("-").isdigit() else None
