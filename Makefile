@@ -10,7 +10,7 @@ export MKL_NUM_THREADS := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help setup demo check test test-all coverage bench bench-models bench-setup export-setup typing proto lock clean
+.PHONY: help setup demo check test web web-check web-test vectors test-all coverage bench bench-models bench-setup export-setup typing proto lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,7 +27,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup ## fine-tune int8 EfficientNet-Lite0 on fourteen writers' digits under differential privacy
 	$(BIN)/skerry demo
 
-check: setup typing ## lint, types, import rules
+check: setup typing web-check ## lint, types, import rules; of device/web too where there is node
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=.typing $(BIN)/lint-imports
@@ -40,10 +40,36 @@ typing: # mypy does not follow the editable install's import hook: show it the p
 # One process a core, four at most; a file's tests stay together, because they share what is expensive to make.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
-test: setup ## the test suite without the long matrices
+# The browser's device. Who works on the rest needs no node; continuous integration has it.
+WEB := device/web
+ifneq ($(shell command -v npm),)
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	cd $(WEB) && npm ci --no-progress
+	touch $@
+
+web-check: $(WEB)/node_modules/.package-lock.json
+	cd $(WEB) && npm run --silent check
+
+web-test: $(WEB)/node_modules/.package-lock.json
+	cd $(WEB) && npm test --silent
+
+web: web-check web-test ## check, test and build the browser's device (needs node 20.19 or newer)
+	cd $(WEB) && npm run --silent build
+else
+web-check web-test:
+	@echo 'node is not installed: the browser device in $(WEB) is neither checked nor tested' >&2
+
+web:
+	@echo 'the browser device is built by node 20.19 or newer, with npm' >&2; exit 1
+endif
+
+vectors: setup typing ## write tests/conformance/*.json anew from our own code
+	PYTHONPATH=.typing $(BIN)/python -m tests.conformance.make_vectors
+
+test: setup web-test ## the test suite without the long matrices; of device/web too where there is node
 	$(BIN)/pytest -m 'not slow' $(PARALLEL)
 
-test-all: setup ## the whole test suite
+test-all: setup web-test ## the whole test suite
 	$(BIN)/pytest $(PARALLEL)
 
 coverage: setup ## branch coverage of security/ and strategies/, at least 90 %

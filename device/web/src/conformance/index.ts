@@ -1,0 +1,9 @@
+/** Every file of vectors in `tests/conformance`, and what holds our code to it. */
+
+import { canonicalCases } from "./canonical.ts";
+import type { Case } from "./check.ts";
+
+/** Cases of a file by its name, from its parsed content. */
+export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = {
+  canonical: canonicalCases,
+};

@@ -1,0 +1,18 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+/** Where packaging looks for the built page: see docs/adr/0054. */
+const PAGE = fileURLToPath(new URL("../../server/gateway/page", import.meta.url));
+
+export default defineConfig({
+  base: "./",
+  build: {
+    outDir: PAGE,
+    emptyOutDir: true,
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0, // a strict Content-Security-Policy allows no data: scripts or styles
+    rolldownOptions: { input: { check: fileURLToPath(new URL("check.html", import.meta.url)) } },
+  },
+  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000 },
+});
