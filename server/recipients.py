@@ -5,6 +5,7 @@ from pathlib import Path
 
 from skerry.errors import InputError
 from skerry.runfolder import RunFolder
+from skerry.security.aead import Cipher, suited_cipher
 from skerry.security.certificates import Role
 from skerry.security.delivery import verify
 from skerry.security.identity import Directory
@@ -21,10 +22,12 @@ class EnrolledRecipients:
 
     Attributes:
         devices: by their newest sealing keys.
+        cipher: that suits all of them.
         ended: names of enrolled devices whose certificate or sealing key has ended; they renew before the next release.
     """
 
     devices: Directory
+    cipher: Cipher
     ended: tuple[str, ...]
 
 
@@ -49,7 +52,10 @@ def enrolled_recipients(runs: Path, *, now: int) -> EnrolledRecipients:
             mend="renew on the devices: `skerry device enrol`",
         )
     kept = {e.device.name: e.identity for e in good}
-    return EnrolledRecipients(Directory(kept), tuple(e.device.name for e in entries if e.device.name not in kept))
+    cipher = suited_cipher(e.ciphers for e in good)
+    return EnrolledRecipients(
+        Directory(kept), cipher, tuple(e.device.name for e in entries if e.device.name not in kept)
+    )
 
 
 def run_recipients(folder: RunFolder) -> Directory:

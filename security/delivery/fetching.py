@@ -79,4 +79,4 @@ def fetch(
 
 def _decrypt_all(release: Path, manifest: Manifest, key: bytes, folder: Path) -> None:
     for file in manifest.files:
-        decrypt_file(blob_path(release, file), folder / file.name, file, key)
+        decrypt_file(blob_path(release, file), folder / file.name, file, key, manifest.cipher)

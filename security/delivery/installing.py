@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skerry.errors import ReleaseRefusedError
 from skerry.fsio import sync_folder
+from skerry.security.aead import Cipher
 from skerry.security.delivery.manifest import Delta, ReleaseFile
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.delivery.stream import decrypt
@@ -56,14 +57,14 @@ def recover(folder: Path) -> None:
             replaced.rename(target)
 
 
-def decrypt_file(blob: Path, target: Path, signed: ReleaseFile | Delta, key: bytes) -> None:
-    """Decrypt a blob to a file on stable storage.
+def decrypt_file(blob: Path, target: Path, signed: ReleaseFile | Delta, key: bytes, cipher: Cipher) -> None:
+    """Decrypt a blob to a file on stable storage, by the cipher that the manifest names.
 
     Raises:
         ReleaseRefusedError: blob or content is not what was signed.
     """
     with blob.open("rb") as source, target.open("wb") as sink:
-        done = decrypt(source, sink, key)
+        done = decrypt(source, sink, key, cipher=cipher)
         sink.flush()
         os.fsync(sink.fileno())
     if (done.blob, done.blob_size) != (signed.blob, signed.blob_size):

@@ -8,6 +8,7 @@ from typing import Any
 
 from skerry.canonical import encode, sha256_hex
 from skerry.errors import InputError
+from skerry.security.aead import Cipher
 from skerry.security.delivery.stream import blob_bytes
 from skerry.security.strict import check_hex, check_integer, check_name, read_record
 
@@ -16,7 +17,7 @@ __all__ = ["MAX_FILE_BYTES", "MAX_MANIFEST_BYTES", "Contents", "Delta", "Manifes
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 40
 _SCHEMA = 1
-_FIELDS = ("schema", "name", "version", "run", "publisher", "created", "files", "deltas", "wraps")
+_FIELDS = ("schema", "name", "version", "run", "publisher", "created", "cipher", "files", "deltas", "wraps")
 _FILE_FIELDS = ("name", "size", "sha256", "blob", "blob_size")
 _DELTA_FIELDS = ("file", "base", "size", "blob", "blob_size")
 
@@ -87,6 +88,7 @@ class Contents:
         created: ms since the epoch.
         files: sorted by name, no two alike (also not up to case, which some file systems ignore).
         deltas: at most one for each file, in the order of the files.
+        cipher: of all blobs; a reader opens them by no other.
 
     Raises:
         InputError: a field has another type or form.
@@ -99,6 +101,7 @@ class Contents:
     created: int
     files: tuple[ReleaseFile, ...]
     deltas: tuple[Delta, ...] = ()
+    cipher: Cipher = Cipher.AES_256_GCM
 
     def __post_init__(self) -> None:
         check_name(self.name, "the model's name")
@@ -121,7 +124,7 @@ class Contents:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; the signed form is their canonical CBOR."""
         listed = {"files": [asdict(f) for f in self.files], "deltas": [asdict(d) for d in self.deltas]}
-        return {**asdict(self), **listed, "schema": _SCHEMA}
+        return {**asdict(self), **listed, "cipher": self.cipher.value, "schema": _SCHEMA}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +158,14 @@ class Manifest(Contents):
             raise InputError("the manifest's schema is not known", mend="update skerry")
         files = tuple(ReleaseFile(**item) for item in _items(record.pop("files"), _FILE_FIELDS))
         deltas = tuple(Delta(**item) for item in _items(record.pop("deltas"), _DELTA_FIELDS))
-        return Manifest(**record, files=files, deltas=deltas)
+        cipher = _cipher(record.pop("cipher"))
+        return Manifest(**record, files=files, deltas=deltas, cipher=cipher)
+
+
+def _cipher(name: object) -> Cipher:
+    if type(name) is not str or name not in set(Cipher):
+        raise InputError("the cipher of the release is not known", mend="update skerry")
+    return Cipher(name)
 
 
 def _items(value: object, fields: Collection[str]) -> Iterator[dict[str, Any]]:

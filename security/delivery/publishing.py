@@ -9,6 +9,7 @@ from typing import Any
 
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, require_space, sync_folder, write_json
+from skerry.security.aead import Cipher
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Contents, Manifest, ReleaseFile
 from skerry.security.delivery.stream import blob_bytes, encrypt
 from skerry.security.delivery.verifying import MANIFEST_DOMAIN, ReleaseInfo
@@ -29,6 +30,7 @@ def publish(
     publisher: Identity,
     recipients: Sequence[PublicIdentity],
     now: int,
+    cipher: Cipher = Cipher.AES_256_GCM,
 ) -> ReleaseInfo:
     """Make the folder ``out``, which only the recipients can decrypt; it appears whole or not at all.
 
@@ -44,6 +46,7 @@ def publish(
         publisher: signs.
         recipients: who shall be able to decrypt.
         now: ms since the epoch, recorded as the time of creation.
+        cipher: of the blobs.
 
     Raises:
         InputError: a file is missing, a name cannot be used, nobody or somebody twice is to receive it, or
@@ -76,7 +79,8 @@ def publish(
                 run=run,
                 publisher=publisher.name,
                 created=now,
-                files=tuple(_encrypt_file(f, files[f], partial / "blobs", key) for f in sorted(files)),
+                files=tuple(_encrypt_file(f, files[f], partial / "blobs", key, cipher) for f in sorted(files)),
+                cipher=cipher,
             )
             wraps = {r.name: wrap_key(key, contents, publisher=publisher, recipient=r) for r in recipients}
             manifest = Manifest(**_fields(contents), wraps=wraps_digest(wraps))
@@ -97,10 +101,10 @@ def publish(
     return ReleaseInfo(manifest, tuple(sorted(devices)), tuple(len(wraps[device]) for device in sorted(devices)))
 
 
-def _encrypt_file(name: str, path: Path, blobs: Path, key: bytes) -> ReleaseFile:
+def _encrypt_file(name: str, path: Path, blobs: Path, key: bytes, cipher: Cipher) -> ReleaseFile:
     unnamed = blobs / ".blob"
     with path.open("rb") as source, unnamed.open("wb") as target:
-        done = encrypt(source, target, key, salt=secrets.token_bytes(32))
+        done = encrypt(source, target, key, salt=secrets.token_bytes(32), cipher=cipher)
     unnamed.rename(blobs / done.blob)
     return ReleaseFile(name=name, size=done.size, sha256=done.sha256, blob=done.blob, blob_size=done.blob_size)
 

@@ -2,14 +2,16 @@
 
 A blob is a 72-byte header and then chunks::
 
-    "SKBL" (4) ‖ version 1 (1) ‖ cipher 1 = AES-256-GCM (1) ‖ log2 of the chunk size (1) ‖ 0 (1)
+    fixed: "SKBL" (4) ‖ version 1 (1) ‖ cipher (1) ‖ log2 of the chunk size (1) ‖ 0 (1)
     ‖ salt (32) ‖ commitment (32)
     chunk i = AEAD(key; nonce = prefix (7) ‖ i (4, big-endian) ‖ 1 if last else 0 (1); header as associated data)
-    key (32) ‖ commitment (32) ‖ prefix (7) = HKDF-SHA256(content key, salt, info = domain)
+    key (32) ‖ commitment (32) ‖ prefix (7) = HKDF-SHA256(content key, salt, info = domain ‖ fixed)
 
+Ciphers are 1, AES-256-GCM, and 2, ChaCha20-Poly1305. A reader names the one that the signed manifest says, and opens
+no other; key and commitment are derived for one cipher, so that none opens what another has sealed.
 Every chunk but the last is full, and the last is empty only in an empty file, so a plaintext has one chunking.
 A chunk that was dropped, doubled, moved, cut off or appended meets another nonce than it was made with and fails.
-AES-GCM does not commit to its key: one ciphertext can be built that opens under two keys to two contents. The
+Neither cipher commits to its key: one ciphertext can be built that opens under two keys to two contents. The
 commitment is compared before anything is decrypted, which leaves only collisions of SHA-256.
 
 Chunks are released as they are decrypted, so a reader keeps them aside until :func:`decrypt` returns.
@@ -27,11 +29,12 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from skerry.errors import ReleaseRefusedError
+from skerry.security.aead import Cipher
 from skerry.security.delivery.refusal import ReleaseRefusal
 
 __all__ = ["CHUNK", "HEADER_BYTES", "TAG", "Streamed", "blob_bytes", "decrypt", "encrypt", "seal_chunks"]
@@ -50,8 +53,8 @@ class Source(Protocol):
 CHUNK = 1 << 18
 """256 KiB of plaintext: AES-GCM runs at full speed from here on, and 256 KiB is nothing for a Pi."""
 TAG = 16
-_FIXED = struct.pack(">4sBBBB", b"SKBL", 1, 1, CHUNK.bit_length() - 1, 0)
-HEADER_BYTES = len(_FIXED) + 32 + 32
+_FIXED = {c: struct.pack(">4sBBBB", b"SKBL", 1, c.number, CHUNK.bit_length() - 1, 0) for c in Cipher}
+HEADER_BYTES = 8 + 32 + 32
 _DOMAIN = b"skerry/delivery/1/blob"
 
 
@@ -70,7 +73,9 @@ def blob_bytes(size: int) -> int:
     return HEADER_BYTES + size + TAG * max(1, -(-size // CHUNK))
 
 
-def encrypt(source: Source, target: IO[bytes], key: bytes, *, salt: bytes) -> Streamed:
+def encrypt(
+    source: Source, target: IO[bytes], key: bytes, *, salt: bytes, cipher: Cipher = Cipher.AES_256_GCM
+) -> Streamed:
     """Encrypt to the end of ``source``.
 
     Args:
@@ -78,10 +83,11 @@ def encrypt(source: Source, target: IO[bytes], key: bytes, *, salt: bytes) -> St
         target: receives the blob.
         key: content key, 32 bytes.
         salt: 32 random bytes, never used twice with one content key.
+        cipher: of the chunks.
     """
     plain, blob = hashlib.sha256(), hashlib.sha256()
     size = 0
-    for chunk, sealed in seal_chunks(source, key, salt=salt):
+    for chunk, sealed in seal_chunks(source, key, salt=salt, cipher=cipher):
         plain.update(chunk)
         blob.update(sealed)
         target.write(sealed)
@@ -89,32 +95,35 @@ def encrypt(source: Source, target: IO[bytes], key: bytes, *, salt: bytes) -> St
     return Streamed(size, plain.hexdigest(), blob_bytes(size), blob.hexdigest())
 
 
-def seal_chunks(source: Source, key: bytes, *, salt: bytes) -> Iterator[tuple[memoryview, memoryview]]:
+def seal_chunks(
+    source: Source, key: bytes, *, salt: bytes, cipher: Cipher = Cipher.AES_256_GCM
+) -> Iterator[tuple[memoryview, memoryview]]:
     """Plaintext and sealed bytes, chunk after chunk; the header comes first and stands for no plaintext.
 
     Both are valid until the next pair is asked for. Arguments as of :func:`encrypt`.
     """
-    cipher, commitment, prefix = _derive(key, salt)
-    header = _FIXED + salt + commitment
+    keyed, commitment, prefix = _derive(key, salt, cipher)
+    header = _FIXED[cipher] + salt + commitment
     yield memoryview(b""), memoryview(header)
     room = memoryview(bytearray(CHUNK + TAG))
     for counter, (chunk, last) in enumerate(_chunks(source, CHUNK)):
         sealed = room[: len(chunk) + TAG]
-        cipher.encrypt_into(_nonce(prefix, counter, last), chunk, header, sealed)
+        keyed.encrypt_into(_nonce(prefix, counter, last), chunk, header, sealed)
         yield chunk, sealed
 
 
-def decrypt(source: Source, target: IO[bytes], key: bytes) -> Streamed:
+def decrypt(source: Source, target: IO[bytes], key: bytes, *, cipher: Cipher = Cipher.AES_256_GCM) -> Streamed:
     """Decrypt to the end of ``source``; what ``target`` got counts only when this returns.
 
     Raises:
-        ReleaseRefusedError: not a blob of ours or altered (``blob_altered``), or of another key (``wrong_key``).
+        ReleaseRefusedError: not a blob of ours, of another cipher, or altered (``blob_altered``), or of another key
+            (``wrong_key``).
     """
     header = source.read(HEADER_BYTES)
-    if len(header) != HEADER_BYTES or not header.startswith(_FIXED):
-        raise _altered("it does not begin as our blobs do")
+    if len(header) != HEADER_BYTES or not header.startswith(_FIXED[cipher]):
+        raise _altered(f"it does not begin as our blobs under {cipher} do")
     salt, claimed = header[-64:-32], header[-32:]
-    cipher, commitment, prefix = _derive(key, salt)
+    keyed, commitment, prefix = _derive(key, salt, cipher)
     if not hmac.compare_digest(commitment, claimed):
         raise ReleaseRefusedError(ReleaseRefusal.WRONG_KEY, "the blob was not made with this content key")
     plain, blob = hashlib.sha256(), hashlib.sha256(header)
@@ -126,7 +135,7 @@ def decrypt(source: Source, target: IO[bytes], key: bytes) -> Streamed:
             raise _altered("it ends inside a chunk")
         chunk = room[:length]
         try:
-            cipher.decrypt_into(_nonce(prefix, counter, last), sealed, header, chunk)
+            keyed.decrypt_into(_nonce(prefix, counter, last), sealed, header, chunk)
         except InvalidTag:
             raise _altered(f"chunk {counter} does not authenticate") from None
         plain.update(chunk)
@@ -137,9 +146,9 @@ def decrypt(source: Source, target: IO[bytes], key: bytes) -> Streamed:
     return Streamed(size, plain.hexdigest(), blob_size, blob.hexdigest())
 
 
-def _derive(key: bytes, salt: bytes) -> tuple[AESGCM, bytes, bytes]:
-    material = HKDF(SHA256(), 32 + 32 + 7, salt, _DOMAIN).derive(key)
-    return AESGCM(material[:32]), material[32:64], material[64:]
+def _derive(key: bytes, salt: bytes, cipher: Cipher) -> tuple[AESGCM | ChaCha20Poly1305, bytes, bytes]:
+    material = HKDF(SHA256(), 32 + 32 + 7, salt, _DOMAIN + _FIXED[cipher]).derive(key)
+    return cipher.keyed(material[:32]), material[32:64], material[64:]
 
 
 def _nonce(prefix: bytes, counter: int, last: bool) -> bytes:

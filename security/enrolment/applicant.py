@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from skerry.errors import InputError
+from skerry.security.aead import ciphers_here
 from skerry.security.certificates import Subject, Trust, renew_at
 from skerry.security.certificates.subject import Role
 from skerry.security.enrolment.answers import Challenge, SignedOutcome, Status
@@ -144,6 +145,7 @@ def apply(invitation: Invitation, keys: Applicant, transport: EnrolmentTransport
         kem_suite=keys.epoch.key.suite.value,
         kem_epoch=keys.epoch.number,
         kem_expires=keys.epoch.ends,
+        ciphers=tuple(cipher.value for cipher in ciphers_here()),
         issued=now,
     )
     return Application(asked.signed(keys.device_key, keys.identity), root, Role(invitation.role))
@@ -188,6 +190,7 @@ def renew(
         kem_suite=keys.epoch.key.suite.value,
         kem_epoch=keys.epoch.number,
         kem_expires=keys.epoch.ends,
+        ciphers=tuple(cipher.value for cipher in ciphers_here()),
         issued=now,
     ).signed(keys.device_key, keys.identity)
     trust = Trust(subject.federation, (member.root,))

@@ -1,10 +1,12 @@
 """What a device asks the desk for: a challenge, a certificate, the next certificate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.errors import InputError
+from skerry.security.aead import read_ciphers
 from skerry.security.certificates import Role, Subject
 from skerry.security.enrolment.invitation import TOKEN_BYTES
 from skerry.security.enrolment.record import (
@@ -51,6 +53,7 @@ class EnrolmentRequest(Record):
         kem_suite: a :class:`~skerry.security.hpke.KemSuite`.
         kem_epoch: number of that epoch.
         kem_expires: when it ends, ms.
+        ciphers: that it opens, best first (:func:`~skerry.security.aead.ciphers_here`).
         issued: ms since the epoch by the device's clock.
     """
 
@@ -65,6 +68,7 @@ class EnrolmentRequest(Record):
     kem_suite: str
     kem_epoch: int
     kem_expires: int
+    ciphers: Sequence[str]
     issued: int
 
     def __post_init__(self) -> None:
@@ -93,6 +97,7 @@ class RenewalRequest(Record):
         kem_suite: a :class:`~skerry.security.hpke.KemSuite`.
         kem_epoch: its number, never smaller than before.
         kem_expires: when it ends, ms.
+        ciphers: that it opens, best first (:func:`~skerry.security.aead.ciphers_here`).
         issued: ms since the epoch by the device's clock.
     """
 
@@ -105,6 +110,7 @@ class RenewalRequest(Record):
     kem_suite: str
     kem_epoch: int
     kem_expires: int
+    ciphers: Sequence[str]
     issued: int
 
     def __post_init__(self) -> None:
@@ -127,6 +133,7 @@ def _check_common(request: "EnrolmentRequest | RenewalRequest") -> None:
         raise InputError("unknown suite of a sealing key")
     check_integer(request.kem_epoch, "an epoch", low=1)
     check_integer(request.kem_expires, "a time")
+    read_ciphers(request.ciphers)
     check_integer(request.issued, "a time")
     if request.kem_expires <= request.issued:
         raise InputError("the sealing key has expired")

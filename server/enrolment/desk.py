@@ -26,6 +26,7 @@ from sqlalchemy import Connection
 
 from skerry.clock import Clock
 from skerry.errors import InputError
+from skerry.security.aead import read_ciphers
 from skerry.security.certificates import Authority, spki
 from skerry.security.certificates.validity import DAY_MS
 from skerry.security.enrolment import (
@@ -56,6 +57,7 @@ from skerry.server.registry.enrolled import (
     KemKey,
     State,
     add_admission,
+    add_capability,
     add_enrolment,
     add_kem_key,
     certificate_of,
@@ -157,6 +159,8 @@ class Desk:
                         EnrolmentRefusal.NOT_AUTHENTIC, "a renewal is of the key that is enrolled", where=asked.name
                     )
                 self._advance(base, entry, asked, now)
+                if (ciphers := read_ciphers(asked.ciphers)) != entry.ciphers:
+                    add_capability(base, entry.id, ciphers, now)
                 certify(base, self._authority, entry, now=now, attempt=asked.attempt)
                 (entry,) = enrolled(base, number=entry.id)
         return self._answer(entry, digest, now)
@@ -204,6 +208,7 @@ class Desk:
             signing_key=asked.signing_key,
         )
         add_kem_key(base, number, _kem_key(asked, now))
+        add_capability(base, number, read_ciphers(asked.ciphers), now)
         if invite.approve:
             add_admission(base, number, Admission(AdmissionKind.APPROVE, now, invite.by, "the invite approves"))
         (entry,) = enrolled(base, number=number)

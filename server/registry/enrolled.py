@@ -1,6 +1,6 @@
 """Invites, enrolments, keys and certificates in the registry: each function is part of somebody's transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,11 +17,21 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert
 
+from skerry.security.aead import EVERYBODYS, Cipher, read_ciphers
 from skerry.security.certificates import Role, fingerprint
 from skerry.security.hpke import KemSuite
 from skerry.security.identity import PublicIdentity
 from skerry.server.registry.records import Device, DeviceKind, Scope
-from skerry.server.registry.tables import admissions, certificates, devices, enrolments, erasures, invites, kem_keys
+from skerry.server.registry.tables import (
+    admissions,
+    capabilities,
+    certificates,
+    devices,
+    enrolments,
+    erasures,
+    invites,
+    kem_keys,
+)
 
 __all__ = [
     "Admission",
@@ -32,6 +42,7 @@ __all__ = [
     "KemKey",
     "State",
     "add_admission",
+    "add_capability",
     "add_certificate",
     "add_enrolment",
     "add_invite",
@@ -133,6 +144,7 @@ class Enrolled:
         kem: the newest sealing key.
         admission: the newest decision; None while nobody decided.
         certificate: the newest; None before the first.
+        ciphers: that it opens, best first.
         forgotten: whether its name is an alias, for it was erased.
     """
 
@@ -146,6 +158,7 @@ class Enrolled:
     kem: KemKey
     admission: Admission | None
     certificate: Certificate | None
+    ciphers: tuple[Cipher, ...] = EVERYBODYS
     forgotten: bool = False
 
     @property
@@ -240,6 +253,11 @@ def add_kem_key(base: Connection, enrolment: int, key: KemKey) -> None:
     base.execute(insert(kem_keys), row)
 
 
+def add_capability(base: Connection, enrolment: int, ciphers: Sequence[Cipher], now: int) -> None:
+    """Enter what a device opens, best first."""
+    base.execute(insert(capabilities), {"enrolment": enrolment, "at": now, "ciphers": " ".join(ciphers)})
+
+
 def kem_key_of(base: Connection, key: bytes) -> int | None:
     """The enrolment that a sealing key was entered for."""
     return base.execute(select(kem_keys.c.enrolment).where(kem_keys.c.key == key)).scalar()
@@ -285,6 +303,8 @@ def _enrolled_query() -> Select[Any]:
     """Each enrolment with its device, its newest sealing key, decision and certificate."""
     one_admission, one_key, one_certificate = admissions.alias(), kem_keys.alias(), certificates.alias("latest")
     newest_admission = select(func.max(one_admission.c.id)).where(one_admission.c.enrolment == enrolments.c.id)
+    one_capability = capabilities.alias()
+    newest_capability = select(func.max(one_capability.c.id)).where(one_capability.c.enrolment == enrolments.c.id)
     newest_epoch = select(func.max(one_key.c.epoch)).where(one_key.c.enrolment == enrolments.c.id)
     newest_certificate = (
         select(one_certificate.c.serial)
@@ -293,7 +313,7 @@ def _enrolled_query() -> Select[Any]:
         .limit(1)
     )
     return (
-        select(enrolments, devices, kem_keys, admissions, certificates, _FORGOTTEN)
+        select(enrolments, devices, kem_keys, admissions, certificates, capabilities.c.ciphers, _FORGOTTEN)
         .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
         .join(devices, devices.c.id == enrolments.c.device)
         .join(
@@ -302,6 +322,7 @@ def _enrolled_query() -> Select[Any]:
         )
         .outerjoin(admissions, admissions.c.id == newest_admission.scalar_subquery())
         .outerjoin(certificates, certificates.c.serial == newest_certificate.scalar_subquery())
+        .outerjoin(capabilities, capabilities.c.id == newest_capability.scalar_subquery())
         .order_by(enrolments.c.id)
     )
 
@@ -367,5 +388,6 @@ def _enrolled(one: RowMapping) -> Enrolled:
         ),
         admission=admission,
         certificate=certificate,
+        ciphers=read_ciphers(ciphers.split()) if (ciphers := one["capability_ciphers"]) else EVERYBODYS,
         forgotten=bool(one["forgotten"]),
     )

@@ -30,6 +30,7 @@ from sqlalchemy import (
 __all__ = [
     "SCHEMA",
     "admissions",
+    "capabilities",
     "certificates",
     "changeable",
     "create",
@@ -155,6 +156,16 @@ certificates = Table(
     Column("attempt", LargeBinary),
     Column("der", LargeBinary, nullable=False),
 )
+# What a device opens, best first, names with blanks between; the newest holds.
+capabilities = Table(
+    "capability",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("enrolment", ForeignKey("enrolment.id"), nullable=False, index=True),
+    Column("at", Integer, nullable=False),
+    Column("ciphers", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
 # That a device was forgotten, and not which.
 erasures = Table(
     "erasure",
@@ -169,6 +180,7 @@ erasures = Table(
 _BROUGHT: dict[int, tuple[Table, ...]] = {
     1: (devices, runs, outcomes, decisions),
     2: (invites, enrolments, admissions, kem_keys, certificates, erasures),
+    3: (capabilities,),
 }
 SCHEMA = max(_BROUGHT)
 """The version that this skerry writes; an older one is brought up to it by :func:`create`."""

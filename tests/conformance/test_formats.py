@@ -69,7 +69,7 @@ def test_a_wrap_written_from_the_description_opens(suite):
     file = {"name": "model.onnx", "size": 3, "sha256": "01" * 32, "blob": "02" * 32, "blob_size": 91}
     record = {"name": "digits", "version": 7, "run": "r", "publisher": "publisher", "created": 5}
     contents = Contents(**record, files=(ReleaseFile(**file),))
-    described = encode({**record, "files": [file], "deltas": [], "schema": 1})
+    described = encode({**record, "cipher": "aes-256-gcm", "files": [file], "deltas": [], "schema": 1})
     context = hashlib.sha256(described).digest() + b"writer-00"
     domain = b"skerry/delivery/1/wrap"
     sealed = seal(KEMS[suite], b"k" * 32, device.public.kem_key, domain + b":" + context)

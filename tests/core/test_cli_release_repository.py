@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from skerry.security import Identity, PublicIdentity
+from skerry.security.aead import ciphers_here
 from skerry.security.delivery import publish
 from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.repository import read_statement
@@ -159,11 +160,13 @@ def test_enrolled_devices_get_a_release_and_a_revoked_one_no_more(shop, run, tmp
 
     published = shop("publish", run.name, "--model", "digits", "--enrolled")
     assert (published["recipients"], published["ended"]) == (2, ["away"])
+    assert published["cipher"] == ciphers_here()[0]
     assert take("away", code=3)["error"]["reason"] == "not_a_recipient"
     assert take("pi-1")["version"] == take("pi-2")["version"] == 1
     revoked = shop.skerry("fleet", "revoke", "pi-2", "--reason", "stolen", "--by", "ann", "--json")
     assert revoked.exit_code == 0, revoked.output
-    assert shop("rollback", "digits", "--to", 1, "--enrolled")["recipients"] == 1
+    back = shop("rollback", "digits", "--to", 1, "--enrolled", "--cipher", "chacha20-poly1305")
+    assert (back["recipients"], back["cipher"]) == (1, "chacha20-poly1305")
     assert take("pi-1")["version"] == 2
     assert take("pi-2", code=3)["error"]["reason"] == "not_a_recipient"
 

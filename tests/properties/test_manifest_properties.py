@@ -121,9 +121,7 @@ def test_a_manifest_is_read_back_as_written(version, created, names):
     files = tuple(
         ReleaseFile(name=n, size=7, sha256="1" * 64, blob="2" * 64, blob_size=blob_bytes(7)) for n in sorted(names)
     )
-    manifest = Manifest(
-        name="m", version=version, run="r", publisher="p", created=created, files=files, wraps="3" * 64
-    )
+    manifest = Manifest(name="m", version=version, run="r", publisher="p", created=created, files=files, wraps="3" * 64)
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
 
 

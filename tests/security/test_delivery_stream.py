@@ -7,34 +7,41 @@ import subprocess
 import sys
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from skerry.errors import ReleaseRefusedError
+from skerry.security.aead import Cipher
 from skerry.security.delivery import ReleaseRefusal
 from skerry.security.delivery.stream import CHUNK, HEADER_BYTES, TAG, blob_bytes, decrypt, encrypt
 
 KEY, SALT = b"k" * 32, b"s" * 32
 STEP = CHUNK + TAG
+AES, CHACHA = Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305
+FIXED = {AES: b"SKBL\x01\x01\x12\x00", CHACHA: b"SKBL\x01\x02\x12\x00"}
 
 
-def blob_of(plaintext, key=KEY, salt=SALT):
+def blob_of(plaintext, key=KEY, salt=SALT, cipher=AES):
     target = io.BytesIO()
-    encrypt(io.BytesIO(plaintext), target, key, salt=salt)
+    encrypt(io.BytesIO(plaintext), target, key, salt=salt, cipher=cipher)
     return target.getvalue()
 
 
-def plaintext_of(blob, key=KEY):
+def plaintext_of(blob, key=KEY, cipher=AES):
     target = io.BytesIO()
-    decrypt(io.BytesIO(blob), target, key)
+    decrypt(io.BytesIO(blob), target, key, cipher=cipher)
     return target.getvalue()
 
 
-def reason(blob, key=KEY):
+def reason(blob, key=KEY, cipher=AES):
     with pytest.raises(ReleaseRefusedError) as caught:
-        plaintext_of(blob, key)
+        plaintext_of(blob, key, cipher)
     return caught.value.reason
+
+
+def derived(key, cipher=AES):
+    return HKDF(SHA256(), 71, SALT, b"skerry/delivery/1/blob" + FIXED[cipher]).derive(key)
 
 
 class Slow(io.RawIOBase):
@@ -52,31 +59,51 @@ class Slow(io.RawIOBase):
         return len(part)
 
 
+@pytest.mark.parametrize("cipher", list(Cipher))
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 5])
-def test_a_blob_gives_back_its_plaintext_and_says_what_went_through(size):
+def test_a_blob_gives_back_its_plaintext_and_says_what_went_through(size, cipher):
     plaintext = os.urandom(size)
     target = io.BytesIO()
-    done = encrypt(Slow(plaintext), target, KEY, salt=SALT)
+    done = encrypt(Slow(plaintext), target, KEY, salt=SALT, cipher=cipher)
     blob = target.getvalue()
     assert (done.size, done.sha256) == (size, hashlib.sha256(plaintext).hexdigest())
     assert (done.blob_size, done.blob) == (len(blob), hashlib.sha256(blob).hexdigest())
     assert done.blob_size == blob_bytes(size)
     target = io.BytesIO()
-    assert decrypt(Slow(blob), target, KEY) == done
+    assert decrypt(Slow(blob), target, KEY, cipher=cipher) == done
     assert target.getvalue() == plaintext
 
 
-def test_the_format_is_the_one_described():
+@pytest.mark.parametrize(("cipher", "aead"), [(AES, AESGCM), (CHACHA, ChaCha20Poly1305)])
+def test_the_format_is_the_one_described(cipher, aead):
     plaintext = os.urandom(2 * CHUNK + 7)
-    material = HKDF(SHA256(), 71, SALT, b"skerry/delivery/1/blob").derive(KEY)
-    header = b"SKBL\x01\x01\x12\x00" + SALT + material[32:64]
-    cipher = AESGCM(material[:32])
+    material = derived(KEY, cipher)
+    header = FIXED[cipher] + SALT + material[32:64]
+    keyed = aead(material[:32])
     chunks = [plaintext[i : i + 262144] for i in range(0, len(plaintext), 262144)]
     expected = header + b"".join(
-        cipher.encrypt(material[64:] + i.to_bytes(4, "big") + bytes([i == 2]), chunk, header)
+        keyed.encrypt(material[64:] + i.to_bytes(4, "big") + bytes([i == 2]), chunk, header)
         for i, chunk in enumerate(chunks)
     )
-    assert blob_of(plaintext) == expected
+    assert blob_of(plaintext, cipher=cipher) == expected
+
+
+@pytest.mark.parametrize(("made", "named"), [(AES, CHACHA), (CHACHA, AES)])
+def test_a_blob_is_opened_by_the_cipher_that_was_signed_and_by_no_other(made, named):
+    blob = blob_of(b"weights", cipher=made)
+    assert reason(blob, cipher=named) == ReleaseRefusal.BLOB_ALTERED
+    renamed = FIXED[named] + blob[8:]
+    assert reason(renamed, cipher=named) == ReleaseRefusal.WRONG_KEY  # key and commitment are of one cipher
+    assert reason(renamed, cipher=made) == ReleaseRefusal.BLOB_ALTERED
+
+
+@pytest.mark.parametrize("cipher", list(Cipher))
+def test_both_commit_to_their_key_before_anything_is_decrypted(cipher):
+    target = io.BytesIO()
+    with pytest.raises(ReleaseRefusedError) as caught:
+        decrypt(io.BytesIO(blob_of(b"weights", cipher=cipher)), target, b"x" * 32, cipher=cipher)
+    assert caught.value.reason == ReleaseRefusal.WRONG_KEY
+    assert target.getvalue() == b""
 
 
 BLOB = blob_of(bytes(range(256)) * 1024 * 3 + b"tail")  # three full chunks and a short one
@@ -130,20 +157,12 @@ def test_chunks_of_two_blobs_do_not_mix():
 
 def test_an_empty_chunk_after_full_ones_is_refused():
     """Even with the key: a plaintext has exactly one blob for a salt."""
-    material = HKDF(SHA256(), 71, SALT, b"skerry/delivery/1/blob").derive(KEY)
+    material = derived(KEY)
     head = blob_of(b"")[:HEADER_BYTES]
     cipher = AESGCM(material[:32])
     forged = head + cipher.encrypt(material[64:] + bytes(5), bytes(CHUNK), head)
     forged += cipher.encrypt(material[64:] + b"\0\0\0\1\1", b"", head)
     assert reason(forged) == ReleaseRefusal.BLOB_ALTERED
-
-
-def test_another_key_is_noticed_before_anything_is_decrypted():
-    target = io.BytesIO()
-    with pytest.raises(ReleaseRefusedError) as caught:
-        decrypt(io.BytesIO(BLOB), target, b"x" * 32)
-    assert caught.value.reason == ReleaseRefusal.WRONG_KEY
-    assert target.getvalue() == b""
 
 
 def test_a_ciphertext_for_two_keys_is_refused_by_the_commitment():
@@ -152,8 +171,8 @@ def test_a_ciphertext_for_two_keys_is_refused_by_the_commitment():
     A tag is linear in the ciphertext blocks, so one free block makes the tags of both keys equal.
     """
     other = b"o" * 32
-    first, second = (HKDF(SHA256(), 71, SALT, b"skerry/delivery/1/blob").derive(k) for k in (KEY, other))
-    header = b"SKBL\x01\x01\x12\x00" + SALT + first[32:64]
+    first, second = derived(KEY), derived(other)
+    header = FIXED[AES] + SALT + first[32:64]
     nonces = [m[64:] + b"\0\0\0\0\1" for m in (first, second)]
     sealed = _two_key_ciphertext(first[:32], second[:32], *nonces, header)
     assert len({AESGCM(m[:32]).decrypt(n, sealed, header) for m, n in zip((first, second), nonces, strict=True)}) == 2

@@ -12,6 +12,7 @@ from securesystemslib.dsse import Envelope
 
 from skerry.errors import DiskFullError, InputError, ReleaseRefusedError, RunFailedError
 from skerry.security import Identity
+from skerry.security.aead import Cipher
 from skerry.security.delivery.client import FolderSource, HttpSource, ReleaseClient, current
 from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
@@ -43,7 +44,7 @@ BODY = np.random.default_rng(1).normal(0, 0.05, 200_000).astype(np.float32)
 class Shop(Publisher):
     """A repository with a publisher who releases files for devices."""
 
-    def release(self, content=None, *, recipients=(ANN, BOB), bases=None, claim=CLAIM):
+    def release(self, content=None, *, recipients=(ANN, BOB), bases=None, claim=CLAIM, cipher=Cipher.AES_256_GCM):
         files = {}
         for name, data in (content or weights()).items():
             files[name] = self.root / f"plain-{name}"
@@ -57,6 +58,7 @@ class Shop(Publisher):
             provenance=claim,
             bases=bases or {},
             now=self.clock(),
+            cipher=cipher,
         )
 
     def bases(self, version):
@@ -102,6 +104,31 @@ def shop(tmp_path):
 @pytest.fixture
 def device(shop):
     return Device(shop)
+
+
+def test_a_release_has_one_cipher_in_files_and_deltas_and_the_next_may_have_another(shop, device):
+    first, second = Cipher.CHACHA20_POLY1305, Cipher.AES_256_GCM
+    for step, cipher in enumerate((first, first, second, first)):
+        done = shop.release(weights(step), bases=shop.bases(step) if step else None, cipher=cipher)
+        assert done.manifest.cipher is cipher
+        named = [one.blob for one in (*done.manifest.files, *done.manifest.deltas)]
+        assert {(shop.folder / "blobs" / blob).read_bytes()[5] for blob in named} == {cipher.number}
+        assert device.take().blob_bytes == done.delta_bytes
+        assert device.files() == weights(step)
+
+
+def test_nobody_but_the_models_key_says_which_cipher_a_release_has(shop):
+    manifest = shop.release(cipher=Cipher.CHACHA20_POLY1305).manifest
+    data = manifest.to_bytes()
+    for path in (shop.folder / "targets").rglob("*manifest.cbor"):
+        assert path.read_bytes() == data
+        renamed = dataclasses.replace(manifest, cipher=Cipher.AES_256_GCM).to_bytes()
+        path.write_bytes(renamed)
+    assert Device(shop, ANN).refuse() == ReleaseRefusal.WRONG_HASH
+    # and had it been signed: the wrap is for the contents, of which the cipher is a part
+    with pytest.raises(ReleaseRefusedError) as caught:
+        open_version(shop.folder, Manifest.from_bytes(renamed), PUBLISHER, shop.root)
+    assert caught.value.reason == ReleaseRefusal.NOT_SEALED_TO_US
 
 
 def test_a_device_takes_the_file_first_and_then_the_delta_over_http(shop, device):

@@ -12,12 +12,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.errors import InputError, RefusedError
+from skerry.security.aead import Cipher
 from skerry.security.certificates import Authority, Role, Trust
 from skerry.security.enrolment import (
     EnrolmentRefusal,
     EnrolmentRefusedError,
     EnrolmentRequest,
     Invitation,
+    applicant,
     apply,
     ask,
     renew,
@@ -185,6 +187,34 @@ def test_a_device_may_renew_some_time_after_its_certificate_ended_and_not_for_ev
     agent.kem = agent.kem.next(harbour.now, 30)
     with refused(EnrolmentRefusal.EXPIRED):
         renew(member, agent, harbour.desk, attempt=b"b" * 16, now=harbour.now)
+
+
+def test_a_release_is_under_the_cipher_that_suits_the_devices_enrolled(harbour: Federation, monkeypatch) -> None:
+    quick, slow = (Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305), (Cipher.CHACHA20_POLY1305, Cipher.AES_256_GCM)
+    machine = monkeypatch.setattr
+    machine(applicant, "ciphers_here", lambda: quick)
+    harbour.enrol(Agent.fresh("server"))
+    machine(applicant, "ciphers_here", lambda: slow)
+    agent = Agent.fresh("pi-4")
+    member = harbour.enrol(agent)
+    assert harbour.recipients().cipher is Cipher.CHACHA20_POLY1305
+    harbour.now += 5 * DAY
+    machine(applicant, "ciphers_here", lambda: quick)  # its keys moved into another board
+    renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now)
+    assert harbour.recipients().cipher is Cipher.AES_256_GCM
+
+
+def test_what_a_device_opens_is_under_its_signatures(harbour: Federation) -> None:
+    agent = Agent.fresh("pi-1")
+    application = apply(harbour.invite(), agent, harbour.desk, now=NOW)
+    body = SignedBody.decode(application.request)
+    asked = dataclasses.replace(EnrolmentRequest.decode(body.body), ciphers=["aes-256-gcm"])
+    forged = dataclasses.replace(body, body=asked.encode()).encode()
+    with refused(EnrolmentRefusal.NOT_AUTHENTIC):
+        send(harbour, dataclasses.replace(application, request=forged), agent)
+    unusable = dataclasses.replace(body, body=asked.encode().replace(b"aes-256-gcm", b"aes-128-gcm")).encode()
+    with refused(EnrolmentRefusal.MALFORMED):
+        send(harbour, dataclasses.replace(application, request=unusable), agent)
 
 
 def test_sealing_keys_only_go_forward(harbour: Federation) -> None:

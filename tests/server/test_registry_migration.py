@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from skerry.errors import RegistryError
+from skerry.security.aead import Cipher
 from skerry.server.enrolment import Office
 from skerry.server.registry import Registry
 from skerry.server.registry import file as registry_file
@@ -14,7 +15,8 @@ from skerry.server.registry.tables import SCHEMA
 from ._enrolment import Agent, Federation
 from ._registry import LAB, NOW, accepted, judged
 
-YESTERDAY = Path(__file__).with_name("registry_schema_1.sql")  # as that version's SQLite told it
+# as those versions' SQLite told it
+YESTERDAY, SECOND = (Path(__file__).with_name(f"registry_schema_{version}.sql") for version in (1, 2))
 
 
 @pytest.fixture
@@ -57,7 +59,28 @@ def test_the_first_to_look_may_be_the_office(old: Path) -> None:
     assert version(old) == SCHEMA
 
 
-@pytest.mark.parametrize("table", ["device", "outcome", "invite", "enrolment", "kem_key", "certificate"])
+def test_a_device_enrolled_before_it_could_say_what_it_opens_has_the_cipher_of_everybody(tmp_path: Path) -> None:
+    today = Federation(tmp_path / "today")
+    agent = Agent.fresh("pi-1")
+    member = today.enrol(agent)
+    old = tmp_path / "old" / "registry.sqlite"
+    old.parent.mkdir()
+    with sqlite3.connect(old) as base:
+        base.executescript(f"pragma journal_mode = wal; {SECOND.read_text('utf-8')}")
+        base.execute("attach ? as today", (str(today.office.file.path),))
+        for table in ("device", "invite", "enrolment", "admission", "kem_key", "certificate"):
+            base.execute(f"insert into main.{table} select * from today.{table}")
+        base.commit()
+        base.executescript(f"pragma application_id = {0x736B6572}; pragma user_version = 2;")
+    (entry,) = Office(old.parent).enrolled()
+    assert (entry.certificate.expires, entry.ciphers) == (
+        round(1000 * member.certificate.not_valid_after_utc.timestamp()),
+        (Cipher.AES_256_GCM,),
+    )
+    assert version(old) == SCHEMA == 3
+
+
+@pytest.mark.parametrize("table", ["device", "outcome", "capability", "invite", "enrolment", "kem_key", "certificate"])
 def test_rows_are_guarded_in_old_and_new_tables(old: Path, table: str) -> None:
     Federation(old.parent).enrol(Agent.fresh("pi-1"))
     with sqlite3.connect(old) as base, pytest.raises(sqlite3.IntegrityError, match="only grows"):

@@ -3,7 +3,8 @@
 import json
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from skerry.cli.release.options import Keys, Offline, RepositoryFolder, manifest
 
 if TYPE_CHECKING:
     from skerry.security.delivery.repository import Provenance, Repository
-    from skerry.security.identity import Directory, Identity, PublicIdentity
+    from skerry.security.identity import Directory, Identity
 
 __all__ = ["publish", "rollback"]
 
@@ -30,6 +31,19 @@ Without = Annotated[
 ]
 
 
+class CipherName(StrEnum):
+    """A :class:`~skerry.security.aead.Cipher`, named without loading cryptography for ``--help``."""
+
+    AES_256_GCM = "aes-256-gcm"
+    CHACHA20_POLY1305 = "chacha20-poly1305"
+
+
+CipherOption = Annotated[
+    CipherName | None,
+    typer.Option("--cipher", help="Of the files [default: what suits the enrolled devices, else aes-256-gcm]."),
+]
+
+
 def publish(
     run: RunName,
     *,
@@ -40,6 +54,7 @@ def publish(
     recipients: Recipients = None,
     enrolled: Enrolled = False,
     without: Without = None,
+    cipher: CipherOption = None,
     keys: Keys = None,
     offline: Offline = None,
     runs_dir: RunsDir = None,
@@ -55,15 +70,15 @@ def publish(
     from skerry.server.recipients import run_recipients
 
     folder = RunFolder.open(run, runs_in(runs_dir))
-    devices, ended = _chosen(recipients, runs_dir, enrolled=enrolled) or (run_recipients(folder), ())
+    chosen = _chosen(recipients, runs_dir, enrolled=enrolled) or _Chosen(run_recipients(folder))
     _publish(
         open_repository(repository, keys, offline),
         delivered_files(folder),
         model=model or folder.scenario.name,
         reader=reader_of(repository, keys),
-        recipients=[devices.get(name) for name in devices],
+        chosen=chosen,
         without=without or (),
-        ended=ended,
+        cipher=cipher,
         provenance=provenance_of(folder),
         runs=folder.path.parent,
         as_json=as_json,
@@ -78,6 +93,7 @@ def rollback(
     recipients: Recipients = None,
     enrolled: Enrolled = False,
     without: Without = None,
+    cipher: CipherOption = None,
     keys: Keys = None,
     offline: Offline = None,
     runs_dir: RunsDir = None,
@@ -102,26 +118,32 @@ def rollback(
     chosen = _chosen(recipients, runs_dir, enrolled=enrolled)
     if chosen is None:
         raise InputError("who gets it?", where=model, mend="say --enrolled, or --recipients FILE")
-    devices, ended = chosen
     with tempfile.TemporaryDirectory(prefix="skerry-rollback-") as folder:
         _publish(
             opened,
             open_version(repository, known[to], reader, Path(folder)),
             model=model,
             reader=reader,
-            recipients=[devices.get(name) for name in devices],
+            chosen=chosen,
             without=without or (),
-            ended=ended,
+            cipher=cipher,
             provenance=replace(provenance, rolled_back_to=to),
             runs=runs_in(runs_dir),
             as_json=as_json,
         )
 
 
-def _chosen(
-    recipients: Path | None, runs_dir: Path | None, *, enrolled: bool
-) -> "tuple[Directory, tuple[str, ...]] | None":
-    """Who was named by an option, if any was; and the enrolled devices that are left out because theirs has ended."""
+@dataclass(frozen=True)
+class _Chosen:
+    """Who shall receive: devices, the cipher that suits them, and who is left out because theirs has ended."""
+
+    devices: "Directory"
+    cipher: str = CipherName.AES_256_GCM
+    ended: Collection[str] = ()
+
+
+def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -> _Chosen | None:
+    """Who was named by an option, if any was."""
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
@@ -132,8 +154,8 @@ def _chosen(
         raise InputError("--recipients and --enrolled name two fleets", where="--enrolled", mend="give one of them")
     if enrolled:
         found = enrolled_recipients(runs_in(runs_dir), now=system_clock())
-        return found.devices, found.ended
-    return (Directory.load(recipients), ()) if recipients else None
+        return _Chosen(found.devices, found.cipher, found.ended)
+    return _Chosen(Directory.load(recipients)) if recipients else None
 
 
 def _publish(
@@ -142,23 +164,24 @@ def _publish(
     *,
     model: str,
     reader: "Identity",
-    recipients: "Collection[PublicIdentity]",
+    chosen: _Chosen,
     without: Collection[str],
-    ended: Collection[str],
+    cipher: CipherName | None,
     provenance: "Provenance",
     runs: Path,
     as_json: bool,
 ) -> None:
     from skerry.clock import system_clock
     from skerry.errors import InputError
+    from skerry.security.aead import Cipher
     from skerry.security.delivery.repository import open_version, release
     from skerry.server.federation_log import enter_release
     from skerry.wording import amount, size
 
-    if unknown := set(without) - {recipient.name for recipient in recipients}:
+    if unknown := set(without) - set(chosen.devices):
         raise InputError(f"not among the recipients: {', '.join(sorted(unknown))}", where="--without")
-    chosen = [recipient for recipient in recipients if recipient.name not in without]
-    if not chosen:
+    recipients = [chosen.devices.get(name) for name in chosen.devices if name not in without]
+    if not recipients:
         raise InputError("nobody is left to receive it", where=model)
     known = manifests(repository, model)
     with tempfile.TemporaryDirectory(prefix="skerry-publish-") as folder:
@@ -168,10 +191,11 @@ def _publish(
             files,
             model=model,
             publisher=reader.name,
-            recipients=[reader.public, *chosen],
+            recipients=[reader.public, *recipients],
             provenance=provenance,
             bases=bases,
             now=system_clock(),
+            cipher=Cipher(cipher or chosen.cipher),
         )
     trouble = enter_release(runs, model, done.manifest.version, done.manifest.digest, system_clock())
     if trouble is not None:
@@ -182,8 +206,9 @@ def _publish(
                 "model": model,
                 "version": done.manifest.version,
                 "digest": done.manifest.digest,
-                "recipients": len(chosen),
-                "ended": list(ended),
+                "recipients": len(recipients),
+                "ended": list(chosen.ended),
+                "cipher": done.manifest.cipher.value,
                 "full_bytes": done.full_bytes,
                 "delta_bytes": done.delta_bytes,
                 "provenance": json.loads(json.dumps(provenance.__dict__, default=dict)),
@@ -195,8 +220,8 @@ def _publish(
     rows = [
         ("release", f"{model} version {done.manifest.version}{back}"),
         ("made by", f"run {provenance.run}"),
-        ("sealed for", amount(len(chosen), "device")),
-        *([("left out", f"{', '.join(ended)}: certificate or sealing key has ended")] if ended else []),
+        ("sealed for", f"{amount(len(recipients), 'device')}, files under {done.manifest.cipher}"),
+        *([("left out", f"{', '.join(chosen.ended)}: certificate or sealing key has ended")] if chosen.ended else []),
         ("download", f"{size(done.full_bytes)}{shorter}"),
         ("manifest", done.manifest.digest),
     ]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from skerry.errors import InputError, ReleaseRefusedError
 from skerry.fsio import disk_errors, require_space, sync_folder
+from skerry.security.aead import Cipher
 from skerry.security.delivery.bins import MAX_INDEX_BYTES, bin_of, open_wrap, read_index
 from skerry.security.delivery.client.download import download, missing_bytes
 from skerry.security.delivery.client.sources import Source
@@ -92,7 +93,7 @@ class ReleaseClient:
                     self._fetch(source, ways, dest)
                     install(
                         target,
-                        lambda folder: self._write_all(folder, ways, key),
+                        lambda folder: self._write_all(folder, ways, key, manifest.cipher),
                         lambda: remember(self._versions, manifest, keys=believed.keys),
                     )
             with disk_errors(dest):
@@ -133,11 +134,11 @@ class ReleaseClient:
         for way in ways:
             download(source, way.blob, way.blob_size, self._downloads)
 
-    def _write_all(self, folder: Path, ways: "list[_Way]", key: bytes) -> None:
+    def _write_all(self, folder: Path, ways: "list[_Way]", key: bytes, cipher: Cipher) -> None:
         for way in ways:
             blob = self._downloads / way.blob
             try:
-                _write(folder, way, blob, key)
+                _write(folder, way, blob, key, cipher)
             except ReleaseRefusedError:
                 if not _is(blob, way.blob):  # it rotted after it was downloaded: the next attempt fetches it anew
                     blob.unlink()
@@ -174,13 +175,13 @@ class _Way:
         return self.file.size + (self.delta.size if self.delta else 0)
 
 
-def _write(folder: Path, way: _Way, blob: Path, key: bytes) -> None:
+def _write(folder: Path, way: _Way, blob: Path, key: bytes, cipher: Cipher) -> None:
     """One file of the release out of its blob."""
     if way.delta is None or way.base is None:
-        decrypt_file(blob, folder / way.file.name, way.file, key)
+        decrypt_file(blob, folder / way.file.name, way.file, key, cipher)
         return
     plain = folder / ".delta"
-    decrypt_file(blob, plain, way.delta, key)
+    decrypt_file(blob, plain, way.delta, key, cipher)
     with plain.open("rb") as delta, (folder / way.file.name).open("wb") as sink:
         made = apply_delta(delta, way.base, sink, way.file.size)
         sink.flush()

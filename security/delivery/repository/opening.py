@@ -24,7 +24,7 @@ def open_version(repository: Path, manifest: Manifest, reader: Identity, folder:
     key = open_wrap(_read(blobs / bins[bin_of(reader.name, len(bins))]), manifest, reader)
     files = {file.name: folder / file.name for file in manifest.files}
     for file in manifest.files:
-        decrypt_file(blobs / file.blob, files[file.name], file, key)
+        decrypt_file(blobs / file.blob, files[file.name], file, key, manifest.cipher)
     return files
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, require_space
+from skerry.security.aead import Cipher
 from skerry.security.delivery.bins import KEY_BYTES, write_bins
 from skerry.security.delivery.delta import MAX_GAIN, make_delta
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Contents, Delta, Manifest, ReleaseFile
@@ -46,6 +47,7 @@ def release(
     provenance: Provenance,
     bases: Mapping[str, Path],
     now: int,
+    cipher: Cipher = Cipher.AES_256_GCM,
 ) -> Published:
     """Seal the files for the recipients as the next version of the model; it is seen whole or not at all.
 
@@ -61,6 +63,7 @@ def release(
         provenance: where the files come from.
         bases: file name → the file in the version before, for deltas.
         now: ms since the epoch.
+        cipher: of the blobs; see :func:`~skerry.security.aead.suited_cipher`.
 
     Raises:
         InputError: a file is missing, a name cannot be used, or nobody or somebody twice is to receive it.
@@ -73,7 +76,7 @@ def release(
         if not path.is_file():
             raise InputError("a file to be released is missing", where=str(path))
     with repository.one_at_a_time():
-        return _release(repository, files, model, publisher, recipients, provenance, bases, now)
+        return _release(repository, files, model, publisher, recipients, provenance, bases, now, cipher)
 
 
 def _release(
@@ -85,6 +88,7 @@ def _release(
     provenance: Provenance,
     bases: Mapping[str, Path],
     now: int,
+    cipher: Cipher,
 ) -> Published:
     repository.delegate(model)
     blobs = repository.folder / "blobs"
@@ -92,7 +96,7 @@ def _release(
     key = secrets.token_bytes(KEY_BYTES)
     with disk_errors(blobs):
         blobs.mkdir(parents=True, exist_ok=True)
-        sealed = tuple(_seal_file(name, files[name], blobs, key) for name in sorted(files))
+        sealed = tuple(_seal_file(name, files[name], blobs, key, cipher) for name in sorted(files))
         contents = Contents(
             name=model,
             version=max(published(repository, model), default=0) + 1,
@@ -100,7 +104,8 @@ def _release(
             publisher=publisher,
             created=now,
             files=sealed,
-            deltas=tuple(_deltas(sealed, files, bases, blobs, key)),
+            deltas=tuple(_deltas(sealed, files, bases, blobs, key, cipher)),
+            cipher=cipher,
         )
         wraps = write_bins(blobs, key, contents, recipients)
     manifest = Manifest(**{f.name: getattr(contents, f.name) for f in fields(Contents)}, wraps=wraps)
@@ -127,7 +132,12 @@ def published(repository: Repository, model: str) -> dict[int, str]:
 
 
 def _deltas(
-    sealed: Collection[ReleaseFile], files: Mapping[str, Path], bases: Mapping[str, Path], blobs: Path, key: bytes
+    sealed: Collection[ReleaseFile],
+    files: Mapping[str, Path],
+    bases: Mapping[str, Path],
+    blobs: Path,
+    key: bytes,
+    cipher: Cipher,
 ) -> list[Delta]:
     found = []
     plain = blobs / ".delta"
@@ -136,7 +146,7 @@ def _deltas(
             base = bases.get(file.name)
             if base is None or make_delta(base, files[file.name], plain) > MAX_GAIN * file.size:
                 continue
-            done = _seal(plain, blobs, key)
+            done = _seal(plain, blobs, key, cipher)
             found.append(
                 Delta(file=file.name, base=_sha256(base), size=done.size, blob=done.blob, blob_size=done.blob_size)
             )
@@ -145,16 +155,16 @@ def _deltas(
     return found
 
 
-def _seal_file(name: str, path: Path, blobs: Path, key: bytes) -> ReleaseFile:
-    done = _seal(path, blobs, key)
+def _seal_file(name: str, path: Path, blobs: Path, key: bytes, cipher: Cipher) -> ReleaseFile:
+    done = _seal(path, blobs, key, cipher)
     return ReleaseFile(name=name, size=done.size, sha256=done.sha256, blob=done.blob, blob_size=done.blob_size)
 
 
-def _seal(path: Path, blobs: Path, key: bytes) -> Streamed:
+def _seal(path: Path, blobs: Path, key: bytes, cipher: Cipher) -> Streamed:
     unnamed = blobs / ".blob"
     try:
         with path.open("rb") as source, unnamed.open("wb") as target:
-            done = encrypt(source, target, key, salt=secrets.token_bytes(32))
+            done = encrypt(source, target, key, salt=secrets.token_bytes(32), cipher=cipher)
         unnamed.replace(blobs / done.blob)
     finally:
         unnamed.unlink(missing_ok=True)
