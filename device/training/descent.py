@@ -3,6 +3,9 @@
 Both add the proximal term of FedProx (Li et al. 2020, "Federated optimization in heterogeneous networks"): the
 gradient of μ/2·‖w - w₀‖², with w₀ the vector that the round started from. It pulls a device back to where everybody
 started; it is computed from public and released values alone, so it costs no privacy.
+
+Both can be asked to stop (:mod:`skerry.device.yielding`). What a step had summed by then is dropped and summed again
+later, so that where a descent stands never holds a sum without its noise.
 """
 
 from collections.abc import Callable
@@ -14,12 +17,14 @@ import numpy.typing as npt
 
 from skerry.device.training.dp import Grid
 from skerry.device.training.plan import TrainPlan
+from skerry.device.yielding import Standing, YieldedError, leave_at, went_before, yield_if_asked
 from skerry.security.privacy.stream import RandomStream
 
 __all__ = ["descend", "descend_privately", "draw_examples"]
 
 Weights = TypeVar("Weights", npt.NDArray[np.float32], npt.NDArray[np.float64])
 Chosen = npt.NDArray[np.int64]
+_NONE = np.empty(0)
 
 
 def descend(
@@ -45,14 +50,25 @@ def descend(
     weights, slope = start.copy(), np.empty_like(start)
     step = np.zeros_like(start) if plan.momentum else slope
     size = plan.batch_size or max(1, count)
-    for _ in range(plan.epochs):
-        visited = order(count)
-        for first in range(0, count, size):
-            for _ in range(plan.replays):
-                gradient(weights, visited[first : first + size], slope)
-                if plan.gradient_clip:
-                    slope *= min(1.0, plan.gradient_clip / max(float(np.linalg.norm(slope)), 1e-12))
-                _advance(weights, start, slope, step, plan)
+    done, before = 0, went_before()
+    if before is not None:
+        weights, step = before.weights.copy(), before.velocity.copy() if plan.momentum else slope
+    try:
+        for _ in range(plan.epochs):
+            visited = order(count)  # also of epochs that went before: whatever gives it stands where it stood
+            for first in range(0, count, size):
+                for _ in range(plan.replays):
+                    done += 1
+                    if before is not None and done <= before.done:
+                        continue
+                    yield_if_asked()
+                    gradient(weights, visited[first : first + size], slope)
+                    if plan.gradient_clip:
+                        slope *= min(1.0, plan.gradient_clip / max(float(np.linalg.norm(slope)), 1e-12))
+                    _advance(weights, start, slope, step, plan)
+    except YieldedError:
+        leave_at(Standing(done - 1, weights, step if plan.momentum else _NONE, 0))
+        raise
     return weights
 
 
@@ -80,11 +96,22 @@ def descend_privately(
     """
     grid = Grid(plan.clip, plan.noise_multiplier, start.size)
     weights, velocity = start.copy(), np.zeros_like(start)
-    for _ in range(plan.steps):
-        chosen = draw_examples(count, plan.sampling_rate, stream)
-        slope = grid.release(integer_sum(weights, chosen, grid), stream)
-        slope /= plan.sampling_rate * plan.denominator
-        _advance(weights, start, slope, velocity if plan.momentum else slope, plan)
+    done, drawn, before = 0, stream.drawn, went_before()
+    if before is not None:
+        done, weights, velocity = before.done, before.weights.copy(), before.velocity.copy()
+        stream.skip_to(before.drawn)
+    try:
+        while done < plan.steps:
+            drawn = stream.drawn
+            yield_if_asked()
+            chosen = draw_examples(count, plan.sampling_rate, stream)
+            slope = grid.release(integer_sum(weights, chosen, grid), stream)
+            slope /= plan.sampling_rate * plan.denominator
+            _advance(weights, start, slope, velocity if plan.momentum else slope, plan)
+            done += 1
+    except YieldedError:
+        leave_at(Standing(done, weights, velocity, drawn))
+        raise
     return weights
 
 

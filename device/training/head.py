@@ -18,6 +18,7 @@ from skerry.device.tasks.metrics import softmax
 from skerry.device.training.descent import descend, descend_privately
 from skerry.device.training.dp import Grid
 from skerry.device.training.plan import TrainPlan
+from skerry.device.yielding import yield_if_asked
 from skerry.errors import InputError
 from skerry.records import Float32Array, ParameterLayout
 from skerry.security.privacy.stream import RandomStream
@@ -26,6 +27,7 @@ __all__ = ["HeadTrainer"]
 
 _Float64 = npt.NDArray[np.float64]
 _BLOCK = 1 << 16  # numbers of per-example gradients held at once: 512 KiB as float64, as much as int64, in cache
+_BETWEEN = 2048  # examples after which it is asked whether to stop: some hundredths of a second
 
 
 class HeadTrainer:
@@ -127,17 +129,22 @@ class HeadTrainer:
         block = max(1, _BLOCK // self.layout.size)
         if inputs.ndim == 3:
             for first in range(0, len(y), block):
+                yield_if_asked()
                 part = slice(first, first + block)
                 gradients, norms = _mean_gradients(weight, inputs[part], y[part])
                 gradients *= grid.factors(norms)[:, None]
                 self.left_out += grid.add(gradients, total)
             return total
-        errors, norms = _errors(weight, inputs, y)
-        errors *= grid.factors(norms)[:, None]
-        for first in range(0, len(y), block):
-            part = slice(first, first + block)
-            rows = errors[part, :, None] * inputs[part, None, :]
-            self.left_out += grid.add(rows.reshape(-1, self.layout.size), total)
+        for begin in range(0, len(y), _BETWEEN):
+            yield_if_asked()
+            some = slice(begin, begin + _BETWEEN)
+            rows = inputs[some]
+            errors, norms = _errors(weight, rows, y[some])
+            errors *= grid.factors(norms)[:, None]
+            for first in range(0, len(errors), block):
+                part = slice(first, first + block)
+                gradients = errors[part, :, None] * rows[part, None, :]
+                self.left_out += grid.add(gradients.reshape(-1, self.layout.size), total)
         return total
 
 

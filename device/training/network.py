@@ -18,6 +18,7 @@ from skerry.device.training.dp import Grid
 from skerry.device.training.flat import FlatNetwork, Losses
 from skerry.device.training.per_example import Engine, Inputs, engine, one_by_one
 from skerry.device.training.plan import TrainPlan
+from skerry.device.yielding import yield_if_asked
 from skerry.errors import InputError
 from skerry.records import Float32Array
 from skerry.security.adversarial import AdversarialRecipe
@@ -127,6 +128,7 @@ class NetworkTrainer:
         network.load(weights)
         with np.errstate(all="ignore"):
             for found in gradients_of(inputs, y, chosen):
+                yield_if_asked()
                 self.left_out += grid.add_clipped(found.norms, found.pieces, total)
         return total
 

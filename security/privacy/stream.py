@@ -20,7 +20,8 @@ from skerry.errors import InputError
 
 __all__ = ["ChaChaStream", "RandomStream", "derive_generator", "os_stream", "seeded_stream"]
 
-_LIMIT = 2**32 * 64  # bytes until the 32-bit block counter of RFC 8439 would repeat
+_BLOCK = 64  # bytes (RFC 8439)
+_LIMIT = 2**32 * _BLOCK  # bytes until the 32-bit block counter of RFC 8439 would repeat
 
 
 class RandomStream(Protocol):
@@ -38,6 +39,13 @@ class RandomStream(Protocol):
 
     def permutation(self, n: int) -> npt.NDArray[np.int64]:
         """A permutation of ``0 … n-1``, within n²/2^64 of uniform in total variation."""
+
+    @property
+    def drawn(self) -> int:
+        """Bytes that were given so far."""
+
+    def skip_to(self, drawn: int) -> None:
+        """Go on as if ``drawn`` bytes had been given, none of which may be used for anything else."""
 
 
 class ChaChaStream:
@@ -59,6 +67,7 @@ class ChaChaStream:
     def __init__(self, key: bytes, nonce: bytes = bytes(12), *, seeded: bool = False) -> None:
         if len(key) != 32 or len(nonce) != 12:
             raise InputError(f"ChaCha20 takes a key of 32 and a nonce of 12 bytes, got {len(key)} and {len(nonce)}")
+        self._key, self._nonce = key, nonce
         self._cipher = Cipher(ChaCha20(key, bytes(4) + nonce), mode=None).encryptor()
         self._left = _LIMIT
         self._seeded = seeded
@@ -81,6 +90,27 @@ class ChaChaStream:
             raise RuntimeError("the stream's 256 GiB are used up: make a new one")
         self._left -= n
         return self._cipher.update(bytes(n))
+
+    @property
+    def drawn(self) -> int:
+        """Bytes that were given so far."""
+        return _LIMIT - self._left
+
+    def skip_to(self, drawn: int) -> None:
+        """Go on where ``drawn`` bytes have been given; also back, for what was given after that and dropped.
+
+        Noise that was used is never drawn again: whoever goes back has thrown away all that depends on it.
+
+        Raises:
+            InputError: there are not so many.
+        """
+        if not 0 <= drawn <= _LIMIT:
+            raise InputError(f"a stream has {_LIMIT} bytes, and no place {drawn}")
+        block, rest = divmod(drawn, _BLOCK)
+        counter = block.to_bytes(5, "little")[:4]  # of the last place it is 0, and nothing is left to be drawn
+        self._cipher = Cipher(ChaCha20(self._key, counter + self._nonce), mode=None).encryptor()
+        self._cipher.update(bytes(rest))
+        self._left = _LIMIT - drawn
 
     def uint64(self, n: int) -> npt.NDArray[np.uint64]:
         """The next ``n`` little-endian words of the key stream; read-only."""
