@@ -68,7 +68,7 @@ def gateway(
     authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
     reception = Reception(authenticator, limits)
     fleet = FleetPassage(superlink, nodes, reception, limits)
-    downloads = Downloads(repository, reception, most=limits.downloads)
+    downloads = Downloads(repository, reception, devices, most=limits.downloads)
     routes = [
         Route("/v1/fleet/{call}", fleet.answer, methods=["POST"]),
         Route("/v1/repository/{path:path}", downloads.file, methods=["GET"]),

@@ -1,13 +1,15 @@
 """Ranged downloads: files below one folder, a chunk at a time, from any offset (RFC 9110, sections 13 and 14).
 
 One open file serves both its description and its bytes, so a file that is replaced meanwhile cannot be mixed. A blob is
-named by the SHA-256 of its content, which is also its entity tag: who resumes knows that it is still the same.
+named by the SHA-256 of its content, which is also its entity tag: who resumes knows that it is still the same. The
+device is looked up again before each chunk: a download ends when its device is revoked or its certificate expires.
 """
 
 import asyncio
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from skerry.server.devices import Devices
 from skerry.server.gateway.answers import FIXED_HEADERS
 from skerry.server.gateway.reception import Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
@@ -66,12 +69,14 @@ class Downloads:
         root: the repository's folder; blobs lie in ``root/blobs/<sha256>``. Hidden files are not served, nor is
             anything that a link leads out of the folder to.
         reception: lets requests in.
+        devices: who is in good standing.
         most: downloads of one device at once.
     """
 
-    def __init__(self, root: Path, reception: Reception, *, most: int) -> None:
+    def __init__(self, root: Path, reception: Reception, devices: Devices, *, most: int) -> None:
         self._root = root
         self._reception = reception
+        self._devices = devices
         self._most = most
         self._running: Counter[str] = Counter()
 
@@ -108,7 +113,12 @@ class Downloads:
                 headers["content-range"] = f"bytes {span.start}-{span.stop - 1}/{about.st_size}"
             status = 200 if span is None else 206
             span = span or Span(0, about.st_size)
-            return _Streamed(file, span, status, headers, held=held.pop_all())
+
+            def chunk(at: int, size: int) -> bytes:
+                """The next bytes; none when the file was cut short, or for a device that lost its standing."""
+                return os.pread(file, size, at) if self._devices.find(device.name) == device else b""
+
+            return _Streamed(chunk, span, status, headers, held=held.pop_all())
 
     def _begin(self, device: str) -> None:
         if self._running[device] >= self._most:
@@ -122,11 +132,23 @@ class Downloads:
 
 
 class _Streamed(Response):
-    """Part of an open file, a chunk at a time; lets go of what is held for it in the end."""
+    """Part of an open file, a chunk at a time; lets go of what is held for it in the end.
 
-    def __init__(self, file: int, span: Span, status: int, headers: dict[str, str], *, held: ExitStack) -> None:
+    Args:
+        chunk: reads from an offset at most so many bytes; none ends the connection.
+    """
+
+    def __init__(
+        self,
+        chunk: Callable[[int, int], bytes],
+        span: Span,
+        status: int,
+        headers: dict[str, str],
+        *,
+        held: ExitStack,
+    ) -> None:
         super().__init__(None, status, {**headers, "content-length": str(span.stop - span.start)})
-        self._file = file
+        self._chunk = chunk
         self._span = span
         self._held = held
 
@@ -141,8 +163,8 @@ class _Streamed(Response):
     async def _stream(self, send: Send) -> None:
         at = self._span.start
         while at < self._span.stop:
-            data = await asyncio.to_thread(os.pread, self._file, min(_CHUNK, self._span.stop - at), at)
+            data = await asyncio.to_thread(self._chunk, at, min(_CHUNK, self._span.stop - at))
             if not data:
-                return  # the file was cut short: the connection ends before Content-Length, which the reader sees
+                return  # the connection ends before Content-Length, which the reader sees
             at += len(data)
             await send({"type": "http.response.body", "body": data, "more_body": at < self._span.stop})

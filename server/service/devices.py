@@ -64,7 +64,7 @@ class DeviceServicer(rpc.DeviceServicer):
         return asked(context, self._desk.revocations)
 
     def Fetch(self, request: "pb.FetchRequest", context: grpc.ServicerContext) -> "Iterator[pb.Chunk]":  # noqa: N802 - as above
-        """Part of a file of the repository, chunk by chunk as fast as the device takes them."""
+        """Part of a file of the repository, chunk by chunk as fast as a device in good standing takes them."""
         device = self._guard.caller(context)
         self._begin(context, device.name)
         try:
@@ -78,6 +78,7 @@ class DeviceServicer(rpc.DeviceServicer):
                 refuse(context, grpc.StatusCode.OUT_OF_RANGE, "bad_range", f"the file has {size} bytes")
             yield pb.Chunk(size=size, offset=at)
             while at < stop:
+                self._guard.check_again(context)
                 data = os.pread(file, min(_CHUNK, stop - at), at)
                 if not data:
                     refuse(context, grpc.StatusCode.ABORTED, "file_changed", "the file was cut short meanwhile")

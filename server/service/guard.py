@@ -2,7 +2,8 @@
 
 gRPC has verified the certificate's chain, purpose and time when the connection was made; connections live longer than
 that moment. Each call therefore asks again whether the certificate's device is in good standing, and whether the
-certificate's key is the one that is enrolled now. All of it is asked before the call's message is waited for.
+certificate's key is the one that is enrolled now. All of it is asked before the call's message is waited for. A
+download asks for the standing again before each chunk.
 """
 
 import math
@@ -80,6 +81,13 @@ class Guard:
     def caller(self, context: grpc.ServicerContext) -> EnrolledDevice:
         """The device whose call :meth:`device` holds."""
         return self._callers[context]
+
+    def check_again(self, context: grpc.ServicerContext) -> None:
+        """End the call if its device has lost its good standing, or its key, since the call began."""
+        device = self._callers[context]
+        if self._devices.find(device.name) != device:
+            what = "the device is not in good standing any more"
+            refuse(context, grpc.StatusCode.UNAUTHENTICATED, "unknown_device", what)
 
     @contextmanager
     def stranger(self, context: grpc.ServicerContext) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """A federation that tells the real time, because TLS does: authority, desk, and devices that enrolled."""
 
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -64,6 +65,12 @@ class Federation:
         made = self.authority.issue_server(["127.0.0.1", "localhost"], key.public_key(), now=system_clock())
         chain = b"".join(one.public_bytes(Encoding.PEM) for one in (made, self.authority.issuer))
         return chain, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def drain(parts: Iterable[bytes], sizes: list[int]) -> None:
+    """Take all parts, however that ends, and note their sizes as they come."""
+    for part in parts:
+        sizes.append(len(part))
 
 
 def free_port() -> int:

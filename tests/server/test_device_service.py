@@ -16,7 +16,7 @@ from skerry.security.enrolment import EnrolmentRefusedError, apply, ask, renew
 from skerry.server.limits import Rate
 from skerry.server.service import Inbox, ServerIdentity, ServiceLimits, device_service
 
-from ._federation import Agent, Federation
+from ._federation import Agent, Federation, drain
 
 CONTENT = os.urandom(1_500_001)
 
@@ -213,6 +213,27 @@ def test_a_revoked_device_is_out_with_its_next_call_on_the_same_connection(serve
         with pytest.raises(RefusedError) as refused:
             client.revocations()
     assert refused.value.reason == "unknown_device"
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired", "succeeded"])
+def test_an_open_download_ends_when_its_device_is_out(served, how: str):
+    agent, chain = enrolled(served, f"pi-{how}")
+    with served.client(agent, chain) as client:
+        stream = client.fetch("blobs/large")
+        got = [len(next(stream))]
+        if how == "expired":
+            served.federation.hurry_ms = 8 * 86_400_000
+        else:
+            served.federation.revoke(agent.identity.name)
+        if how == "succeeded":  # by another device under the same name
+            enrolled(served, agent.identity.name)
+        try:
+            with pytest.raises(RefusedError) as refused:
+                drain(stream, got)
+        finally:
+            served.federation.hurry_ms = 0
+    assert refused.value.reason == "unknown_device"
+    assert sum(got) < 32 << 20  # what was in the buffers between, and no more
 
 
 def test_the_certificate_of_a_lost_device_does_not_open_for_the_one_that_took_its_name(served):

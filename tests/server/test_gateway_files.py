@@ -8,6 +8,7 @@ import ssl
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from skerry.server.gateway import GatewayLimits, TurnedAwayError
 from skerry.server.gateway.files import requested_span
 
+from ._federation import drain
 from ._gateway import Signing, reason, running
 
 BLOB = random.Random(0).randbytes(3_000_017)
@@ -177,3 +179,18 @@ def test_a_device_has_so_many_downloads_at_once_and_a_reader_who_takes_nothing_i
         connection.close()
     assert served.get(PATH, device).content == BLOB
     assert len(psutil.Process().open_files()) == files
+
+
+@pytest.mark.parametrize("how", ["revoked", "enrolled anew with another key"])
+def test_an_open_download_ends_when_its_device_is_out(served, device: Signing, how: str):
+    path = f"/v1/blobs/{LARGE}"
+    with served.client.stream("GET", path, headers=device.headers("GET", path)) as answer:
+        assert answer.headers["content-length"] == str(LARGE_BYTES)
+        parts = answer.iter_raw(65536)
+        got = [len(next(parts))]
+        del served.roll.known[device.name]
+        if how != "revoked":
+            served.roll.known[device.name] = Signing(device.name).enrolled
+        with pytest.raises(httpx.RemoteProtocolError):  # the announced length never comes
+            drain(parts, got)
+    assert sum(got) < LARGE_BYTES // 2  # what was in the buffers between, and no more
