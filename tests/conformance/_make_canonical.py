@@ -40,7 +40,7 @@ def make() -> dict[str, Any]:
         "source": "core/canonical.py",
         "encoded": [{"value": tagged(value), "bytes": encode(value).hex()} for value in _values()],
         "as_deep_as_may_be": encode(decode(encode(_nested(_DEEPEST)))).hex(),
-        "refused": [{"why": why, "bytes": data.hex()} for why, data in _refused().items()],
+        "refused": [{"why": why, "given": data.hex()} for why, data in _refused().items()],
     }
 
 

@@ -66,12 +66,12 @@ def decapsulate(kem: int, enc: bytes, private: bytes) -> tuple[bytes, bytes, byt
 
 
 def encapsulate(kem: int, receiver: bytes, ephemeral_key: bytes | None = None) -> tuple[bytes, bytes, bytes]:
-    """A fresh secret, the encapsulated key, and the receiver's public key; X25519's also from a key that is given."""
+    """A fresh secret (of a given key, but for X-Wing), the encapsulated key, and the receiver's public key."""
     if kem == KEMS["x25519"]:
         key = X25519PrivateKey.from_private_bytes(ephemeral_key) if ephemeral_key else X25519PrivateKey.generate()
         return _dh(key, receiver), key.public_key().public_bytes_raw(), receiver
     if kem == KEMS["p256"]:
-        scalar = ec.generate_private_key(ec.SECP256R1())
+        scalar = _p256(ephemeral_key) if ephemeral_key else ec.generate_private_key(ec.SECP256R1())
         return scalar.exchange(ec.ECDH(), _p256_point(receiver)), _encoded(scalar), receiver
     lattice, curve = MLKEM768PublicKey.from_public_bytes(receiver[:1184]), receiver[1184:]
     secret, ciphertext = lattice.encapsulate()

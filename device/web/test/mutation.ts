@@ -4,8 +4,8 @@ type Path = readonly (string | number)[];
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /** Said for people, or an input to a case that is refused: changed, it is mostly refused as before. */
-const WITHOUT_WEIGHT = new Set(["source", "why", "null", "refused"]);
-const MOST = 150;
+const WITHOUT_WEIGHT = new Set(["source", "why", "null", "given"]);
+const MOST = 60;
 
 /** Where the values are that decide whether a file holds; of long files a part, spread evenly. */
 export function leaves(file: unknown): Path[] {

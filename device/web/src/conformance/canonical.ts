@@ -10,7 +10,7 @@ import { untagged, type Tagged } from "./tagged.ts";
 interface Vectors {
   readonly as_deep_as_may_be: string;
   readonly encoded: readonly { readonly value: Tagged; readonly bytes: string }[];
-  readonly refused: readonly { readonly why: string; readonly bytes: string }[];
+  readonly refused: readonly { readonly why: string; readonly given: string }[];
 }
 
 export function canonicalCases(file: unknown): Case[] {
@@ -29,10 +29,10 @@ export function canonicalCases(file: unknown): Case[] {
         same(toHex(encode(decode(bytesOf(deep)))), deep);
       },
     },
-    ...refused.map(({ why, bytes }) => ({
+    ...refused.map(({ why, given }) => ({
       name: why,
       run: async () => {
-        await thrown(InputError, () => decode(bytesOf(bytes)));
+        await thrown(InputError, () => decode(bytesOf(given)));
       },
     })),
   ];

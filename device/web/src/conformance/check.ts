@@ -6,11 +6,14 @@ export interface Case {
   readonly run: () => void | Promise<void>;
 }
 
-/** Names and reasons of the cases that do not hold; empty when all do. A file without cases does not hold. */
-export async function failures(cases: readonly Case[]): Promise<string[]> {
+/**
+ * Names and reasons of the cases that do not hold, `most` of them; empty when all do. A file without cases does not hold.
+ */
+export async function failures(cases: readonly Case[], most = Infinity): Promise<string[]> {
   if (cases.length === 0) return ["there are no cases"];
   const found: string[] = [];
   for (const { name, run } of cases) {
+    if (found.length >= most) break;
     try {
       await run();
     } catch (error) {

@@ -2,8 +2,12 @@
 
 import { canonicalCases } from "./canonical.ts";
 import type { Case } from "./check.ts";
+import { envelopeCases } from "./envelope.ts";
+import { hpkeSealsCases } from "./hpke_seals.ts";
 
 /** Cases of a file by its name, from its parsed content. */
 export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = {
   canonical: canonicalCases,
+  envelope: envelopeCases,
+  hpke_seals: hpkeSealsCases,
 };
