@@ -57,7 +57,7 @@ def train(message: Message, context: Context) -> Message:
     """Follow the instruction for one device: the one that its header names, if it lives here."""
     envelope = _bytes(message, "envelope")
     name = receiver_of(envelope)
-    path = next((p for p in _homes(context) if p.name == name), None)
+    path = next((p for p in _homes(context) if _lives_at(p) == name), None)
     if path is None:
         raise EnvelopeRefusedError(Refusal.NOT_FOR_US, "the device asked for does not live at this node", where=name)
     worker = process_worker()
@@ -75,6 +75,12 @@ def _bytes(message: Message, field: str) -> bytes:
     if not isinstance(value, bytes):
         raise InputError(f"the message has no bytes named {field!r}")
     return value
+
+
+def _lives_at(path: Path) -> str:
+    """The device of a home: a simulated one has the folder's name; an enrolled one is known to the process."""
+    known = process_worker().residents.get(path)
+    return path.name if known is None else known.home.device
 
 
 def _homes(context: Context) -> list[Path]:

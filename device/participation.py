@@ -35,8 +35,8 @@ from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Upd
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
-from skerry.device.worker import Resident, Worker
-from skerry.errors import EnvelopeRefusedError, InputError, RefusedError
+from skerry.device.worker import Outcome, Resident, Worker
+from skerry.errors import EnvelopeRefusedError, InputError, RefusedError, SkerryError
 from skerry.records import Float32Array
 from skerry.security.attacks import attack_for
 from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelope, seal
@@ -115,11 +115,12 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
     try:
         update = _follow(_Work(opened, *worker.instruction(opened.payload)), resident, worker, clock)
     except RefusedError as refusal:
-        return _reply(Kind.REFUSAL, refusal.reason.encode(), opened, resident, clock())
-    except InputError:
-        return _reply(Kind.REFUSAL, b"malformed", opened, resident, clock())
+        return _refuse(refusal.reason, refusal, opened, resident, worker, clock())
+    except InputError as error:
+        return _refuse("malformed", error, opened, resident, worker, clock())
     with worker.watch.stage("answer"):
         header = opened.header
+        worker.told(Outcome(header.run, header.round))
         receipt = update.receipt(header.run, header.round, resident.home.device)
         return _reply(Kind.UPDATE, update.to_bytes(), opened, resident, clock(), receipt.digest)
 
@@ -282,6 +283,12 @@ def _misbehave(resident: Resident, delta: Float32Array, number: int, seed: int |
         return delta
     who = "all" if attack.shared else resident.home.device
     return attack(delta, seeded_stream(seed or 0, "attack", who, number))
+
+
+def _refuse(reason: str, error: SkerryError, opened: Opened, resident: Resident, worker: Worker, now: int) -> bytes:
+    """The reason travels, the words stay."""
+    worker.told(Outcome(opened.header.run, opened.header.round, reason, str(error)))
+    return _reply(Kind.REFUSAL, reason.encode(), opened, resident, now)
 
 
 def _reply(kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: int, receipt: bytes = b"") -> bytes:

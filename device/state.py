@@ -1,5 +1,8 @@
 """A device's home: its identity, whom it trusts, its privacy policy and its ledger, in one folder of its own.
 
+That of a simulated device is a folder that its simulation wrote; a real one's is what enrolment left and what the
+owner allows (:mod:`skerry.device.agent.enrolled`), with its keys in a store.
+
 ::
 
     <home>/
@@ -38,6 +41,7 @@ class DeviceHome:
         ledger: the ledger file.
         hostile: simulation only: how this device misbehaves.
         canaries: simulation only: examples planted among its data for an audit.
+        holder: whose data of the task are the device's; empty where that is its own name, as in a simulation.
     """
 
     path: Path
@@ -49,6 +53,12 @@ class DeviceHome:
     ledger: Path
     hostile: AttackConfig | None
     canaries: CanaryPlan | None = None
+    holder: str = ""
+
+    @property
+    def data_of(self) -> str:
+        """The holder, in the task, whose data these are."""
+        return self.holder or self.device
 
     def save(self) -> None:
         """Write ``device.json``."""

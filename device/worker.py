@@ -6,6 +6,7 @@ features live here in memory, keyed by device, and nowhere else.
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from skerry.security.attacks import POISONS
 from skerry.security.identity import Directory, Identity, PublicIdentity
 from skerry.syncer import Syncer
 
-__all__ = ["Resident", "Worker", "process_worker"]
+__all__ = ["Outcome", "Resident", "Worker", "process_worker"]
 
 _REFUSALS = 64  # kept
 
@@ -44,6 +45,23 @@ class Resident:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """How an instruction was answered, for the device's owner.
+
+    Attributes:
+        run: of the instruction.
+        round: of the instruction.
+        reason: of the refusal; empty where it was followed.
+        what: why, in words that stay on the device.
+    """
+
+    run: str
+    round: int
+    reason: str = ""
+    what: str = ""
+
+
+@dataclass(frozen=True)
 class _Heard:
     payload: bytes
     instruction: Instruction
@@ -53,6 +71,8 @@ class _Heard:
 @dataclass
 class Worker:
     """Caches of one process; ``watch`` adds up where its devices' time goes, and stays in the process.
+
+    ``told`` hears how each instruction was answered, before the answer is sealed.
 
     A task's data are read once: what changes on disk while the process lives is not seen by it.
     """
@@ -70,6 +90,7 @@ class Worker:
     )
     with_poison: dict[tuple[str, str, str, int], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
     heard: _Heard | None = None
+    told: Callable[[Outcome], None] = field(default=lambda _: None)
     ledgers: Ledgers = field(default_factory=Ledgers)
     syncer: Syncer = field(default_factory=Syncer)
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -159,12 +180,12 @@ class Worker:
             return self._examples(home, task, model)
         poison = _poison(home)
         if poison:
-            own = self._poisoned_views(poison, home.device, task, model, views)
+            own = self._poisoned_views(poison, home.data_of, task, model, views)
         else:
-            own = self._own_views(home.device, task, model, views)
+            own = self._own_views(home.data_of, task, model, views)
         if home.canaries is None:
             return own
-        key = (self.identity_of(home.device, task), model.digest, poison, home.canaries, views)
+        key = (self.identity_of(home.data_of, task), model.digest, poison, home.canaries, views)
         if key not in self.with_canaries:
             canaries = canaries_of(home.canaries, task, model)
             if views > 1:
@@ -175,7 +196,7 @@ class Worker:
     def _examples(self, home: DeviceHome, task: Task, model: HeadModel) -> tuple[Any, npt.NDArray[np.int64]]:
         """The device's examples before the frozen base; a hostile one's as it changed them."""
         poison = _poison(home)
-        data = poisoned(poison, task, home.device) if poison else task.local_data(home.device)
+        data = poisoned(poison, task, home.data_of) if poison else task.local_data(home.data_of)
         return model.examples(data.x), data.y
 
     def _own_views(self, device: str, task: Task, model: LocalModel, views: int) -> tuple[Any, npt.NDArray[np.int64]]:

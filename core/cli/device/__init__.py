@@ -3,6 +3,7 @@
 import typer
 
 from skerry.cli.device.enrol import enrol
+from skerry.cli.device.run import run
 
 __all__ = ["app"]
 
@@ -15,3 +16,4 @@ def device() -> None:
 
 
 app.command()(enrol)
+app.command()(run)

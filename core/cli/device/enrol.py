@@ -25,6 +25,9 @@ def enrol(
     name: Annotated[str | None, typer.Option("--name", help="The device's name; needed the first time.")] = None,
     backend: BackendOption = Backend.FILE,
     key_file: KeyFile = None,
+    terms: Annotated[
+        Path | None, typer.Option("--terms", help="What the device may do, as a file; else one to fill in is written.")
+    ] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Renew the certificate although it is not due.")] = False,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
@@ -34,6 +37,7 @@ def enrol(
     An invitation that names an address is taken there; one that names none is of the federation in this folder of runs.
     """
     from skerry.clock import system_clock
+    from skerry.device.agent.terms import TERMS, write_template
     from skerry.device.membership import Folder, Step
     from skerry.errors import InputError
     from skerry.security.certificates import fingerprint, spki
@@ -54,6 +58,7 @@ def enrol(
         )
     else:
         store = SealedKeyStore.create(folder.keys, name, lock_for(backend, home, key_file, new=True), now=now)
+    to_fill_in = write_template(home, store.identity.name, terms) and terms is None
     transport = _transport(asked or folder.desk(), runs_dir)
     if asked is not None:
         step, member = folder.apply(asked, store, transport, now=now)
@@ -69,6 +74,7 @@ def enrol(
         "id": None if member is None else member.subject.uri,
         "certificate_ends": None if ends is None else round(1000 * ends.timestamp()),
         "renew_at": None if member is None else member.renew_at,
+        "terms": str(home / TERMS),
     }
     if as_json:
         emit(document)
@@ -81,6 +87,10 @@ def enrol(
     said = {Step.ENROLLED: "is enrolled", Step.RENEWED: "is renewed", Step.NOTHING: "is enrolled, nothing is due"}[step]
     out().print(f"{member.subject.uri} {said}; certificate until {until} UTC", markup=False, soft_wrap=True)
     out().print(f"renew from {moment(member.renew_at)} UTC on, by calling this again", style="dim", soft_wrap=True)
+    if to_fill_in:
+        out().print(
+            f"say in {home / TERMS} what this device may do, then: skerry device run", markup=False, soft_wrap=True
+        )
 
 
 def _transport(asked: "Invitation | None", runs_dir: Path | None) -> "EnrolmentTransport":

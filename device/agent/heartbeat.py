@@ -1,0 +1,76 @@
+"""Signs of life, from a thread of its own: a device that computes is not offline."""
+
+from collections.abc import Callable
+from random import Random
+from threading import Event, Lock, Thread
+
+from skerry.device.agent.calls import CallFailedError, Fault
+from skerry.device.agent.flwr_fleet import FleetCalls
+
+__all__ = ["Node"]
+
+_SHARE = 0.6  # of the interval that was promised: one may be lost on its way
+_AGAIN_S = 3.0
+
+
+class Node:
+    """The device's node while it is online; keeps it so.
+
+    Args:
+        fleet: the calls.
+        random: gives the jitter.
+    """
+
+    def __init__(self, fleet: FleetCalls, random: Random) -> None:
+        self._fleet = fleet
+        self._random = random
+        self._lock = Lock()  # so that no sign of life that is under way brings a node back that has just left
+        self._identifier: int | None = None
+        self._ended = Event()
+        self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    @property
+    def identifier(self) -> int | None:
+        """None while it is offline."""
+        return self._identifier
+
+    def start(self) -> None:
+        """Begin to give signs of life while online."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop; the node itself is left as it is."""
+        self._ended.set()
+
+    def online(self, identifier: int) -> None:
+        """It is online from now on."""
+        self._identifier = identifier
+
+    def offline(self, leave: Callable[[int], None]) -> None:
+        """It is offline; ``leave`` says so to the SuperLink."""
+        with self._lock:
+            identifier, self._identifier = self._identifier, None
+            if identifier is not None:
+                leave(identifier)
+
+    def lost(self) -> None:
+        """The SuperLink does not know it any more."""
+        self._identifier = None
+
+    def _beat(self) -> None:
+        wait = self._interval()
+        while not self._ended.wait(wait):
+            wait = self._interval()
+            with self._lock:
+                identifier = self._identifier
+                if identifier is None:
+                    continue
+                try:
+                    known = self._fleet.heartbeat(identifier)
+                except CallFailedError as error:  # the main loop meets it too, and says so
+                    known, wait = error.fault is not Fault.NOT_REGISTERED, _AGAIN_S
+                if not known and self._identifier == identifier:
+                    self._identifier = None
+
+    def _interval(self) -> float:
+        return self._fleet.heartbeat_s * _SHARE * self._random.uniform(0.9, 1.0)

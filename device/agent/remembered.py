@@ -1,0 +1,25 @@
+"""Which node this device was: a SuperLink refuses to activate one that it still takes for online."""
+
+from pathlib import Path
+
+from skerry.fsio import write_atomic
+
+__all__ = ["RememberedNode"]
+
+
+class RememberedNode:
+    """A file with the node's id."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> int | None:
+        """The id; None where there is none, or it cannot be read."""
+        try:
+            return int(self._path.read_text("ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def write(self, node: int) -> None:
+        """Remember it."""
+        write_atomic(self._path, f"{node}\n".encode(), durable=False)

@@ -1,0 +1,93 @@
+"""The agent of a device's folder, put together from what lies there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from skerry.clock import Clock
+from skerry.device.agent.agent import Agent
+from skerry.device.agent.alone import alone
+from skerry.device.agent.bell import Bell
+from skerry.device.agent.conditions import AlwaysFit, Conditions
+from skerry.device.agent.diary import Diary, Entry
+from skerry.device.agent.enrolled import agent_folder, device_home, open_ledger
+from skerry.device.agent.flwr_fleet import FleetCalls
+from skerry.device.agent.journal import Journal
+from skerry.device.agent.line import GatewayLine
+from skerry.device.agent.pace import Pace
+from skerry.device.agent.remembered import RememberedNode
+from skerry.device.agent.standing import Standing, over_https
+from skerry.device.agent.terms import read_terms
+from skerry.device.agent.watch import Watch
+from skerry.device.membership import Folder
+from skerry.device.worker import process_worker
+from skerry.security.identity import SealedKeyStore
+
+__all__ = ["started"]
+
+
+@contextmanager
+def started(
+    path: Path,
+    open_keys: Callable[[], SealedKeyStore],
+    bell: Bell,
+    *,
+    clock: Clock,
+    random: Random,
+    say: Callable[[Entry], None],
+    conditions: Conditions | None = None,
+    pace: Pace | None = None,
+    heartbeat_s: float = 30.0,
+) -> Iterator[Agent]:
+    """The agent of an enrolled device, ready to run, and the only one of its home.
+
+    Args:
+        path: the device's folder.
+        open_keys: opens its key store.
+        bell: rung to end it.
+        clock: of the device.
+        random: gives jitter, no secret.
+        say: hears what happens.
+        conditions: of the device; None for a device that is always fit.
+        pace: of its questions; None for the usual one.
+        heartbeat_s: seconds between two signs of life, at most.
+
+    Raises:
+        InputError: the device is not enrolled, or was not told what it may do.
+        RefusedError: another agent runs with this home (``agent_running``), or the ledger keeps another promise.
+    """
+    path = path.resolve()
+    folder, private = Folder(path), agent_folder(path)
+    terms = read_terms(path)
+    with ExitStack() as stack:
+        stack.enter_context(alone(private))
+        store = open_keys()
+        desk = folder.desk()
+        standing = Standing(folder, store, clock, over_https(desk))
+        assert desk is not None  # over_https refuses a device without one
+        home = device_home(path, store.identity.name, terms)
+        open_ledger(home, now=clock())
+        roots = standing.member.root.public_bytes(Encoding.PEM)
+        line = stack.enter_context(
+            GatewayLine(desk.address, roots=roots, name=home.device, key=store.device_key, clock=clock)
+        )
+        from skerry.device.app import app
+
+        yield Agent(
+            home=home,
+            standing=standing,
+            fleet=FleetCalls(line, heartbeat_s=heartbeat_s),
+            app=app,
+            worker=process_worker(),
+            journal=Journal(private),
+            remembered=RememberedNode(private / "node"),
+            diary=Diary(private / "diary.json", clock, say),
+            watch=Watch(private, conditions or AlwaysFit(), bell),
+            bell=bell,
+            clock=clock,
+            random=random,
+            pace=pace or Pace(),
+        )
