@@ -29,7 +29,7 @@ class _Devices:
         self._make = EnrolledDevice
         self._key = load_pem_private_key((folder / "device.key").read_bytes(), None).public_key()
 
-    def find(self, name: str) -> object:
+    def find(self, name: str, *_: object) -> object:
         return self._make(name, self._key)
 
 

@@ -1,6 +1,7 @@
 """What the public servers must know of a device; who knows it is passed in."""
 
 import base64
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -8,18 +9,29 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-__all__ = ["Devices", "EnrolledDevice", "Nodes"]
+from skerry.security.certificates import Role
+
+__all__ = ["DEVICES", "EVERYBODY", "READERS", "Devices", "EnrolledDevice", "Nodes"]
+
+DEVICES = frozenset({Role.DEVICE})
+"""Who takes part in rounds and receives models."""
+
+READERS = frozenset({Role.DEVICE, Role.AUDITOR})
+"""Who may read what is said of releases."""
+
+EVERYBODY = frozenset(Role)
 
 
 @dataclass(frozen=True)
 class EnrolledDevice:
-    """A device in good standing: enrolled, not revoked, its certificate not expired.
+    """A member in good standing, nearly always a device: enrolled, not revoked, its certificate not expired.
 
-    Its one P-256 key is also its node key towards the SuperLink.
+    A device's one P-256 key is also its node key towards the SuperLink.
     """
 
     name: str
     key: EllipticCurvePublicKey
+    role: Role = Role.DEVICE
 
     @cached_property
     def node_key(self) -> bytes:
@@ -33,10 +45,10 @@ class EnrolledDevice:
 
 
 class Devices(Protocol):
-    """The enrolled devices."""
+    """Who is enrolled."""
 
-    def find(self, name: str) -> EnrolledDevice | None:
-        """The device of that name if it is in good standing now; ``None`` for anybody else."""
+    def find(self, name: str, roles: Collection[Role] = DEVICES) -> EnrolledDevice | None:
+        """The holder of that name if in good standing now, and in one of the roles; ``None`` for anybody else."""
         ...
 
 

@@ -1,12 +1,13 @@
-"""Devices in good standing, as the registry of a folder of runs knows them at this moment."""
+"""Devices and other members in good standing, as the registry of a folder of runs knows them at this moment."""
 
 import sqlite3
+from collections.abc import Collection
 from threading import Lock
 
 from skerry.clock import Clock
 from skerry.errors import RegistryError
 from skerry.security.certificates import Role
-from skerry.server.devices import EnrolledDevice
+from skerry.server.devices import DEVICES, EnrolledDevice
 from skerry.server.enrolment.certify import device_key_of
 from skerry.server.registry.enrolled import State, enrolled
 from skerry.server.registry.file import RegistryFile
@@ -38,8 +39,8 @@ class RegistryDevices:
         self._version = -1
         self._open()
 
-    def find(self, name: str) -> EnrolledDevice | None:
-        """The device of that name, enrolled under a certificate that holds now.
+    def find(self, name: str, roles: Collection[Role] = DEVICES) -> EnrolledDevice | None:
+        """The holder of that name in one of the roles, enrolled under a certificate that holds now.
 
         Raises:
             RegistryError: the registry cannot be read.
@@ -61,7 +62,9 @@ class RegistryDevices:
             except (OSError, sqlite3.Error) as error:
                 raise RegistryError(f"the registry cannot be read: {error}", where=str(self._file.path)) from error
             found = self._known[name]
-        return found[0] if found is not None and self._clock() < found[1] else None
+        if found is None or self._clock() >= found[1] or found[0].role not in roles:
+            return None
+        return found[0]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -83,10 +86,10 @@ class RegistryDevices:
         return found.st_dev, found.st_ino
 
     def _read(self, name: str) -> tuple[EnrolledDevice, int] | None:
-        """The device, and until when (ms) its certificate holds."""
+        """Who it is, and until when (ms) the certificate holds."""
         with self._file.reading() as base:
             entries = enrolled(base, scope=self._scope, name=name)
         for entry in entries:
-            if entry.state is State.ENROLLED and entry.role is Role.DEVICE and entry.certificate is not None:
-                return EnrolledDevice(name, device_key_of(entry)), entry.certificate.expires
+            if entry.state is State.ENROLLED and entry.certificate is not None:
+                return EnrolledDevice(name, device_key_of(entry), entry.role), entry.certificate.expires
         return None

@@ -29,6 +29,7 @@ from skerry.clock import Clock
 from skerry.errors import InputError, PortTakenError, RunFailedError
 from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, ms_of
+from skerry.security.transparency.log import PUBLISHED
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.deployment import Deployment
 from skerry.server.engines.engine import remove_folder
@@ -36,6 +37,7 @@ from skerry.server.engines.processes import Children
 from skerry.server.enrolled_devices import RegistryDevices
 from skerry.server.enrolment import Desk, Office
 from skerry.server.federation_home import FederationHome
+from skerry.server.federation_log import FOLDER
 from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_server
 from skerry.server.gateway.authentication import AHEAD_S
 from skerry.server.running import RunningServer
@@ -159,6 +161,7 @@ def fleet_server(
                     devices=devices,
                     desk=desk,
                     repository=repository,
+                    log=home.runs / FOLDER / PUBLISHED,
                     clock=clock,
                     idle_since=idle_since,
                 )

@@ -3,6 +3,7 @@
 ``POST /v1/fleet/<call>``            nine calls of the SuperLink's Fleet API (:mod:`~skerry.server.gateway.fleet`)
 ``GET  /v1/repository/<path>``       the release repository (:mod:`~skerry.server.gateway.files`)
 ``GET  /v1/blobs/<sha256>``          encrypted blobs, by digest
+``GET  /v1/log/<path>``              the federation's published log, for auditors
 ``/.well-known/est/*``               enrolment: four calls of the desk (:mod:`~skerry.server.gateway.enrolment`)
 ``GET  /v1/revocations``             the signed revocation list
 ``GET  /healthz``                    whether the gateway is up, for whoever starts it
@@ -48,6 +49,7 @@ def gateway(
     desk: EnrolmentTransport,
     repository: Path,
     clock: Clock,
+    log: Path | None = None,
     limits: GatewayLimits | None = None,
     idle_since: int | None = None,
 ) -> Starlette:
@@ -60,6 +62,7 @@ def gateway(
         desk: enrols and renews.
         repository: folder of releases.
         clock: compared with the devices' clocks.
+        log: folder of the federation's published log, shown to auditors if there is one.
         limits: what one party may ask.
         idle_since: since when no other gateway took requests for these devices, ms since the epoch; ``None``: until
             now. What was signed up to five seconds after it is not taken.
@@ -68,11 +71,12 @@ def gateway(
     authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
     reception = Reception(authenticator, limits)
     fleet = FleetPassage(superlink, nodes, reception, limits)
-    downloads = Downloads(repository, reception, devices, most=limits.downloads)
+    downloads = Downloads(repository, log, reception, devices, most=limits.downloads)
     routes = [
         Route("/v1/fleet/{call}", fleet.answer, methods=["POST"]),
         Route("/v1/repository/{path:path}", downloads.file, methods=["GET"]),
         Route("/v1/blobs/{digest}", downloads.blob, methods=["GET"]),
+        Route("/v1/log/{path:path}", downloads.published, methods=["GET"]),
         *enrolment_routes(desk, reception),
         Route("/healthz", _health, methods=["GET"]),
     ]

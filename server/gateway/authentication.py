@@ -1,10 +1,10 @@
 """Which device signed a request, before its body is read.
 
 In order: the headers are of the profile, the clocks agree, the device is in good standing, its key made the signature,
-and it has not used the nonce before. The signature covers the body's digest, so that a body is waited for, and given
-memory, only after all of that; then it must have that digest. Only what the device itself signed is charged to it; a
-forger cannot use up somebody's nonces or rate. A stranger gets one reason, and after the same work, whether or not a
-device of that name exists.
+it has not used the nonce before, and its role may ask for this. The signature covers the body's digest, so that a body
+is waited for, and given memory, only after all of that; then it must have that digest. Only what the device itself
+signed is charged to it; a forger cannot use up somebody's nonces or rate. A stranger gets one reason, and after the
+same work, whether or not a device of that name exists.
 
 Nonces are kept in memory for as long as a signature is fresh. After a start of the gateway nothing is taken that the
 one before it could have taken, which is what was signed up to :data:`AHEAD_S` after the start; so a restart opens no
@@ -12,7 +12,7 @@ window for replays, and devices wait those seconds.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.clock import Clock
 from skerry.errors import InputError
+from skerry.security.certificates import Role
 from skerry.security.http_signature import content_digest, read_claim
-from skerry.server.devices import Devices, EnrolledDevice
+from skerry.server.devices import DEVICES, EVERYBODY, Devices, EnrolledDevice
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
 __all__ = ["Authenticator", "SignedHead"]
@@ -67,11 +68,13 @@ class Authenticator:
         self._lock = Lock()
         self._seen: OrderedDict[tuple[str, str], int] = OrderedDict()  # until when (s), oldest first
 
-    def head(self, method: str, path: str, headers: Mapping[str, str]) -> SignedHead:
-        """The head of a request that a device signed, for the first time.
+    def head(
+        self, method: str, path: str, headers: Mapping[str, str], *, roles: Collection[Role] = DEVICES
+    ) -> SignedHead:
+        """The head of a request that a member in one of the roles signed, for the first time.
 
         Raises:
-            TurnedAwayError: nobody in good standing did.
+            TurnedAwayError: nobody in good standing did; or one who is there for something else (``wrong_role``).
         """
         try:
             claim = read_claim(headers.get("signature-input", ""), headers.get("signature", ""))
@@ -87,12 +90,14 @@ class Authenticator:
             wait_s = max(0, self._taken_before_s + 1 - now)
             raise TurnedAwayError(GatewayRefusal.WRONG_CLOCK, what, retry_after_s=wait_s)
         digest = headers.get("content-digest", "")
-        device = self._devices.find(claim.key_id)
+        device = self._devices.find(claim.key_id, EVERYBODY)
         holds = claim.verify(device.key if device else self._nobody, method, path, digest)
         if device is None or not holds:
             what = "no device in good standing has this name and made this signature"
             raise TurnedAwayError(GatewayRefusal.NOT_AUTHENTIC, what)
         self._use((claim.key_id, claim.nonce), now)
+        if device.role not in roles:
+            raise TurnedAwayError(GatewayRefusal.WRONG_ROLE, f"this is not for the role {device.role.value}")
         return SignedHead(device, digest)
 
     def _use(self, key: tuple[str, str], now: int) -> None:

@@ -1,15 +1,18 @@
 """Ranged downloads: files below one folder, a chunk at a time, from any offset (RFC 9110, sections 13 and 14).
 
 One open file serves both its description and its bytes, so a file that is replaced meanwhile cannot be mixed. A blob is
-named by the SHA-256 of its content, which is also its entity tag: who resumes knows that it is still the same. The
-device is looked up again before each chunk: a download ends when its device is revoked or its certificate expires.
+named by the SHA-256 of its content, which is also its entity tag: who resumes knows that it is still the same. Who
+asks is looked up again before each chunk: a download ends when its device is revoked or its certificate expires.
+
+Blobs are for devices. What is said of releases (TUF's metadata; manifests, statements, bills of materials) is for
+auditors too, and the federation's published log, which holds hashes and a signed checkpoint, is for auditors only.
 """
 
 import asyncio
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from skerry.server.devices import Devices
+from skerry.security.certificates import Role
+from skerry.server.devices import DEVICES, READERS, Devices
 from skerry.server.gateway.answers import FIXED_HEADERS
 from skerry.server.gateway.reception import Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
@@ -28,6 +32,8 @@ __all__ = ["Downloads", "Span", "requested_span"]
 
 _CHUNK = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
+_AUDITORS = frozenset({Role.AUDITOR})
+_SAID_OF_RELEASES = ("metadata/", "targets/")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -68,13 +74,15 @@ class Downloads:
     Args:
         root: the repository's folder; blobs lie in ``root/blobs/<sha256>``. Hidden files are not served, nor is
             anything that a link leads out of the folder to.
+        log: folder of the federation's published log, if there is one.
         reception: lets requests in.
         devices: who is in good standing.
         most: downloads of one device at once.
     """
 
-    def __init__(self, root: Path, reception: Reception, devices: Devices, *, most: int) -> None:
+    def __init__(self, root: Path, log: Path | None, reception: Reception, devices: Devices, *, most: int) -> None:
         self._root = root
+        self._log = log
         self._reception = reception
         self._devices = devices
         self._most = most
@@ -82,19 +90,29 @@ class Downloads:
 
     async def file(self, request: Request) -> Response:
         """``/v1/repository/<path>``."""
-        return await self._answer(request, request.path_params["path"], None)
+        path = request.path_params["path"]
+        roles = READERS if path.startswith(_SAID_OF_RELEASES) else DEVICES
+        return await self._answer(request, self._root, path, roles)
+
+    async def published(self, request: Request) -> Response:
+        """``/v1/log/<path>``."""
+        if self._log is None:
+            raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "no log is published here")
+        return await self._answer(request, self._log, request.path_params["path"], _AUDITORS)
 
     async def blob(self, request: Request) -> Response:
         """``/v1/blobs/<sha256>``."""
         digest = request.path_params["digest"]
         if not _DIGEST.fullmatch(digest):
             raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "a blob is named by 64 hexadecimal digits")
-        return await self._answer(request, f"blobs/{digest}", digest)
+        return await self._answer(request, self._root, f"blobs/{digest}", DEVICES, digest)
 
-    async def _answer(self, request: Request, path: str, digest: str | None) -> Response:
-        device, _ = await self._reception.device(request)
+    async def _answer(
+        self, request: Request, root: Path, path: str, roles: Collection[Role], digest: str | None = None
+    ) -> Response:
+        device, _ = await self._reception.device(request, roles=roles)
         try:
-            file = await asyncio.to_thread(open_below, self._root, path)
+            file = await asyncio.to_thread(open_below, root, path)
         except FileNotFoundError as error:
             raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "there is no such file") from error
         with ExitStack() as held:
@@ -116,7 +134,7 @@ class Downloads:
 
             def chunk(at: int, size: int) -> bytes:
                 """The next bytes; none when the file was cut short, or for a device that lost its standing."""
-                return os.pread(file, size, at) if self._devices.find(device.name) == device else b""
+                return os.pread(file, size, at) if self._devices.find(device.name, roles) == device else b""
 
             return _Streamed(chunk, span, status, headers, held=held.pop_all())
 

@@ -6,11 +6,13 @@ device has to sign is not waited for before its head was seen to be signed.
 """
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
-from skerry.server.devices import EnrolledDevice
+from skerry.security.certificates import Role
+from skerry.server.devices import DEVICES, EnrolledDevice
 from skerry.server.gateway.answers import until_sent
 from skerry.server.gateway.authentication import Authenticator
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
@@ -66,8 +68,10 @@ class Reception:
         self._strangers = Buckets(limits.stranger)
         self._room = Room(limits.room, each=limits.room_each)
 
-    async def device(self, request: Request, *, body_limit: int = 0) -> tuple[EnrolledDevice, bytes]:
-        """The device that signed the request, and the body, whose room is held until the answer is sent.
+    async def device(
+        self, request: Request, *, body_limit: int = 0, roles: Collection[Role] = DEVICES
+    ) -> tuple[EnrolledDevice, bytes]:
+        """Who signed the request, and the body, whose room is held until the answer is sent.
 
         Raises:
             TurnedAwayError: see the module.
@@ -77,7 +81,9 @@ class Reception:
         size = _announced(request, body_limit)
         path = request.scope["raw_path"].decode("ascii")  # as it came, which is what was signed
         try:
-            head = await asyncio.to_thread(self._authenticator.head, request.method, path, request.headers)
+            head = await asyncio.to_thread(
+                self._authenticator.head, request.method, path, request.headers, roles=roles
+            )
         except TurnedAwayError:
             self._strangers.take(address)
             raise

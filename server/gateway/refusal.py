@@ -22,6 +22,7 @@ class GatewayRefusal(StrEnum):
     WRONG_CLOCK = "wrong_clock"
     REPLAYED = "replayed"
     MALFORMED = "malformed"
+    WRONG_ROLE = "wrong_role"
     OTHER_NODE = "other_node"
     TOO_MANY = "too_many"
     BUSY = "busy"
@@ -45,6 +46,7 @@ _STATUS = {
     GatewayRefusal.WRONG_CLOCK: 401,
     GatewayRefusal.REPLAYED: 401,
     GatewayRefusal.MALFORMED: 400,
+    GatewayRefusal.WRONG_ROLE: 403,
     GatewayRefusal.OTHER_NODE: 403,
     GatewayRefusal.TOO_MANY: 429,
     GatewayRefusal.BUSY: 503,

@@ -104,7 +104,10 @@ class Guard:
             subject = Subject.of(certificate)
         except InputError as error:
             refuse(context, grpc.StatusCode.UNAUTHENTICATED, "foreign_certificate", error.what)
-        device = self._devices.find(subject.name) if subject.role is Role.DEVICE else None
+        if subject.role is not Role.DEVICE:
+            what = f"this port is for devices, not for the role {subject.role.value}"
+            refuse(context, grpc.StatusCode.PERMISSION_DENIED, "wrong_role", what)
+        device = self._devices.find(subject.name)
         if device is None or certificate.public_key() != device.key:
             refuse(context, grpc.StatusCode.UNAUTHENTICATED, "unknown_device", "the device is not in good standing")
         if self._clock() >= ms_of(certificate.not_valid_after_utc):

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from skerry.clock import system_clock
 from skerry.security.http_signature import sign_request
-from skerry.server.devices import EnrolledDevice
+from skerry.server.devices import DEVICES, EnrolledDevice
 from skerry.server.engines.certificates import LoopbackTls
 from skerry.server.gateway import GatewayLimits, gateway, gateway_server
 
@@ -50,8 +50,9 @@ class Roll:
 
     known: dict[str, EnrolledDevice] = field(default_factory=dict)
 
-    def find(self, name: str) -> EnrolledDevice | None:
-        return self.known.get(name)
+    def find(self, name: str, roles=DEVICES) -> EnrolledDevice | None:
+        found = self.known.get(name)
+        return found if found is not None and found.role in roles else None
 
 
 class NoNodes:
@@ -147,6 +148,7 @@ def running(
                 devices=devices or roll,
                 desk=desk or Federation(folder).desk,
                 repository=folder / "repository",
+                log=folder / "log",
                 clock=system_clock,
                 limits=limits or GatewayLimits(),
                 idle_since=system_clock() - 3_600_000 if idle_since is None else idle_since,

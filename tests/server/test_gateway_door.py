@@ -28,6 +28,7 @@ ROUTES = {
     ("/v1/fleet/{call}", ("POST",)),
     ("/v1/repository/{path:path}", ("GET", "HEAD")),
     ("/v1/blobs/{digest}", ("GET", "HEAD")),
+    ("/v1/log/{path:path}", ("GET", "HEAD")),
     ("/.well-known/est/cacerts", ("GET", "HEAD")),
     ("/.well-known/est/challenge", ("POST",)),
     ("/.well-known/est/simpleenroll", ("POST",)),
