@@ -1,4 +1,4 @@
-"""One target of :mod:`_fuzzing` under atheris, which searches for inputs that reach new lines of our code.
+"""One target of :mod:`_readers` under atheris, which searches for inputs that reach new lines of our code.
 
 ``python _guided.py TARGET RUNS SEED REPORT`` feeds RUNS inputs and writes what came of them to REPORT: atheris ends the
 process by itself. The bytes that it makes are signed as a known sender would, so that the search goes on behind it.
@@ -14,7 +14,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["skerry.security", "skerry.device.protocol", "skerry.canonical"]):
-    from _fuzzing import ACCEPTED, Tally, feed, targets
+    from _fuzzing import ACCEPTED, Tally, feed
+    from _readers import targets
 
 
 def main(number: str, runs: str, seed: str, report: str) -> None:

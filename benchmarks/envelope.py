@@ -15,8 +15,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from _fuzzing import fuzz, targets
+from _fuzzing import fuzz
 from _harness import HERE, QUIET, Claim, NotMeasuredError, Peer, Samples, main, progress, versions
+from _readers import targets
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from skerry.security import Directory, Expected, Header, Identity, Kind, open_envelope, seal

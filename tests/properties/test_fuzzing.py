@@ -1,6 +1,6 @@
 """Mutated and random bytes, for all that is read from a network: refused with a code, or what somebody signed."""
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -25,17 +25,17 @@ READERS = [
 
 @pytest.fixture(scope="module")
 def fuzzing():
-    spec = importlib.util.spec_from_file_location("skerry_fuzzing", BENCHMARKS / "_fuzzing.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("_fuzzing")
+        for name in ("_fuzzing", "_readers"):
+            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
 def targets(fuzzing, tmp_path_factory):
-    return {target.name: target for target in fuzzing.targets(tmp_path_factory.mktemp("fuzzing"))}
+    readers = importlib.import_module("_readers")
+    return {target.name: target for target in readers.targets(tmp_path_factory.mktemp("fuzzing"))}
 
 
 def test_every_reader_is_there_and_accepts_what_was_sent(targets, fuzzing):
