@@ -1,6 +1,6 @@
 """Sealed messages: what an update costs, and what becomes of mutated and random bytes.
 
-``SKERRY_BENCH_FUZZ`` sets how many inputs each reader gets (100,000).
+``SKERRY_BENCH_FUZZ`` sets how many inputs each reader gets, and the device service (100,000).
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from _frames import frames
 from _fuzzing import fuzz
 from _harness import HERE, QUIET, Claim, NotMeasuredError, Peer, Samples, main, progress, versions
 from _readers import targets
@@ -110,6 +111,11 @@ def random_inputs(_: Path) -> Iterator[Claim]:
     )
 
 
+def frames_to_a_server(scratch: Path) -> Iterator[Claim]:
+    """Mutated and random frames of gRPC; memory is that of the server's process."""
+    yield from frames(scratch, INPUTS, seed=1)
+
+
 def guided_inputs(scratch: Path) -> Iterator[Claim]:
     """Inputs that atheris searches for, to reach lines of ours that others did not; a process for each reader."""
     text = f"the same, {INPUTS} inputs of each reader that a search for new lines of our code makes"
@@ -162,6 +168,6 @@ def _memory() -> str | None:
 if __name__ == "__main__":
     main(
         "envelope",
-        {"cost": cost, "fuzz": random_inputs, "guided": guided_inputs},
-        versions("skerry", "cryptography", "cbor2", "atheris"),
+        {"cost": cost, "fuzz": random_inputs, "frames": frames_to_a_server, "guided": guided_inputs},
+        versions("skerry", "cryptography", "cbor2", "grpcio", "atheris"),
     )

@@ -108,6 +108,8 @@ class DeviceServicer(rpc.DeviceServicer):
         levels = (request.battery, request.free_memory, request.free_disk)
         if request.activity not in pb.Activity.values() or not set(levels) <= set(pb.Level.values()):
             refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "malformed", "not a step of the scale")
+        if not request.ByteSize():  # also what gRPC makes of a frame that it cannot read
+            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "malformed", "nothing is said of the device")
         self._inbox.keep_condition(LastCondition(device.name, self._clock(), request.activity, *levels))
         return pb.Accepted()
 

@@ -85,9 +85,9 @@ class Inbox:
         return False
 
     def keep_condition(self, condition: LastCondition) -> None:
-        """Replace what is known of how the device is."""
+        """Replace what is known of how the device is; the last ones may be lost when the machine's power is."""
         row = (condition.activity, condition.battery, condition.free_memory, condition.free_disk)
-        with self._open() as file:
+        with self._open(durable=False) as file:
             file.execute(
                 "INSERT OR REPLACE INTO conditions VALUES (?, ?, ?, ?, ?, ?)", (condition.device, condition.at, *row)
             )
@@ -104,11 +104,11 @@ class Inbox:
             return [LastCondition(*row) for row in file.execute("SELECT * FROM conditions ORDER BY device").fetchall()]
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         with self._lock, disk_errors(self._path):
             try:
                 with closing(sqlite3.connect(self._path, timeout=10)) as file, file:
-                    file.execute("PRAGMA synchronous = FULL")
+                    file.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                     yield file
             except sqlite3.Error as error:
                 raise RunFailedError(f"the inbox cannot be used: {error}", where=str(self._path)) from error

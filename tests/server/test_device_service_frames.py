@@ -1,11 +1,12 @@
 """Garbage on the device service's ports, at each of its layers: refused, and the next call is answered."""
 
+import importlib
 import os
-import random
 import socket
 import ssl
+import sys
+from pathlib import Path
 
-import grpc
 import pytest
 
 from skerry.device.service import device_pb2 as pb
@@ -13,17 +14,7 @@ from skerry.device.service import device_pb2_grpc as rpc
 
 from .test_device_service import enrolled, running
 
-METHODS = [
-    "/skerry.device.v1.Device/Renew",
-    "/skerry.device.v1.Device/Revocations",
-    "/skerry.device.v1.Device/SubmitReceipt",
-    "/skerry.device.v1.Device/Telemetry",
-]
-REFUSED = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -44,45 +35,56 @@ def assert_alive(served, device) -> None:
         assert rpc.DeviceStub(channel).Revocations(pb.Nothing(), timeout=10).body
 
 
-def mutated(draw: random.Random) -> bytes:
-    """A message of the service with something wrong, or bytes that never were one."""
-    body = pb.Receipt(kind="installed", body=os.urandom(draw.randrange(1, 200))).SerializeToString()
-    kind = draw.randrange(4)
-    if kind == 0:
-        return os.urandom(draw.randrange(1, 300))
-    if kind == 1:
-        return body[: draw.randrange(1, len(body))]
-    if kind == 2:
-        at = draw.randrange(len(body))
-        return body[:at] + bytes([body[at] ^ (1 << draw.randrange(8))]) + body[at + 1 :]
-    return body + os.urandom(draw.randrange(1, 40))
+@pytest.fixture(scope="module")
+def search():
+    """What the benchmark sends, to a service in a process of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("_frames")
+        for name in ("_frames", "_fuzzing", "_harness", "_http2", "_serving"):
+            sys.modules.pop(name, None)
 
 
-def throw_messages(served, device, count: int) -> None:
-    draw = random.Random(7)
-    with served.channel(*device) as channel:
-        calls = [channel.unary_unary(method) for method in METHODS]
-        accepted, answers = 0, set()
-        for _ in range(count):
-            method = draw.randrange(len(calls))
-            try:
-                calls[method](mutated(draw), timeout=10)
-                accepted += method == 0  # a renewal is signed: nothing random is one
-            except grpc.RpcError as error:
-                answers.add((error.code(), dict(error.trailing_metadata()).get("skerry-reason")))
-        assert accepted == 0
-        assert {code for code, _ in answers} <= REFUSED
-        assert all(reason for _, reason in answers)
-    assert_alive(served, device)
+@pytest.fixture(scope="module")
+def searched(search, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    with search.serving("_frames_server.py", folder, ready=folder / "known.json"):
+        yield search.Service(folder)
 
 
-def test_mutated_messages_are_refused(served, device):
-    throw_messages(served, device, 400)
+def right(method) -> bytes:
+    body = method.seeds[0].SerializeToString()
+    return b"\0" + len(body).to_bytes(4, "big") + body
+
+
+def test_mutated_frames_are_refused_with_a_code_and_right_ones_answered_after_them(search, searched):
+    tally = search.feed(searched, 600, seed=7)
+    assert tally.wrong == []
+    assert tally.inputs == 600
+    assert {"malformed", "not_authentic", "unknown_invite", "no_such_file"} <= tally.reasons.keys()
+    for method in searched.methods:
+        assert searched.calls(method, [right(method)])[0] in {"as_said", "as_signed", "too_many"}
+
+
+def test_a_condition_that_says_nothing_is_refused(searched):
+    """gRPC makes an empty message of a frame whose flag it does not know."""
+    (telemetry,) = (method for method in searched.methods if method.path.endswith("Telemetry"))
+    assert searched.calls(telemetry, [b"\0\0\0\0\0", b"\xb1\0\0\0\0"]) == ["malformed", "malformed"]
+
+
+def test_a_service_that_takes_what_nobody_sent_or_says_no_code_is_found(search, searched, monkeypatch):
+    honest = search._word
+    for fields, word in (({"grpc-status": "0"}, "accepted"), ({}, "no reason code")):
+        said = search.Said(ended=True, fields=fields)
+        monkeypatch.setattr(search, "_word", lambda _, *rest, said=said: honest(said, *rest))
+        tally = search.feed(searched, 30, seed=3)
+        assert any(word in one for one in tally.wrong)
 
 
 @pytest.mark.slow
-def test_twenty_thousand_mutated_messages_are_refused(served, device):
-    throw_messages(served, device, 20_000)
+@pytest.mark.timeout(1200)
+def test_a_hundred_thousand_mutated_frames_are_refused(search, searched):
+    assert search.feed(searched, 100_000, seed=8).wrong == []
 
 
 def connected(served, device, folder) -> ssl.SSLSocket:
