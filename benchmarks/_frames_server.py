@@ -1,6 +1,7 @@
 """The device service in a process of its own, with one enrolled device: ``python _frames_server.py FOLDER``.
 
 Its limits on how often and how much at once a device may call are lifted: what is looked for lies behind them.
+Its clock stands still, so that what was right to send remains right.
 Writes ``known.json`` with ports, the device's credentials and genuine messages, and serves until its input ends.
 """
 
@@ -47,19 +48,24 @@ class _Heard:
 
 
 def main(folder: Path) -> None:
-    authority = Authority.create(folder / "authority", "bench", now=system_clock())
+    begun = system_clock()
+
+    def clock() -> int:
+        return begun
+
+    authority = Authority.create(folder / "authority", "bench", now=begun)
     office = Office(folder)
-    desk = Desk(office.file, authority, secret=bytes(32), clock=system_clock)
+    desk = Desk(office.file, authority, secret=bytes(32), clock=clock)
     invitation = office.invite(
-        authority, device_class="pi", by="bench", now=system_clock(), life=3_600_000, uses=2, approve=True
+        authority, device_class="pi", by="bench", now=begun, life=3_600_000, uses=2, approve=True
     )
     agent, heard = Agent("device"), _Heard(desk)
-    member = ask(apply(invitation, agent, heard, now=system_clock()), "bench", agent, heard, now=system_clock())
-    member = renew(member, agent, heard, attempt=secrets.token_bytes(16), now=system_clock())
+    member = ask(apply(invitation, agent, heard, now=begun), "bench", agent, heard, now=begun)
+    member = renew(member, agent, heard, attempt=secrets.token_bytes(16), now=begun)
     (folder / "repository").mkdir()
     (folder / "repository" / "file").write_bytes(FILE)
     key = ec.generate_private_key(ec.SECP256R1())
-    shown = authority.issue_server(["127.0.0.1"], key.public_key(), now=system_clock())
+    shown = authority.issue_server(["127.0.0.1"], key.public_key(), now=begun)
     root = authority.root.public_bytes(Encoding.PEM)
     identity = ServerIdentity(
         b"".join(one.public_bytes(Encoding.PEM) for one in (shown, authority.issuer)), _pem(key), root
@@ -67,10 +73,10 @@ def main(folder: Path) -> None:
     with device_service(
         identity=identity,
         desk=desk,
-        devices=RegistryDevices(office.file, "bench", system_clock),
+        devices=RegistryDevices(office.file, "bench", clock),
         repository=folder / "repository",
         inbox=folder / "inbox.sqlite",
-        clock=system_clock,
+        clock=clock,
         limits=ServiceLimits(device=_UNBOUNDED, stranger=_UNBOUNDED, receipts=200, calls=128, calls_each=128),
     ) as ports:
         (folder / "root.pem").write_bytes(root)
