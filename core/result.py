@@ -152,7 +152,11 @@ class Quality(_Part):
 
 
 class DeviceEpsilon(_Part):
-    """What one device spent over the run, at the run's δ; ``rounds`` it was debited for; its ledger's ``head``."""
+    """What one device spent over the run, at the run's δ; ``rounds`` it was debited for; its ledger's ``head``.
+
+    Of a device of a fleet: what it was asked to spend, for how many rounds its receipt is held, and the newest head
+    that it signed.
+    """
 
     epsilon_rdp: NonNegative | None = None
     epsilon_pld: NonNegative | None = None
@@ -199,7 +203,9 @@ class Privacy(_Part):
 
 
 class Defence(_Part):
-    """Who attacked (known in simulation), who was flagged; ``false_quarantines`` counts honest devices.
+    """Who attacked, who was flagged; ``false_quarantines`` counts honest devices.
+
+    Over a fleet ``attack`` is ``unknown``, and nothing is said that only a simulation knows.
 
     ``backdoor_success``: how often the attackers' trigger works on held-out devices, and on the base, which has no
     backdoor; None where none was planted.

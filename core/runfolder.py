@@ -14,7 +14,7 @@
         audit.json       of an audit: its coins, their salt, each canary's scores
         round/           the round under way: what was asked and answered so far; gone when it is finished
         checkpoint/      the last finished round: its vector, what the server and the screen remember (safetensors)
-        fleet/           simulation only: a home for each device, and the coordinator's keys (0600)
+        fleet/           public keys; of a simulation also a home for each device, and the coordinator's keys (0600)
         ledger/          population.jsonl; devices/<id>.jsonl, or links to ledgers that go on from run to run;
                          published/ (signed checkpoint and tiles); index.sqlite (derived, made when needed)
         model/           base and final model: safetensors, ONNX int8, card
@@ -110,6 +110,11 @@ class RunFolder:
     def scenario(self) -> Scenario:
         """The resolved scenario as it was written."""
         return load_scenario(self.path / "scenario.toml")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its devices were made for it, on this machine; else they are enrolled devices of a federation."""
+        return bool(self.status["engine"] != "fleet")
 
     @property
     def status(self) -> dict[str, Any]:

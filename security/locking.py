@@ -10,16 +10,19 @@ __all__ = ["exclusive"]
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold ``<path>.lock`` for the block; waits for other threads and processes.
+def exclusive(path: Path, *, patient: bool = True) -> Iterator[None]:
+    """Hold ``<path>.lock`` for the block; waits for other threads and processes, if it is patient.
 
     The lock is a file of its own because ``path`` is replaced, not rewritten. The system drops the lock when its
     holder dies, so a crash never leaves one behind.
+
+    Raises:
+        BlockingIOError: it is not patient, and somebody holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(fd)

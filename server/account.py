@@ -31,7 +31,7 @@ class Spending:
         self._correlated = plan.separation > 0
         self._rounds = 0
         self._delta = federation.scenario.privacy.delta
-        self._asked = dict.fromkeys(federation.nodes, 0)
+        self._asked = dict.fromkeys(federation.members, 0)
         self.last_asked: dict[str, int] = {}
         """The round in which each device was asked last."""
         once = plan.event
@@ -44,7 +44,7 @@ class Spending:
         """Count a round's instructions."""
         self._rounds += 1
         for device in cohort:
-            self._asked[device] += 1
+            self._asked[device] = self._asked.get(device, 0) + 1
             self.last_asked[device] = number
 
     def epsilon(self, rounds: int) -> float | None:

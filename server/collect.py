@@ -27,6 +27,8 @@ _REASONS = {
     Refusal.WRONG_RUN: Reason.NOT_FOR_US,
 }
 
+_AGAIN = 1 / 3  # of the deadline: then a device that is silent is asked the same again, and again after as long
+
 
 @dataclass(frozen=True)
 class Replies:
@@ -59,13 +61,13 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
     """Send the instructions and wait for answers, at most until the cohort's deadline; each is kept as it comes."""
     replies = Replies({device: kept.envelope for device, kept in plan.answers.items()})
     replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
+    deadline = federation.scenario.cohort.deadline_s
     journal.open(plan.number, plan.answers)
     contents = {
         device: (federation.nodes[device], {"envelope": envelope}) for device, envelope in plan.envelopes.items()
     }
-    for device, record in exchange(
-        federation.grid, contents, "train", deadline_s=federation.scenario.cohort.deadline_s
-    ):
+    again = None if federation.simulated else deadline * _AGAIN
+    for device, record in exchange(federation.grid, contents, "train", deadline_s=deadline, again_s=again):
         envelope = record.get("envelope") if record is not None else None
         if isinstance(envelope, bytes):
             replies.envelopes[device], replies.arrived[device] = envelope, federation.clock()
@@ -81,9 +83,10 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
     """Verify, unseal and parse each answer; it must come from the device asked and answer this very instruction."""
     updates: dict[str, Update] = {}
     receipts: dict[str, SignedReceipt] = {}
-    dropped = dict(replies.dropped)
+    gone = federation.roster.gone(replies.envelopes)
+    dropped = replies.dropped | dict.fromkeys(gone, Reason.NOT_ENROLLED)
     refusals: dict[str, str] = {}
-    for device in sorted(replies.envelopes):
+    for device in sorted(replies.envelopes.keys() - gone):
         try:
             opened = open_envelope(
                 replies.envelopes[device],

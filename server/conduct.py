@@ -16,8 +16,11 @@ from skerry.server.discover import discover
 from skerry.server.federation import Federation
 from skerry.server.federation_log import enter_run
 from skerry.server.finish import finish
+from skerry.server.fleet import good_standing, muster
 from skerry.server.prepare import prepare
+from skerry.server.provision import forget_secret
 from skerry.server.remember import FleetMemory, check_enough
+from skerry.server.roster import Roster
 from skerry.server.rounds import run_rounds
 
 __all__ = ["conduct", "recorded"]
@@ -29,18 +32,24 @@ DISCOVERY_PATIENCE_S = 180.0
 def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> None:
     """Prepare, discover the devices, run the rounds, finish; devices in standing quarantine are left out.
 
+    The devices are those of the task in a simulation, and over a fleet those that are enrolled in the federation.
+
     A run that is finished is entered in the federation's log.
 
     Whatever ends the run early is recorded in ``status.json`` before it is raised again.
     """
     with recorded(folder), _pointing(folder, flwr_run), FleetMemory(folder) as memory:
         prepared = prepare(folder, clock, process_worker())
-        devices = prepared.task.devices()
+        devices = prepared.task.devices() if folder.simulated else tuple(good_standing(folder.path.parent, clock()))
         excluded = memory.excluded(devices)
         check_enough(folder, len(devices), len(excluded))
         folder.mark("preparing", stage="waiting for devices")
         wanted = [device for device in devices if device not in excluded]
-        nodes = discover(folder, grid, wanted, clock, patience_s=DISCOVERY_PATIENCE_S)
+        nodes: Mapping[str, int] | Roster
+        if folder.simulated:
+            nodes = discover(folder, grid, wanted, clock, patience_s=DISCOVERY_PATIENCE_S)
+        else:
+            nodes = muster(folder, grid, wanted, clock, excluded=excluded)
         federation = Federation.assemble(folder, prepared, grid, nodes, clock, excluded=excluded, memory=memory)
         if federation.past.rounds:
             memory.catch_up()
@@ -48,6 +57,7 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
             progress = run_rounds(federation)
             finish(federation, progress)
             enter_run(federation, progress.sent)
+        forget_secret(folder)
         folder.mark("complete")
 
 
@@ -89,6 +99,9 @@ def _mark(folder: RunFolder, state: State, error: Mapping[str, object]) -> None:
 @contextmanager
 def _pointing(folder: RunFolder, flwr_run: int) -> Iterator[None]:
     """Leave the pointer by which simulated nodes find this run's fleet, for as long as the run lasts."""
+    if not folder.simulated:  # real nodes have their homes
+        yield
+        return
     path = pointer(flwr_run)
     write_json(path, {"run": str(folder.path)}, durable=False)
     try:

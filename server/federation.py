@@ -20,15 +20,17 @@ from skerry.security.anomaly import RootSetDetector
 from skerry.security.anomaly.screening import ScreenContext, Screener
 from skerry.security.identity import Directory, Identity
 from skerry.security.privacy.ledger import Ledger, Policy
+from skerry.security.privacy.stream import ChaChaStream, keyed_stream, seeded_stream
 from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.security.transparency.note import NoteSigner
 from skerry.security.transparency.publisher import Publisher
 from skerry.server.audit import Auditor
 from skerry.server.prepare import Prepared, train_plan
-from skerry.server.provision import coordinator_identity, device_directory, published
+from skerry.server.provision import coordinator_identity, device_directory, published, run_secret
 from skerry.server.remember import FleetMemory
 from skerry.server.resume import Past, read_past
 from skerry.server.root_set import RootSet
+from skerry.server.roster import Roster
 from skerry.server.screen_choice import ScreenChoice, choose_screen
 
 __all__ = ["Federation"]
@@ -36,9 +38,10 @@ __all__ = ["Federation"]
 
 @dataclass(frozen=True)
 class Federation:
-    """A run's fixed parts; what changes from round to round is in :class:`skerry.server.rounds.Progress`.
+    """A run's fixed parts; what changes from round to round is in :class:`skerry.server.rounds.Progress`, and of a
+    fleet who is there in its roster.
 
-    ``members`` are the numbers of the ledger entries that name the devices; elsewhere in it they have no names.
+    ``secret`` keys the coordinator's random draws over a fleet; those of a simulation follow its seed.
     ``excluded`` devices are in quarantine from before the run: they have no node here, and are asked nothing.
     """
 
@@ -49,11 +52,9 @@ class Federation:
     task: Task
     model: LocalModel
     coordinator: Identity
-    directory: Directory
-    nodes: Mapping[str, int]
+    roster: Roster
     ledger: Ledger
     log: Publisher
-    members: Mapping[str, int]
     choice: ScreenChoice
     screener: Screener
     plan: TrainPlan
@@ -63,6 +64,36 @@ class Federation:
     past: Past = field(default_factory=Past)
     excluded: tuple[str, ...] = ()
     memory: FleetMemory | None = None
+    secret: bytes | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the devices were made for the run."""
+        return self.secret is None
+
+    @property
+    def directory(self) -> Directory:
+        """The keys by which devices are known now."""
+        return self.roster.directory
+
+    @property
+    def nodes(self) -> Mapping[str, int]:
+        """The node of each device that has answered for itself."""
+        return self.roster.nodes
+
+    @property
+    def members(self) -> Mapping[str, int]:
+        """The number of the ledger entry that names each device."""
+        return self.roster.members
+
+    def stream(self, *labels: str | int) -> ChaChaStream:
+        """Random bits of the coordinator, the same for the same labels if the run is stopped and goes on.
+
+        Over a fleet nobody can compute them who has not the run's secret.
+        """
+        if self.secret is None:
+            return seeded_stream(self.scenario.seed, *labels)
+        return keyed_stream(self.secret, *labels)
 
     @property
     def run(self) -> str:
@@ -109,7 +140,7 @@ class Federation:
         folder: RunFolder,
         prepared: Prepared,
         grid: Grid,
-        nodes: Mapping[str, int],
+        nodes: Mapping[str, int] | Roster,
         clock: Clock,
         *,
         excluded: tuple[str, ...] = (),
@@ -117,23 +148,26 @@ class Federation:
     ) -> "Federation":
         """Put the parts together and open the population's ledger; one that is there is a run that goes on.
 
-        Without ``memory`` nothing of the run outlives it.
+        Args:
+            folder: the run.
+            prepared: its task and model.
+            grid: Flower's connection to the nodes.
+            nodes: of the simulated devices; or the roster of a fleet.
+            clock: milliseconds since the epoch.
+            excluded: see the class.
+            memory: without it nothing of the run outlives it.
         """
         scenario = folder.scenario
         privacy = scenario.privacy
-        policy = Policy(unit=privacy.unit, epsilon=privacy.epsilon, delta=privacy.delta, simulated=True)
+        policy = Policy(unit=privacy.unit, epsilon=privacy.epsilon, delta=privacy.delta, simulated=folder.simulated)
         path = folder.path / "ledger" / "population.jsonl"
         if not path.exists():
             Ledger.create(path, scope="population", subject=folder.id, policy=policy, now=clock()).close()
         ledger = Ledger.open(path)
         past = read_past(folder, ledger)
-        directory = device_directory(folder)
-        named = [
-            ("member", {"device": device, "signing_key": directory.get(device).signing_key.hex()})
-            for device in sorted(nodes)
-            if device not in past.members
-        ]
-        members = {**past.members, **{e.body["device"]: e.seq for e in ledger.record_all(named, clock())}}
+        roster = nodes if isinstance(nodes, Roster) else Roster(device_directory(folder), dict(nodes))
+        roster.members |= past.members
+        roster.enter(ledger, clock())
         defence = scenario.defence
         choice = choose_screen(scenario, prepared.task)
         screener = Screener(choice.names, defence.tolerate, false_alarms=defence.false_alarms)
@@ -151,11 +185,9 @@ class Federation:
             task=prepared.task,
             model=prepared.model,
             coordinator=coordinator_identity(folder),
-            directory=directory,
-            nodes=nodes,
+            roster=roster,
             ledger=ledger,
             log=Publisher(published(folder)),
-            members=members,
             choice=choice,
             screener=screener,
             plan=train_plan(scenario),
@@ -167,4 +199,5 @@ class Federation:
             past=past,
             excluded=excluded,
             memory=memory,
+            secret=None if folder.simulated else run_secret(folder),
         )

@@ -19,11 +19,11 @@ from skerry.server.measure import (
     defence,
     device_accuracies,
     measure_quality,
-    privacy,
     versions,
 )
 from skerry.server.references import accuracy_without_canaries, run_references
 from skerry.server.rounds import Progress
+from skerry.server.spent import privacy
 
 __all__ = ["finish"]
 
@@ -41,7 +41,9 @@ def finish(federation: Federation, progress: Progress) -> None:
     files = _assemble(federation, progress.vector, final, spent)
     delivered = _release(federation, files, defended["quarantined"])
     references: dict[str, list[float]] = {}
-    if federation.scenario.report.references and federation.scenario.model.architecture != "cnn":
+    if not federation.simulated and federation.scenario.report.references:
+        folder.notify("no references were run: they would need the devices' data, which are not here")
+    elif federation.scenario.report.references and federation.scenario.model.architecture != "cnn":
         folder.mark("finishing", stage="running the references")
         references = run_references(federation.scenario, federation.clock)
         write_json(folder.path / "references.json", references)
@@ -64,7 +66,7 @@ def finish(federation: Federation, progress: Progress) -> None:
             "rounds_done": len(progress.records),
             "started": folder.status["started"],
             "finished": finished.isoformat(timespec="milliseconds"),
-            "simulated": True,
+            "simulated": federation.simulated,
         },
         "quality": {
             "base": base.to_json(),
@@ -136,7 +138,9 @@ def _release(federation: Federation, files: dict[str, Path], quarantined: list[s
     if sealed.exists():
         info = verify(sealed, publisher=federation.coordinator.public)
     else:
-        recipients = [federation.directory.get(name) for name in sorted(federation.nodes) if name not in quarantined]
+        gone = federation.roster.gone(federation.nodes)
+        kept_out = gone | set(quarantined)
+        recipients = [federation.directory.get(name) for name in sorted(federation.nodes) if name not in kept_out]
         info = publish(
             files,
             sealed,

@@ -31,7 +31,7 @@ def launch(
 
     Args:
         scenario: what to run.
-        engine: ``inprocess``, ``ray`` or ``superlink``.
+        engine: ``inprocess``, ``ray`` or ``superlink``; ``fleet``: the enrolled devices of the server that is up.
         parent: folder of runs.
         on_folder: called with the new run's folder before anything else happens in it.
 
@@ -40,11 +40,12 @@ def launch(
 
     Raises:
         InputError: the scenario or its data cannot be used; no folder is left.
+        RunFailedError: no server is up for a run over its fleet; no folder is left.
         InterruptedRunError: Ctrl-C or SIGTERM; what was finished is kept and can be shown.
         RunFailedError: the run was tried and failed; its folder says why.
     """
     _end_quickly()
-    get_engine(engine)  # one that does not exist is told before there is a folder
+    get_engine(engine).check(parent)  # what is not there is told before there is a folder
     folder = RunFolder.create(parent, scenario, engine=engine)
     on_folder(folder)
     try:
@@ -74,7 +75,8 @@ def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = 
     _end_quickly()
     folder = RunFolder.open(name, parent)
     reopen(folder)
-    if not (folder.path / "fleet" / "coordinator.json").exists():
+    get_engine(folder.status["engine"]).check(folder.path.parent)
+    if folder.simulated and not (folder.path / "fleet" / "coordinator.json").exists():
         for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
             shutil.rmtree(folder.path / half, ignore_errors=True)
     folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})

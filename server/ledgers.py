@@ -71,6 +71,12 @@ class Ledgers:
             found.trees[name] = tree_of(found.entries[name])
         return found
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether devices' ledgers lie on the devices: the population's own first entry says that it is a fleet's."""
+        entries = self.entries.get(POPULATION, [])
+        return bool(entries) and entries[0].body.get("simulated") is False
+
     def of_kind(self, kind: str) -> Iterator[Entry]:
         """The population's entries of that kind which were not erased."""
         return (entry for entry in self.entries.get(POPULATION, []) if entry.kind == kind and not entry.erased)

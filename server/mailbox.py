@@ -4,6 +4,7 @@ Only the public ``push_messages`` and ``pull_messages`` are used, polled by us, 
 round until its deadline and no longer.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 
@@ -29,7 +30,12 @@ class Mailbox:
 
     def __len__(self) -> int:
         """How many answers are still awaited."""
-        return len(self._waiting)
+        return len(self.silent)
+
+    @property
+    def silent(self) -> set[str]:
+        """The keys that have not answered."""
+        return set(self._waiting.values())
 
     def send(self, contents: Mapping[str, tuple[int, Content]], kind: str, *, ttl_s: float) -> None:
         """Send one message a key; one that the grid does not take is never answered, and is not waited for.
@@ -51,19 +57,29 @@ class Mailbox:
         self._waiting |= _taken(list(self._grid.push_messages(messages)), messages, list(contents))
 
     def receive(self) -> list[tuple[str, ConfigRecord | None]]:
-        """The answers that have come since the last call; None in the place of a device's error."""
+        """The answers that have come since the last call; None in the place of a device's error.
+
+        Of a key that was sent its message twice the first answer counts, and an error only if it is to the last copy.
+        """
         if not self._waiting:
             return []
-        replies = []
+        replies: dict[str, ConfigRecord | None] = {}
         for reply in self._grid.pull_messages(set(self._waiting)):
             key = self._waiting.pop(reply.metadata.reply_to_message_id, None)
-            if key is not None:
-                replies.append((key, None if reply.has_error() else _record(reply)))
-        return replies
+            if key is None or (reply.has_error() and key in self._waiting.values()):
+                continue
+            replies.setdefault(key, None if reply.has_error() else _record(reply))
+            self._waiting = {identifier: other for identifier, other in self._waiting.items() if other != key}
+        return list(replies.items())
 
 
 def exchange(
-    grid: Grid, contents: Mapping[str, tuple[int, Content]], kind: str, *, deadline_s: float
+    grid: Grid,
+    contents: Mapping[str, tuple[int, Content]],
+    kind: str,
+    *,
+    deadline_s: float,
+    again_s: float | None = None,
 ) -> Iterator[tuple[str, ConfigRecord | None]]:
     """Send one message a key and yield each answer as it comes.
 
@@ -72,6 +88,8 @@ def exchange(
         contents: for each key its node id and the fields of the record to send.
         kind: Flower's message type.
         deadline_s: seconds after which a missing answer is given up.
+        again_s: seconds after which those who are silent are sent the same once more, and so on. A grid gives each
+            message once: a node that took it and died would never hear of it again. None where nodes do not die.
 
     Yields:
         ``(key, record)``; the record is None for a device error. A key without an answer by the deadline, or whose
@@ -79,13 +97,19 @@ def exchange(
     """
     mailbox = Mailbox(grid)
     mailbox.send(contents, kind, ttl_s=deadline_s)
-    end, pause = time.monotonic() + deadline_s, FIRST_POLL_S
+    began = time.monotonic()
+    end, pause = began + deadline_s, FIRST_POLL_S
+    again = math.inf if again_s is None else began + again_s
     while mailbox:
         replies = mailbox.receive()
         yield from replies
         if not mailbox or time.monotonic() > end:
             return
         pause = FIRST_POLL_S if replies else min(pause * 1.5, SLOWEST_POLL_S)
+        if again_s is not None and again <= time.monotonic() < end - again_s / 2:
+            again += again_s
+            left = {key: contents[key] for key in mailbox.silent}
+            mailbox.send(left, kind, ttl_s=end - time.monotonic())
         time.sleep(pause)
 
 

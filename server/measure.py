@@ -3,7 +3,6 @@
 import importlib.metadata
 import platform
 import resource
-import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,20 +10,17 @@ from typing import Any
 import numpy as np
 
 from skerry import __version__
-from skerry.config import Scenario
 from skerry.device.evaluation.spread import spread_of
 from skerry.device.personal import PersonalModel
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.metrics import Quality, evaluate
 from skerry.device.worker import process_worker
 from skerry.records import Float32Array, RoundRecord
-from skerry.security.privacy.accounting import GaussianEvent, epsilon_pld
-from skerry.security.privacy.verification import read_ledger
 from skerry.server.backdoor import backdoor_success
 from skerry.server.evaluate import scores_of
 from skerry.server.federation import Federation
 
-__all__ = ["Measured", "cost", "defence", "device_accuracies", "measure_quality", "privacy", "versions"]
+__all__ = ["Measured", "cost", "defence", "device_accuracies", "measure_quality", "versions"]
 
 PACKAGES = ("flwr", "numpy", "onnxruntime", "cryptography", "torch", "opacus", "dp-accounting", "ray")
 MOST_MEASURED = 40
@@ -69,137 +65,10 @@ def measure_quality(federation: Federation, vector: Float32Array) -> Measured:
     return Measured(quality, evaluate(floating, labels), quality, agreement, by_device)
 
 
-def privacy(federation: Federation) -> dict[str, Any]:
-    """What each device's own ledger says was spent, in RDP and by replay with PLD.
-
-    Device level: the figures of the run are the population's, whose ledger debits every round for every device; a
-    device that was never drawn has nothing in its own.
-    """
-    scenario = federation.scenario
-    config = scenario.privacy
-    private = config.unit != "none"
-    devices: dict[str, dict[str, Any]] = {}
-    replayed: dict[tuple[GaussianEvent, ...], float] = {}
-    for device in sorted(federation.nodes):
-        path = federation.folder.path / "ledger" / "devices" / f"{device}.jsonl"
-        account = read_ledger(path)  # whoever holds it may go on holding it
-        events = tuple(account.spending.events())
-        if events not in replayed:
-            replayed[events] = epsilon_pld(events, config.delta) if events else 0.0
-        devices[device] = {
-            "epsilon_rdp": account.spending.epsilon(account.policy.delta) if private else None,
-            "epsilon_pld": replayed[events] if private else None,
-            "rounds": account.debits,
-            "head": account.last.hash,
-        }
-    rdp = [d["epsilon_rdp"] for d in devices.values()]
-    pld = [d["epsilon_pld"] for d in devices.values()]
-    largest_rdp, largest_pld = (max(rdp), max(pld)) if private else (None, None)
-    if config.unit == "device":
-        largest_rdp = federation.ledger.epsilon()
-        largest_pld = epsilon_pld(federation.ledger.events(), config.delta)
-    return {
-        "unit": config.unit,
-        "relation": "add/remove" if private else None,
-        "delta": config.delta if private else None,
-        "epsilon_budget": config.epsilon if private else None,
-        "epsilon_rdp": largest_rdp,
-        "epsilon_pld": largest_pld,
-        "noise_multiplier": federation.plan.noise_multiplier if private else None,
-        "mechanism": config.mechanism if private else None,
-        "sampling": _cohorts(scenario) if config.unit == "device" else _sampling(config.sampling_rate),
-        "devices": {
-            "max": max(rdp) if private else None,
-            "median": statistics.median(rdp) if private else None,
-            "per_device": devices,
-        },
-        "audit": None,
-        "assumptions": _assumptions(config.unit, config.engine),
-        "simulated": True,
-    }
-
-
-def _sampling(rate: float) -> str:
-    if rate == 1:
-        return "none: every step uses the device's whole data, and no amplification is claimed"
-    return f"Poisson: each example takes part in a step with probability {rate:g}, drawn on the device in secret"
-
-
-def _cohorts(scenario: Scenario) -> str:
-    if scenario.privacy.mechanism == "matrix_factorization":
-        apart = scenario.privacy.min_separation
-        return f"none: a device takes part in at most one of any {apart} rounds, and its own ledger refuses more"
-    if scenario.cohort.rate is None:
-        return "none: every device is asked in every round, and no amplification is claimed"
-    return (
-        f"Poisson: each device takes part in a round with probability {scenario.cohort.rate:g},"
-        " drawn by the coordinator in secret"
-    )
-
-
-def _assumptions(unit: str, engine: str) -> list[str]:
-    if unit == "none":
-        return ["No privacy was asked for: updates carry no noise."]
-    sentences = _SENTENCES[unit] + (_ENGINES[engine] if unit == "example" else "") + _BOTH
-    return [" ".join(sentence.split()) for sentence in sentences.strip().split("\n\n")]
-
-
-_SENTENCES = {
-    "example": """
-The figure bounds what any observer of all messages of one device, over the whole run, learns about one example of
-that device, when the example is added or removed; other devices' data are independent of it.
-
-A compromised device protects nothing but itself: the guarantee is for devices that run this software.
-""",
-    "device": """
-The figure bounds what anybody who sees the models of all rounds learns about one whole device, when all that it
-contributes is added or removed.
-
-The coordinator is trusted: it sees each update as it is, clips it and adds the noise. Whoever reads the updates with it
-is not bounded by the figure.
-
-Where cohorts are drawn at random, who takes part must stay secret: whoever watches the traffic knows it, and the figure
-that bounds them is that of taking part in every round.
-
-What a device's own ledger debits is what the coordinator promised in its signed instruction: the device cannot see the
-noise being added.
-""",
-}
-_ENGINES = {
-    "skerry": """
-Each example's gradient is computed by itself, so that no bit of it depends on other examples, and its length is checked
-in integers.
-""",
-    "bookkeeping": """
-Gradients are computed in batches of one fixed shape: the figure assumes that the kernels of a device treat all places
-of such a batch alike. Each device checks this to the last bit on made-up examples before it trains, and refuses where
-it does not hold; it is not proved. The length of each example's gradient is checked in integers.
-""",
-    "opacus": """
-Gradients are computed by Opacus in batches of varying size: last bits of an example's gradient may depend on other
-examples, which the figure does not count. The length of each example's gradient is checked in integers.
-""",
-}
-_BOTH = """
-
-ε_RDP is the proved figure for the integer (discrete Gaussian) mechanism; ε_PLD is that of the continuous Gaussian
-with the same noise multiplier, composed by privacy loss distributions.
-
-This was a simulation with seeded noise: whoever knows the seed can remove it. A real device draws its noise from the
-operating system and refuses a seed.
-
-Time, size and presence of messages are not hidden.
-"""
-
-
 def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Float32Array) -> dict[str, Any]:
     """How the defence did, now that the run is over and the simulation may tell who was hostile."""
     scenario = federation.scenario
-    attackers = sorted(
-        device
-        for device in federation.nodes
-        if DeviceHome.load(federation.folder.path / "fleet" / device).hostile is not None
-    )
+    attackers = sorted(device for device in federation.nodes if _hostile(federation, device))
     taken_part: dict[str, int] = {}
     caught: dict[str, int] = {}
     quarantined = federation.screener.quarantined - set(federation.excluded)
@@ -214,14 +83,14 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Floa
         "aggregator": scenario.defence.aggregator,
         "tolerate": scenario.defence.tolerate,
         "screen": list(federation.choice.names),
-        "attack": scenario.attack.kind if attackers else "none",
+        "attack": "unknown" if not federation.simulated else scenario.attack.kind if attackers else "none",
         "attackers": attackers,
         "flagged": flagged,
         "quarantined": sorted(quarantined),
         "excluded": list(federation.excluded),
-        "precision": hits / len(flagged) if flagged else None,
+        "precision": hits / len(flagged) if flagged and federation.simulated else None,
         "recall": hits / len(attackers) if attackers else None,
-        "false_quarantines": len(quarantined - set(attackers)),
+        "false_quarantines": len(quarantined - set(attackers)) if federation.simulated else None,
         "backdoor_success": backdoor_success(scenario, federation.task, federation.model, vector),
         "backdoor_success_base": backdoor_success(
             scenario, federation.task, federation.model, federation.model.initial()
@@ -229,6 +98,11 @@ def defence(federation: Federation, verdicts: list[dict[str, Any]], vector: Floa
         "note": "A device is flagged when it was quarantined, or dropped by a detector in most of its rounds. "
         + federation.choice.said,
     }
+
+
+def _hostile(federation: Federation, device: str) -> bool:
+    """Whether the simulation made it so; of a real device nobody knows."""
+    return federation.simulated and DeviceHome.load(federation.folder.path / "fleet" / device).hostile is not None
 
 
 def cost(records: list[RoundRecord], devices: Mapping[str, float], wall_s: float) -> dict[str, Any]:
@@ -273,7 +147,7 @@ def device_accuracies(federation: Federation, initial: Float32Array, final: Floa
     Of more than :data:`MOST_MEASURED` training devices so many are measured, evenly spaced in the order of their names.
     """
     notes = {"training": "simulation only: a real device never reports this", "held_out": "never trains"}
-    names = sorted(federation.nodes)
+    names = sorted(federation.nodes) if federation.simulated else []
     measured = names[:: max(1, -(-len(names) // MOST_MEASURED))]
     roles = dict.fromkeys(measured, "training") | dict.fromkeys(federation.held_out, "held_out")
     return {

@@ -9,7 +9,7 @@ from skerry.device.protocol import Instruction
 from skerry.device.training.descent import draw_examples
 from skerry.records import Float32Array
 from skerry.security.envelope import Header, Kind, seal_named
-from skerry.security.privacy.stream import derive_generator, seeded_stream
+from skerry.security.privacy.stream import derive_generator
 from skerry.server.federation import Federation
 from skerry.server.journal import Answer, Asked, Kept
 
@@ -58,20 +58,20 @@ def draw_cohort(federation: Federation, number: int, last_asked: Mapping[str, in
     cohort, apart = federation.scenario.cohort, federation.scenario.privacy.min_separation
     if cohort.rate is not None:
         names = sorted(federation.nodes)
-        stream = seeded_stream(federation.scenario.seed, "cohort", number)
-        chosen = [names[i] for i in draw_examples(len(names), cohort.rate, stream)]
-        return tuple(name for name in chosen if name not in federation.screener.quarantined)
+        chosen = [names[i] for i in draw_examples(len(names), cohort.rate, federation.stream("cohort", number))]
+        drawn = tuple(name for name in chosen if name not in federation.screener.quarantined)
+        return federation.roster.askable(drawn)
     rested = [
         name
         for i, name in enumerate(sorted(federation.nodes))
         if (i % apart == number % apart if cohort.sampling == "all" else number - last_asked.get(name, -apart) >= apart)
     ]
-    eligible = [name for name in rested if name not in federation.screener.quarantined]
+    eligible = federation.roster.askable(name for name in rested if name not in federation.screener.quarantined)
     if cohort.sampling == "all" or cohort.size is None or cohort.size >= len(eligible):
-        return tuple(eligible)
+        return eligible
     generator = derive_generator(federation.scenario.seed, "cohort", number)
-    drawn = generator.choice(len(eligible), size=cohort.size, replace=False)
-    return tuple(eligible[i] for i in sorted(drawn))
+    picked = generator.choice(len(eligible), size=cohort.size, replace=False)
+    return tuple(eligible[i] for i in sorted(picked))
 
 
 def make_plan(
@@ -93,12 +93,13 @@ def make_plan(
         vector=vector,
         layout=federation.model.layout.digest,
         plan=federation.plan_for(number),
-        seed=federation.scenario.seed,
+        seed=federation.scenario.seed if federation.simulated else None,
     ).to_bytes()
     now = federation.clock()
     lifetime = int(federation.scenario.cohort.deadline_s * 1000) + GRACE_MS
     asked: dict[str, Asked] = {}
     envelopes: dict[str, bytes] = {}
+    here = set(federation.roster.askable(cohort))
     for device in cohort:
         earlier = before.asked.get(device)
         if earlier is not None and device in before.answers:
@@ -106,6 +107,9 @@ def make_plan(
             continue
         if number in federation.past.released and device not in federation.past.answered[number]:
             # The round went on without it, and comes out as it was released.
+            asked[device] = earlier or Asked(b"", b"", 0)
+            continue
+        if device not in here:  # an earlier process of this run had chosen it
             asked[device] = earlier or Asked(b"", b"", 0)
             continue
         nonce = earlier.nonce if earlier is not None else secrets.token_bytes(16)

@@ -18,7 +18,8 @@ from skerry.fsio import require_space, write_json
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.accounting import calibrate, check_delta
 from skerry.server.central import run_event
-from skerry.server.provision import provision_fleet
+from skerry.server.fleet_rules import check_for_fleet
+from skerry.server.provision import join_federation, provision_fleet
 from skerry.server.standing import check_budgets
 from skerry.strategies.rule import parse_rule
 
@@ -87,6 +88,8 @@ def train_plan(scenario: Scenario) -> TrainPlan:
 def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     """Build or find the base model and make the fleet, unless an earlier call for this folder did.
 
+    Of the devices of a federation nothing is made or read here: the task gives public and held-out data.
+
     Raises:
         ScenarioError: the task has fewer devices than the scenario needs, or no views where it asks for some.
         TaskError: the task's data cannot be used.
@@ -98,8 +101,12 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     require_space(folder.path, SPACE_NEEDED)
     folder.mark("preparing", stage="reading the data")
     task = worker.task(scenario.task, scenario.model)
-    _check_counts(scenario, task)
     _check_views(scenario, task)
+    if not folder.simulated:
+        check_for_fleet(scenario)
+        join_federation(folder)
+        return Prepared(task, _model(folder, scenario, task, worker))
+    _check_counts(scenario, task)
     new = not (folder.path / "fleet" / "coordinator.json").exists()
     if new:
         _check_delta(scenario, _read_all(task), len(task.devices()))

@@ -3,9 +3,11 @@
 1. each ledger's chain, tree, policy and spending, by two accountants (``security/privacy/verification.py``);
 2. the coordinator's signed checkpoint, and every checkpoint that a witness remembers: the ledger extends them;
 3. each receipt in the population's ledger: one for a device and round, of a device that was asked then, signed by it,
-   included in its ledger, and debited at the price that the round was opened with;
+   included in its ledger, and debited at the price that the round was opened with; of a fleet, whose ledgers lie on
+   its devices, that it was signed;
 4. each released average: of a round that was opened, made of updates for which there are receipts;
-5. ``result.json``: the ε it claims, their δ and unit are those of the ledgers, its evidence is in them;
+5. ``result.json``: the ε it claims, their δ and unit are those of the ledgers, its evidence is in them; of a fleet
+   the ε of a device is that of the rounds in which it was asked;
 6. an audit: its coins were committed to in the population's ledger before the first round, and are opened.
 """
 
@@ -27,6 +29,7 @@ from skerry.security.privacy.verification import LedgerReport, verify_ledger
 from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.security.transparency.merkle import verify_inclusion
 from skerry.security.transparency.tiles import TiledTree
+from skerry.server.asked import Asked, asked_of
 from skerry.server.ledgers import POPULATION, Ledgers, device_keys, enrolled, published_checkpoint
 from skerry.server.provision import published
 
@@ -150,15 +153,16 @@ def _check_receipts(
         if member not in members:
             continue  # its name was erased, and with it the key
         device = members[member].body["device"]
-        if device not in ledgers.paths:
+        if device not in ledgers.paths and not ledgers.elsewhere:
             yield Failure(device, entry.hash, f"it gave a receipt of round {number}, and its ledger is gone")
             continue
         try:
             signer = enrolled(known, members[member])
             receipt = SignedReceipt.from_json(kept, run=run, round=number, device=device)
             receipt.check_signed(signer)
-            receipt.check_against(ledgers.entries[device], ledgers.trees[device])
-            _check_price(ledgers.entries[device][: receipt.receipt.size], opened)
+            if device in ledgers.paths:
+                receipt.check_against(ledgers.entries[device], ledgers.trees[device])
+                _check_price(ledgers.entries[device][: receipt.receipt.size], opened)
         except (RefusedError, InputError) as error:
             leaf = kept.get("leaf") if isinstance(kept, dict) else None
             yield Failure(device, leaf or entry.hash, f"receipt of round {number}: {error.what}")
@@ -200,6 +204,9 @@ def _claims(
 
 
 def _device_claims(result: Result, ledgers: Ledgers, reports: Mapping[str, LedgerReport]) -> Iterator[Failure]:
+    if ledgers.elsewhere:
+        yield from _asked_claims(result, ledgers)
+        return
     for device, claim in result.privacy.devices.per_device.items():
         if device not in reports:
             yield Failure("", claim.head, f"it speaks of {device}, which has no ledger")
@@ -215,6 +222,20 @@ def _device_claims(result: Result, ledgers: Ledgers, reports: Mapping[str, Ledge
         said, spent = claim.epsilon_rdp, account.spending.epsilon(account.policy.delta)
         if said is not None and not math.isclose(said, spent, rel_tol=1e-9):
             yield Failure("", claim.head, f"it says that {device} spent ε = {said:.6g}, its ledger {spent:.6g}")
+
+
+def _asked_claims(result: Result, ledgers: Ledgers) -> Iterator[Failure]:
+    """What a fleet's devices were asked to spend, by the population's ledger, and the receipts that they gave."""
+    known = asked_of(ledgers.entries.get(POPULATION, []))
+    for device, claim in result.privacy.devices.per_device.items():
+        asked = known.get(device, Asked())
+        if (claim.rounds, claim.head) != (asked.receipts, asked.head):
+            yield Failure("", claim.head, f"it speaks of receipts of {device} that the ledger does not hold")
+        if claim.epsilon_rdp is not None and result.privacy.delta is not None:
+            spent = asked.epsilon(result.privacy.delta)
+            if not math.isclose(claim.epsilon_rdp, spent, rel_tol=1e-9):
+                what = f"it says that {device} was asked to spend ε = {claim.epsilon_rdp:.6g}, the ledger {spent:.6g}"
+                yield Failure("", claim.head, what)
 
 
 def _evidence(result: Result, ledgers: Ledgers, signed: Checkpoint | None) -> Iterator[Failure]:

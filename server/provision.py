@@ -1,10 +1,12 @@
-"""A simulated fleet: keys, homes and policies for each device of a task, made for one run.
+"""Who is in a run: a simulated fleet with keys, homes and policies for each device of a task, made for one run; or the
+coordinator of a federation, whose devices join as they answer (:mod:`skerry.server.fleet`).
 
 What enrolment does for real devices, done at once on one machine. The private keys lie in ``runs/<id>/fleet`` (0600)
 so that the delivered release can be opened as any simulated device; they protect nothing but the simulation.
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,11 +16,13 @@ from skerry.config import Scenario
 from skerry.device.canaries import CanaryPlan
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
-from skerry.fsio import write_json
+from skerry.errors import RefusedError
+from skerry.fsio import write_atomic, write_json
 from skerry.runfolder import RunFolder
 from skerry.security.attacks import compromised
 from skerry.security.hpke import KemSuite
 from skerry.security.identity import Directory, Identity, PublicIdentity
+from skerry.security.identity.private_file import read_private
 from skerry.security.privacy.audit import Coins, toss
 from skerry.security.privacy.ledger import Ledger, Policy
 from skerry.security.privacy.stream import seeded_stream
@@ -30,8 +34,11 @@ __all__ = [
     "coordinator_identity",
     "coordinator_public",
     "device_directory",
+    "forget_secret",
+    "join_federation",
     "provision_fleet",
     "published",
+    "run_secret",
 ]
 
 _WRITERS = 8
@@ -115,6 +122,40 @@ def provision_fleet(
     coordinator.save(fleet / "coordinator.json")  # last: its presence says that the fleet is whole
 
 
+def join_federation(folder: RunFolder) -> None:
+    """Bind a run to the coordinator of the federation in its folder of runs, and give it a secret of its own.
+
+    A run that is bound stays so: devices follow the coordinator that they were told of.
+
+    Raises:
+        RefusedError: the federation has another coordinator than when the run began (``other_coordinator``).
+    """
+    fleet = folder.path / "fleet"
+    coordinator = coordinator_identity(folder).public
+    path = fleet / "coordinator.public.json"
+    if path.exists():
+        if coordinator_public(folder) != coordinator:
+            raise RefusedError(
+                "other_coordinator",
+                "the federation's coordinator is not the one that began this run",
+                where=str(path),
+                mend="bring the federation's folder back from a copy, or start a new run",
+            )
+        return
+    write_atomic(fleet / "secret", secrets.token_bytes(32), mode=0o600)
+    write_json(path, coordinator.to_json())
+
+
+def run_secret(folder: RunFolder) -> bytes:
+    """What the coordinator's random draws of a run over a fleet are keyed by."""
+    return read_private(folder.path / "fleet" / "secret")
+
+
+def forget_secret(folder: RunFolder) -> None:
+    """The run is over: nobody can compute its draws any more."""
+    (folder.path / "fleet" / "secret").unlink(missing_ok=True)
+
+
 def coins_of(folder: RunFolder) -> Coins | None:
     """The coins that decided which canaries are in; None where nothing is audited."""
     path = folder.path / "fleet" / "coins.json"
@@ -125,8 +166,12 @@ def coins_of(folder: RunFolder) -> Coins | None:
 
 
 def coordinator_identity(folder: RunFolder) -> Identity:
-    """The coordinator's private keys of a simulated run."""
-    return Identity.load(folder.path / "fleet" / "coordinator.json")
+    """The coordinator's private keys: made for a simulated run, lasting where it is over a federation's fleet."""
+    if folder.simulated:
+        return Identity.load(folder.path / "fleet" / "coordinator.json")
+    from skerry.server.federation_home import FederationHome  # certificates, which no simulation needs
+
+    return FederationHome(folder.path.parent).coordinator()
 
 
 def coordinator_public(folder: RunFolder) -> PublicIdentity:

@@ -170,9 +170,9 @@ class FleetMemory:
 
     @cached_property
     def _scope(self) -> "Scope":
-        from skerry.server.registry import scope_of
+        from skerry.server.registry import run_scope
 
-        return scope_of(self._folder.scenario)
+        return run_scope(self._folder)
 
 
 def check_enough(folder: RunFolder, devices: int, excluded: int) -> None:

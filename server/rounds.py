@@ -30,7 +30,7 @@ from skerry.device.tasks.metrics import Quality
 from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
 from skerry.records import Float32Array, RoundRecord
-from skerry.security.privacy.stream import derive_generator, seeded_stream
+from skerry.security.privacy.stream import derive_generator
 from skerry.server.account import Spending, open_round, release_round
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
@@ -90,6 +90,7 @@ def run_rounds(federation: Federation) -> Progress:
         for number in range(1, past.rounds + 1):
             progress.spending.add(number, past.cohorts[number])
         for number in range(past.rounds + 1, federation.scenario.rounds + 1):
+            federation.roster.renew(federation.ledger, federation.clock())
             progress.records.append(run_round(federation, progress, number))
     journal.drop()
     after = process_worker().watch.seconds
@@ -129,9 +130,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
             if progress.central is None:
                 step = aggregate(federation, judged, number)
             else:
-                made = progress.central.release(
-                    judged.deltas, seeded_stream(federation.scenario.seed, "central noise", number)
-                )
+                made = progress.central.release(judged.deltas, federation.stream("central noise", number))
                 step, told = made.step, {"clip": made.clip, "unclipped": made.unclipped}
             training = federation.scenario.training
             move = FedAvgM(training.server_learning_rate, training.server_momentum)

@@ -78,6 +78,8 @@ def _registry_forgets(folder: "RunFolder", device: str) -> str | None:
     from skerry.errors import InputError
     from skerry.server.registry import Registry, scope_of
 
+    if not folder.simulated:
+        return None  # an enrolled device is more than a part of this run: `skerry fleet forget` is its own decision
     registry = Registry(folder.path.parent)
     try:
         found = registry.find(device, scope_of(folder.scenario).name)

@@ -21,12 +21,14 @@ class Engine(StrEnum):
     INPROCESS = "inprocess"
     RAY = "ray"
     SUPERLINK = "superlink"
+    FLEET = "fleet"
 
 
 EngineOption = Annotated[
     Engine,
     typer.Option(
-        help="inprocess: in this process; ray: Flower's simulation; superlink: a SuperLink and SuperNodes here."
+        help="inprocess: in this process; ray: Flower's simulation; superlink: a SuperLink and SuperNodes here; "
+        "fleet: enrolled devices, over the server that `skerry server up` started."
     ),
 ]
 SetOption = Annotated[

@@ -10,6 +10,7 @@ import typer
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, out, table
 
 if TYPE_CHECKING:
+    from skerry.runfolder import RunFolder
     from skerry.security.privacy.chain import Entry
     from skerry.security.privacy.forecast import Forecast
     from skerry.security.privacy.verification import LedgerReport
@@ -72,6 +73,8 @@ def show(
 ) -> None:
     """Show what each device spent, what is left, and when that runs out at the present rate, as its own ledger tells.
 
+    The ledgers of a fleet lie on its devices: of them it shows what they were asked to spend in this run, at most.
+
     Rounds left are rounds like the last one, by the composition that the ledger refuses by. At the level of examples
     the population spends what the device spends that has spent most; at that of devices it has a budget of its own.
     """
@@ -99,9 +102,14 @@ def show(
 
         curves = [Curve(one.name, one.ahead.curve, one.budget) for one in devices if one.ahead and one.budget]
         write_atomic(plot, draw(folder.id, curves, _qualified(devices)).encode(), durable=False)
+    asked = _asked(ledgers, folder.scenario.privacy.delta) if ledgers.elsewhere else None
     if as_json:
         rows = [one.to_json() for one in devices]
-        emit({"run": folder.id, "population": population, "devices": rows, "plot": str(plot) if plot else None})
+        document = {"run": folder.id, "population": population, "devices": rows, "plot": str(plot) if plot else None}
+        emit(document if asked is None else {**document, "asked": asked})
+        return
+    if asked is not None:
+        _show_asked(folder, asked)
         return
     figures = ["rounds", "ε spent", "budget", "left", "rounds left"]
     columns = ["device", *figures[:3], "", *figures[3:], "used up", ""]
@@ -136,6 +144,42 @@ def show(
     console.print(Text(_qualified(devices), style="dim"))
     if plot is not None:
         console.print(Text(f"plot    {plot}"))
+
+
+def _asked(ledgers: "Ledgers", delta: float) -> dict[str, dict[str, Any]]:
+    """Of each device of a fleet: rounds in which it was asked, rounds whose debit it signed for, ε at most by RDP."""
+    from skerry.server.asked import asked_of
+    from skerry.server.ledgers import POPULATION
+
+    return {
+        device: {
+            "rounds": one.rounds,
+            "receipts": one.receipts,
+            "epsilon_rdp_at_most": one.epsilon(delta) if one.prices else None,
+            "head": one.head,
+        }
+        for device, one in sorted(asked_of(ledgers.entries.get(POPULATION, [])).items())
+    }
+
+
+def _show_asked(folder: "RunFolder", asked: dict[str, dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    from skerry.wording import UNKNOWN, delta, epsilon
+
+    figures = ["asked", "receipts", "ε, at most"]
+    shown = table(f"privacy asked for in {folder.id}", ["device", *figures, "ledger's head"], right=figures)
+    for device, one in asked.items():
+        most = one["epsilon_rdp_at_most"]
+        spent = UNKNOWN if most is None else epsilon(most)
+        head = one["head"][:12] if one["head"] else UNKNOWN
+        shown.add_row(Text(device), str(one["rounds"]), str(one["receipts"]), spent, head)
+    privacy, console = folder.scenario.privacy, out()
+    console.print(shown)
+    if privacy.unit != "none":
+        what = f"ε by RDP at δ = {delta(privacy.delta)}, {privacy.unit} level, add/remove, of this run alone"
+        console.print(Text(what, style="dim"))
+    console.print(Text("each device's own ledger lies on the device, and knows of other runs too", style="dim"))
 
 
 def _own(ledgers: "Ledgers") -> _Spent | None:

@@ -91,7 +91,7 @@ def defence_words(defence: Defence) -> str:
     out = f"; {listing(defence.excluded)} not asked, in quarantine from before" if defence.excluded else ""
     if not defence.attackers:
         flagged = f"{listing(defence.flagged)} flagged" if defence.flagged else "nobody flagged"
-        return f"{flagged}; nobody attacked{out}"
+        return f"{flagged}{'' if defence.attack == 'unknown' else '; nobody attacked'}{out}"
     caught = set(defence.attackers) & set(defence.flagged)
     honest = [device for device in defence.flagged if device not in caught]
     words = f"{len(caught)} of {len(defence.attackers)} attackers flagged"

@@ -289,6 +289,10 @@ class CohortConfig(_Section):
     )
     size: Count | None = Field(None, description="fixed: devices per round")
     deadline_s: Positive = 600.0
+    at_least: Count = Field(1, description="fleet: devices that must have answered before the run begins")
+    patience_s: Positive = Field(
+        30.0, description="fleet: seconds without a new device after which the run begins with those that are there"
+    )
 
     @model_validator(mode="after")
     def _size_for_fixed(self) -> "CohortConfig":

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from skerry.canonical import encode
 from skerry.errors import InputError
 
-__all__ = ["ChaChaStream", "RandomStream", "derive_generator", "os_stream", "seeded_stream"]
+__all__ = ["ChaChaStream", "RandomStream", "derive_generator", "keyed_stream", "os_stream", "seeded_stream"]
 
 _BLOCK = 64  # bytes (RFC 8439)
 _LIMIT = 2**32 * _BLOCK  # bytes until the 32-bit block counter of RFC 8439 would repeat
@@ -135,11 +135,26 @@ def seeded_stream(seed: int, *labels: str | int) -> ChaChaStream:
     return ChaChaStream(_derive(seed, "stream", labels), seeded=True)
 
 
+def keyed_stream(key: bytes, *labels: str | int) -> ChaChaStream:
+    """A stream that nobody without the key can compute, and whoever has it can compute again.
+
+    Args:
+        key: at least 32 bytes from the operating system's generator, kept secret.
+        labels: as for :func:`seeded_stream`.
+
+    Raises:
+        InputError: the key is too short.
+    """
+    if len(key) < 32:
+        raise InputError(f"a secret stream takes a key of at least 32 bytes, got {len(key)}")
+    return ChaChaStream(_derive(key, "stream", labels))
+
+
 def derive_generator(seed: int, *labels: str | int) -> np.random.Generator:
     """A reproducible numpy generator for randomness that protects nobody: shuffles, initial weights, attacks."""
     return np.random.Generator(np.random.PCG64(int.from_bytes(_derive(seed, "generator", labels), "big")))
 
 
-def _derive(seed: int, purpose: str, labels: tuple[str | int, ...]) -> bytes:
+def _derive(seed: int | bytes, purpose: str, labels: tuple[str | int, ...]) -> bytes:
     derivation = HKDF(algorithm=SHA256(), length=32, salt=b"skerry/seed/v1", info=encode([purpose, *labels]))
     return derivation.derive(encode(seed))

@@ -8,6 +8,7 @@ name             between coordinator and device                              for
 ``inprocess``    a function call                                             experiments, tests, demo
 ``ray``          Flower's simulation: Ray actors on this machine             a check against Flower's own simulation
 ``superlink``    HTTPS: a SuperLink and one stock SuperNode per device       a check against the real network
+``fleet``        HTTPS: the gateway and SuperLink of ``skerry server up``    real, enrolled devices
 ===============  ==========================================================  ==========================
 """
 
@@ -38,7 +39,18 @@ def _superlink() -> Engine:
     return SuperlinkEngine()
 
 
-_MAKERS: dict[str, Callable[[], Engine]] = {"inprocess": _inprocess, "ray": _ray, "superlink": _superlink}
+def _fleet() -> Engine:
+    from skerry.server.engines.fleet import FleetEngine
+
+    return FleetEngine()
+
+
+_MAKERS: dict[str, Callable[[], Engine]] = {
+    "inprocess": _inprocess,
+    "ray": _ray,
+    "superlink": _superlink,
+    "fleet": _fleet,
+}
 
 ENGINES: tuple[str, ...] = tuple(_MAKERS)
 """The names that ``--engine`` accepts; the first is the default."""

@@ -37,6 +37,14 @@ class Engine(Protocol):
 
     name: str
 
+    def check(self, runs: Path) -> None:
+        """Return when a run in this folder of runs can be begun, as far as can be told without beginning it.
+
+        Raises:
+            RunFailedError: a program is missing that the engine does not start itself.
+        """
+        ...
+
     def run(self, folder: RunFolder) -> None:
         """Run the coordinator of ``folder`` with one node for each device in ``folder/fleet``.
 

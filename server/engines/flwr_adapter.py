@@ -1,4 +1,4 @@
-"""The one module that touches private parts of Flower.
+"""The module that touches private parts of Flower, with :mod:`flwr_run`, which drives a run over its Runtime API.
 
 Flower's public face is ``flwr.app``, ``flwr.serverapp``, ``flwr.clientapp`` and its command line; the engines need a
 little more, and all of it is here, each piece with its own test:
@@ -46,6 +46,7 @@ __all__ = [
     "assign_id",
     "empty_run",
     "fleet_claim",
+    "internals",
     "keep_to_ourselves",
     "require_flwr",
     "simulation",
@@ -95,7 +96,7 @@ def keep_to_ourselves() -> None:
     os.environ.update(QUIET)
     telemetry = sys.modules.get("flwr.supercore.telemetry")
     if telemetry is not None:
-        with _internals("the telemetry switch"):
+        with internals("the telemetry switch"):
             telemetry.__dict__["FLWR_TELEMETRY_ENABLED"]  # gone: KeyError, and we say so
             telemetry.__dict__["FLWR_TELEMETRY_ENABLED"] = "0"
 
@@ -106,7 +107,7 @@ def task_identity(run_id: int, *, node_id: int = COORDINATOR_NODE, task_id: int 
 
     Flower keeps the identity in class attributes: one run per process at a time.
     """
-    with _internals("the task's identity"):
+    with internals("the task's identity"):
         from flwr.supercore.task_identity import TaskIdentity
 
         before = (TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id)  # noqa: SLF001
@@ -124,7 +125,7 @@ def assign_id(message: "Message", identifier: str) -> None:
 
 def empty_run(run_id: int) -> Any:
     """A ``Run`` record that says nothing but its id."""
-    with _internals("the record of a run"):
+    with internals("the record of a run"):
         from flwr.supercore.run import Run
 
         return Run.create_empty(run_id)
@@ -132,7 +133,7 @@ def empty_run(run_id: int) -> Any:
 
 def simulation() -> Callable[..., None]:
     """``flwr.simulation.run_simulation``: two app objects and a number of nodes."""
-    with _internals("the simulation's entry point"):
+    with internals("the simulation's entry point"):
         from flwr.simulation import run_simulation
 
         return run_simulation
@@ -161,7 +162,7 @@ class Control:
             address: ``host:port``.
             root_certificates: PEM; the only authority that the SuperLink's certificate is checked against.
         """
-        with _internals("the Control API"):
+        with internals("the Control API"):
             from flwr.supercore.control import ControlHttpClient
 
             self._client = ControlHttpClient.from_server_address(address, False, root_certificates, [])
@@ -176,7 +177,7 @@ class Control:
 
     def register(self, public_key: Any) -> int:
         """Admit a node's public key (NIST curve); returns the node's id."""
-        with _answered(), _internals("the registration of nodes"):
+        with _answered(), internals("the registration of nodes"):
             from flwr.proto.control_pb2 import RegisterNodeRequest
             from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
@@ -185,7 +186,7 @@ class Control:
 
     def node_of(self, public_key: Any) -> int:
         """The id of the node with this public key, which is registered when it is not yet."""
-        with _answered(), _internals("the list of nodes"):
+        with _answered(), internals("the list of nodes"):
             from flwr.proto.control_pb2 import ListNodesRequest
             from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
@@ -197,7 +198,7 @@ class Control:
 
     def online(self) -> int:
         """How many registered nodes are connected."""
-        with _answered(), _internals("the list of nodes"):
+        with _answered(), internals("the list of nodes"):
             from flwr.proto.control_pb2 import ListNodesRequest
 
             nodes = self._client.ListNodes(ListNodesRequest()).nodes_info
@@ -209,7 +210,7 @@ class Control:
         Raises:
             RunFailedError: the SuperLink would not start it.
         """
-        with _answered(), _internals("the start of a run"):
+        with _answered(), internals("the start of a run"):
             from flwr.cli.build import build_fab_from_disk
             from flwr.common.serde import fab_to_proto, user_config_to_proto
             from flwr.proto.control_pb2 import StartRunRequest
@@ -228,7 +229,7 @@ class Control:
 
     def status(self, run_id: int) -> RunStatus:
         """Where the run stands."""
-        with _answered(), _internals("the status of a run"):
+        with _answered(), internals("the status of a run"):
             from flwr.proto.control_pb2 import ListRunsRequest
 
             run = self._client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict[run_id].status
@@ -267,7 +268,7 @@ def fleet_claim(call: str, body: bytes) -> FleetClaim | None:
     Returns:
         ``None`` when the body is not that call's message, or ``call`` is not known.
     """
-    with _internals("the messages of the Fleet API"):
+    with internals("the messages of the Fleet API"):
         from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2, run_pb2
         from google.protobuf.message import DecodeError
 
@@ -317,7 +318,7 @@ def _answered() -> Iterator[None]:
 
 
 @contextmanager
-def _internals(part: str) -> Iterator[None]:
+def internals(part: str) -> Iterator[None]:
     """Turn "no such name" inside Flower into an error that says which version was expected."""
     try:
         yield

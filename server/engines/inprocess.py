@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -172,6 +173,9 @@ class InProcessEngine:
     def __init__(self, components: Components | None = None, *, workers: int = 1) -> None:
         self.components = components or Components()
         self.workers = workers
+
+    def check(self, runs: Path) -> None:
+        """Everything that it needs it starts itself."""
 
     def run(self, folder: RunFolder) -> None:
         """Run to the end; what the coordinator raises passes through unchanged."""

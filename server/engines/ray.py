@@ -45,6 +45,9 @@ class RayEngine:
     def __init__(self, components: Components | None = None) -> None:
         self.components = components or Components()
 
+    def check(self, runs: Path) -> None:
+        """Everything that it needs it starts itself."""
+
     def run(self, folder: RunFolder) -> None:
         """Run to the end; the logs of Flower and of Ray's workers are kept in ``runs/<id>/logs``."""
         homes = fleet_homes(folder)

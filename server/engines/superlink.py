@@ -47,6 +47,9 @@ class SuperlinkEngine:
         self.components = components or Components()
         self.port = port
 
+    def check(self, runs: Path) -> None:
+        """Everything that it needs it starts itself."""
+
     def run(self, folder: RunFolder) -> None:
         """Run to the end; logs of every program are kept in ``runs/<id>/logs``."""
         homes = fleet_homes(folder)

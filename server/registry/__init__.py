@@ -12,6 +12,7 @@ from skerry.server.registry.records import (
     Scope,
     Standing,
     beyond,
+    run_scope,
     scope_of,
 )
 from skerry.server.registry.reputation import Appeal, Observation, Reputation, reputation, trace
@@ -34,6 +35,7 @@ __all__ = [
     "Standing",
     "beyond",
     "reputation",
+    "run_scope",
     "scope_of",
     "trace",
 ]

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from skerry.config import Scenario
 from skerry.records import Score, Verdict
+from skerry.runfolder import RunFolder
 from skerry.server.registry.reputation import Appeal, Observation, Reputation
 from skerry.server.standing import data_name
 
@@ -21,6 +22,7 @@ __all__ = [
     "Scope",
     "Standing",
     "beyond",
+    "run_scope",
     "scope_of",
 ]
 
@@ -126,6 +128,11 @@ class History:
 def scope_of(scenario: Scenario) -> Scope:
     """The scope of a simulation's devices: its scenario's name and its data set's."""
     return Scope(DeviceKind.SIMULATED, f"{scenario.name}/{data_name(scenario)}")
+
+
+def run_scope(folder: RunFolder) -> Scope:
+    """The scope of a run's devices: a simulation's, or the federation whose fleet it is over."""
+    return scope_of(folder.scenario) if folder.simulated else Scope(DeviceKind.REAL, folder.status["federation"])
 
 
 def beyond(score: Score) -> bool:

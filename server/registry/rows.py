@@ -39,7 +39,7 @@ _UNHEARD = frozenset(
     {Reason.NOT_AUTHENTIC, Reason.NOT_FOR_US, Reason.STALE, Reason.REPLAYED, Reason.NO_REPLY, Reason.ERROR}
 )
 """Reasons that somebody else may have caused: the device itself was not heard."""
-_NEUTRAL = _UNHEARD | {Reason.REFUSED, Reason.QUARANTINED}
+_NEUTRAL = _UNHEARD | {Reason.REFUSED, Reason.QUARANTINED, Reason.NOT_ENROLLED}
 """Reasons that are not held against a device: it may refuse, and what led to a quarantine was counted before."""
 
 Event = Observation | Appeal

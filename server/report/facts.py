@@ -25,10 +25,11 @@ class Facts:
         base_accuracy: of the public head, as soon as it is known.
         verdicts: the lines of ``verdicts.jsonl``.
         epsilon: for each device, RDP ε at the scenario's δ after round 1, 2, … as its own ledger tells it; empty
-            without privacy.
+            without privacy, and of a fleet, whose ledgers are not here.
     """
 
     id: str
+    simulated: bool
     state: str
     status: Mapping[str, Any]
     scenario: Scenario
@@ -61,6 +62,7 @@ def gather(folder: RunFolder) -> Facts:
     state = result.run.state if result is not None else folder.state
     return Facts(
         id=folder.id,
+        simulated=folder.simulated,
         state=state,
         status=status,
         scenario=folder.scenario,

@@ -3,7 +3,7 @@
 import statistics
 from dataclasses import dataclass
 
-from skerry.result import CLAIMS, Claim, Metrics, Result
+from skerry.result import CLAIMS, Claim, Defence, Metrics, Result
 from skerry.server.report.facts import Facts
 from skerry.server.report.plots import Line, Plot, column_plot, line_plot
 from skerry.wording import UNKNOWN, amount, delta, duration, epsilon, listing, percent, points, size
@@ -87,11 +87,15 @@ def tiles(result: Result) -> list[Tile]:
     if defence.attackers:
         found.append(Tile("Attackers flagged", f"{caught} of {len(defence.attackers)}", honest))
     else:
-        found.append(Tile("Devices flagged", str(len(defence.flagged)), "nobody attacked"))
+        found.append(Tile("Devices flagged", str(len(defence.flagged)), _whose(defence)))
     if result.delivery is not None:
         under = f"signed and encrypted for {amount(result.delivery.recipients, 'device')}"
         found.append(Tile("Model delivered", size(result.delivery.bytes), under))
     return found
+
+
+def _whose(defence: Defence) -> str:
+    return "hostile ones are not known" if defence.attack == "unknown" else "nobody attacked"
 
 
 def accuracy_plot(facts: Facts) -> Plot | None:

@@ -89,7 +89,8 @@ def _context(facts: Facts) -> dict[str, Any]:
         **audit_context(result),
         "guarantee": prose.guarantee_says(result.privacy) if result else [],
         "defence_sentence": prose.defence_sentence(result) if result else "",
-        "simulated": prose.simulated(facts),
+        "simulated": facts.simulated,
+        "limits": prose.simulated(facts) if facts.simulated else prose.not_known(facts),
         "amount": amount,
     }
 

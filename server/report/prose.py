@@ -6,7 +6,7 @@ from skerry.result import Defence, Privacy, Result
 from skerry.server.report.facts import Facts
 from skerry.wording import amount, delta, epsilon, listing, percent, size
 
-__all__ = ["defence_sentence", "guarantee_says", "lead", "simulated"]
+__all__ = ["defence_sentence", "guarantee_says", "lead", "not_known", "simulated"]
 
 
 def lead(facts: Facts) -> list[str]:
@@ -57,6 +57,12 @@ def _spent(privacy: Privacy) -> str:
     if privacy.unit == "none" or privacy.epsilon_rdp is None:
         return "No privacy was asked for: updates carried no noise, and no guarantee is given."
     budget = "" if privacy.epsilon_budget is None else f" of a budget of {epsilon(privacy.epsilon_budget)}"
+    if not privacy.simulated and privacy.unit == "example":
+        return (
+            f"No device was asked to spend more than ε = {epsilon(privacy.epsilon_rdp)}{budget} "
+            f"(δ = {delta(privacy.delta)}, {privacy.unit} level, {privacy.relation}); what it spent in other "
+            "runs is in its own ledger, which it keeps."
+        )
     return (
         f"No device spent more than ε = {epsilon(privacy.epsilon_rdp)}{budget} "
         f"(δ = {delta(privacy.delta)}, {privacy.unit} level, {privacy.relation})."
@@ -74,6 +80,9 @@ def defence_sentence(result: Result) -> str:
 
 def _screened(defence: Defence) -> str:
     flagged = f"{listing(defence.flagged)} {'was' if len(defence.flagged) == 1 else 'were'} flagged"
+    if defence.attack == "unknown":
+        who = flagged if defence.flagged else "nobody was flagged"
+        return f"{who[0].upper()}{who[1:]}; whether a device was hostile is not known."
     if not defence.attackers:
         return "Nobody attacked, and " + ("nobody was flagged." if not defence.flagged else f"{flagged}.")
     caught = sorted(set(defence.attackers) & set(defence.flagged))
@@ -108,6 +117,21 @@ def guarantee_says(privacy: Privacy) -> list[str]:
     one = "It speaks of one example at a time: what many examples of a device have in common is not hidden by it."
     trusted = "It binds nobody who sees the updates: the coordinator does, and adds the noise to their sum."
     return [says, smaller, trusted if whole else one]
+
+
+def not_known(facts: Facts) -> list[str]:
+    """What nobody here knows of the devices of a fleet."""
+    told = [
+        "Devices were enrolled devices of a federation, with keys, data and ledgers of their own.",
+        "Not known here: the data, how many examples a device has, its accuracy on them, and whether it is hostile.",
+    ]
+    if facts.scenario.privacy.unit == "example":
+        told.append(
+            "The noise was added on the devices; that they did is their word, under a signed receipt of each debit. "
+            "ε is what they were asked to spend."
+        )
+    told.append("Each device's own ledger lies on the device; of it the heads that it signed are kept.")
+    return told
 
 
 def simulated(facts: Facts) -> list[str]:

@@ -19,10 +19,10 @@ from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.inprocess import InProcessGrid
 from skerry.server.federation import Federation
-from skerry.server.measure import privacy
 from skerry.server.plan import draw_cohort
 from skerry.server.prepare import prepare
 from skerry.server.rounds import run_rounds
+from skerry.server.spent import privacy
 
 DEVICE = (
     'privacy.unit="device"',

@@ -1,0 +1,164 @@
+"""The devices of a run over a federation's fleet: looked up in the registry, found by challenge, seen to leave.
+
+Nothing is on this machine of a device but its public keys. Who is enrolled, unrevoked and has a certificate that holds
+is asked of the registry before every round and before answers are opened. A device that answers its challenge later
+than others joins at the next round.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flwr.serverapp import Grid
+
+from skerry.clock import Clock
+from skerry.errors import InputError, RefusedError
+from skerry.fsio import write_json
+from skerry.runfolder import RunFolder
+from skerry.security.identity import Directory, PublicIdentity
+from skerry.security.privacy.ledger import Ledger
+from skerry.server.discover import RollCall, wait_for
+from skerry.server.provision import coordinator_identity
+from skerry.server.recipients import enrolled_recipients
+from skerry.server.roster import Roster
+from skerry.strategies.rule import parse_rule
+from skerry.wording import listing
+
+__all__ = ["FleetRoster", "good_standing", "muster"]
+
+_AGAIN_S = 60.0
+
+
+def muster(
+    folder: RunFolder, grid: Grid, wanted: Sequence[str], clock: Clock, *, excluded: Iterable[str]
+) -> "FleetRoster":
+    """Find the enrolled devices that are there: all of them, or at least as many as the scenario needs.
+
+    Args:
+        folder: the run.
+        grid: Flower's connection to the nodes.
+        wanted: names of devices that may take part.
+        clock: milliseconds since the epoch.
+        excluded: enrolled devices that are not asked.
+
+    Raises:
+        RefusedError: fewer are enrolled than the scenario needs (``too_few_enrolled``).
+        RunFailedError: fewer have answered when nothing happened any more for ``cohort.patience_s``.
+    """
+    scenario = folder.scenario
+    defence = scenario.defence
+    needed = max(scenario.cohort.at_least, parse_rule(defence.aggregator, tolerate=defence.tolerate).minimum())
+    if len(wanted) < needed:
+        raise RefusedError(
+            "too_few_enrolled",
+            f"{len(wanted)} devices are enrolled and in good standing; {defence.aggregator} that tolerates "
+            f"{defence.tolerate}, and cohort.at_least = {scenario.cohort.at_least}, need {needed}",
+            where=folder.id,
+            mend="invite more (`skerry fleet invite`), see `skerry fleet list`, or ask for less",
+        )
+    call = RollCall(grid, folder.id, coordinator_identity(folder), clock, again_s=_AGAIN_S)
+    directory = good_standing(folder.path.parent, clock())
+    wait_for(call, directory, wanted, patience_s=scenario.cohort.patience_s, at_least=needed)
+    missing = sorted(set(wanted) - call.found.keys())
+    if missing:
+        folder.notify(f"not there when the run began, and asked when they come: {listing(missing)}")
+    return FleetRoster.of(folder, call, clock, excluded=excluded)
+
+
+def good_standing(runs: Path, now: int) -> Directory:
+    """The enrolled devices, unrevoked, whose certificates and sealing keys hold; nobody where there are none.
+
+    Args:
+        runs: folder of runs, in which the registry lies.
+        now: ms since the epoch.
+    """
+    try:
+        return enrolled_recipients(runs, now=now).devices
+    except InputError:
+        return Directory()
+
+
+@dataclass
+class FleetRoster(Roster):
+    """The devices of a run over a fleet.
+
+    Attributes:
+        call: finds devices at nodes, also while the run goes on.
+        excluded: devices that are not asked, whatever they answer.
+        known: public keys of every device that was ever on this roster, as it joined: what its receipts are checked by.
+    """
+
+    folder: RunFolder = field(kw_only=True)
+    clock: Clock = field(kw_only=True)
+    call: RollCall = field(kw_only=True)
+    excluded: frozenset[str] = field(kw_only=True, default=frozenset())
+    known: dict[str, PublicIdentity] = field(kw_only=True, default_factory=dict)
+
+    @staticmethod
+    def of(
+        folder: RunFolder,
+        call: RollCall,
+        clock: Clock,
+        *,
+        excluded: Iterable[str],
+    ) -> "FleetRoster":
+        """The roster of those who have answered the call, with what an earlier process of the run knew.
+
+        Args:
+            folder: the run.
+            call: whose answers were waited for.
+            clock: milliseconds since the epoch.
+            excluded: see the class.
+        """
+        path = folder.path / "fleet" / "devices.public.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        roster = FleetRoster(
+            good_standing(folder.path.parent, clock()),
+            {},
+            folder=folder,
+            clock=clock,
+            call=call,
+            excluded=frozenset(excluded),
+            known={name: PublicIdentity.from_json(value) for name, value in before.items()},
+        )
+        roster._take_in(call.found)
+        return roster
+
+    def renew(self, ledger: Ledger, now: int) -> None:
+        """Look who is in good standing, and take in who has answered since."""
+        self.directory = good_standing(self.folder.path.parent, now)
+        self.call.look(self.directory)
+        self._take_in(self.call.found)
+        self.enter(ledger, now)
+
+    def askable(self, devices: Iterable[str]) -> tuple[str, ...]:
+        """Those in good standing, under the keys with which they joined, who have answered for themselves."""
+        return tuple(device for device in devices if device in self.nodes and self._same(device))
+
+    def gone(self, devices: Iterable[str]) -> frozenset[str]:
+        """Those who were revoked meanwhile."""
+        self.directory = good_standing(self.folder.path.parent, self.clock())
+        return frozenset(device for device in devices if not self._same(device))
+
+    def _same(self, device: str) -> bool:
+        """Whether it is still the device that joined: a name can be enrolled again with other keys."""
+        if device not in self.directory:
+            return False
+        joined = self.known.get(device)
+        return joined is None or joined.signing_key == self.directory.get(device).signing_key
+
+    def _take_in(self, found: Mapping[str, int]) -> None:
+        fresh = {
+            device: node
+            for device, node in found.items()
+            if device not in self.nodes and device not in self.excluded and self._same(device)
+        }
+        if not fresh:
+            return
+        self.nodes |= fresh
+        self.known |= {device: self.directory.get(device) for device in fresh}
+        write_json(
+            self.folder.path / "fleet" / "devices.public.json",
+            {name: self.known[name].to_json() for name in sorted(self.known)},
+        )

@@ -1,0 +1,47 @@
+"""Who takes part in a run: their keys, the node at which each answers, the ledger entry that names each.
+
+Fixed in a simulation. The roster of a fleet (:mod:`skerry.server.fleet`) changes while the run goes on.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from skerry.security.identity import Directory
+from skerry.security.privacy.ledger import Ledger
+
+__all__ = ["Roster"]
+
+
+@dataclass
+class Roster:
+    """The devices of a run.
+
+    Attributes:
+        directory: the keys by which devices are known now.
+        nodes: node id of each device that has answered for itself.
+        members: number of the entry in the population's ledger that names a device; elsewhere in it they have no names.
+    """
+
+    directory: Directory
+    nodes: dict[str, int]
+    members: dict[str, int] = field(default_factory=dict)
+
+    def enter(self, ledger: Ledger, now: int) -> None:
+        """Name in the population's ledger every device that is here and not named there yet."""
+        named = [
+            ("member", {"device": device, "signing_key": self.directory.get(device).signing_key.hex()})
+            for device in sorted(self.nodes)
+            if device not in self.members
+        ]
+        self.members |= {entry.body["device"]: entry.seq for entry in ledger.record_all(named, now)}
+
+    def renew(self, ledger: Ledger, now: int) -> None:
+        """See who is here before a round: in a simulation the same as ever."""
+
+    def askable(self, devices: Iterable[str]) -> tuple[str, ...]:
+        """Those who may be asked now, in their order."""
+        return tuple(devices)
+
+    def gone(self, devices: Iterable[str]) -> frozenset[str]:
+        """Those whose answers do not count any more, as of this moment."""
+        return frozenset(devices) - self.nodes.keys()

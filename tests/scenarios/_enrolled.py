@@ -1,0 +1,145 @@
+"""A federation that is up, and devices that enrolled in it over HTTPS: threads that answer at its SuperLink.
+
+The servers are those of ``skerry server up``; a device's home is that of a real device: no seed, a ledger of its own.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
+
+from skerry.clock import system_clock
+from skerry.config import Scenario
+from skerry.device.service import HttpsEnrolment
+from skerry.device.state import DeviceHome
+from skerry.fsio import write_json
+from skerry.security.enrolment import apply, ask
+from skerry.security.identity import Identity
+from skerry.security.identity.epochs import KemEpoch, KemKeys
+from skerry.security.privacy.ledger import Ledger, Policy
+from skerry.server.engines.certificates import write_node_key
+from skerry.server.engines.flwr_adapter import Control
+from skerry.server.federation_home import FederationHome
+from skerry.server.fleet_server import FleetServer, Ports, fleet_server
+
+from ._fleet import Device
+
+POLL_S = 0.05
+
+
+class Keys:
+    """What a device enrols with, in memory."""
+
+    def __init__(self, name: str) -> None:
+        self.kem = KemKeys.begin(system_clock(), 14)
+        self.identity = Identity(name, Identity.generate(name).signing, self.kem.newest.key)
+        self.device_key = ec.generate_private_key(ec.SECP256R1())
+
+    @property
+    def epoch(self) -> KemEpoch:
+        return self.kem.newest
+
+
+@dataclass
+class Link:
+    """The SuperLink of the servers, as :class:`Device` knows one."""
+
+    home: Path
+    address: str
+    authority: bytes
+
+    def register(self, key: Path) -> None:
+        with Control(self.address, self.authority) as control:
+            control.register(write_node_key(key))
+
+
+class Enrolled(Device):
+    """A device that answers for as long as it is on."""
+
+    def __init__(self, name: str, home: Path, link: Link) -> None:
+        super().__init__(name, home, link)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def on(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def off(self) -> None:
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+
+    def ledger(self) -> Ledger:
+        return Ledger.open(self.home / "ledger.jsonl")
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                busy = self.serve()
+            except (httpx.HTTPError, ObjectPullError):  # of a run that has ended meanwhile
+                busy = False
+            if not busy:
+                self._stop.wait(POLL_S)
+
+
+@dataclass
+class Up:
+    """A federation whose servers run in this process."""
+
+    runs: Path
+    server: FleetServer
+    devices: dict[str, Enrolled] = field(default_factory=dict)
+
+    @property
+    def link(self) -> Link:
+        noted = self.server.noted
+        home = self.runs / "nodes"
+        home.mkdir(exist_ok=True)
+        return Link(home, noted.addresses["superlink"], Path(noted.superlink_authority).read_bytes())
+
+    def enrol(self, name: str, scenario: Scenario) -> Enrolled:
+        """Invite a device, let it in, and make its home; it is on when this returns."""
+        keys = Keys(name)
+        invitation = self.server.office.invite(
+            self.server.authority, device_class="pi", by="ann", now=system_clock(), life=3_600_000, approve=True,
+            address=f"https://{self.server.noted.addresses['gateway']}",
+        )  # fmt: skip
+        with HttpsEnrolment(invitation) as transport:
+            asked = apply(invitation, keys, transport, now=system_clock())
+            member = ask(asked, self.server.noted.federation, keys, transport, now=system_clock())
+        home = self.runs / "homes" / name
+        privacy = scenario.privacy
+        policy = Policy(unit=privacy.unit, epsilon=privacy.epsilon, delta=privacy.delta, simulated=False, data=name)
+        keys.identity.save(home / "identity.json")
+        write_json(home / "trust.json", member.coordinator.to_json())
+        ledger = home / "ledger.jsonl"
+        Ledger.create(ledger, scope="device", subject=name, policy=policy, now=system_clock()).close()
+        DeviceHome(home, name, False, scenario.task, scenario.model, policy, ledger, None).save()
+        self.devices[name] = Enrolled(name, home, self.link)
+        self.devices[name].on()
+        return self.devices[name]
+
+    def revoke(self, name: str) -> None:
+        self.server.office.revoke(self.server.office.find(name), by="ann", why="lost", now=system_clock())
+
+
+@contextmanager
+def up(runs: Path) -> Iterator[Up]:
+    home = FederationHome(runs)
+    authority = home.authority(now=system_clock())
+    with fleet_server(home, authority, clock=system_clock, ports=Ports(0, 0, 0)) as server:
+        found = Up(runs, server)
+        try:
+            yield found
+        finally:
+            for device in found.devices.values():
+                device.off()
+                device.close()
