@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import _make_canonical, _make_envelope, _make_hpke_seals
+from . import _make_canonical, _make_envelope, _make_hpke_seals, _make_ledger
 
 __all__ = ["MAKERS", "SUMS", "rendered", "sums"]
 
@@ -23,6 +23,7 @@ MAKERS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "canonical": _make_canonical.make,
     "envelope": _make_envelope.make,
     "hpke_seals": _make_hpke_seals.make,
+    "ledger": _make_ledger.make,
 }
 
 

@@ -73,9 +73,7 @@ class Society {
   }
 
   async directory(): Promise<Map<string, PublicIdentity>> {
-    return new Map(
-      await Promise.all(this.#vectors.known.map(async (name) => [name, await this.known(name)] as const)),
-    );
+    return new Map(await Promise.all(this.#vectors.known.map(async (name) => [name, await this.known(name)] as const)));
   }
 
   #person(name: string): Person {

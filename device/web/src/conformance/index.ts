@@ -3,11 +3,17 @@
 import { canonicalCases } from "./canonical.ts";
 import type { Case } from "./check.ts";
 import { envelopeCases } from "./envelope.ts";
+import { hpkeCases } from "./hpke.ts";
 import { hpkeSealsCases } from "./hpke_seals.ts";
+import { ledgerCases } from "./ledger.ts";
+import { merkleCases } from "./merkle.ts";
 
 /** Cases of a file by its name, from its parsed content. */
 export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = {
   canonical: canonicalCases,
   envelope: envelopeCases,
+  hpke: hpkeCases,
   hpke_seals: hpkeSealsCases,
+  ledger: ledgerCases,
+  merkle: merkleCases,
 };

@@ -12,7 +12,17 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, equal, toHex, utf8, type Bytes } from "../bytes.ts";
 import { EnvelopeRefusedError, InputError } from "../errors.ts";
-import { FIELDS, HEADER_LIMIT, headBytes, headerOf, MAGIC, PREFIX_BYTES, VERSION, type Header, type Kind } from "./header.ts";
+import {
+  FIELDS,
+  HEADER_LIMIT,
+  headBytes,
+  headerOf,
+  MAGIC,
+  PREFIX_BYTES,
+  VERSION,
+  type Header,
+  type Kind,
+} from "./header.ts";
 import { KEM_SUITES, LEAST_OVERHEAD } from "./hpke.ts";
 import type { Identity, PublicIdentity } from "./identity.ts";
 import { readRecord } from "./strict.ts";

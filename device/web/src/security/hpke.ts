@@ -42,7 +42,10 @@ function suiteOf(kem: DhkemX25519HkdfSha256 | DhkemP256HkdfSha256): CipherSuite 
 
 function partsOf(suite: KemSuite): Parts {
   if (suite === "xwing") {
-    throw new InputError("browsers have no ML-KEM, so suite xwing is not for them", "give the federation a key of suite x25519 or p256");
+    throw new InputError(
+      "browsers have no ML-KEM, so suite xwing is not for them",
+      "give the federation a key of suite x25519 or p256",
+    );
   }
   return PARTS[suite];
 }
@@ -118,7 +121,8 @@ export class KemKeyPair {
     try {
       return new Uint8Array(await suite.open({ recipientKey: this.pair, enc, info }, sealed.subarray(encoded)));
     } catch (error) {
-      if (error instanceof OpenError || error instanceof DecapError || error instanceof DeserializeError) return undefined;
+      if (error instanceof OpenError || error instanceof DecapError || error instanceof DeserializeError)
+        return undefined;
       throw error;
     }
   }
