@@ -8,7 +8,7 @@ and are named.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig, TaskConfig
 from skerry.config.fit import FitConfig, LimitsConfig
 from skerry.config.recipe import Int8Step, PruneStep, Recipe, SourceConfig, Step, TrainStep
+from skerry.device.bench.quiet import Pace
 from skerry.device.calibration import calibration_examples
 from skerry.device.compression.candidates import Candidate
-from skerry.device.compression.figures import latency_ms, slowest_ms
+from skerry.device.compression.figures import slowest, time_file
 from skerry.device.compression.fit import Fitted, Tried, fit
 from skerry.device.compression.onnx_export import to_onnx
 from skerry.device.compression.pipeline import Watcher, compress
@@ -35,7 +36,7 @@ from skerry.errors import RunFailedError
 from skerry.fsio import home
 
 SIZE_MB, ROOM = 0.7, 1.5
-AGAIN = 10
+AGAIN, PATIENCE_S = 10, 15.0
 EPOCHS, RATE, BATCH = 4, 0.1, 64
 SEARCHED: dict[str, Any] = {"widths": (0.25, 0.35, 0.5, 0.75), "sizes": (24, 28, 32, 40), "candidates": 4}
 # width, pixels, share of the work to which it is pruned halfway; all in int8
@@ -103,13 +104,15 @@ def _latency_limit(folder: Path) -> float:
     graph = trace(network.eval(), task.input_shape, task.classes)
     file = folder / "begin.int8.onnx"
     file.write_bytes(to_onnx(graph, quantize(graph, calibration_examples(task)[:16])).SerializeToString())
-    return round(ROOM * slowest_ms(file, 3), 3)
+    return round(ROOM * slowest(file, 3, Pace.looked_for()).median_ms, 3)
 
 
 def _measured_again(found: Fitted, limits: LimitsConfig) -> Claim:
     assert limits.latency_ms is not None
     progress(f"{found.winner.told}: measured {AGAIN} times again")
-    times = Samples([latency_ms(found.runs) for _ in range(AGAIN)])
+    pace = Pace.looked_for()
+    timings = [time_file(found.runs, pace, patience_s=PATIENCE_S) for _ in range(AGAIN)]
+    times = Samples([timing.median_ms for timing in timings])
     size = found.file.stat().st_size
     return Claim(
         id="fit_within",
@@ -122,7 +125,12 @@ def _measured_again(found: Fitted, limits: LimitsConfig) -> Claim:
         bar=AGAIN,
         peer=Peer("limit, ms", limits.latency_ms),
         spread=times.spread,
-        detail={"winner": found.winner.name, "bytes": size, "latency_ms": list(times.values)},
+        detail={
+            "winner": found.winner.name,
+            "bytes": size,
+            "latency_ms": list(times.values),
+            "timings": [asdict(timing) for timing in timings],
+        },
     )
 
 
@@ -173,7 +181,7 @@ def _hand_made(width: float, size: int, keep: float | None, passes: int, limits:
     kept = home() / "benchmarks" / f"by-hand-{name}-{key[:16]}"  # a step is found there if its data are the same
     made = compress(recipe, kept, Slowly())
     file = made.out / "model" / "model.int8.onnx"
-    ms, stored = latency_ms(file), file.stat().st_size
+    ms, stored = time_file(file, patience_s=PATIENCE_S).median_ms, file.stat().st_size
     assert limits.latency_ms is not None
     fits = ms <= limits.latency_ms and stored <= 1e6 * SIZE_MB
     return HandMade(name, made.stages[-1].figures.accuracy, ms, stored, fits)

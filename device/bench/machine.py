@@ -62,10 +62,17 @@ class Machine:
 
 @dataclass(frozen=True)
 class CpuTimes:
-    """A look at the machine's clock: seconds of wall time and of CPU time that all processes together have had."""
+    """A look at the machine's clocks, in seconds.
+
+    Attributes:
+        at: wall time.
+        busy_s: CPU time that all processes together have had, and what was stolen; None where nobody counts.
+        stolen_s: CPU time that the hypervisor gave to others while this machine wanted it; 0 where nobody counts.
+    """
 
     at: float
     busy_s: float | None
+    stolen_s: float = 0.0
 
 
 def machine(root: Path = Path("/")) -> Machine:
@@ -121,13 +128,14 @@ def temperature(root: Path = Path("/")) -> float | None:
 
 
 def cpu_times(root: Path = Path("/")) -> CpuTimes:
-    """The machine's CPU clock now."""
+    """The machine's CPU clocks now."""
     lines = _lines(root / "proc/stat")
-    busy = None
+    busy, stolen = None, 0.0
     if lines and lines[0].startswith("cpu "):
         user, nice, system, _, _, irq, soft, steal, *_ = map(int, lines[0].split()[1:])
-        busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
-    return CpuTimes(time.monotonic(), busy)
+        ticks = os.sysconf("SC_CLK_TCK")
+        busy, stolen = (user + nice + system + irq + soft + steal) / ticks, steal / ticks
+    return CpuTimes(time.monotonic(), busy, stolen)
 
 
 def elsewhere_cores(before: CpuTimes, after: CpuTimes, own_s: float) -> float | None:

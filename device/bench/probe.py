@@ -6,7 +6,8 @@ bursts; answers go, one JSON object a line, to the file descriptor ``FD``, where
 1. ``{"event": "hello"}`` once the interpreter is up; nothing heavy has been imported yet;
 2. the job ``{"runtime", "file", "threads", "seed", "memory"}``: the memory limit is set, the runtime imported, the
    model loaded and run once; answer ``ready`` with the time of each;
-3. a burst ``{"batch", "count", "least", "shortest", "seconds"}``: answer ``burst`` with every latency.
+3. a burst ``{"batch", "count", "least", "shortest", "seconds"}``: answer ``burst`` with every latency, and what a
+   yardstick took before and after.
 
 What goes wrong is an ``error`` with the stage at which it did; ``unsuitable`` when this file cannot be run in that way.
 """
@@ -20,6 +21,8 @@ import time
 from array import array
 from pathlib import Path
 from typing import Any, NoReturn
+
+from skerry.device.bench.yardstick import yardstick
 
 __all__ = ["main", "peak_rss"]
 
@@ -95,6 +98,7 @@ class _Probe:
         once = self._call(order["batch"])
         once()  # the first call of a new shape allocates
         ends, latencies = array("d"), array("d")  # eight bytes a number: what is noted must not count as memory
+        before = yardstick()
         cpu, start = time.process_time(), time.perf_counter()
         polled = start
         while True:
@@ -111,8 +115,10 @@ class _Probe:
                 polled = end
                 if select.select([0], [], [], 0)[0]:
                     break
-        spent = {"wall_s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu, "peak_rss": peak_rss()}
-        self.say("burst", latencies=latencies.tolist(), ends=ends.tolist(), **spent)
+        spent = {"wall_s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
+        yardsticks = (before, yardstick())
+        told = {"latencies": latencies.tolist(), "ends": ends.tolist(), "yardsticks_s": yardsticks}
+        self.say("burst", **told, **spent, peak_rss=peak_rss())
 
     def _fail(self, kind: str, error: BaseException) -> NoReturn:
         self.say("error", stage=self._stage, kind=kind, message=f"{type(error).__name__}: {error}"[:500])

@@ -77,6 +77,7 @@ class Burst:
         wall_s: of the burst.
         cpu_s: that the process used in it.
         peak_rss: bytes resident at most since the process started.
+        yardsticks_s: what :func:`~skerry.device.bench.yardstick.yardstick` took before and after it.
     """
 
     latencies: tuple[float, ...]
@@ -84,6 +85,7 @@ class Burst:
     wall_s: float
     cpu_s: float
     peak_rss: int
+    yardsticks_s: tuple[float, float]
 
     @property
     def cpu_share(self) -> float:
@@ -194,7 +196,14 @@ class Probe:
         endless = seconds == float("inf")
         self._order(batch=batch, count=count, shortest=shortest, least=least, seconds=1e9 if endless else seconds)
         told = self._answer("burst", PATIENCE_S + (0 if endless else seconds))
-        return Burst(tuple(told["latencies"]), tuple(told["ends"]), told["wall_s"], told["cpu_s"], told["peak_rss"])
+        return Burst(
+            tuple(told["latencies"]),
+            tuple(told["ends"]),
+            told["wall_s"],
+            told["cpu_s"],
+            told["peak_rss"],
+            (told["yardsticks_s"][0], told["yardsticks_s"][1]),
+        )
 
     def _order(self, **order: Any) -> None:
         assert self._process.stdin is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Drift", "Latency", "drift", "latency", "theil_sen"]
+__all__ = ["Drift", "Latency", "drift", "latency", "median_upper", "theil_sen"]
 
 _BINS = 60
 _Z95 = 1.959964
@@ -76,6 +76,20 @@ def drift(ends: Sequence[float], seconds: Sequence[float]) -> Drift:
     slope, low, high = (100 * 60 * value / first for value in (slope, low, high))
     ratio = last / first
     return Drift(first, last, ratio, slope, low, high, drifts=(low > 0 or high < 0) and abs(ratio - 1) > 0.05)
+
+
+def median_upper(values: Sequence[float]) -> float:
+    """Upper end of the one-sided 95 % interval of the median: an order statistic, whatever the distribution.
+
+    Args:
+        values: independent; the largest is given where there are fewer than five.
+    """
+    n, below = len(values), 0
+    for rank, value in enumerate(sorted(values)):
+        below += math.comb(n, rank)  # this value is below the median only if no more than ``rank`` of them are
+        if below >= 0.95 * 2**n:
+            return value
+    return max(values)
 
 
 def theil_sen(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float, float]:

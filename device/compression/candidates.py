@@ -6,8 +6,6 @@ from the mildest on. What keeps the limits with the most multiply-accumulates co
 cost the larger network is the more accurate one, more often than not; training decides.
 """
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from skerry.config.fit import FitConfig, LimitsConfig
+from skerry.device.bench.quiet import Pace, Timing, quiet_latency, timed_block
 from skerry.device.compression.bits import uniform_bits
 from skerry.device.compression.graph import Graph
 from skerry.device.compression.onnx_export import to_onnx
@@ -25,13 +24,14 @@ from skerry.device.models import build_network
 from skerry.device.runtime import OnnxModel
 from skerry.device.tasks.task import Task
 from skerry.errors import InputError
+from skerry.records import Float32Array
 from skerry.wording import size as bytes_in_words
 
 __all__ = ["Candidate", "allowed_ms", "excess", "require_limits", "screen"]
 
 Form = Literal["fp32", "int8", "bits"]
 _PER_SIZE = 2
-_CALLS, _BURSTS = 20, 5
+_PATIENCE_S = 2.0
 _HOPELESS = 4.0  # a network that is so much too slow is not pruned to see whether it fits then
 _CALIBRATION = 8
 _FEWEST_BITS = 0.4  # of the bytes at eight bits: what adaptive bits bear without loss (docs/compression.md)
@@ -47,7 +47,7 @@ class Candidate:
         keep: share of the work to which it is pruned; None where it is not.
         form: how it is stored and run.
         macs: multiply-accumulates.
-        latency_ms: of one call, in this process.
+        latency_ms: of one call, in this process; the upper bound of the median.
         bytes: of the file that devices store.
     """
 
@@ -109,6 +109,7 @@ def screen(
         InputError: nothing keeps the limits: says what is the closest.
     """
     require_limits(config.limits)
+    pace = Pace.looked_for()
     found: list[Candidate] = []
     seen: list[Candidate] = []
     shapes: set[tuple[int, int, int]] = set()
@@ -122,7 +123,7 @@ def screen(
             if len(fitting) == _PER_SIZE:
                 break
             progress(f"width {width:g} at {size} px")
-            made = list(_forms(config, at, width, size))
+            made = list(_forms(config, at, width, size, pace))
             seen += made
             fitting += [c for c in made if excess(config.limits, c.latency_ms, c.bytes) <= 0][:1]
         found += fitting
@@ -132,7 +133,7 @@ def screen(
     return tuple(found[: config.candidates])
 
 
-def _forms(config: FitConfig, task: Task, width: float, size: int) -> Iterator[Candidate]:
+def _forms(config: FitConfig, task: Task, width: float, size: int, pace: Pace) -> Iterator[Candidate]:
     """The network in each form until one keeps the limits, then pruned, while there is hope."""
     try:
         network = build_network(
@@ -152,7 +153,10 @@ def _forms(config: FitConfig, task: Task, width: float, size: int) -> Iterator[C
         for form in config.forms:
             if form == "bits" and config.limits.size_mb is None:
                 continue  # it is float32 where bytes do not count
-            candidate = _measured(graph, width, size, keep, form, config.limits)
+            file = _file(graph, form)
+            timing = _timed(file, graph, pace)
+            stored = _packed(graph, config.limits) if form == "bits" else len(file)
+            candidate = Candidate(width, size, keep, form, graph.macs(), timing.upper_ms, stored)
             yield candidate
             over = excess(config.limits, candidate.latency_ms, candidate.bytes)
             if over <= 0:
@@ -162,21 +166,21 @@ def _forms(config: FitConfig, task: Task, width: float, size: int) -> Iterator[C
             return
 
 
-def _measured(graph: Graph, width: float, size: int, keep: float | None, form: Form, limits: LimitsConfig) -> Candidate:
-    noise = np.random.default_rng(0).standard_normal((_CALIBRATION, *graph.input_shape), np.float32)
-    file = to_onnx(graph, quantize(graph, noise) if form == "int8" else None).SerializeToString()
-    model = OnnxModel(file)
-    model.run(noise)  # the first calls allocate
-    medians = []
-    for _ in range(_BURSTS):
-        times = []
-        for _ in range(_CALLS):
-            begun = time.perf_counter()
-            model.run(noise[:1])
-            times.append(time.perf_counter() - begun)
-        medians.append(statistics.median(times))
-    stored = _packed(graph, limits) if form == "bits" else len(file)
-    return Candidate(width, size, keep, form, graph.macs(), 1e3 * min(medians), stored)
+def _file(graph: Graph, form: Form) -> bytes:
+    """What onnxruntime runs."""
+    file: bytes = to_onnx(graph, quantize(graph, _noise(graph)) if form == "int8" else None).SerializeToString()
+    return file
+
+
+def _noise(graph: Graph) -> Float32Array:
+    return np.random.default_rng(0).standard_normal((_CALIBRATION, *graph.input_shape), np.float32)
+
+
+def _timed(file: bytes, graph: Graph, pace: Pace) -> Timing:
+    """In this process: a hundred starts of another one would take longer than all else here."""
+    model, one = OnnxModel(file), _noise(graph)[:1]
+    model.run(one)  # the first call allocates
+    return quiet_latency(lambda calls: timed_block(lambda: model.run(one), calls), pace, patience_s=_PATIENCE_S)
 
 
 def _packed(graph: Graph, limits: LimitsConfig) -> int:

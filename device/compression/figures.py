@@ -1,26 +1,24 @@
 """What is measured of a compressed network: the file itself is run, on held-out examples and against a clock."""
 
-import statistics
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from skerry.device.bench.probing import Job, Probe, ProbeDied
+from skerry.device.bench.quiet import Pace, Timing, quiet_latency
 from skerry.device.runtime import OnnxModel
 from skerry.device.tasks.metrics import evaluate
 from skerry.device.tasks.task import Task
 from skerry.records import Examples, Float32Array
 
-__all__ = ["Figures", "HeldOut", "latency_ms", "measure_file", "slowest_ms"]
+__all__ = ["Figures", "HeldOut", "measure_file", "slowest", "time_file"]
 
 _CHUNK = 512
-_BURSTS = 9
-_CALLS = 100
-_PAUSE_S = 0.03  # bursts in a row would all fall into one moment of a busy machine
+_PATIENCE_S = 3.0  # for each step of a recipe
+_LONG_PATIENCE_S = 15.0  # where a limit depends on it
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Figures:
         macs: multiply-accumulates for one example.
         parameters: numbers in weights and biases.
         latency_ms: median of one call on one thread of this machine, in a process of its own.
+        timing: how it was found; None for what an older skerry left.
     """
 
     accuracy: float
@@ -44,6 +43,16 @@ class Figures:
     macs: int
     parameters: int
     latency_ms: float
+    timing: Timing | None = None
+
+    @property
+    def bound_ms(self) -> float:
+        """What is held against a limit: the upper bound of the median."""
+        return self.latency_ms if self.timing is None else self.timing.upper_ms
+
+    def timed(self, timing: Timing) -> "Figures":
+        """The same with another latency."""
+        return replace(self, latency_ms=timing.median_ms, timing=timing)
 
 
 class HeldOut:
@@ -76,6 +85,7 @@ def measure_file(
     parameters: int,
     stored: Path | None = None,
     reference: Float32Array | None = None,
+    pace: Pace | None = None,
 ) -> Figures:
     """Run an ONNX file on the held-out examples and time it.
 
@@ -86,9 +96,11 @@ def measure_file(
         parameters: of the graph in it.
         stored: the file whose bytes count, where it is another one.
         reference: logits to agree with.
+        pace: what is known of the machine's pace; learns.
     """
     logits = held_out.logits(file)
     quality = evaluate(logits, held_out.y)
+    timing = time_file(file, pace)
     return Figures(
         accuracy=quality.accuracy,
         loss=quality.loss,
@@ -96,15 +108,18 @@ def measure_file(
         bytes=(stored or file).stat().st_size,
         macs=macs,
         parameters=parameters,
-        latency_ms=latency_ms(file),
+        latency_ms=timing.median_ms,
+        timing=timing,
     )
 
 
-def latency_ms(file: Path, *, bursts: int = _BURSTS, calls: int = _CALLS) -> float:
-    """Median latency of one call, in milliseconds: one thread, onnxruntime, in a fresh process.
+def time_file(file: Path, pace: Pace | None = None, *, patience_s: float = _PATIENCE_S) -> Timing:
+    """Latency of one call: one thread, onnxruntime, in a fresh process, while nothing else disturbs it.
 
-    The median of several bursts' medians, spread over a third of a second: a neighbour that takes the processor for a
-    moment strikes a few of them.
+    Args:
+        file: what onnxruntime runs.
+        pace: what is known of the machine's pace; learns.
+        patience_s: see :func:`skerry.device.bench.quiet.quiet_latency`.
 
     Raises:
         InputError: onnxruntime cannot run the file.
@@ -113,15 +128,20 @@ def latency_ms(file: Path, *, bursts: int = _BURSTS, calls: int = _CALLS) -> flo
     try:
         with Probe() as probe:
             probe.open(job, start_s=probe.up())
-            medians = []
-            for _ in range(bursts):
-                medians.append(statistics.median(probe.burst(count=calls).latencies))
-                time.sleep(_PAUSE_S)
+            return quiet_latency(lambda calls: probe.burst(count=calls), pace or Pace(), patience_s=patience_s)
     except ProbeDied as died:
         raise died.error(job) from died
-    return 1e3 * statistics.median(medians)
 
 
-def slowest_ms(file: Path, times: int) -> float:
-    """The largest of so many measurements by :func:`latency_ms`, each in a process of its own."""
-    return max(latency_ms(file) for _ in range(times))
+def slowest(file: Path, times: int, pace: Pace) -> Timing:
+    """Of so many measurements by :func:`time_file`, each in a process of its own, the one with the highest bound.
+
+    Blocks are those of all measurements, and quiet are they if each was.
+    """
+    timings = [time_file(file, pace, patience_s=_LONG_PATIENCE_S) for _ in range(times)]
+    return replace(
+        max(timings, key=lambda timing: timing.upper_ms),
+        blocks=sum(timing.blocks for timing in timings),
+        discarded=sum(timing.discarded for timing in timings),
+        quiet=all(timing.quiet for timing in timings),
+    )

@@ -8,8 +8,9 @@
    three times more, each in a process of its own. If the slowest of them is over the limits, and that of three more,
    the next one is taken.
 
-A busy moment of the machine makes a network slower, never quicker: what is over the latency limit is timed once more
-before it is dropped.
+A latency is that of calls which nothing else disturbed (:mod:`skerry.device.bench.quiet`), and it is the upper end of
+its interval that must keep the limit. A busy moment makes a network slower, never quicker: what is over the limit is
+timed once more before it is dropped.
 
 A rung is a recipe with one more training step than the rung before, so whatever was trained is kept in its folder and
 found again (:mod:`skerry.device.compression.pipeline`): a search that was stopped goes on. Held-out examples are seen
@@ -36,8 +37,9 @@ from skerry.canonical import digest
 from skerry.config import ModelConfig
 from skerry.config.fit import FitConfig, LimitsConfig
 from skerry.config.recipe import BitsStep, Int8Step, PruneStep, Recipe, SourceConfig, Step, TrainStep
+from skerry.device.bench.quiet import Pace, Timing
 from skerry.device.compression.candidates import Candidate, allowed_ms, excess, require_limits, screen
-from skerry.device.compression.figures import Figures, slowest_ms
+from skerry.device.compression.figures import Figures, slowest
 from skerry.device.compression.front import pareto_front
 from skerry.device.compression.kept import PACKED, deliver
 from skerry.device.compression.pipeline import Compressed, Watcher, compress
@@ -87,7 +89,8 @@ class Fitted:
         tried: every network that was trained, the most accurate first.
         winner: the chosen one.
         result: the winner's recipe, followed to the end; accuracy on held-out examples.
-        latency_ms: the slowest of the measurements by which it was found to keep the limits.
+        timing: the slowest of the measurements by which it was found to keep the latency limit; None where there is
+            no such limit.
     """
 
     out: Path
@@ -95,12 +98,13 @@ class Fitted:
     tried: tuple[Tried, ...]
     winner: Candidate
     result: Compressed
-    latency_ms: float
+    timing: Timing | None
 
     @property
     def figures(self) -> Figures:
         """Of the delivered file."""
-        return replace(self.result.stages[-1].figures, latency_ms=self.latency_ms)
+        figures = self.result.stages[-1].figures
+        return figures if self.timing is None else figures.timed(self.timing)
 
     @property
     def file(self) -> Path:
@@ -149,19 +153,20 @@ def fit(config: FitConfig, out: Path, watcher: FitWatcher) -> Fitted:
     candidates = _screened(config, out, at, watcher)
     watcher.screened(candidates)
     rungs = rung_epochs(len(candidates), config.epochs)
-    alive, known = list(candidates), dict[str, Tried]()
+    alive, known, pace = list(candidates), dict[str, Tried](), Pace.looked_for()
     for number, epochs in enumerate(rungs, 1):
         watcher.rung(number, len(rungs) + 1, epochs, len(alive))
         for turn, candidate in enumerate(alive, 1):
             recipe = _rung_recipe(config, candidate, rungs[:number])
             folder = out / "candidates" / candidate.name
             task = SplitTask(at(candidate.size), config.seed)
-            made = compress(recipe, folder, watcher.network(candidate, turn), task=task)
+            made = compress(recipe, folder, watcher.network(candidate, turn), task=task, pace=pace)
             figures = made.stages[-1].figures
             if candidate.form == "bits":
                 figures = replace(figures, bytes=candidate.bytes)  # what it will be packed to in the end
-            figures = replace(figures, latency_ms=_timed(config.limits, made, candidate, figures.latency_ms))
-            fits = excess(config.limits, figures.latency_ms, figures.bytes) <= 0
+            if figures.bound_ms > allowed_ms(config.limits):
+                figures = _quicker(figures, slowest(_runs(made.out / "model", candidate), 1, pace))
+            fits = excess(config.limits, figures.bound_ms, figures.bytes) <= 0
             graph = (folder / "steps" / made.stages[-1].folder / "graph.safetensors").resolve()
             known[candidate.name] = Tried(candidate, sum(rungs[:number]), figures, fits, graph)
             write_json(out / "fit.json", fit_document(config, _ranked(known)), durable=False)
@@ -169,8 +174,8 @@ def fit(config: FitConfig, out: Path, watcher: FitWatcher) -> Fitted:
         ranked = [t.candidate for t in _ranked(known) if t.candidate in alive and t.fits]
         alive = ranked[: max(1, len(alive) // 2)]
         if not alive:
-            raise _outgrown(config.limits, _ranked(known))
-    return _final(config, out, _ranked(known), at, watcher, len(rungs) + 1)
+            raise _over(config.limits, [tried.figures for tried in known.values()])
+    return _final(config, out, _ranked(known), at, watcher, len(rungs) + 1, pace)
 
 
 def rung_epochs(candidates: int, final: int) -> tuple[int, ...]:
@@ -195,7 +200,8 @@ def fit_document(config: FitConfig, tried: Sequence[Tried], fitted: Fitted | Non
         "config": config.model_dump(mode="json", exclude_none=True),
         "networks": [{"front": i in on_front, **t.to_json()} for i, t in enumerate(tried)],
         "winner": None if fitted is None else fitted.winner.name,
-        "latency_ms": None if fitted is None else fitted.latency_ms,
+        "latency_ms": None if fitted is None else fitted.figures.latency_ms,
+        "timing": None if fitted is None or fitted.figures.timing is None else asdict(fitted.figures.timing),
         "final": None if fitted is None else fitted.result.to_json(),
     }
 
@@ -269,26 +275,28 @@ def _final(
     at: Callable[[int], Task],
     watcher: FitWatcher,
     number: int,
+    pace: Pace,
 ) -> Fitted:
     watcher.rung(number, number, config.epochs, 1)
     over: list[Figures] = []
     for turn, one in enumerate((t for t in tried if t.fits), 1):
         candidate, recipe = one.candidate, _final_recipe(config, one)
         folder = out / "final" / candidate.name
-        made = compress(recipe, folder, watcher.network(candidate, turn), task=at(candidate.size))
+        made = compress(recipe, folder, watcher.network(candidate, turn), task=at(candidate.size), pace=pace)
         figures = made.stages[-1].figures
         if config.limits.latency_ms is not None:
-            series = slowest_ms(_runs(made.out / "model", candidate), _AGAIN)
-            figures = replace(figures, latency_ms=_timed(config.limits, made, candidate, series, times=_AGAIN))
-        if excess(config.limits, figures.latency_ms, figures.bytes) > 0:
+            runs = _runs(made.out / "model", candidate)
+            figures = figures.timed(slowest(runs, _AGAIN, pace))
+            if figures.bound_ms > allowed_ms(config.limits):
+                figures = _quicker(figures, slowest(runs, _AGAIN, pace))
+        if excess(config.limits, figures.bound_ms, figures.bytes) > 0:
             over.append(figures)
             continue
         deliver(made.out / "model", out / "model")
-        fitted = Fitted(out, config, tried, candidate, made, figures.latency_ms)
+        fitted = Fitted(out, config, tried, candidate, made, figures.timing)
         write_json(out / "fit.json", fit_document(config, tried, fitted), durable=False)
         return fitted
-    closest = min(over, key=lambda f: excess(config.limits, f.latency_ms, f.bytes))
-    raise _over(config.limits, closest.latency_ms, closest.bytes)
+    raise _over(config.limits, over)
 
 
 def _runs(model: Path, candidate: Candidate) -> Path:
@@ -296,23 +304,18 @@ def _runs(model: Path, candidate: Candidate) -> Path:
     return model / f"model.{'fp32' if candidate.form == 'bits' else candidate.form}.onnx"
 
 
-def _timed(limits: LimitsConfig, made: Compressed, candidate: Candidate, found: float, times: int = 1) -> float:
-    """A latency that was found, or the smaller of it and another one where it is over the limit."""
-    if found <= allowed_ms(limits):
-        return found
-    return min(found, slowest_ms(_runs(made.out / "model", candidate), times))
+def _quicker(figures: Figures, again: Timing) -> Figures:
+    """With the better one of two timings."""
+    return figures.timed(again) if again.upper_ms < figures.bound_ms else figures
 
 
-def _outgrown(limits: LimitsConfig, tried: Sequence[Tried]) -> RunFailedError:
-    closest = min(tried, key=lambda t: excess(limits, t.figures.latency_ms, t.figures.bytes)).figures
-    return _over(limits, closest.latency_ms, closest.bytes)
-
-
-def _over(limits: LimitsConfig, latency_ms: float, stored: int) -> RunFailedError:
+def _over(limits: LimitsConfig, found: Sequence[Figures]) -> RunFailedError:
+    closest = min(found, key=lambda f: excess(limits, f.bound_ms, f.bytes))
     margin = "" if limits.latency_ms is None else f", with a margin of {limits.margin:.0%} on the latency"
+    busy = closest.timing is not None and not closest.timing.quiet
     return RunFailedError(
-        f"no trained network keeps the limits{margin}; the closest takes {latency_ms:.3f} ms and "
-        f"{bytes_in_words(stored)}",
+        f"no trained network keeps the limits{margin}; the closest takes up to {closest.bound_ms:.3f} ms and "
+        f"{bytes_in_words(closest.bytes)}" + ("; the machine was too busy to time it undisturbed" if busy else ""),
         where="model fit",
         mend="allow more, lower limits.margin, or try again when the machine has less to do",
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from skerry.device.bench.quiet import Timing
 from skerry.device.compression.figures import Figures
 from skerry.device.compression.graph_file import load_graph, save_graph
 from skerry.device.compression.onnx_export import to_onnx
@@ -73,7 +74,9 @@ def find(folder: Path, key: str, before: State | None) -> tuple[State, Stage] | 
         quantization = load_quantization(quantized) if quantized.is_file() else None
         packed = load_packed(folder / PACKED) if (folder / PACKED).is_file() else None
         stage = about["stage"]
-        figures = Figures(**stage.pop("figures"))
+        told = stage.pop("figures")
+        timing = told.pop("timing", None)
+        figures = Figures(**told, timing=None if timing is None else Timing(**timing))
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None  # never taken, or damaged: take it again
     state = State(graph, quantization, None if before is None else before.uncompressed, packed)

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from skerry.canonical import digest, sha256_hex
 from skerry.config import ModelConfig
 from skerry.config.recipe import Recipe, recipe_to_toml
+from skerry.device.bench.quiet import Pace
 from skerry.device.compression.budget import broken_parts, excess
 from skerry.device.compression.figures import HeldOut, measure_file
 from skerry.device.compression.graph_file import load_graph
@@ -120,7 +121,9 @@ def recipe_task(recipe: Recipe) -> Task:
     return load_task(recipe.task, ModelConfig(architecture=recipe.model.architecture, input_size=size_))
 
 
-def compress(recipe: Recipe, out: Path, watcher: Watcher, *, task: Task | None = None) -> Compressed:
+def compress(
+    recipe: Recipe, out: Path, watcher: Watcher, *, task: Task | None = None, pace: Pace | None = None
+) -> Compressed:
     """Follow a recipe.
 
     Ctrl-C loses the step under way; finished ones are found again.
@@ -130,13 +133,14 @@ def compress(recipe: Recipe, out: Path, watcher: Watcher, *, task: Task | None =
         out: the output folder; made when missing.
         watcher: is told how it goes on.
         task: the recipe's task, where it is loaded already.
+        pace: of this machine, as far as it is known already.
 
     Raises:
         InputError: the task, the network or a step cannot be used; says what is the closest where a step's target
             cannot be met.
         RunFailedError: training diverged.
     """
-    task = task or recipe_task(recipe)
+    task, pace = task or recipe_task(recipe), pace or Pace()
     steps, held_out = Steps(recipe, task), HeldOut(task)
     state = steps.start()
     base = _base_key(recipe, task)
@@ -147,7 +151,7 @@ def compress(recipe: Recipe, out: Path, watcher: Watcher, *, task: Task | None =
         state = None if state is None else state.before(step)
         if uncompressed is None and state is not None and state.uncompressed is not None:
             key = digest([base, *_dumped(recipe, number - 1), "uncompressed"])
-            uncompressed = _Uncompressed(state, held_out, out, key, watcher, len(recipe.steps))
+            uncompressed = _Uncompressed(state, held_out, out, key, watcher, len(recipe.steps), pace)
         watcher.begin(number, len(recipe.steps), step.kind)
         key, folder = digest([base, *_dumped(recipe, number)]), out / "steps" / f"{number:02d}-{step.kind}"
         found = find(folder, key, state)
@@ -157,7 +161,7 @@ def compress(recipe: Recipe, out: Path, watcher: Watcher, *, task: Task | None =
             seconds = time.perf_counter() - begun
             watcher.measuring()
             told = None if uncompressed is None else uncompressed.logits
-            measure = partial(_measured, number, step.kind, seconds, state, held_out, told)
+            measure = partial(_measured, number, step.kind, seconds, state, held_out, told, pace)
             stages.append(keep(folder, key, state, measure))
         else:
             state, stage = found
@@ -174,7 +178,9 @@ def compress(recipe: Recipe, out: Path, watcher: Watcher, *, task: Task | None =
 class _Uncompressed:
     """The network that others are compared with: measured once, and run again only when logits are asked for."""
 
-    def __init__(self, state: State, held_out: HeldOut, out: Path, key: str, watcher: Watcher, steps: int) -> None:
+    def __init__(
+        self, state: State, held_out: HeldOut, out: Path, key: str, watcher: Watcher, steps: int, pace: Pace
+    ) -> None:
         assert state.uncompressed is not None
         self._held_out = held_out
         plain, folder = State(state.uncompressed), out / "steps" / "00-uncompressed"
@@ -182,7 +188,9 @@ class _Uncompressed:
         if found is None:
             watcher.begin(0, steps, "uncompressed")
             watcher.measuring()
-            self.stage = keep(folder, key, plain, partial(_measured, 0, "uncompressed", 0.0, plain, held_out, None))
+            self.stage = keep(
+                folder, key, plain, partial(_measured, 0, "uncompressed", 0.0, plain, held_out, None, pace)
+            )
         else:
             self.stage = found[1]
         self._file = folder / "model.fp32.onnx"
@@ -200,6 +208,7 @@ def _measured(
     state: State,
     held_out: HeldOut,
     reference: Float32Array | None,
+    pace: Pace,
     files: Files,
 ) -> Stage:
     figures = measure_file(
@@ -209,6 +218,7 @@ def _measured(
         parameters=state.graph.parameters(),
         stored=files.stored,
         reference=reference,
+        pace=pace,
     )
     return Stage(number, kind, figures, seconds)
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from skerry.config import ModelConfig
 from skerry.config.fit import FitConfig, fit_config
+from skerry.device.bench.quiet import Timing
 from skerry.device.compression import figures
 from skerry.device.compression.candidates import Candidate, screen
 from skerry.device.compression.fit import Fitted, fit, front, rung_epochs
@@ -44,6 +45,11 @@ def config(*more: str) -> FitConfig:
 
 def tasks(of: FitConfig) -> Callable[[int], Task]:
     return lambda size: load_task(of.task, ModelConfig(architecture=of.architecture, input_size=size))
+
+
+def taking(ms: float) -> Timing:
+    """A timing without any spread."""
+    return Timing(ms, ms, blocks=25, discarded=0, quiet=True)
 
 
 class Steps:
@@ -211,7 +217,7 @@ def test_a_search_that_was_stopped_goes_on_and_ends_the_same(
     done: tuple[Fitted, Watching], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     fitted, watcher = done
-    monkeypatch.setattr(figures, "latency_ms", lambda _: 1.0)
+    monkeypatch.setattr(figures, "time_file", lambda *_, **__: taking(1.0))
     half = Watching(stop=watcher.trained // 2)
     with pytest.raises(KeyboardInterrupt):
         fit(fitted.config, tmp_path, half)
@@ -232,9 +238,11 @@ def test_what_is_too_slow_in_the_end_makes_room_for_the_next(monkeypatch: pytest
 
     def slow(ms: dict[str, float]):
         """As if a file in a folder of that kind took so long."""
-        monkeypatch.setattr(
-            figures, "latency_ms", lambda file: next((v for k, v in ms.items() if k in str(file.parent)), 1.0)
-        )
+
+        def measured(file: Path, *_: object, **__: object) -> Timing:
+            return taking(next((v for k, v in ms.items() if k in str(file.parent)), 1.0))
+
+        monkeypatch.setattr(figures, "time_file", measured)
 
     slow({"final": 79.0})
     first = fit(asked, tmp_path / "a", Watching()).winner.name
@@ -242,10 +250,10 @@ def test_what_is_too_slow_in_the_end_makes_room_for_the_next(monkeypatch: pytest
     second = fit(asked, tmp_path / "b", Watching())
     assert second.winner.name != first
     slow({"final": 90.0})
-    with pytest.raises(RunFailedError, match=r"closest takes 90\.000 ms"):
+    with pytest.raises(RunFailedError, match=r"closest takes up to 90\.000 ms"):
         fit(asked, tmp_path / "d", Watching())
     slow({"candidates": 90.0})
-    with pytest.raises(RunFailedError, match=r"closest takes 90\.000 ms"):
+    with pytest.raises(RunFailedError, match=r"closest takes up to 90\.000 ms"):
         fit(asked, tmp_path / "e", Watching())
 
 
@@ -258,16 +266,16 @@ def test_a_winner_that_is_slow_in_two_series_is_not_delivered_and_a_busy_moment_
         """As if the n-th measurement of a file in a folder of that kind took 81 ms, and others 5."""
         timed: list[str] = []
 
-        def measured(file: Path) -> float:
+        def measured(file: Path, *_: object, **__: object) -> Timing:
             timed.append("final" if "final" in str(file) else "candidates")
-            return 81.0 if timed.count(timed[-1]) in slow.get(timed[-1], set()) else 5.0
+            return taking(81.0 if timed.count(timed[-1]) in slow.get(timed[-1], set()) else 5.0)
 
-        monkeypatch.setattr(figures, "latency_ms", measured)
+        monkeypatch.setattr(figures, "time_file", measured)
         return timed
 
     # Of the final one two are those of the steps, as it came and trained; then a series of three, and another.
     now_and_then({"final": {5, 6}})
-    with pytest.raises(RunFailedError, match=r"closest takes 81\.000 ms"):
+    with pytest.raises(RunFailedError, match=r"closest takes up to 81\.000 ms"):
         fit(asked, tmp_path / "a", Watching())
     assert not (tmp_path / "a" / "model").exists()
     timed = now_and_then({"candidates": {1}, "final": {2, 3}})
@@ -275,6 +283,25 @@ def test_a_winner_that_is_slow_in_two_series_is_not_delivered_and_a_busy_moment_
     assert [t.figures.latency_ms for t in fitted.tried] == [5.0]
     assert fitted.figures.latency_ms == 5.0
     assert timed.count("final") == 8
+
+
+def test_the_upper_bound_of_the_latency_must_keep_the_limit_and_the_median_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    asked = config("limits.latency_ms=100", "widths=[0.25]", "epochs=2", "candidates=1", "limits.margin=0.2")
+    monkeypatch.setattr(figures, "time_file", lambda *_, **__: replace(taking(79.0), upper_ms=81.0, quiet=False))
+    with pytest.raises(RunFailedError, match=r"up to 81\.000 ms .* too busy"):
+        fit(asked, tmp_path / "over", Watching())
+    monkeypatch.setattr(figures, "time_file", lambda *_, **__: replace(taking(5.0), upper_ms=79.0, discarded=7))
+    fitted = fit(asked, tmp_path / "within", Watching())
+    told = json.loads((tmp_path / "within/fit.json").read_text())
+    assert told["latency_ms"] == fitted.figures.latency_ms == 5.0
+    assert told["timing"] == {"median_ms": 5.0, "upper_ms": 79.0, "blocks": 75, "discarded": 21, "quiet": True}
+    stage = told["final"]["final"]
+    assert (stage["latency_ms"], stage["timing"]["discarded"]) == (5.0, 7)
+    assert fit(asked, tmp_path / "within", Watching()).result.stages[-1].figures.timing == replace(
+        taking(5.0), upper_ms=79.0, discarded=7
+    )  # found again in its folder
 
 
 def test_names_are_unique_and_fit_for_folders():

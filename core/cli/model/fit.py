@@ -11,6 +11,7 @@ from skerry.cli.console import AsJson, emit, facts, note, out, table
 if TYPE_CHECKING:
     from skerry.cli.model.tradeoff_plot import Kind, Point
     from skerry.config.fit import FitConfig
+    from skerry.device.compression.figures import Figures
     from skerry.device.compression.fit import Fitted, Tried
 
 __all__ = ["fit"]
@@ -172,10 +173,23 @@ def _tell_winner(fitted: "Fitted") -> None:
             [
                 ("chosen", fitted.winner.told),
                 ("accuracy", f"{percent(f.accuracy)} on held-out examples"),
-                ("latency", f"{f.latency_ms:.3f} ms{allowed}"),
+                ("latency", f"{f.latency_ms:.3f} ms{allowed}{_certainty(f)}"),
                 ("stored", f"{size(f.bytes)}{room}, {fitted.file}"),
                 ("recipe", f"{fitted.result.out / 'recipe.toml'}"),
                 ("plot", str(fitted.out / "front.svg")),
             ]
         )
+    )
+
+
+def _certainty(figures: "Figures") -> str:
+    """How sure a latency is, and what was not counted."""
+    timing = figures.timing
+    if timing is None:
+        return ""
+    if not timing.quiet:
+        return f", at most {figures.bound_ms:.3f} ms; the machine was never quiet, every block of calls counts"
+    return (
+        f", at most {figures.bound_ms:.3f} ms; {timing.blocks} blocks of calls, "
+        f"{timing.discarded} disturbed ones thrown away"
     )

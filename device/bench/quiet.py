@@ -1,0 +1,171 @@
+"""The latency of a call while it has the processor to itself, on a machine that is not always quiet.
+
+Calls are timed in short blocks. A block is thrown away and another one taken in its place
+
+- when the process did not run in all of it: wall time beyond its CPU time (another program of this machine);
+- when the hypervisor counted stolen time in it (``/proc/stat``);
+- when the processor was slow around it: a piece of work that is always the same, done before and after, took longer
+  than the least that was ever seen (:mod:`skerry.device.bench.yardstick`).
+
+None of these looks at how long the calls took, so what is kept is not chosen for being quick. Patience is bounded: when
+too few blocks are left by then, all of them count, and the result says so.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from skerry.device.bench.machine import cpu_times
+from skerry.device.bench.statistics import median_upper
+from skerry.device.bench.yardstick import yardstick
+
+__all__ = ["Block", "Pace", "Timed", "Timing", "quiet_latency", "timed_block"]
+
+WANTED = 25
+FEWEST = 5
+"""Quiet blocks by which a latency is told; with fewer there is no upper bound at 95 %."""
+BLOCK_S = 2.5e-3  # below the scheduler's usual slice of 3 ms: some blocks get through between two other programs
+PAUSE_S = 0.01  # blocks in a row would all fall into one moment
+_BETWEEN_S = 1e-3
+_MOST_CALLS = 100
+_AWAY_S, _AWAY_SHARE = 50e-6, 0.05
+_SLOWER = 1.1
+
+
+class Timed(Protocol):
+    """Calls one after the other, as far as :func:`quiet_latency` looks at them."""
+
+    @property
+    def latencies(self) -> Sequence[float]:
+        """Of each call, in seconds."""
+
+    @property
+    def wall_s(self) -> float:
+        """Of all calls."""
+
+    @property
+    def cpu_s(self) -> float:
+        """That the process used meanwhile."""
+
+    @property
+    def yardsticks_s(self) -> tuple[float, float]:
+        """The yardstick before the first and after the last call."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Calls in this process; see :class:`Timed`."""
+
+    latencies: tuple[float, ...]
+    wall_s: float
+    cpu_s: float
+    yardsticks_s: tuple[float, float]
+
+
+@dataclass
+class Pace:
+    """The least time that the yardstick ever took; the longer one is in use, the surer it knows a slow moment."""
+
+    best_s: float = field(default=float("inf"))
+
+    @classmethod
+    def looked_for(cls, seconds: float = 2.0) -> "Pace":
+        """After looking for the processor's best moments for so long: slow ones often last for a second."""
+        pace, until = cls(), time.monotonic() + seconds
+        while time.monotonic() < until:
+            pace.best_s = min(pace.best_s, yardstick())
+            time.sleep(_BETWEEN_S)
+        return pace
+
+    def seen(self, block: Timed) -> None:
+        """Learn from a block."""
+        self.best_s = min(self.best_s, *block.yardsticks_s)
+
+    def kept(self, block: Timed) -> bool:
+        """Whether the processor was as quick as ever around a block."""
+        return max(block.yardsticks_s) <= _SLOWER * self.best_s
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one call.
+
+    Attributes:
+        median_ms: median of the calls of all blocks that count.
+        upper_ms: upper end of the one-sided 95 % interval of the median, from the blocks' medians; assumes that blocks
+            are independent.
+        blocks: that count.
+        discarded: blocks that were thrown away.
+        quiet: the blocks that count were undisturbed; otherwise there were too few such, and all count.
+    """
+
+    median_ms: float
+    upper_ms: float
+    blocks: int
+    discarded: int
+    quiet: bool
+
+
+def quiet_latency(
+    take: Callable[[int], Timed],
+    pace: Pace,
+    *,
+    patience_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    stolen: Callable[[], float] = lambda: cpu_times().stolen_s,
+) -> Timing:
+    """Time calls until enough blocks were undisturbed.
+
+    Args:
+        take: makes so many calls, in one thread.
+        pace: what is known of the yardstick; learns.
+        patience_s: seconds after which no more blocks are taken.
+        clock: in seconds.
+        sleep: waits so many seconds.
+        stolen: seconds that the hypervisor has taken from this machine until now.
+    """
+    first = take(3)
+    pace.seen(first)
+    calls = max(1, min(_MOST_CALLS, round(BLOCK_S / statistics.median(first.latencies))))
+    begun = clock()
+    taken: list[Timed] = []
+    uninterrupted: list[Timed] = []
+    while True:
+        before = stolen()
+        block = take(calls)
+        taken.append(block)
+        pace.seen(block)
+        away_s = block.wall_s - block.cpu_s
+        if stolen() <= before and away_s <= _AWAY_S + _AWAY_SHARE * block.wall_s:
+            uninterrupted.append(block)
+        quiet = [one for one in uninterrupted if pace.kept(one)]  # an earlier block may turn out to have been slow
+        if len(quiet) >= WANTED or clock() - begun >= patience_s:
+            break
+        sleep(PAUSE_S)
+    enough = len(quiet) >= FEWEST
+    count = quiet if enough else taken
+    median_s = statistics.median(s for block in count for s in block.latencies)
+    return Timing(
+        median_ms=1e3 * median_s,
+        upper_ms=1e3 * max(median_s, median_upper([statistics.median(block.latencies) for block in count])),
+        blocks=len(count),
+        discarded=len(taken) - len(count),
+        quiet=enough,
+    )
+
+
+def timed_block(call: Callable[[], object], count: int) -> Block:
+    """So many calls in this process."""
+    call()  # what ran before has used the caches
+    before = yardstick()
+    latencies = []
+    cpu, start = time.process_time(), time.perf_counter()
+    for _ in range(count):
+        begun = time.perf_counter()
+        call()
+        latencies.append(time.perf_counter() - begun)
+    wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu
+    return Block(tuple(latencies), wall_s, cpu_s, (before, yardstick()))
