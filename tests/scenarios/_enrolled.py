@@ -4,13 +4,19 @@ The servers are those of ``skerry server up``; a device's home is that of a real
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.serde import message_to_proto
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 
 from skerry.clock import system_clock
@@ -30,6 +36,7 @@ from skerry.server.fleet_server import FleetServer, Ports, fleet_server
 from ._fleet import Device
 
 POLL_S = 0.05
+PLENTY = 1000.0  # of privacy: a module's devices take part in many runs
 
 
 class Keys:
@@ -59,10 +66,11 @@ class Link:
 
 
 class Enrolled(Device):
-    """A device that answers for as long as it is on."""
+    """A device that answers for as long as it is on; ``trained`` sends its answer to an instruction."""
 
     def __init__(self, name: str, home: Path, link: Link) -> None:
         super().__init__(name, home, link)
+        self.trained: Callable[[Callable[[], None]], None] = lambda send: send()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -77,8 +85,32 @@ class Enrolled(Device):
             self._thread.join()
             self._thread = None
 
+    @property
+    def is_on(self) -> bool:
+        return self._thread is not None
+
     def ledger(self) -> Ledger:
         return Ledger.open(self.home / "ledger.jsonl")
+
+    def announce(self, reply: Message) -> Any:
+        """Push the head of a reply, and nothing of what it holds."""
+        with no_object_id_recompute():
+            reply.metadata.__dict__["_message_id"] = reply.object_id
+            head = message_to_proto(remove_content_from_message(reply))
+            request = PushMessagesRequest(
+                node=self.node,
+                messages_list=[head],
+                message_object_trees=[get_object_tree(reply)],
+                clientapp_runtime_list=[0.0],
+            )
+            return self._client.PushMessages(request)
+
+    def _push(self, reply: Message, run: int) -> None:
+        if reply.metadata.message_type == "train":
+            self.reply = reply
+            self.trained(lambda: super(Enrolled, self)._push(reply, run))
+        else:
+            super()._push(reply, run)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -117,7 +149,7 @@ class Up:
             member = ask(asked, self.server.noted.federation, keys, transport, now=system_clock())
         home = self.runs / "homes" / name
         privacy = scenario.privacy
-        policy = Policy(unit=privacy.unit, epsilon=privacy.epsilon, delta=privacy.delta, simulated=False, data=name)
+        policy = Policy(unit=privacy.unit, epsilon=PLENTY, delta=privacy.delta, simulated=False, data=name)
         keys.identity.save(home / "identity.json")
         write_json(home / "trust.json", member.coordinator.to_json())
         ledger = home / "ledger.jsonl"

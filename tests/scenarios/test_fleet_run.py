@@ -3,16 +3,25 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from skerry.config import Scenario, default_scenario
+from skerry.clock import system_clock
+from skerry.config import Scenario, default_scenario, to_toml
+from skerry.errors import RefusedError, RunFailedError, ScenarioError
+from skerry.records import Action, Reason, Verdict
 from skerry.result import load_result
-from skerry.server.launch import launch
+from skerry.runfolder import RunFolder, list_runs
+from skerry.security.locking import exclusive
+from skerry.server.federation_home import FederationHome
+from skerry.server.launch import launch, resume
 from skerry.server.proof import verify_run
+from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope
 
-from ._enrolled import Up, up
+from ._enrolled import POLL_S, Up, up
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(280)]
 
@@ -41,6 +50,22 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield found
 
 
+@pytest.fixture(autouse=True)
+def all_well(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test made of the devices, the next one finds them on and honest."""
+    yield
+    if "fleet" in request.fixturenames:
+        for device in request.getfixturevalue("fleet").devices.values():
+            device.off()
+            device.trained = lambda send: send()
+            device.on()
+
+
+def told(folder: RunFolder) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+    """Who was accepted and who was dropped, round by round."""
+    return [(record.accepted, dict(record.dropped)) for record in folder.rounds()]
+
+
 def skerry(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "skerry.cli", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -62,7 +87,7 @@ def test_enrolled_devices_train_without_a_seed_and_their_data_stay_with_them(fle
     for name in NAMES:
         with fleet.devices[name].ledger() as ledger:
             claim = result.privacy.devices.per_device[name]
-            assert claim.epsilon_rdp == pytest.approx(ledger.epsilon())
+            assert claim.epsilon_rdp == pytest.approx(ledger.epsilon())  # nothing else was asked of it before
             assert claim.rounds == 2
             assert claim.head == ledger.last_debit().hash
     page = (folder.path / "report.html").read_text("utf-8")
@@ -76,8 +101,146 @@ def test_enrolled_devices_train_without_a_seed_and_their_data_stay_with_them(fle
 def test_a_claim_that_the_ledger_does_not_hold_is_found(fleet: Up):
     folder = launch(scenario("rounds=1"), engine="fleet", parent=fleet.runs)
     path = folder.path / "result.json"
-    told = json.loads(path.read_text())
-    told["privacy"]["devices"]["per_device"]["writer-00"]["epsilon_rdp"] /= 2
-    path.write_text(json.dumps(told))
+    said = json.loads(path.read_text())
+    said["privacy"]["devices"]["per_device"]["writer-00"]["epsilon_rdp"] /= 2
+    path.write_text(json.dumps(said))
     proof = verify_run(folder, remembered={}, pld=False)
     assert any("writer-00" in failure.what for failure in proof.failures)
+
+
+def test_one_that_is_away_is_not_waited_for_and_joins_when_it_comes(fleet: Up):
+    late, early = fleet.devices["writer-02"], fleet.devices["writer-00"]
+    late.off()
+    before = len(late.said)
+
+    def wake(send: Callable[[], None]) -> None:
+        send()
+        if not late.is_on:
+            late.on()
+        while len(late.said) == before:
+            time.sleep(POLL_S)
+
+    early.trained = wake
+    folder = launch(scenario("rounds=4", "cohort.at_least=2"), engine="fleet", parent=fleet.runs)
+    rounds = told(folder)
+    assert rounds[0] == (NAMES[:2], {})
+    assert rounds[-1] == (NAMES, {})
+    assert any("writer-02" in notice for notice in folder.notices)
+    assert load_result(folder.path).privacy.devices.per_device["writer-02"].rounds == sum(
+        "writer-02" in accepted for accepted, _ in rounds
+    )
+
+
+def test_too_few_devices_are_named(fleet: Up):
+    fleet.devices["writer-02"].off()
+    with pytest.raises(RunFailedError, match="writer-02"):
+        launch(scenario("cohort.at_least=3"), engine="fleet", parent=fleet.runs)
+    with pytest.raises(RefusedError) as refused:
+        launch(scenario("cohort.at_least=9"), engine="fleet", parent=fleet.runs)
+    assert refused.value.reason == "too_few_enrolled"
+
+
+def test_a_device_that_died_with_its_instruction_is_asked_again_and_debits_once(fleet: Up):
+    dying, deaths = fleet.devices["writer-01"], []
+
+    def die_once(send: Callable[[], None]) -> None:
+        if deaths:
+            send()
+        deaths.append(1)
+
+    dying.trained = die_once
+    folder = launch(scenario("rounds=1", "cohort.deadline_s=15"), engine="fleet", parent=fleet.runs)
+    assert told(folder) == [(NAMES, {})]
+    assert len(deaths) == 2
+    with dying.ledger() as ledger:
+        assert len(list(ledger.debited(folder.id))) == 1
+
+
+def test_announced_and_never_uploaded_or_sent_twice_costs_nobody_else_anything(fleet: Up):
+    stalling, twice = fleet.devices["writer-00"], fleet.devices["writer-02"]
+    kept: list[RunFolder] = []
+
+    def stall(send: Callable[[], None]) -> None:
+        if kept[0].rounds():
+            send()
+        else:
+            stalling.announce(stalling.reply)
+
+    def repeat(send: Callable[[], None]) -> None:
+        send()
+        send()
+
+    stalling.trained, twice.trained = stall, repeat
+    overrides = scenario("cohort.deadline_s=6")
+    folder = launch(overrides, engine="fleet", parent=fleet.runs, on_folder=kept.append)
+    assert told(folder) == [(NAMES[1:], {"writer-00": Reason.NO_REPLY}), (NAMES, {})]
+
+
+def test_a_device_in_quarantine_is_not_asked(fleet: Up):
+    scope = Scope(DeviceKind.REAL, "fleet")
+    caught = Verdict(1, "writer-01", Action.QUARANTINE, (Reason.NORM,))
+    Registry(fleet.runs).record(scope, "earlier", [JudgedRound(1, system_clock(), [caught])])
+    folder = launch(scenario("rounds=1", "defence.remember=true"), engine="fleet", parent=fleet.runs)
+    assert told(folder) == [(("writer-00", "writer-02"), {})]
+    assert load_result(folder.path).defence.excluded == ("writer-01",)
+    registry = Registry(fleet.runs)
+    registry.appeal(registry.find("writer-01"), by="ann", why="a test", now=system_clock(), restore=1.0)
+
+
+def test_a_second_run_over_the_fleet_is_refused(fleet: Up):
+    with exclusive(FederationHome(fleet.runs).folder / "run"), pytest.raises(RefusedError) as refused:
+        launch(scenario(), engine="fleet", parent=fleet.runs)
+    assert refused.value.reason == "fleet_in_use"
+
+
+def test_without_a_server_the_command_that_starts_one_is_named_and_nothing_is_left(tmp_path: Path):
+    with pytest.raises(RunFailedError) as failed:
+        launch(scenario(), engine="fleet", parent=tmp_path)
+    assert "skerry server up" in (failed.value.mend or "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_only_a_simulation_has_is_refused(fleet: Up):
+    for asked in ("attack.kind=sign_flip", "audit.canaries=10", f"privacy.ledgers={fleet.runs}"):
+        with pytest.raises(ScenarioError) as refused:
+            launch(scenario("attack.devices=1", asked), engine="fleet", parent=fleet.runs)
+        assert refused.value.where == asked.partition("=")[0]
+
+
+@pytest.mark.slow
+def test_a_killed_coordinator_goes_on_and_no_round_is_debited_twice(fleet: Up, tmp_path: Path):
+    path = tmp_path / "long.toml"
+    path.write_text(to_toml(scenario("rounds=6")))
+    command = [sys.executable, "-m", "skerry.cli", "run", path, "--engine", "fleet", "--runs-dir", fleet.runs, "--json"]
+    before = {run.id for run in list_runs(fleet.runs)}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (new := [run for run in list_runs(fleet.runs) if run.id not in before]) or not new[0].rounds():
+        assert process.poll() is None
+        time.sleep(POLL_S)
+    process.kill()
+    process.wait(30)
+    folder = resume(new[0].id, parent=fleet.runs)
+    assert told(folder) == [(NAMES, {})] * 6
+    for name in NAMES:
+        with fleet.devices[name].ledger() as ledger:
+            assert len(list(ledger.debited(folder.id))) == 6
+
+
+def test_one_that_is_revoked_while_it_answers_does_not_count_and_is_asked_no_more(fleet: Up):
+    """The last one: it stays revoked."""
+    gone = fleet.devices["writer-02"]
+
+    def be_revoked(send: Callable[[], None]) -> None:
+        fleet.revoke("writer-02")
+        send()
+
+    gone.trained = be_revoked
+    folder = launch(scenario(), engine="fleet", parent=fleet.runs)
+    assert told(folder) == [(NAMES[:2], {"writer-02": Reason.NOT_ENROLLED}), (NAMES[:2], {})]
+    result = load_result(folder.path)
+    assert result.delivery is not None
+    assert result.delivery.recipients == 2
+    with gone.ledger() as ledger:
+        assert len(list(ledger.debited(folder.id))) == 1
+    again = launch(scenario("rounds=1"), engine="fleet", parent=fleet.runs)
+    assert "writer-02" not in load_result(again.path).privacy.devices.per_device
