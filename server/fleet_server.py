@@ -35,9 +35,9 @@ from skerry.server.engines.deployment import Deployment
 from skerry.server.engines.engine import remove_folder
 from skerry.server.engines.processes import Children
 from skerry.server.enrolled_devices import RegistryDevices
-from skerry.server.enrolment import Desk, Office
+from skerry.server.enrolment import CurrentAuthority, Desk, LogKeeper, Office
 from skerry.server.federation_home import FederationHome
-from skerry.server.federation_log import FOLDER
+from skerry.server.federation_log import FOLDER, enter_devices
 from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_server
 from skerry.server.gateway.authentication import AHEAD_S
 from skerry.server.running import RunningServer
@@ -124,8 +124,16 @@ def fleet_server(
     home.logs.mkdir(exist_ok=True)
     office = Office(home.runs)
     coordinator = home.coordinator().public
-    desk = Desk(office.file, authority, secret=home.desk_secret(), clock=clock, coordinator=coordinator)
     with ExitStack() as held:
+        log = held.enter_context(LogKeeper(lambda: enter_devices(home.runs, clock())))
+        desk = Desk(
+            office.file,
+            CurrentAuthority(home.root.parent),
+            secret=home.desk_secret(),
+            clock=clock,
+            coordinator=coordinator,
+            let_in=log.due,
+        )
         devices = RegistryDevices(office.file, authority.federation, clock)
         held.callback(devices.close)
         private = _private_folder(home.folder)

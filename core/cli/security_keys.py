@@ -76,28 +76,18 @@ def rotate(
     """Make the next key: a device's sealing key with --home, else the federation's issuing key.
 
     Keys of epochs that are over are deleted. A device tells the federation of its new key when it renews
-    (`skerry device enrol --renew`). A new issuing key needs the root's; SKERRY_ROOT_PASSPHRASE opens it. It is made
-    while no server of the federation runs, which would go on with the old one.
+    (`skerry device enrol --renew`). A new issuing key needs the root's; SKERRY_ROOT_PASSPHRASE opens it. A server that
+    runs takes it with the next device that asks.
     """
     from skerry.clock import system_clock
-    from skerry.errors import RefusedError
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.certificates import Authority
     from skerry.server.federation_home import FederationHome
-    from skerry.server.running import RunningServer
     from skerry.wording import moment
 
     now = system_clock()
     if home is None:
         federation = FederationHome(runs_in(runs_dir))
-        running = RunningServer.read(federation.server)
-        if running is not None:
-            raise RefusedError(
-                "server_runs",
-                f"the federation's server (process {running.pid}) would go on with the old issuing key",
-                where=str(federation.folder),
-                mend="`skerry server stop`, make the new key, and start it again",
-            )
         made = Authority.rotate(federation.root.parent, now=now, passphrase=root_passphrase())
         found = Term(f"issuing certificate of {made.federation}", *_times(made.issuer))
     else:

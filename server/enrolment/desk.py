@@ -19,6 +19,7 @@ an identity names the one before, and is refused (``identity_in_use``).
 """
 
 import hashlib
+from collections.abc import Callable
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -77,44 +78,47 @@ class Desk:
 
     Args:
         registry: the file, which is made when it is first needed.
-        authority: of the federation.
+        authority: of the federation; or what gives it, where its issuing key may be made anew meanwhile.
         secret: 32 random bytes that bind challenges to this desk.
         clock: tells the time.
         coordinator: whose message keys devices are told to trust; None where there is none yet.
         rules: the times to go by.
+        let_in: called when an invite has let a device in by itself, after that is on stable storage; does not raise.
     """
 
     def __init__(
         self,
         registry: RegistryFile,
-        authority: Authority,
+        authority: Authority | Callable[[], Authority],
         *,
         secret: bytes,
         clock: Clock,
         coordinator: PublicIdentity | None = None,
         rules: Rules | None = None,
+        let_in: Callable[[], None] = lambda: None,
     ) -> None:
         registry.ensure()
         self._file = registry
-        self._authority = authority
+        self._current = authority
+        self._let_in = let_in
         self._rules = rules or Rules()
         self._challenges = Challenges(secret, self._rules.challenge)
         self._clock = clock
         self._coordinator = coordinator
-        self._scope = Scope(DeviceKind.REAL, authority.federation)
+        self._scope = Scope(DeviceKind.REAL, self._authority.federation)
+
+    @property
+    def _authority(self) -> Authority:
+        return self._current if isinstance(self._current, Authority) else self._current()
 
     def challenge(self, request: bytes) -> bytes:
         """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
         asked, now = ChallengeRequest.decode(request), self._clock()
         with self._file.reading() as base:
             _usable(invite_of(base, asked.invite), now)
-        return Challenge(
-            self._authority.federation,
-            self._challenges.make(asked.invite, now),
-            now,
-            _der(self._authority.root),
-            _der(self._authority.issuer),
-        ).encode()
+        authority = self._authority
+        nonce = self._challenges.make(asked.invite, now)
+        return Challenge(authority.federation, nonce, now, _der(authority.root), _der(authority.issuer)).encode()
 
     def enrol(self, request: bytes) -> bytes:
         """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
@@ -132,6 +136,8 @@ class Desk:
                     if entry.state is State.ENROLLED:
                         certify(base, self._authority, entry, now=now)
                 known = enrolled(base, request=digest)
+            if known[0].state is State.ENROLLED:
+                self._let_in()
         elif _lapsed(known[0], now, self._rules.grace):
             with self._file.writing() as base:
                 (entry,) = enrolled(base, request=digest)
@@ -167,7 +173,8 @@ class Desk:
 
     def authorities(self) -> bytes:
         """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
-        every = (*self._authority.issuers, self._authority.root)
+        authority = self._authority
+        every = (*authority.issuers, authority.root)
         return b"".join(one.public_bytes(Encoding.PEM) for one in every)
 
     def revocations(self) -> bytes:
@@ -255,19 +262,21 @@ class Desk:
 
     def _answer(self, entry: Enrolled, digest: bytes, now: int) -> bytes:
         _turned_away(entry)
+        authority = self._authority
         certificate = b"" if entry.certificate is None else entry.certificate.der
         outcome = Outcome(
             status=Status.ENROLLED if certificate else Status.PENDING,
             request=digest,
             certificate=certificate,
-            certificate_issuer=self._issuer_of(certificate) if certificate else b"",
+            certificate_issuer=_issuer_of(authority, certificate) if certificate else b"",
             coordinator={} if self._coordinator is None else self._coordinator.to_json(),
             now=now,
         )
-        return SignedOutcome.of(outcome, _der(self._authority.issuer), self._authority.key).encode()
+        return SignedOutcome.of(outcome, _der(authority.issuer), authority.key).encode()
 
-    def _issuer_of(self, certificate: bytes) -> bytes:
-        return _der(self._authority.issuer_of(x509.load_der_x509_certificate(certificate)))
+
+def _issuer_of(authority: Authority, certificate: bytes) -> bytes:
+    return _der(authority.issuer_of(x509.load_der_x509_certificate(certificate)))
 
 
 def _usable(invite: Invite | None, now: int) -> Invite:

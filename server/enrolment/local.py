@@ -1,5 +1,6 @@
 """The authority and the desk of a folder of runs, for whoever is on the same machine."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from skerry.clock import system_clock
@@ -16,12 +17,12 @@ def authority_folder(runs: Path) -> Path:
     return FederationHome(runs).root.parent
 
 
-def local_desk(runs: Path) -> Desk:
-    """A desk in this process.
+def local_desk(runs: Path, let_in: Callable[[], None] = lambda: None) -> Desk:
+    """A desk in this process; ``let_in`` as of :class:`Desk`.
 
     Raises:
         InputError: there is no authority yet.
     """
     authority = Authority.open(authority_folder(runs))
     secret = FederationHome(runs).desk_secret()
-    return Desk(RegistryFile(runs / FILE), authority, secret=secret, clock=system_clock)
+    return Desk(RegistryFile(runs / FILE), authority, secret=secret, clock=system_clock, let_in=let_in)

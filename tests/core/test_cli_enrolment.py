@@ -10,8 +10,6 @@ from skerry.cli import app
 from skerry.errors import RunFailedError
 from skerry.security.enrolment import Invitation
 from skerry.server.enrolment import local_desk
-from skerry.server.federation_home import FederationHome
-from skerry.server.running import RunningServer
 
 
 @pytest.fixture
@@ -152,13 +150,16 @@ def test_the_federations_keys_are_listed_and_its_issuing_key_is_made_anew(place:
     assert [one["what"] for one in before] == ["root of harbour", "issuing harbour", "device a"]
     assert all(one["renew_at"] < one["ends"] for one in before)
     pem = (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes()
-    serving = FederationHome(place / "runs").server
-    RunningServer(*RunningServer.ourselves(), "harbour", 0, {}, 0, "", "").write(serving)
-    assert refused(skerry("security", "keys", "rotate", "--json"), 3)["reason"] == "server_runs"
-    serving.unlink()
     told(skerry("security", "keys", "rotate", "--json"))
     assert (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes() != pem
     assert told(skerry("device", "enrol", "--home", str(place / "a"), "--renew", "--json"))["step"] == "renewed"
+
+
+def test_who_an_invitation_lets_in_by_itself_is_in_the_log_at_once(place: Path, skerry) -> None:
+    told(skerry("device", "enrol", invited(skerry, "--approve"), "--home", str(place / "a"), "--name", "a", "--json"))
+    told(skerry("device", "enrol", invited(skerry), "--home", str(place / "b"), "--name", "b", "--json"))
+    entries = told(skerry("security", "log", "list", "--json"))["entries"]
+    assert [(one["kind"], one["body"]["device"]) for one in entries] == [("enrolment", "a")]
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,9 @@ def _transport(asked: "Invitation | None", runs_dir: Path | None) -> "EnrolmentT
         from skerry.device.service import HttpsEnrolment
 
         return HttpsEnrolment(asked)
+    from skerry.cli.fleet.options import enter_decided
     from skerry.runfolder import runs_dir as runs_in
     from skerry.server.enrolment import local_desk
 
-    return local_desk(runs_in(runs_dir))
+    runs = runs_in(runs_dir)
+    return local_desk(runs, lambda: enter_decided(runs))

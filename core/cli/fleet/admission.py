@@ -1,12 +1,11 @@
 """``skerry fleet approve``, ``deny`` and ``revoke``: an operator decides who is in."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skerry.cli.console import AsJson, RunsDir, emit, note, out
-from skerry.cli.fleet.options import By, DeviceName, Reason, enrolled_json, who
+from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.fleet.options import By, DeviceName, Reason, enrolled_json, enter_decided, who
 
 if TYPE_CHECKING:
     from skerry.server.registry.enrolled import Enrolled
@@ -46,7 +45,7 @@ def approve(
         _compare(fingerprint, entry)
     authority = Authority.open(authority_folder(runs))
     decided = office.approve(entry, authority, by=who(by), why=reason, now=system_clock())
-    _enter(runs)
+    enter_decided(runs)
     _tell(decided, as_json=as_json)
 
 
@@ -80,20 +79,8 @@ def revoke(
     office = Office(runs)
     found = office.find(device, State.ENROLLED)
     decided = office.revoke(found, by=who(by), why=reason, now=system_clock())
-    _enter(runs)
+    enter_decided(runs)
     _tell(decided, as_json=as_json)
-
-
-def _enter(runs: Path) -> None:
-    """What was decided goes into the federation's log too; it stands in the registry, whatever becomes of this."""
-    from skerry.clock import system_clock
-    from skerry.errors import SkerryError
-    from skerry.server.federation_log import enter_devices, told
-
-    try:
-        enter_devices(runs, system_clock())
-    except (SkerryError, OSError) as error:
-        note().print(f"decided; {told(error)}", markup=False, soft_wrap=True)
 
 
 def _tell(entry: "Enrolled", *, as_json: bool) -> None:

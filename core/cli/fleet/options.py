@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skerry.cli.console import note
+
 if TYPE_CHECKING:
     from skerry.server.registry import Decision, Device, Standing
     from skerry.server.registry.enrolled import Enrolled
@@ -20,6 +22,7 @@ __all__ = [
     "decision_json",
     "enrolled_json",
     "enrolment_of",
+    "enter_decided",
     "honoured",
     "standing_json",
     "who",
@@ -104,3 +107,15 @@ def enrolment_of(runs: Path, device: "Device") -> "Enrolled | None":
     from skerry.server.enrolment import Office
 
     return next((one for one in reversed(Office(runs).enrolled()) if one.device.id == device.id), None)
+
+
+def enter_decided(runs: Path) -> None:
+    """What was decided goes into the federation's log too; it stands in the registry, whatever becomes of this."""
+    from skerry.clock import system_clock
+    from skerry.errors import SkerryError
+    from skerry.server.federation_log import enter_devices, told
+
+    try:
+        enter_devices(runs, system_clock())
+    except (SkerryError, OSError) as error:
+        note().print(f"decided; {told(error)}", markup=False, soft_wrap=True)
