@@ -90,6 +90,8 @@ class Agent:
         self._strange = Backoff(5.0, _STRANGER_S, self.random.uniform)
         self._under_way = self.journal.letter()
         self._worked = time.monotonic()
+        self._replied: float | None = None
+        self._runtime_s = 0.0
         self._lapsed: tuple[LapseReason, ...] = ()
         self._in_trouble = ""
         self._doubtful = self.standing.member.coordinator is None
@@ -197,6 +199,7 @@ class Agent:
                 raise
             self._drop(error.what)
             return
+        self._replied = time.monotonic()
         self.journal.clear()
         self._under_way = None
         self.diary.in_touch()
@@ -255,7 +258,7 @@ class Agent:
                     raise
             else:
                 return
-        session = self.fleet.announce(node, kept.reply)
+        session = self.fleet.announce(node, kept.reply, self._runtime_s)
         if session.missing:
             self.journal.keep_session(session)
         for identifier in session.missing:
@@ -276,8 +279,13 @@ class Agent:
         self._leave()
 
     def _leave(self) -> None:
-        """Go offline, so that who asks for the device is told at once; as far as the SuperLink can be reached."""
-        if self._node.identifier is None or self._in_trouble:
+        """Go offline, so that who asks for the device is told at once; as far as the SuperLink can be reached.
+
+        A SuperLink loses replies of nodes that are offline. So a node that has just replied is left to go offline by
+        itself, when its next two signs of life did not come.
+        """
+        just_replied = self._replied is not None and time.monotonic() - self._replied < 2 * self.fleet.heartbeat_s
+        if self._node.identifier is None or self._in_trouble or just_replied:
             self._node.lost()
             return
         with contextlib.suppress(CallFailedError):

@@ -11,19 +11,22 @@
         agent/            what the agent has under way, and what it tells its owner
 """
 
+import difflib
 from pathlib import Path
 
 from skerry.device.agent.terms import TERMS, DeviceTerms
 from skerry.device.state import DeviceHome
+from skerry.device.tasks.task import Task
 from skerry.device.worker import Resident
 from skerry.errors import InputError, RefusedError
 from skerry.security.enrolment import Membership
 from skerry.security.identity import Directory, KeyStore
 from skerry.security.privacy.ledger import Ledger
 
-__all__ = ["LEDGER", "agent_folder", "device_home", "open_ledger", "resident_of"]
+__all__ = ["LEDGER", "agent_folder", "check_data", "device_home", "open_ledger", "resident_of"]
 
 LEDGER = "ledger.jsonl"
+_SHOWN = 20
 
 
 def agent_folder(home: Path) -> Path:
@@ -52,6 +55,24 @@ def device_home(home: Path, name: str, terms: DeviceTerms) -> DeviceHome:
         ledger=home / LEDGER,
         hostile=None,
         holder=holder,
+    )
+
+
+def check_data(home: DeviceHome, task: Task) -> None:
+    """See that the task has the data that the owner speaks of: told now, not in a round.
+
+    Raises:
+        InputError: it has none of that holder.
+    """
+    holders = task.devices()
+    if home.data_of in holders:
+        return
+    near = difflib.get_close_matches(home.data_of, holders, n=1, cutoff=0.4)
+    known = ", ".join(holders[:_SHOWN]) + (", …" if len(holders) > _SHOWN else "")
+    raise InputError(
+        f"the task {task.name} has no data of {home.data_of!r}",
+        where=f"{home.path / TERMS}: task.holder",
+        mend=f"did you mean {near[0]!r}?" if near else f"its holders are: {known}",
     )
 
 

@@ -10,7 +10,8 @@ on a 401. Traps that are met here:
 - a message is visible before all of its objects are: asking again belongs to pulling;
 - a reply is visible before its objects are: what is missing is sent within the same session, as a second reply to the
   same message is answered 200 and ignored;
-- every reply that is too late, or the second one, is answered 200 too.
+- every reply that is too late, or the second one, is answered 200 too;
+- a node that goes offline before its reply was collected has not replied.
 """
 
 import time

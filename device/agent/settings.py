@@ -13,7 +13,7 @@ Keys, units, ranges and defaults are in docs/raspberry-pi.md.
 import re
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -78,11 +78,18 @@ class Limits(BaseModel):
 
 
 class DeviceSettings(BaseModel):
-    """The whole file."""
+    """The whole file, of which the conditions are looked at.
+
+    What the device may do stands in the other sections (:mod:`skerry.device.agent.terms`); they may not be filled in
+    yet.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     conditions: Limits = Limits()
+    task: Any = None
+    model: Any = None
+    privacy: Any = None
 
 
 def read_settings(home: Path) -> DeviceSettings:

@@ -11,10 +11,12 @@ from skerry.clock import Clock
 from skerry.device.agent.agent import Agent
 from skerry.device.agent.alone import alone
 from skerry.device.agent.bell import Bell
-from skerry.device.agent.conditions import AlwaysFit, Conditions
+from skerry.device.agent.conditions import Conditions
 from skerry.device.agent.diary import Diary, Entry
-from skerry.device.agent.enrolled import agent_folder, device_home, open_ledger
+from skerry.device.agent.eligibility import DeviceConditions
+from skerry.device.agent.enrolled import agent_folder, check_data, device_home, open_ledger
 from skerry.device.agent.flwr_fleet import FleetCalls
+from skerry.device.agent.host import Host
 from skerry.device.agent.journal import Journal
 from skerry.device.agent.line import GatewayLine
 from skerry.device.agent.pace import Pace
@@ -51,12 +53,12 @@ def started(
         clock: of the device.
         random: gives jitter, no secret.
         say: hears what happens.
-        conditions: of the device; None for a device that is always fit.
+        conditions: of the device; None for what the owner set and this machine says.
         pace: of its questions; None for the usual one.
         heartbeat_s: seconds between two signs of life, at most.
 
     Raises:
-        InputError: the device is not enrolled, or was not told what it may do.
+        InputError: the device is not enrolled, was not told what it may do, or has no such data.
         RefusedError: another agent runs with this home (``agent_running``), or the ledger keeps another promise.
     """
     path = path.resolve()
@@ -69,6 +71,8 @@ def started(
         standing = Standing(folder, store, clock, over_https(desk))
         assert desk is not None  # over_https refuses a device without one
         home = device_home(path, store.identity.name, terms)
+        worker = process_worker()
+        check_data(home, worker.task(home.task, home.model))
         open_ledger(home, now=clock())
         roots = standing.member.root.public_bytes(Encoding.PEM)
         line = stack.enter_context(
@@ -81,11 +85,11 @@ def started(
             standing=standing,
             fleet=FleetCalls(line, heartbeat_s=heartbeat_s),
             app=app,
-            worker=process_worker(),
+            worker=worker,
             journal=Journal(private),
             remembered=RememberedNode(private / "node"),
             diary=Diary(private / "diary.json", clock, say),
-            watch=Watch(private, conditions or AlwaysFit(), bell),
+            watch=Watch(path, conditions or DeviceConditions(terms.conditions, path, Host()), bell),
             bell=bell,
             clock=clock,
             random=random,

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from skerry.config import ModelConfig, TaskConfig
 from skerry.config.reading import read_toml
+from skerry.device.agent.settings import FILE, Limits
 from skerry.errors import InputError
 from skerry.fsio import write_atomic
 from skerry.security.privacy.ledger import Policy
 
 __all__ = ["TERMS", "DeviceTerms", "PrivacyTerms", "read_terms", "write_template"]
 
-TERMS = "device.toml"
+TERMS = FILE
 _DOC = "docs/agent.md"
 _NO_BUDGET = 1.0  # a policy has some ε and δ also where it promises nothing
 
@@ -40,6 +41,10 @@ _TEMPLATE = """\
 #epsilon = 8.0               # needed, unless unit is "none"
 #delta = 1e-5                # needed, unless unit is "none"
 #max_participations = 0      # rounds in all; 0: any number, as far as epsilon allows
+
+[conditions]                 # when it may train (docs/raspberry-pi.md)
+#metered = "no"              # whether bytes cost money here: "no", "yes", or "detect" (asks NetworkManager)
+#quiet_hours = ["07:00-09:30", "18:00-23:00"]
 """
 
 
@@ -81,6 +86,7 @@ class DeviceTerms(_Section):
     task: DataTerms
     model: ModelConfig = ModelConfig()
     privacy: PrivacyTerms
+    conditions: Limits = Limits()
 
     def policy(self, data: str) -> Policy:
         """What the device's ledger keeps.

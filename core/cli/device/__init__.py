@@ -3,17 +3,25 @@
 import typer
 
 from skerry.cli.device.enrol import enrol
+from skerry.cli.device.forget import forget
+from skerry.cli.device.pause import pause
 from skerry.cli.device.run import run
+from skerry.cli.device.status import status
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="On a device: take a place in a federation, and keep it.")
+app = typer.Typer(
+    no_args_is_help=True, help="On a device: take part in a federation, see what it did with your data, pause, forget."
+)
 
 
 @app.callback()
 def device() -> None:
-    """On a device: take a place in a federation, and keep it."""
+    """On a device: take part in a federation, see what it did with your data, pause, forget."""
 
 
 app.command()(enrol)
 app.command()(run)
+app.command()(status)
+app.command()(pause)
+app.command()(forget)

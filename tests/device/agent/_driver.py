@@ -1,6 +1,8 @@
 """A coordinator at the SuperLink: claims a run, sends messages, waits for answers."""
 
+import json
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +22,16 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid import HttpGrid
 
 from skerry.clock import system_clock
-from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge
-from skerry.security.envelope import Expected, Kind, Opened, open_envelope
+from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction
+from skerry.device.training.plan import TrainPlan
+from skerry.device.worker import process_worker
+from skerry.runfolder import RunFolder
+from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelope, seal
 from skerry.security.identity import Directory, PublicIdentity
 from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.engine import Components
 from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.mailbox import exchange
+from skerry.server.mailbox import Mailbox, exchange
 
 from ._fleet import Fleet
 
@@ -62,6 +67,62 @@ def identify(grid: Grid, fleet: Fleet, node: int) -> ConfigRecord | None:
     fields = {"challenge": challenge, "signature": fleet.coordinator.sign(CHALLENGE_DOMAIN, challenge)}
     answers = dict(exchange(grid, {"it": (node, fields)}, "query.identify", deadline_s=20))
     return answers.get("it")
+
+
+class Desk:
+    """The coordinator of a prepared run, with instructions for one real device."""
+
+    def __init__(self, fleet: Fleet, prepared: RunFolder, device: PublicIdentity) -> None:
+        self.fleet, self.device = fleet, device
+        scenario = prepared.scenario
+        task = process_worker().task(scenario.task, scenario.model)
+        base = json.loads((prepared.path / "model" / "base.json").read_text())
+        self.model = process_worker().model(scenario.model, base["digest"], task)
+        self.run = f"run-{secrets.token_hex(4)}"
+
+    def instruct(self, number: int, *, epochs: int = 1, model: str | None = None) -> bytes:
+        """An instruction of so many private steps, at little cost: the noise is a hundred times the clip."""
+        plan = TrainPlan(
+            epochs=epochs,
+            learning_rate=0.1,
+            batch_size=0,
+            momentum=0.0,
+            unit="example",
+            clip=1.0,
+            noise_multiplier=100.0,
+            denominator=50,
+        )
+        now = system_clock()
+        header = Header(
+            kind=Kind.INSTRUCTION,
+            run=self.run,
+            round=number,
+            sender="coordinator",
+            receiver=self.device.name,
+            model=model or self.model.digest,
+            nonce=secrets.token_bytes(16),
+            in_reply_to=b"",
+            issued=now,
+            expires=now + 120_000,
+        )
+        told = Instruction(self.model.initial(), self.model.layout.digest, plan, None)
+        return seal(header, told.to_bytes(), sender=self.fleet.coordinator, receiver=self.device)
+
+    def read(self, answer: bytes) -> Opened:
+        """The device's answer, an update or a refusal."""
+        return opened(answer, self.fleet, self.device, {Kind.UPDATE, Kind.REFUSAL})
+
+
+@contextmanager
+def asked(grid: Grid, node: int, envelope: bytes, *, deadline_s: float = 60.0) -> Iterator[list[bytes]]:
+    """Ask for a round, and have the answers in the list at the end of the block."""
+    mailbox, answers = Mailbox(grid), []
+    mailbox.send({"it": (node, {"envelope": envelope})}, "train", ttl_s=deadline_s)
+    yield answers
+    end = time.monotonic() + deadline_s
+    while mailbox and time.monotonic() < end:
+        answers += [record["envelope"] for _, record in mailbox.receive() if record is not None]
+        time.sleep(0.05)
 
 
 def opened(answer: bytes, fleet: Fleet, device: PublicIdentity, kinds: set[Kind]) -> Opened:

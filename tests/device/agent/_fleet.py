@@ -11,44 +11,46 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import tomli_w
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from skerry.clock import system_clock
+from skerry.config import Scenario, default_scenario
+from skerry.device.agent.terms import TERMS
+from skerry.device.membership import Folder, Step
+from skerry.device.service import HttpsEnrolment
+from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority
-from skerry.security.identity import Identity
+from skerry.security.enrolment import Invitation
+from skerry.security.identity import Identity, PassphraseLock, SealedKeyStore
 from skerry.server.engines.deployment import Deployment
-from skerry.server.engines.processes import Child, Children
+from skerry.server.engines.processes import Children
 from skerry.server.enrolled_devices import RegistryDevices
 from skerry.server.enrolment import Desk, Office
 from skerry.server.gateway import SuperlinkNodes
 from tests.server._gateway import Running, running
 
-TERMS = """
-[task]
-name = "digits"
-holder = "{holder}"
-[model]
-components = 64
+_REST = """
 [privacy]
 unit = "example"
 epsilon = 8.0
 delta = 1e-5
+[conditions]
+metered = "no"
+busy_percent = 100
+free_memory_mb = 0
+temperature_c = 110
 """
 
 
-class Link(Deployment):
-    """A SuperLink whose runs are claimed by whoever knows its secret."""
-
-    secret: Path
-
-    def _start_link(self) -> Child:
-        self.secret = self._home / "secret"
-        self.secret.write_bytes(secrets.token_bytes(32))
-        return super()._start_link()
-
-    def _certificates(self) -> list[str]:
-        claimed = ["--isolation", "process", "--superexec-auth-secret-file", str(self.secret)]
-        return [*super()._certificates(), *claimed]
+def terms(holder: str, scenario: Scenario | None = None) -> str:
+    """What the owner allows: the digits of one writer, and the scenario's kind of model."""
+    given = scenario or default_scenario()
+    sections = {
+        "task": given.task.model_dump(mode="json", exclude_none=True) | {"holder": holder},
+        "model": given.model.model_dump(mode="json", exclude_none=True),
+    }
+    return tomli_w.dumps(sections) + _REST
 
 
 @dataclass
@@ -60,11 +62,11 @@ class Fleet:
     office: Office
     desk: Desk
     coordinator: Identity
-    link: Link
+    link: Deployment
     gateway: Running
     agents: list[subprocess.Popen] = field(default_factory=list)
 
-    def invite(self) -> str:
+    def invite(self, address: str | None = None) -> str:
         invitation = self.office.invite(
             self.authority,
             device_class="pi",
@@ -72,16 +74,22 @@ class Fleet:
             now=system_clock(),
             life=3_600_000,
             approve=True,
-            address=self.gateway.url,
+            address=address or self.gateway.url,
         )
         return invitation.text
 
-    def enrol(self, name: str, terms: str) -> Path:
+    def enrol(self, name: str, holder: str = "writer-04", address: str | None = None) -> Path:
+        """What `skerry device enrol --terms` does."""
         home = self.folder / name
-        file = self.folder / f"{name}.toml"
-        file.write_text(terms)
-        done = skerry("enrol", self.invite(), "--name", name, "--terms", file, home=home)
-        assert done.returncode == 0, done.stderr
+        key = home.parent / "key"
+        if not key.exists():
+            write_atomic(key, secrets.token_hex(32).encode(), mode=0o600)
+        store = SealedKeyStore.create(Folder(home).keys, name, PassphraseLock(key.read_bytes()), now=system_clock())
+        invitation = Invitation.parse(self.invite(address))
+        with HttpsEnrolment(invitation) as transport:
+            step, _ = Folder(home).apply(invitation, store, transport, now=system_clock())
+        assert step is Step.ENROLLED
+        (home / TERMS).write_text(terms(holder))
         return home
 
 
@@ -126,7 +134,7 @@ def fleet(folder: Path) -> Iterator[Fleet]:
     office, coordinator = Office(folder), Identity.generate("coordinator")
     desk = Desk(office.file, authority, secret=bytes(32), clock=system_clock, coordinator=coordinator.public)
     with ExitStack() as held:
-        link = Link(folder, folder, held.enter_context(Children()))
+        link = Deployment(folder, folder, held.enter_context(Children()), secret=secrets.token_bytes(32))
         link.start([])
         nodes = SuperlinkNodes(held.enter_context(link.control()))
         devices = RegistryDevices(office.file, "harbour", system_clock)

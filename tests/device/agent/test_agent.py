@@ -1,20 +1,32 @@
 """The agent against a real SuperLink behind a real gateway, as a process of its own."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from flwr.serverapp import Grid
 
+from skerry.device.agent.enrolled import LEDGER, agent_folder, check_data, device_home
+from skerry.device.agent.leaving import forget_device
+from skerry.device.agent.report import owner_report
+from skerry.device.agent.terms import read_terms
+from skerry.device.agent.watch import pause
 from skerry.device.membership import Folder
+from skerry.device.worker import process_worker
+from skerry.errors import InputError, RefusedError
 from skerry.security.envelope import Kind
 from skerry.security.identity import PassphraseLock, SealedKeyStore
 from skerry.security.identity.private_file import read_private
+from skerry.security.privacy.verification import read_ledger
 
-from ._driver import coordinating, identify, opened
-from ._fleet import TERMS, Fleet, agent, fleet, said, skerry
+from ._driver import Desk, asked, coordinating, identify, opened
+from ._fleet import Fleet, agent, fleet, said, skerry, terms
+from ._wire import Wire
 
 pytestmark = pytest.mark.engine
+LONG = 100  # private steps, after the features: some seconds
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +39,36 @@ def keys(home: Path) -> SealedKeyStore:
     return SealedKeyStore.open(Folder(home).keys, PassphraseLock(read_private(home.parent / "key")))
 
 
+def debits(home: Path) -> int:
+    return read_ledger(home / LEDGER).debits
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def online(home: Path, grid: Grid) -> int:
+    """The node of this device, once it is in touch."""
+    said(home, "online:")
+    node = int((agent_folder(home) / "node").read_text())
+    assert node in grid.get_node_ids()
+    return node
+
+
 def test_an_enrolled_device_answers_its_coordinator_and_leaves_when_it_is_told_to(harbour: Fleet, tmp_path: Path):
-    home = harbour.enrol("pi-1", TERMS.format(holder="writer-03"))
+    home = harbour.folder / "pi-1"
+    (tmp_path / "terms.toml").write_text(terms("writer-04"))
+    given = ("--name", "pi-1", "--terms", tmp_path / "terms.toml")
+    assert skerry("enrol", harbour.invite(), *given, home=home).returncode == 0
     with agent(home) as process:
         said(home, "online:")
         with harbour.link.control() as control:
             assert control.online() == 1
         with coordinating(harbour, tmp_path / "app") as grid:
-            (node,) = grid.get_node_ids()
+            node = online(home, grid)
             (answer,) = identify(grid, harbour, node)["envelopes"]
         public = keys(home).identity.public
         assert opened(answer, harbour, public, {Kind.IDENTITY}).header.sender == "pi-1"
@@ -42,8 +76,6 @@ def test_an_enrolled_device_answers_its_coordinator_and_leaves_when_it_is_told_t
         assert (second.returncode, f"process {process.pid}" in second.stderr) == (3, True)
         process.terminate()
         assert process.wait(20) == 0
-    with harbour.link.control() as control:
-        assert control.online() == 0  # it has said that it goes: nobody waits for it
     assert "stopped: 0 rounds trained" in (home / "run.log").read_text()
 
 
@@ -56,3 +88,93 @@ def test_a_device_that_was_not_told_what_it_may_do_does_nothing_and_says_how(har
     assert (refused.returncode, error["where"]) == (2, str(home / "device.toml"))
     assert "task.name: Field required" in error["what"]
     assert "privacy.unit: Field required" in error["what"]
+
+
+def test_a_round_is_trained_on_the_owner_s_data_and_its_price_is_told(harbour: Fleet, tmp_path: Path, prepared_run):
+    home = harbour.enrol("pi-3")
+    desk = Desk(harbour, prepared_run, keys(home).identity.public)
+    with agent(home), coordinating(harbour, tmp_path / "app") as grid:
+        node = online(home, grid)
+        with asked(grid, node, desk.instruct(1)) as answers:
+            pass
+        assert desk.read(answers[0]).header.kind is Kind.UPDATE
+        with asked(grid, node, desk.instruct(2, model="0" * 64)) as answers:
+            pass
+        assert desk.read(answers[0]).payload == b"unknown_model"
+        told = json.loads(skerry("status", "--json", home=home).stdout)
+        privacy = told["privacy"]
+        assert (privacy["rounds"], privacy["unit"], privacy["delta"]) == (1, "example", 1e-5)
+        assert 0 < privacy["epsilon"] < 0.5
+        assert privacy["left"] == pytest.approx(8 - privacy["epsilon"])
+        assert [one["reason"] for one in told["refusals"]] == ["unknown_model"]
+        assert told["agent"] > 0
+        with pytest.raises(RefusedError, match="runs with this home"):
+            forget_device(home)
+    done = json.loads(skerry("forget", "--yes", "--json", home=home).stdout)
+    assert done["kept"] == ["ledger.jsonl"]
+    assert {path.name for path in home.iterdir()} == {"ledger.jsonl", "device.toml", "run.log"}
+
+
+def test_killed_while_it_computes_it_goes_on_after_its_restart_and_pays_once(
+    harbour: Fleet, tmp_path: Path, prepared_run
+):
+    home = harbour.enrol("pi-4")
+    desk = Desk(harbour, prepared_run, keys(home).identity.public)
+    with coordinating(harbour, tmp_path / "app") as grid:
+        with agent(home) as process:
+            node = online(home, grid)
+            with asked(grid, node, desk.instruct(1, epochs=LONG)) as answers:
+                until(lambda: debits(home) == 1)
+                process.kill()
+                process.wait(10)
+                assert process.returncode == -9
+                with agent(home):
+                    said(home, "trained:")
+        assert desk.read(answers[0]).header.kind is Kind.UPDATE
+    assert debits(home) == 1
+
+
+def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
+    harbour: Fleet, tmp_path: Path, prepared_run
+):
+    home = harbour.enrol("pi-5")
+    desk = Desk(harbour, prepared_run, keys(home).identity.public)
+    with agent(home), coordinating(harbour, tmp_path / "app") as grid:
+        node = online(home, grid)
+        with asked(grid, node, desk.instruct(1, epochs=LONG)) as answers:
+            until(lambda: debits(home) == 1)
+            pause(home)
+            assert "trained:" not in said(home, "offline:")
+            assert node not in grid.get_node_ids()  # nobody waits for it meanwhile
+            assert owner_report(home).paused
+            assert skerry("pause", "--resume", home=home).returncode == 0
+            said(home, "trained:")
+        assert desk.read(answers[0]).header.kind is Kind.UPDATE
+    assert debits(home) == 1
+
+
+def test_it_outlives_a_lost_network_and_is_there_again_when_it_is_back(harbour: Fleet, tmp_path: Path):
+    with Wire(harbour.gateway.port) as wire:
+        home = harbour.enrol("pi-6", address=f"https://127.0.0.1:{wire.port}")
+        with agent(home) as process, coordinating(harbour, tmp_path / "app") as grid:
+            node = online(home, grid)
+            wire.cut()
+            said(home, "lost_contact:")
+            wire.mend()
+            (answer,) = identify(grid, harbour, node)["envelopes"]
+            public = keys(home).identity.public
+            assert opened(answer, harbour, public, {Kind.IDENTITY}).header.sender == "pi-6"
+            wire.cut()
+            said(home, "lost_contact:", times=2)
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def test_data_that_the_task_does_not_have_are_told_at_the_start(tmp_path: Path, prepared_run):
+    scenario = prepared_run.scenario
+    (tmp_path / "device.toml").write_text(terms("writer-4", scenario))
+    home = device_home(tmp_path, "pi-7", read_terms(tmp_path))
+    with pytest.raises(InputError) as refused:
+        check_data(home, process_worker().task(scenario.task, scenario.model))
+    assert refused.value.where == f"{tmp_path / 'device.toml'}: task.holder"
+    assert refused.value.mend == "did you mean 'writer-04'?"
