@@ -13,6 +13,8 @@
    gradient exists nowhere else.
 5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer.
    Asked for the same again, by the same nonce and words, it debits nothing and says the same (``answers.py``).
+   Training that yields, because the device may not work now (``care.py``), goes on in the same way: the debit is
+   settled, ledger and locks are let go, and once the device may work again it is found and trained under.
 6. *Answer*: the delta goes back sealed to the coordinator and signed, bound to the instruction it answers, with a
    receipt of the debit that the coordinator can show to others.
 
@@ -29,6 +31,7 @@ import numpy as np
 
 from skerry.clock import Clock
 from skerry.device.answers import KeptAnswer, keep_answer, kept_answer
+from skerry.device.care import Undertaking
 from skerry.device.local_model import LocalModel, has_views, withstands
 from skerry.device.personal import PersonalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update, from_bytes, to_bytes
@@ -36,6 +39,7 @@ from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Outcome, Resident, Worker
+from skerry.device.yielding import YieldedError, yield_if_asked
 from skerry.errors import EnvelopeRefusedError, InputError, RefusedError, SkerryError
 from skerry.records import Float32Array
 from skerry.security.attacks import attack_for
@@ -45,7 +49,7 @@ from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.chain import Entry
 from skerry.security.privacy.ledger import Ledger
 from skerry.security.privacy.receipt import remembers
-from skerry.security.privacy.stream import ChaChaStream, os_stream, seeded_stream
+from skerry.security.privacy.stream import ChaChaStream, seeded_stream
 
 __all__ = ["answer_challenge", "participate"]
 
@@ -57,6 +61,13 @@ class _Work:
     opened: Opened
     instruction: Instruction
     words: bytes  # digest of the bytes that the instruction was read from
+
+    @property
+    def undertaking(self) -> Undertaking:
+        """What the device would be busy with."""
+        header, plan = self.opened.header, self.instruction.plan
+        plain = plan.adversarial == "none" and plan.augment == "none"  # attacks and changes have a state of their own
+        return Undertaking(_name(header, self.words), header.model, header.expires, resumable=plain)
 
 
 def answer_challenge(challenge: bytes, signature: bytes, resident: Resident, *, now: int) -> bytes:
@@ -102,6 +113,7 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
 
     Raises:
         EnvelopeRefusedError: the message is not an authentic instruction for this device; nothing was done.
+        YieldedError: the process was asked to end; given the envelope again, it goes on.
     """
     with worker.watch.stage("open"):
         opened = open_envelope(
@@ -113,7 +125,7 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
             replay=None,  # the ledger is the replay guard that survives a crash: a round is debited once
         )
     try:
-        update = _follow(_Work(opened, *worker.instruction(opened.payload)), resident, worker, clock)
+        update = _attended(_Work(opened, *worker.instruction(opened.payload)), resident, worker, clock)
     except RefusedError as refusal:
         return _refuse(refusal.reason, refusal, opened, resident, worker, clock())
     except InputError as error:
@@ -123,6 +135,22 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
         worker.told(Outcome(header.run, header.round))
         receipt = update.receipt(header.run, header.round, resident.home.device)
         return _reply(Kind.UPDATE, update.to_bytes(), opened, resident, clock(), receipt.digest)
+
+
+def _attended(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Update:
+    """Follow it while the device may work, and go on when it may again; nothing of it is kept once it is answered."""
+    while True:
+        try:
+            worker.care.admit(work.undertaking)
+            update = _follow(work, resident, worker, clock)
+        except YieldedError:
+            yield_if_asked()  # the process is to end: what is kept is for the next one
+        except (RefusedError, InputError):
+            worker.care.finished()
+            raise
+        else:
+            worker.care.finished()
+            return update
 
 
 def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Update:
@@ -136,7 +164,7 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
             raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))
         if header.receipt and not remembers(ledger, header.run, home.device, header.receipt):
             raise RefusedError("rolled_back", "this ledger lacks a debit that it gave a receipt of", where=home.device)
-        asked = _name(header, work.words)
+        asked = work.undertaking.asked
         entry = _debited(ledger, header, asked)
         kept = kept_answer(home.ledger, asked) if entry is not None else None
         if kept is None:
@@ -223,13 +251,20 @@ def _train(
     work: _Work, resident: Resident, worker: Worker, task: Task, model: LocalModel
 ) -> tuple[Float32Array, Float32Array]:
     """What is sent, and the device's own head, which is not (empty where the head is everybody's)."""
-    home, instruction = resident.home, work.instruction
+    with worker.care.training(work.undertaking) as key:
+        return _trained(work, resident.home, worker, task, model, key)
+
+
+def _trained(
+    work: _Work, home: DeviceHome, worker: Worker, task: Task, model: LocalModel, key: bytes
+) -> tuple[Float32Array, Float32Array]:
+    instruction = work.instruction
     with worker.watch.stage("features"):
         plan = instruction.plan
         attacked = plan.adversarial != "none"
         inputs, labels = worker.training_inputs(home, task, model, plan.views, attacked=attacked)
     with worker.watch.stage("train"):
-        stream = _stream(instruction.seed, home.device, work.opened.header.round)
+        stream = _stream(instruction.seed, home.device, work.opened.header.round, key)
         given = (instruction.vector, inputs, labels, instruction.plan, stream)
         if isinstance(model, PersonalModel):
             return model.train_with(model.read_head(home.path, instruction.plan), *given)
@@ -267,9 +302,9 @@ def _agree(resident: Resident, instruction: Instruction) -> None:
         )
 
 
-def _stream(seed: int | None, device: str, number: int) -> ChaChaStream:
+def _stream(seed: int | None, device: str, number: int, key: bytes) -> ChaChaStream:
     if seed is None:
-        return os_stream()
+        return ChaChaStream(key)
     return seeded_stream(seed, "train", device, number)
 
 

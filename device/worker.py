@@ -17,6 +17,7 @@ import numpy.typing as npt
 from skerry.clock import Stopwatch
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.canaries import CanaryPlan, canaries_of, planted
+from skerry.device.care import Care, Unattended
 from skerry.device.ledgers import Ledgers
 from skerry.device.local_model import HeadModel, LocalModel, load_local_model
 from skerry.device.poisoning import poisoned
@@ -24,7 +25,9 @@ from skerry.device.protocol import Instruction
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
+from skerry.device.yielding import yield_if_asked
 from skerry.errors import RefusedError
+from skerry.records import Float32Array
 from skerry.security.attacks import POISONS
 from skerry.security.identity import Directory, Identity, PublicIdentity
 from skerry.syncer import Syncer
@@ -32,6 +35,7 @@ from skerry.syncer import Syncer
 __all__ = ["Outcome", "Resident", "Worker", "process_worker"]
 
 _REFUSALS = 64  # kept
+_TOGETHER = 32  # examples between which it is asked whether to stop
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class _Heard:
 
 @dataclass
 class Worker:
-    """Caches of one process; ``watch`` adds up where its devices' time goes, and stays in the process.
+    """Caches of one process; ``watch`` adds up where its devices' time goes, and stays in the process;
+    ``care`` says when they may work.
 
     ``told`` hears how each instruction was answered, before the answer is sealed.
 
@@ -84,6 +89,7 @@ class Worker:
     refusals: dict[tuple[ModelConfig, str | None], RefusedError] = field(default_factory=dict)
     identities: dict[tuple[int, str], tuple[Task, str]] = field(default_factory=dict)
     inputs: dict[tuple[str, str], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
+    begun: dict[tuple[str, str], list[Float32Array]] = field(default_factory=dict)
     views: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     with_canaries: dict[tuple[str, str, str, CanaryPlan, int], tuple[Any, npt.NDArray[np.int64]]] = field(
         default_factory=dict
@@ -94,6 +100,7 @@ class Worker:
     ledgers: Ledgers = field(default_factory=Ledgers)
     syncer: Syncer = field(default_factory=Syncer)
     watch: Stopwatch = field(default_factory=Stopwatch)
+    care: Care = field(default_factory=Unattended)
 
     def resident(self, path: Path) -> Resident:
         """The device whose home is at ``path``."""
@@ -158,12 +165,25 @@ class Worker:
         self.refusals[key] = RefusedError(refusal.reason, refusal.what, where=refusal.where, mend=refusal.mend)
 
     def local_inputs(self, device: str, task: Task, model: LocalModel) -> tuple[Any, npt.NDArray[np.int64]]:
-        """The device's prepared inputs and labels; through the frozen base once, then from memory."""
+        """The device's prepared inputs and labels; through the frozen base once, then from memory.
+
+        Asked to yield, it keeps the features that it has by then.
+        """
         key = (self.identity_of(device, task), model.digest)
         if key not in self.inputs:
             data = task.local_data(device)
-            self.inputs[key] = (model.prepare(data.x), data.y)
+            inputs = self._features(key, model, data.x) if isinstance(model, HeadModel) else model.prepare(data.x)
+            self.inputs[key] = (inputs, data.y)
         return self.inputs[key]
+
+    def _features(self, key: tuple[str, str], model: HeadModel, x: npt.NDArray[Any]) -> Float32Array:
+        """Of some examples at a time: each one's depend on it alone, so they are those of all at once."""
+        found = self.begun.setdefault(key, [])
+        for first in range(_TOGETHER * len(found), len(x), _TOGETHER):
+            yield_if_asked()
+            found.append(model.prepare(x[first : first + _TOGETHER]))
+        del self.begun[key]
+        return np.concatenate(found) if found else model.prepare(x)
 
     def training_inputs(
         self, home: DeviceHome, task: Task, model: LocalModel, views: int = 1, *, attacked: bool = False

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from skerry.device.agent.host import Host
 
-__all__ = ["free_memory", "resident_memory"]
+__all__ = ["free_memory", "peak_memory", "reset_peak_memory", "resident_memory"]
 
 
 def free_memory(host: Host) -> int | None:
@@ -17,6 +17,20 @@ def free_memory(host: Host) -> int | None:
 def resident_memory(host: Host) -> int:
     """Bytes of memory that this process holds; 0 where the kernel does not tell."""
     return _field(host, "proc/self/status", "VmRSS:") or 0
+
+
+def peak_memory(host: Host) -> int:
+    """The most that it held since :func:`reset_peak_memory`; 0 where the kernel does not tell."""
+    return _field(host, "proc/self/status", "VmHWM:") or 0
+
+
+def reset_peak_memory(host: Host) -> bool:
+    """Count the peak from here on (proc(5), ``clear_refs``); False where that cannot be done."""
+    try:
+        (host.root / "proc/self/clear_refs").write_text("5", "ascii")
+    except OSError:
+        return False
+    return True
 
 
 def _groups(host: Host) -> list[Path]:
