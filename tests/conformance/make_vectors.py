@@ -13,7 +13,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import _make_canonical, _make_envelope, _make_hpke_seals, _make_ledger
+from . import (
+    _make_canonical,
+    _make_envelope,
+    _make_grid,
+    _make_head,
+    _make_hpke_seals,
+    _make_ledger,
+    _make_noise,
+    _make_whitening,
+)
 
 __all__ = ["MAKERS", "SUMS", "rendered", "sums"]
 
@@ -22,8 +31,12 @@ SUMS = FOLDER / "SHA256SUMS"
 MAKERS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "canonical": _make_canonical.make,
     "envelope": _make_envelope.make,
+    "grid": _make_grid.make,
+    "head": _make_head.make,
     "hpke_seals": _make_hpke_seals.make,
     "ledger": _make_ledger.make,
+    "noise": _make_noise.make,
+    "whitening": _make_whitening.make,
 }
 
 

@@ -9,6 +9,13 @@ import { vectorBytes, vectors } from "./vectors.ts";
 /** Files of others: many of their cases are refused, and stay so when they are changed once more. */
 const PUBLISHED = new Set(["hpke", "merkle"]);
 
+/** Inputs that do not always weigh: a row that is left out anyway, an example that no step draws, a pull in the first step. Digests hold them. */
+const INPUTS: Readonly<Record<string, readonly string[]>> = {
+  grid: ["norms", "rows", "grid"],
+  head: ["x", "y", "start", "proximal"],
+  noise: ["count"],
+};
+
 describe.each(Object.entries(CONFORMANCE))("%s", (name, cases) => {
   it("holds", async () => {
     expect(await failures(cases(vectors(name)))).toEqual([]);
@@ -25,7 +32,7 @@ describe.each(Object.entries(CONFORMANCE))("%s", (name, cases) => {
 
   it.skipIf(PUBLISHED.has(name))("does not hold when one value is another", async () => {
     const file = vectors(name);
-    const paths = leaves(file);
+    const paths = leaves(file, INPUTS[name]);
     expect(paths.length).toBeGreaterThan(0);
     const unnoticed: string[] = [];
     for (const path of paths) {

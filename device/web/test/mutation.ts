@@ -7,18 +7,23 @@ type Json = null | boolean | number | string | readonly Json[] | { readonly [key
 const WITHOUT_WEIGHT = new Set(["source", "why", "null", "given"]);
 const MOST = 60;
 
-/** Where the values are that decide whether a file holds; of long files a part, spread evenly. */
-export function leaves(file: unknown): Path[] {
-  const all = [...walk(file as Json, [])];
+/**
+ * Where the values are that decide whether a file holds; of long files a part, spread evenly.
+ *
+ * @param inputs keys of inputs of which some may change without changing a result.
+ */
+export function leaves(file: unknown, inputs: readonly string[] = []): Path[] {
+  const idle = new Set([...WITHOUT_WEIGHT, ...inputs]);
+  const all = [...walk(file as Json, [], idle)];
   const step = Math.ceil(all.length / MOST);
   return all.filter((_, i) => i % step === 0);
 }
 
-function* walk(value: Json, path: Path): Generator<Path> {
+function* walk(value: Json, path: Path, idle: ReadonlySet<string>): Generator<Path> {
   if (value === null || typeof value !== "object") yield path;
   else {
     for (const [key, item] of Object.entries(value)) {
-      if (!WITHOUT_WEIGHT.has(key)) yield* walk(item, [...path, Array.isArray(value) ? Number(key) : key]);
+      if (!idle.has(key)) yield* walk(item, [...path, Array.isArray(value) ? Number(key) : key], idle);
     }
   }
 }

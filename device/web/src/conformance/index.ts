@@ -3,17 +3,25 @@
 import { canonicalCases } from "./canonical.ts";
 import type { Case } from "./check.ts";
 import { envelopeCases } from "./envelope.ts";
+import { gridCases } from "./grid.ts";
+import { headCases } from "./head.ts";
 import { hpkeCases } from "./hpke.ts";
 import { hpkeSealsCases } from "./hpke_seals.ts";
 import { ledgerCases } from "./ledger.ts";
 import { merkleCases } from "./merkle.ts";
+import { noiseCases } from "./noise.ts";
+import { whiteningCases } from "./whitening.ts";
 
 /** Cases of a file by its name, from its parsed content. */
 export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = {
   canonical: canonicalCases,
   envelope: envelopeCases,
+  grid: gridCases,
+  head: headCases,
   hpke: hpkeCases,
   hpke_seals: hpkeSealsCases,
   ledger: ledgerCases,
   merkle: merkleCases,
+  noise: noiseCases,
+  whitening: whiteningCases,
 };

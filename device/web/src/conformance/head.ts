@@ -1,0 +1,64 @@
+/** Head training under privacy against `head.json`: every bit of every delta. */
+
+import { HeadTrainer, stepsOf, type PrivatePlan } from "../training/head.ts";
+import { same, type Case } from "./check.ts";
+import { stream } from "./noise.ts";
+import { floats, hexOfFloats } from "./numbers.ts";
+
+interface Round {
+  readonly classes: number;
+  readonly features: number;
+  readonly plan: {
+    epochs: number;
+    denominator: number;
+    learning_rate: string;
+    momentum: string;
+    proximal: string;
+    clip: string;
+    noise_multiplier: string;
+    sampling_rate: string;
+  };
+  readonly start: string;
+  readonly x: string;
+  readonly y: readonly number[];
+  readonly key: string;
+  readonly steps: number;
+  readonly left_out: number;
+  readonly delta: string;
+}
+interface Vectors {
+  readonly rounds: readonly (Round & { why: string })[];
+  readonly left_out: Omit<Round, "x" | "y"> & { readonly given: Pick<Round, "x" | "y"> };
+}
+
+export function headCases(file: unknown): Case[] {
+  const vectors = file as Vectors;
+  const odd = { ...vectors.left_out, ...vectors.left_out.given, why: "left out" };
+  return [...vectors.rounds, odd].map((round) => ({
+    name: round.why,
+    run: () => {
+      check(round);
+    },
+  }));
+}
+
+function check(round: Round): void {
+  const { epochs, denominator, ...texts } = round.plan;
+  const plan: PrivatePlan = {
+    epochs,
+    denominator,
+    learningRate: Number(texts.learning_rate),
+    momentum: Number(texts.momentum),
+    proximal: Number(texts.proximal),
+    clip: Number(texts.clip),
+    noiseMultiplier: Number(texts.noise_multiplier),
+    samplingRate: Number(texts.sampling_rate),
+  };
+  same(String(stepsOf(plan)), String(round.steps), "steps");
+  const trainer = new HeadTrainer(round.classes, round.features);
+  const all = floats(round.x);
+  const x = round.y.map((_, i) => all.subarray(i * round.features, (i + 1) * round.features));
+  const delta = trainer.train(floats(round.start), x, round.y, plan, stream(round.key));
+  same(hexOfFloats(delta), round.delta, "delta");
+  same(String(trainer.leftOut), String(round.left_out), "left out");
+}
