@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from skerry.security.anomaly.evidence import FAR, Detector, Finding
+from skerry.security.anomaly.evidence import Detector, Finding
 
 __all__ = ["Case"]
 
@@ -35,8 +35,8 @@ class Case:
 
     @property
     def far(self) -> bool:
-        """Flagged by more than a learned limit that is nearer than the fixed one."""
-        return any(finding.certain or finding.distance >= FAR for _, finding in self.findings)
+        """Could be dropped for more than a learned limit that is nearer than the fixed one."""
+        return any(found.flagged and not (found.learned or found.clips) for _, found in self.findings)
 
     @property
     def distance(self) -> float:
@@ -44,14 +44,26 @@ class Case:
         return max((finding.distance for _, finding in self.findings), default=0.0)
 
     @property
+    def against(self) -> float:
+        """The largest distance of those findings for which it could be dropped."""
+        return max((found.distance for _, found in self.findings if not found.clips), default=0.0)
+
+    @property
+    def near(self) -> bool:
+        """Learned limits speak against it, and nothing else could drop it."""
+        return not self.far and any(found.learned for _, found in self.findings)
+
+    @property
     def limited(self) -> bool:
         """Dropped or clipped for a learned limit alone."""
-        return not self.far and not self.excused and (self.dropped or self.scale < 1)
+        if self.dropped or self.excused:
+            return self.dropped and not self.far
+        return any(found.learned and found.scale < 1 for _, found in self.findings)
 
     @property
     def scale(self) -> float:
-        """Below 1 when the row is too long for the others."""
-        return min((finding.scale for _, finding in self.findings), default=1.0)
+        """Below 1 when the row is too long for the others; learned limits do not count where it is excused."""
+        return min((f.scale for _, f in self.findings if not (self.excused and f.learned)), default=1.0)
 
     @property
     def strangeness(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ COSINE_ERROR = 1e-6
 _QUANTILE = normal_quantile(COSINE_ERROR)
 _FLOOR = 0.1  # without noise: least spread assumed between honest cosines
 _AGAINST = -0.1  # without noise: a cosine above this is never called opposed
+_REVERSED = 0.5  # without noise: of the others' median cosine, how far below zero an opposed one lies at least
 _FEWEST = 4  # trusted rows, so that every device has three others to be compared with
 
 
@@ -41,7 +42,9 @@ class CosineDetector:
     false alarms in 10⁶ device-rounds.
 
     *Without noise* no error can be stated, and there is no history: flagged are cosines below -0.1 that also lie
-    ``far`` robust standard deviations (of at least 0.1 each) under the other devices'.
+    ``far`` robust standard deviations (of at least 0.1 each) under the other devices', and are at least half as far
+    below zero as the others' median is above it. An update of a few examples is mostly noise, of either sign; a
+    reversed one is as far against the others as it would have been with them.
 
     Cannot see: updates across, not against, the common direction; a flipped update of ordinary length while the
     common signal is small against the noise. Hostile devices that hide in the noise can also turn the median
@@ -90,7 +93,9 @@ class CosineDetector:
 def _this_round(cosine: float, length: float, noise: float, usual: tuple[float, float] | None, far: float) -> Finding:
     assert usual is not None  # _FEWEST trusted rows leave three others to everyone
     centre, spread = usual
-    opposed = _AGAINST if noise == 0 else (-_QUANTILE * noise / length if length > 0 else -1.0)
+    opposed = (
+        min(_AGAINST, -_REVERSED * centre) if noise == 0 else (-_QUANTILE * noise / length if length > 0 else -1.0)
+    )
     low = min(opposed, centre - far * spread)
     strangeness = (centre - cosine) / spread
     shown = max(low, -1.0)

@@ -88,6 +88,7 @@ class Finding:
         strangeness: how far out it lies among the others in the same unit, flagged or not; what a false-alarm rate is
             calibrated on. None where it was not compared.
         scale: below 1 when the update is too long for the others: the factor that makes it the longest that passes.
+        clips: all that is to be done about it is to shorten it by ``scale``: no reason to drop the update.
     """
 
     scores: tuple[Score, ...]
@@ -95,11 +96,17 @@ class Finding:
     certain: bool = False
     strangeness: float | None = None
     scale: float = 1.0
+    clips: bool = False
 
     @property
     def flagged(self) -> bool:
         """True when the detector speaks against the update."""
         return self.certain or self.distance > 0
+
+    @property
+    def learned(self) -> bool:
+        """True when it rests on a learned limit that is nearer than the fixed one."""
+        return 0 < self.distance < FAR and not self.certain
 
 
 class Detector(Protocol):

@@ -1,23 +1,30 @@
 """The norm detector: updates that are larger than an honest one can be, or smaller than its noise allows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import exp, inf, isfinite, log
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import largest_norm, smallest_norm
 from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import peers
+from skerry.security.anomaly.span import shares_in_span
 
 __all__ = ["NORM_ERROR", "NormDetector"]
+
+Float64Array = npt.NDArray[np.float64]
 
 NORM_ERROR = 1e-9
 """Bound on the probability that an honest update fails the calibrated limits in one round."""
 
 _FLOOR = log(1.25)  # least spread assumed between honest devices: ±25 %
 _LARGEST_LOG = 700.0  # exp of more overflows; no float32 vector is so long
+_FOREIGN = 0.1  # of the usual share in the others' span; the lab's noise has a fiftieth, a single example a sixth
+_FEWEST = 3  # rows of ordinary length
 _ROUNDING = 1e-4  # relative slack on a bound that devices meet in float32
 
 
@@ -32,7 +39,16 @@ class NormDetector:
 
     *Relative* (catches what B is too loose for; no stated error of its own): at most ``exp(far·spread)`` times
     the other devices' median norm, the spread being the robust standard deviation of their log-norms and at least
-    log 1.25. With ``far`` = 5, devices whose honest norms differ by up to three times never fail it.
+    log 1.25. With ``far`` = 5, devices whose honest norms differ by up to three times never fail it. What fails it is
+    clipped to it, and that is all: the fewer examples an update averages over, the longer it is, and nobody knows over
+    how many it does. Among devices that are alike, one with a single example was up to 22 times as long as the others
+    in the lab. Clipping leaves an attacker no more than it has anyway: rows of that length pass.
+
+    *Long and foreign* (no stated error of its own): a row that is too long is dropped when next to nothing of it lies
+    in the span of the other devices' rows, less than a tenth of what does of theirs. Few examples lengthen an update
+    in directions that other examples have too; noise does not.
+
+    With privacy noise every example is clipped, so few examples are no excuse, and the relative limit drops.
 
     Cannot see: a hostile update of ordinary length.
     """
@@ -50,7 +66,15 @@ class NormDetector:
         positive = lengths > 0
         logs = np.log(lengths, out=np.full(len(rows), -inf), where=positive)
         usual = peers(logs, trusted & positive, _FLOOR)
-        return [_judge(float(v), low, high, around, far) for v, around in zip(lengths, usual, strict=True)]
+        found = [_judge(float(v), low, high, around, far) for v, around in zip(lengths, usual, strict=True)]
+        long = np.array([finding.clips for finding in found], np.bool_)
+        if not long.any():
+            return found
+        shares, typical = _in_span(rows, positive, trusted & positive & ~long)
+        return [
+            _foreign(finding, float(share), typical) if finding.clips and share < _FOREIGN * typical else finding
+            for finding, share in zip(found, shares, strict=True)
+        ]
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
         """Nothing: each round is judged by itself."""
@@ -99,4 +123,20 @@ def _judge(value: float, low: float | None, high: float, around: tuple[float, fl
     shown = min(high, limit)
     score = Score("norm", value, low or None, shown if isfinite(shown) else None, sentence)
     scale = limit / value if distance else 1.0
-    return Finding((score,), distance, breach, strangeness, scale)
+    return Finding((score,), distance, breach, strangeness, scale, clips=distance > 0 and low is None and not breach)
+
+
+def _in_span(rows: Rows, positive: Mask, members: Mask) -> tuple[Float64Array, float]:
+    """Share of each row in the span of the other members, and what is usual among these; 0 with too few to say."""
+    shares = np.zeros(len(rows))
+    if members.sum() < _FEWEST:
+        return shares, 0.0
+    shares[positive] = shares_in_span(rows.gram[np.ix_(positive, positive)], members[positive])
+    return shares, float(np.median(shares[members]))
+
+
+def _foreign(finding: Finding, share: float, typical: float) -> Finding:
+    """The finding on a row that is too long, once it is known to go where no other row goes."""
+    score = finding.scores[0]
+    sentence = f"{score.sentence} {share:.1%} of it lies in directions of other updates, {typical:.0%} is usual."
+    return replace(finding, scores=(replace(score, sentence=sentence),), clips=False)

@@ -1,7 +1,8 @@
 """The root-set detector: updates that no mixture of classes explains, where the server has examples of its own."""
 
 from collections.abc import Mapping, Sequence
-from math import exp, log, nan
+from dataclasses import dataclass
+from math import exp, log
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,10 @@ ROOT_ERROR = 1e-9
 
 _SPREAD = log(5) / FAR  # of the logarithm: by default five times the usual unexplained share is flagged
 _LEAST = 0.09  # what a smaller share counts as: below five times as much, 45 %, nothing is called much
+_BACKWARDS = 1.5  # times as much is explained of the reverse; of flipped signs more, of three examples up to 1.4
+_NEXT_TO_NOTHING = 0.12  # explained; of two examples at least 17 % is
+_TOO_MUCH = 6.0  # times the others' weight in the mixture
+_LIGHT = 1e-9  # what a smaller weight counts as
 _FEWEST = 4
 _RIDGE = 1e-9  # of the mean diagonal, so that classes with one direction can be told apart
 _BLOCK = 4096
@@ -42,17 +47,26 @@ class RootSetDetector:
     0.09 counting as 0.09. Strangeness is the logarithm of the ratio in units of log(5)/5. The spread of the others is
     not measured: hostile rows would widen it.
 
+    *And only if few examples do not explain it.* An update of a few examples is no mixture of what many have in common,
+    however honest: in the lab a half of it is left. But it points where its classes do. So a large rest is held against
+    an update only when its *reverse* is explained better, by a half, as of reversed updates and wrong labels, or
+    when next to nothing of it is explained, under 12 %, as of noise.
+
+    *Mixture and too much of it*: the weights of honest mixtures add up to about what the others' do, those of a single
+    example to five times that at most in the lab. Six times as much is flagged where the root set fits.
+
     **It says less where the root set fits less, and then nothing**: once a fifth of the usual update is unexplained,
     five times that is all of it, and nobody can be flagged. Public examples of another look, labels of another meaning,
     classes that are missing and a model that was fitted to the root set before lead there; its own kind leaves 5 to
     25 % in the lab. In the shipped digits scenario without privacy the classes explain 4 to 7 % of an honest update.
 
-    **Assumption**: no device is the only one of its kind, and each update averages over many examples. Where the root
-    set describes most devices, one whose examples look like nobody's or are few, or that has a class which the root set
-    lacks, can look hostile.
+    **Assumption**: no device is the only one of its kind. Where the root set describes most devices, one whose examples
+    look like nobody's (negated readings of another sensor), or that has a class which the root set lacks, can look
+    hostile.
 
     Cannot see: anything in the cone, such as honest training on some classes alone, or the gradient of a wrong label
-    that looks like the right one's; backdoors that change little; and under noise whatever is shorter than it.
+    that looks like the right one's; stale updates and whatever else points half right; backdoors that change little;
+    and under noise whatever is shorter than it.
 
     Why not the loss on the root set: under label skew an honest update raises the loss of most classes, and the mean
     loss cannot tell it from a hostile one. Reference for a root set: Cao et al. 2021, "FLTrust" (NDSS), which has one
@@ -72,20 +86,17 @@ class RootSetDetector:
             return [_unjudged("the server has no updates of its own")] * len(rows)
         if not np.isfinite(root).all():
             return [_unjudged("the server's own updates are not finite")] * len(rows)
-        shares = _unexplained(rows, root, context.noise_std)
-        found = np.isfinite(shares)
+        fits = _fits(rows, root, context.noise_std)
+        found = np.array([fit is not None for fit in fits], np.bool_)
         usable &= found
         if int(usable.sum()) < _FEWEST:
             return [_unjudged(f"{int(usable.sum())} usable updates are too few to say what is usual")] * len(rows)
-        shares = np.where(found, shares, 0.0)
-        usual = _others(np.log(np.maximum(shares, _LEAST)), usable)
-        above = np.log(np.maximum(shares, _LEAST)) - usual
-        limits = np.exp(usual + far * _SPREAD)
+        rest = np.log([_LEAST if fit is None else max(fit.rest, _LEAST) for fit in fits])
+        weight = np.log([_LIGHT if fit is None else max(fit.weight, _LIGHT) for fit in fits])
+        usual = zip(np.exp(_others(rest, usable)).tolist(), np.exp(_others(weight, usable)).tolist(), strict=True)
         return [
-            _judge(float(share), float(one) / _SPREAD, exp(centre), float(limit), far)
-            if solved
-            else _unjudged(_UNSOLVED)
-            for share, one, centre, limit, solved in zip(shares, above, usual, limits, found, strict=True)
+            _unjudged(_UNSOLVED) if fit is None else _judge(fit, *around, far)
+            for fit, around in zip(fits, usual, strict=True)
         ]
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
@@ -105,11 +116,25 @@ def _others(values: Float64Array, usable: Mask) -> Float64Array:
     return np.where(usable, median_without(values, ordered), median(ordered))
 
 
-def _unexplained(rows: Rows, root: Float32Array, noise: float) -> Float64Array:
-    """``(n,)`` squared distances to the cone of the root's rows, less the noise, over squared lengths.
+@dataclass(frozen=True)
+class _Fit:
+    """The nearest mixture of one update.
 
-    NaN where the nearest point of the cone was not found.
+    Attributes:
+        rest: share of the squared length that it leaves, less the noise.
+        forward: share that it explains.
+        backward: share of the *reversed* update that its own nearest mixture explains.
+        weight: sum of the mixture's weights.
     """
+
+    rest: float
+    forward: float
+    backward: float
+    weight: float
+
+
+def _fits(rows: Rows, root: Float32Array, noise: float) -> list[_Fit | None]:
+    """For each row its nearest mixture; None where it was not found, and an empty one for a row of zeros."""
     k = len(root)
     with_root, among = np.zeros((len(rows), k)), np.zeros((k, k))
     for start in range(0, rows.size, _BLOCK):
@@ -118,32 +143,49 @@ def _unexplained(rows: Rows, root: Float32Array, noise: float) -> Float64Array:
         among += part @ part.T
     corner = np.linalg.cholesky(among + _RIDGE * np.trace(among) / k * np.eye(k))
     targets = np.linalg.solve(corner, with_root.T).T
-    squares = rows.lengths**2
-    explained = np.array([float(target @ target) - _distance(corner.T, target) ** 2 for target in targets])
     hidden = (noise * largest_norm(rows.size, 0.0, ROOT_ERROR)) ** 2
-    rest = np.maximum(squares - explained - hidden, 0.0)
-    shares: Float64Array = np.divide(rest, squares, out=np.zeros(len(rows)), where=squares > 0)
-    return shares
+    squares = (rows.lengths**2).tolist()
+    return [_fit(corner.T, target, square, hidden) for target, square in zip(targets, squares, strict=True)]
 
 
-def _distance(sides: Float64Array, target: Float64Array) -> float:
-    """How far the target lies from the cone of the columns of ``sides``; NaN when the solver gives up."""
+def _fit(sides: Float64Array, target: Float64Array, square: float, hidden: float) -> _Fit | None:
+    """The nearest point to the target in the cone of the columns of ``sides``; None when the solver gives up."""
     from scipy.optimize import nnls
 
+    if square == 0:
+        return _Fit(0.0, 0.0, 0.0, 0.0)
     try:
-        return float(nnls(sides, target)[1])
+        (weights, away), (_, back) = nnls(sides, target), nnls(sides, -target)
     except RuntimeError:  # after 3 k steps, which rounding can take it to
-        return nan
+        return None
+    explained = float(target @ target) - np.array([away, back]) ** 2
+    forward, backward = (explained / square).tolist()
+    return _Fit(max(1 - forward - hidden / square, 0.0), forward, backward, float(weights.sum()))
 
 
-def _judge(share: float, strangeness: float, usual: float, limit: float, far: float) -> Finding:
+def _judge(fit: _Fit, usual: float, weight: float, far: float) -> Finding:
+    """One finding; ``usual`` and ``weight`` are the others' medians."""
+    strangeness = log(max(fit.rest, _LEAST) / usual) / _SPREAD
+    limit = usual * exp(far * _SPREAD)
     shown = limit if limit < 1 else None
+    wrong = fit.backward > _BACKWARDS * fit.forward or fit.forward < _NEXT_TO_NOTHING
+    if strangeness > far and wrong:
+        better = f"; of its reverse they explain {fit.backward:.0%}" if fit.backward > fit.forward else ""
+        sentence = (
+            f"No mixture of the server's classes explains {fit.rest:.0%} of it{better}; around {usual:.0%} is usual."
+        )
+        return Finding((Score("root_set", fit.rest, None, shown, sentence),), strangeness, strangeness=strangeness)
+    if shown and fit.weight > _TOO_MUCH * weight:
+        times = fit.weight / weight
+        sentence = f"It is a mixture of the server's classes, and {times:.3g} times as much of it as others send."
+        distance = FAR * log(times) / log(_TOO_MUCH)
+        return Finding((Score("root_set", times, None, _TOO_MUCH, sentence),), distance, strangeness=strangeness)
     if strangeness > far:
-        sentence = f"No mixture of the server's classes explains {share:.0%} of it; around {usual:.0%} is usual."
-        return Finding((Score("root_set", share, None, shown, sentence),), strangeness, strangeness=strangeness)
-    why = "nothing unusual" if shown else f"around {usual:.0%} is usual, too much to judge by"
-    sentence = f"A mixture of the server's classes leaves {share:.0%} of it unexplained: {why}."
-    return Finding((Score("root_set", share, None, shown, sentence),), strangeness=strangeness)
+        shown, why = None, f"more than the usual {usual:.0%}, but it points their way, as updates of few examples do"
+    else:
+        why = "nothing unusual" if shown else f"around {usual:.0%} is usual, too much to judge by"
+    sentence = f"A mixture of the server's classes leaves {fit.rest:.0%} of it unexplained: {why}."
+    return Finding((Score("root_set", fit.rest, None, shown, sentence),), strangeness=strangeness)
 
 
 def _unjudged(why: str) -> Finding:

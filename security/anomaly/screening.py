@@ -10,7 +10,8 @@
    in quarantine or dropped by steps 2 and 4 are dropped for one, the farthest out first, and none when fewer than
    twice that number plus two rows are there to compare. So when the declared number of hostile devices is out, no
    comparison can cost an honest one its place.
-6. A row that is kept although it is too long for the others is clipped to the longest that passes.
+6. A row that is kept although it is too long for the others is clipped to the longest that passes. Length alone is
+   worth no more: few examples explain it (:mod:`skerry.security.anomaly.norm`).
 7. Each drop is a strike; enough of them put the device into quarantine for the rest of the run
    (:mod:`skerry.security.anomaly.strikes`). Where as many of its strikes were breaches as would have been enough alone,
    its revocation is proposed.
@@ -168,7 +169,7 @@ class Screener:
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs to go on after a restart, as JSON values."""
         return {
-            "schema": 3,
+            "schema": 4,
             "strikes": self._strikes.state(),
             "calibration": None if self._calibration is None else self._calibration.state(),
             "allowance": None if self._allowance is None else self._allowance.state(),
@@ -185,7 +186,7 @@ class Screener:
         """
         names = {detector.name for detector in self._detectors}
         calibrated = state.get("calibration") is not None
-        fits = state.get("schema") == 3 and calibrated == (self._calibration is not None)
+        fits = state.get("schema") == 4 and calibrated == (self._calibration is not None)
         if not fits or set(state["detectors"]) != names:
             raise InputError(
                 "the saved state of the screen does not fit", mend="resume with the defence that the run started with"
@@ -214,9 +215,7 @@ class Screener:
         if self._allowance is None:
             return
         self._allowance.earn(len(cases))
-        near = sorted(
-            (case for case in cases if case.flagged and not case.far), key=lambda case: (-case.distance, case.device)
-        )
+        near = sorted((case for case in cases if case.near), key=lambda case: (-case.distance, case.device))
         for case in near[self._allowance.room :]:
             case.excused = True
 
@@ -231,8 +230,8 @@ class Screener:
         rest = [case for case in cases if not case.dropped]
         if len(rest) < 2 * allowed + 2:
             return
-        against = (case for case in rest if case.distance > 0 and not case.excused)
-        suspects = sorted(against, key=lambda case: (-case.distance, case.device))
+        against = (case for case in rest if case.against > 0 and not case.excused)
+        suspects = sorted(against, key=lambda case: (-case.against, case.device))
         for case in suspects[:allowed]:
             case.dropped = True
 
@@ -245,7 +244,7 @@ class Screener:
             return self._strike(case, context, reasons, scores)
         if not case.flagged:
             return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
-        if case.scale < 1 and not case.excused:
+        if case.scale < 1:
             sentence = f"Too long, but not dropped: enters the average at {case.scale:.3g} of its length."
             score = Score("screen", case.distance, None, None, sentence)
             return Verdict(context.round, case.device, Action.CLIP, reasons, (*scores, score), case.scale)

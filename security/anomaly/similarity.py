@@ -1,6 +1,7 @@
-"""The similarity detector: updates so alike that one attacker must have written them all (sybils)."""
+"""The similarity detector: updates so alike that one attacker must have written them all (sybils), or sent again."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import log, sqrt
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import smallest_norm
 from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import peers
+from skerry.security.anomaly.repeats import Repeats
 
 __all__ = ["SIMILARITY_ERROR", "SimilarityDetector"]
 
@@ -41,6 +43,9 @@ class SimilarityDetector:
     not none, since one of them may be honest and copied. Updates are sealed for the coordinator, so no other
     device can copy one in the round in which it is sent.
 
+    *Sent again*: a device's last update once more, bit for bit, is flagged, and a breach where fresh noise was agreed;
+    without noise, nobody's where half of the devices do it. A stale update that is changed a little is not seen.
+
     Cannot see: sybils that each add as much noise of their own as honest devices differ by. That noise averages out
     in a mean; a rule meets it as many ordinary attackers, within its ``tolerate``.
 
@@ -51,10 +56,35 @@ class SimilarityDetector:
     name: ClassVar[str] = "similarity"
     reason: ClassVar[Reason] = Reason.SIMILARITY
 
+    def __init__(self) -> None:
+        self._repeats = Repeats()
+
     def examine(
         self, rows: Rows, devices: Sequence[str], trusted: Mask, context: ScreenContext, far: float = FAR
     ) -> list[Finding]:
-        """One finding a row. Rows that an earlier detector flagged are compared too, but say not what is usual."""
+        """One finding a row; also remembers what was sent.
+
+        Rows that an earlier detector flagged are compared too, but say not what is usual.
+        """
+        again = self._repeats.found(rows.values, devices)
+        found = self._compare(rows, devices, trusted, context, far)
+        fresh = context.noise_std > 0
+        return [_sent_again(one, fresh) if same else one for one, same in zip(found, again, strict=True)]
+
+    def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
+        """Nothing more than :meth:`examine` remembers."""
+
+    def state(self) -> dict[str, Any]:
+        """A digest of each device's last update."""
+        return self._repeats.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self._repeats.restore(state)
+
+    def _compare(
+        self, rows: Rows, devices: Sequence[str], trusted: Mask, context: ScreenContext, far: float
+    ) -> list[Finding]:
         count = int(trusted.sum())
         if context.noise_std == 0 and count < _FEWEST:
             sentence = f"Not compared with others: {count} usable updates are too few to say what is usual."
@@ -74,15 +104,12 @@ class SimilarityDetector:
             for i in range(len(rows))
         ]
 
-    def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
-        """Nothing: each round is judged by itself."""
 
-    def state(self) -> dict[str, Any]:
-        """Empty."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
+def _sent_again(finding: Finding, fresh: bool) -> Finding:
+    """The finding on a row that its device has sent before; ``fresh`` where privacy noise should have changed it."""
+    why = "the agreed privacy noise is fresh in each round" if fresh else "training moves on, its update does not"
+    score = Score("similarity", 0.0, None, None, f"The device's last update again, bit for bit: {why}.")
+    return replace(finding, scores=(*finding.scores, score), distance=max(finding.distance, 2 * FAR), certain=fresh)
 
 
 def _distances(rows: Rows) -> tuple[Float64Array, Float64Array]:

@@ -24,3 +24,13 @@ def out(verdicts: list[Verdict]) -> list[str]:
 
 def context(number: int = 1, noise: float = 1.0, bound: float = 12.0) -> ScreenContext:
     return ScreenContext(number, noise, bound)
+
+
+def foreign(deltas: np.ndarray, device: int, times: float) -> np.ndarray:
+    """The same updates, one of them ``times`` as long and in a direction that no other has."""
+    changed = deltas.copy()
+    others = np.delete(deltas, device, axis=0).T.astype(np.float64)
+    own = np.random.default_rng(device).standard_normal(deltas.shape[1])
+    own -= others @ np.linalg.lstsq(others, own, rcond=None)[0]
+    changed[device] = times * np.linalg.norm(deltas[device]) / np.linalg.norm(own) * own
+    return changed

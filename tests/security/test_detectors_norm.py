@@ -109,3 +109,17 @@ def test_a_device_up_to_three_times_longer_than_very_similar_others_is_not_flagg
     rows = noisy(11)
     rows[4] *= factor
     assert not any(finding.flagged for finding in examine(rows, ScreenContext(1, 0.0, float("inf"))))
+
+
+def test_length_alone_only_clips_and_a_direction_of_its_own_drops() -> None:
+    """Few examples lengthen an update; noise lengthens it in directions that no other has."""
+    rng = np.random.default_rng(4)
+    common = rng.standard_normal((5, D))
+    rows = rng.uniform(0, 1, (11, 5)) @ common + 0.3 * rng.standard_normal((11, D))
+    rows[3] *= 20
+    rows[7] += 20 * rng.standard_normal(D)
+    found = examine(rows, ScreenContext(1, 0.0, float("inf")))
+    assert [(i, finding.clips) for i, finding in enumerate(found) if finding.flagged] == [(3, True), (7, False)]
+    assert found[7].scores[0].sentence.endswith("is usual.")
+    under_noise = examine(rows, ScreenContext(1, 0.3, float("inf")))
+    assert [(i, finding.clips) for i, finding in enumerate(under_noise) if finding.flagged] == [(3, False), (7, False)]

@@ -1,5 +1,7 @@
 """Sybils: many copies of one update have one vote; honest devices are not taken for copies of each other."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -119,3 +121,44 @@ def test_copies_are_quarantined_after_three_rounds_and_one_stays() -> None:
         asked = [i for i, name in enumerate(names(12)) if name not in screener.quarantined]
         screener.screen(rows[asked], [names(12)[i] for i in asked], context(number=number))
     assert screener.quarantined == {"device-10", "device-11"}
+
+
+def test_an_update_that_is_sent_again_is_dropped_and_a_changed_or_an_empty_one_is_not() -> None:
+    screener, actions = Screener(["similarity"], tolerate=2), []
+    for number in range(5):
+        rows = honest(11, seed=number)
+        rows[4] = honest(1, seed=100)[0]
+        rows[6] = honest(1, seed=101)[0]
+        rows[6, 0] += 1e-3 * number
+        rows[8] = 0
+        verdicts = screener.screen(rows, names(11), context(number=number))
+        actions.append([verdict.action for verdict in verdicts])
+        assert ("bit for bit" in verdicts[4].scores[-1].sentence) is (number in {1, 2})
+    assert [a[4] for a in actions] == [Action.ACCEPT, Action.DROP, Action.DROP, Action.QUARANTINE, Action.QUARANTINE]
+    assert all(action is Action.ACCEPT for a in actions for i, action in enumerate(a) if i != 4)
+
+
+def test_under_noise_an_update_that_is_sent_again_is_a_breach() -> None:
+    screener = Screener(["similarity"], tolerate=0)
+    for number in range(2):
+        rows = honest(11, seed=number, noise=0.05)
+        rows[4] = honest(1, seed=100, noise=0.05)[0]
+        verdicts = screener.screen(rows, names(11), context(0.05, number))
+        assert [v.device for v in verdicts if not v.kept] == names(11)[4:5] * number
+
+
+def test_a_round_that_most_devices_answer_as_the_last_one_accuses_nobody() -> None:
+    screener = Screener(["similarity"], tolerate=2)
+    for number in range(2):
+        rows = honest(11, seed=0)
+        rows[:5] = honest(5, seed=number)
+        assert all(v.action is Action.ACCEPT for v in screener.screen(rows, names(11), context(number=number)))
+
+
+def test_what_was_sent_is_remembered_over_a_restart() -> None:
+    first, second = Screener(["similarity"], tolerate=2), Screener(["similarity"], tolerate=2)
+    first.screen(honest(11, seed=0), names(11), context(number=0))
+    second.restore(json.loads(json.dumps(first.state())))
+    rows = honest(11, seed=1)
+    rows[4] = honest(11, seed=0)[4]
+    assert [v.device for v in second.screen(rows, names(11), context()) if not v.kept] == names(11)[4:5]

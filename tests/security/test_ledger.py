@@ -256,8 +256,9 @@ def test_while_the_disk_takes_a_debit_the_caller_works_and_others_wait(path, mon
         assert late == [True]
         assert [e.body["round"] for e in ledger.entries() if e.kind == "debit"] == [1, 2]
         assert ledger.has("run-1", 1)
-        with pytest.raises(EnvelopeRefusedError), ledger.debiting(
-            "run-1", 1, EVENT, nonce="00", now=NOW, syncer=syncer
+        with (
+            pytest.raises(EnvelopeRefusedError),
+            ledger.debiting("run-1", 1, EVENT, nonce="00", now=NOW, syncer=syncer),
         ):
             pytest.fail("worked for a round that was refused")
     assert verify_ledger(path, pld=False).problems == ()

@@ -45,7 +45,7 @@ def as_decimal(value: Fraction) -> Decimal:
 
 
 def exact_weights(scale: Fraction, last: int) -> list[Decimal]:
-    power = Decimal(-scale.denominator**2) / Decimal(2 * scale.numerator**2)
+    power = Decimal(-(scale.denominator**2)) / Decimal(2 * scale.numerator**2)
     return [(power * k * k).exp() for k in range(last + 1)]
 
 

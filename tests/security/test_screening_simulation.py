@@ -51,8 +51,10 @@ def simulate(
         signal = share * common / np.linalg.norm(common)
         signal = signal + np.sqrt(1 - share**2) * own / np.linalg.norm(own, axis=1, keepdims=True)
         strength = norms[0] * (norms[1] / norms[0]) ** ((number - 1) / (ROUNDS - 1))
-        deltas = LR / DENOMINATOR * strength * size * signal + rng.normal(0, noise, (N, D)) if noise else (
-            LR / DENOMINATOR * strength * size * signal
+        deltas = (
+            LR / DENOMINATOR * strength * size * signal + rng.normal(0, noise, (N, D))
+            if noise
+            else (LR / DENOMINATOR * strength * size * signal)
         )
         for index in bad:
             deltas[index] = attack(deltas[index])

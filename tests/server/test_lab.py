@@ -188,14 +188,13 @@ def test_a_grid_gives_a_cell_for_every_combination_and_tells_its_progress() -> N
     json.dumps([cell.to_json() for cell in cells], allow_nan=False)
 
 
-def test_a_root_set_takes_honest_devices_with_three_examples_for_hostile() -> None:
-    """Why it is not the default: more of them end in quarantine with it than without."""
-    setting = Setting(steps=60, few=3)
-    rooted = replace(DEFAULT, screen=(*DEFAULT.screen, "root_set"))
-    with_root = [train(rooted, "none", setting, seed) for seed in (0, 1)]
-    without = [train(DEFAULT, "none", setting, seed) for seed in (0, 1)]
-    assert sum(outcome.wronged_few for outcome in with_root) > sum(outcome.wronged_few for outcome in without)
-    assert all(outcome.wronged_few <= min(2, outcome.wronged + outcome.caught) for outcome in with_root)
+@pytest.mark.parametrize("alpha", [0.3, 100.0])
+def test_honest_devices_with_three_examples_keep_their_place(alpha: float) -> None:
+    """Their updates are long, and no mixture of what many examples have in common; that is no hostility."""
+    setting = Setting(steps=60, few=3, alpha=alpha)
+    for screen in (DEFAULT.screen, (*DEFAULT.screen, "root_set")):
+        for seed in (0, 1):
+            assert train(replace(DEFAULT, screen=screen), "none", setting, seed).wronged_few == 0
 
 
 def test_the_page_puts_the_best_rule_and_the_worst_attack_first() -> None:
