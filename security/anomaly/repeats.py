@@ -29,7 +29,7 @@ class Repeats:
         again = np.zeros(len(rows), np.bool_)
         for i, (row, device) in enumerate(zip(rows, devices, strict=True)):
             if row.any():
-                digest = blake2b(np.ascontiguousarray(row, "<f4"), digest_size=_BYTES).hexdigest()
+                digest = blake2b(row.astype("<f4").tobytes(), digest_size=_BYTES).hexdigest()
                 again[i] = self._last.get(device) == digest
                 self._last[device] = digest
         return again if 2 * again.sum() < len(rows) else np.zeros_like(again)

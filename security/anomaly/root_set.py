@@ -22,7 +22,7 @@ ROOT_ERROR = 1e-9
 
 _SPREAD = log(5) / FAR  # of the logarithm: by default five times the usual unexplained share is flagged
 _LEAST = 0.09  # what a smaller share counts as: below five times as much, 45 %, nothing is called much
-_BACKWARDS = 1.5  # times as much is explained of the reverse; of flipped signs more, of three examples up to 1.4
+_BACKWARDS = 0.2  # of the squared length: more is explained of the reverse than of three examples' in the lab
 _NEXT_TO_NOTHING = 0.12  # explained; of two examples at least 17 % is
 _TOO_MUCH = 6.0  # times the others' weight in the mixture
 _LIGHT = 1e-9  # what a smaller weight counts as
@@ -49,7 +49,7 @@ class RootSetDetector:
 
     *And only if few examples do not explain it.* An update of a few examples is no mixture of what many have in common,
     however honest: in the lab a half of it is left. But it points where its classes do. So a large rest is held against
-    an update only when its *reverse* is explained better, by a half, as of reversed updates and wrong labels, or
+    an update only when 20 % more of its *reverse* is explained, as of reversed updates and wrong labels, or
     when next to nothing of it is explained, under 12 %, as of noise.
 
     *Mixture and too much of it*: the weights of honest mixtures add up to about what the others' do, those of a single
@@ -168,7 +168,7 @@ def _judge(fit: _Fit, usual: float, weight: float, far: float) -> Finding:
     strangeness = log(max(fit.rest, _LEAST) / usual) / _SPREAD
     limit = usual * exp(far * _SPREAD)
     shown = limit if limit < 1 else None
-    wrong = fit.backward > _BACKWARDS * fit.forward or fit.forward < _NEXT_TO_NOTHING
+    wrong = fit.backward > fit.forward + _BACKWARDS or fit.forward < _NEXT_TO_NOTHING
     if strangeness > far and wrong:
         better = f"; of its reverse they explain {fit.backward:.0%}" if fit.backward > fit.forward else ""
         sentence = (
