@@ -183,6 +183,22 @@ def test_the_statement_holds_the_runs_signed_checkpoint(shop, run):
     assert stated.privacy["unit"] == json.loads((run / "result.json").read_text())["privacy"]["unit"]
 
 
+def test_old_versions_are_dropped_when_asked_for_and_only_those(shop, run):
+    for _ in range(4):
+        shop("publish", run.name, "--model", "digits")
+    assert shop("prune", "digits", "--keep", 2)["dropped"] == []  # all were the newest within a week
+    pruned = shop("prune", "digits", "--keep", 3, "--grace-days", 0)
+    assert pruned["dropped"] == [1]
+    assert pruned["deleted"] > 0
+    assert [one["version"] for one in shop("list")["releases"]] == [2, 3, 4]
+    assert shop.verify().exit_code == 0
+    assert shop("renew")["swept"]["deleted"] == 0
+    assert shop("rollback", "digits", "--to", 3, "--recipients", shop.directory)["version"] == 5
+    shop("rollback", "digits", "--to", 1, "--recipients", shop.directory, code=2)
+    shop("prune", "digits", "--keep", 1, code=2)
+    shop("prune", "sounds", code=2)
+
+
 def test_renewing_needs_no_offline_key_and_rotating_does(shop, run, tmp_path):
     shop("publish", run.name, "--model", "digits")
     shutil.move(tmp_path / "repository.keys" / "offline", tmp_path / "stick")

@@ -4,6 +4,7 @@ import typer
 
 from skerry.cli.release.keeping import init, renew, rotate
 from skerry.cli.release.looking import list_, verify
+from skerry.cli.release.pruning import prune
 from skerry.cli.release.publishing import publish, rollback
 from skerry.cli.release.taking import fetch
 
@@ -18,3 +19,4 @@ app.command()(fetch)
 app.command()(rollback)
 app.command()(renew)
 app.command()(rotate)
+app.command()(prune)

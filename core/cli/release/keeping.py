@@ -7,6 +7,7 @@ import typer
 
 from skerry.cli.console import AsJson, emit, facts, out, table
 from skerry.cli.release.options import Keys, Offline, RepositoryFolder, keys_of, open_repository, publisher_of
+from skerry.cli.release.pruning import swept, swept_json
 
 __all__ = ["init", "renew", "rotate"]
 
@@ -48,6 +49,8 @@ def init(
 def renew(*, repository: RepositoryFolder, keys: Keys = None, offline: Offline = None, as_json: AsJson = False) -> None:
     """Sign the timestamp anew (it holds a day), and whatever else has less than half of its life left.
 
+    Files that nothing has named for a week, such as superseded metadata, are deleted.
+
     Exit code 1 when a key that is needed soon is not at hand; what could be signed is signed.
     """
     from rich.text import Text
@@ -55,9 +58,11 @@ def renew(*, repository: RepositoryFolder, keys: Keys = None, offline: Offline =
     from skerry.cli.console import fail
     from skerry.errors import RunFailedError
 
-    done = open_repository(repository, keys, offline).renew()
+    opened = open_repository(repository, keys, offline)
+    done = opened.renew()
     document = {
-        "roles": [{"role": r.role, "expires": r.expires.isoformat(), "renewed": r.renewed, "due": r.due} for r in done]
+        "roles": [{"role": r.role, "expires": r.expires.isoformat(), "renewed": r.renewed, "due": r.due} for r in done],
+        "swept": swept_json(swept(opened)),
     }
     due = [r.role for r in done if r.due]
     error = RunFailedError(

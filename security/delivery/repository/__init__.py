@@ -18,6 +18,7 @@ Reference: The Update Framework specification 1.0 (consistent snapshots, delegat
 from skerry.security.delivery.repository.describing import Provenance, read_statement
 from skerry.security.delivery.repository.keys import RoleKeys
 from skerry.security.delivery.repository.opening import open_version, recipients_of
+from skerry.security.delivery.repository.pruning import Swept, drop_versions, sweep
 from skerry.security.delivery.repository.releasing import Published, published, release
 from skerry.security.delivery.repository.repository import Renewal, Repository
 
@@ -27,9 +28,12 @@ __all__ = [
     "Renewal",
     "Repository",
     "RoleKeys",
+    "Swept",
+    "drop_versions",
     "open_version",
     "published",
     "read_statement",
     "recipients_of",
     "release",
+    "sweep",
 ]

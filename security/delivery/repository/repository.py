@@ -7,7 +7,7 @@ the repository, and takes it again once the timestamp is written; after a kill j
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -149,6 +149,17 @@ class Repository:
                 self._put(model, f"{model}/{name}", content)
             self._publish({model: self._metadata[model]})
 
+    def drop(self, model: str, paths: Collection[str]) -> None:
+        """Name these targets of a model no more; their files stay until they are swept (``pruning``).
+
+        Raises:
+            InputError: a key is not at hand.
+        """
+        with self._changing():
+            for path in paths:
+                self._metadata[model].signed.targets.pop(path, None)
+            self._publish({model: self._metadata[model]})
+
     def delegate(self, model: str) -> None:
         """Give a model a role and a key of its own, unless it has them.
 
@@ -217,7 +228,7 @@ class Repository:
         for role in roles:
             if role not in TOP_LEVEL and role not in self.models:
                 raise InputError(f"the repository has no role {role!r}", where=str(self.folder))
-        with self._changing():
+        with self.one_at_a_time(), self._changing():  # who makes a version has signed its statement with the old key
             retired = {role: list(self._role(role).keyids) for role in roles}
             top = [role for role in roles if role in TOP_LEVEL]
             models = [role for role in roles if role not in TOP_LEVEL]
