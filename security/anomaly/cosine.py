@@ -22,7 +22,7 @@ COSINE_ERROR = 1e-6
 _QUANTILE = normal_quantile(COSINE_ERROR)
 _FLOOR = 0.1  # without noise: least spread assumed between honest cosines
 _AGAINST = -0.1  # without noise: a cosine above this is never called opposed
-_REVERSED = 0.7  # without noise: of the others' median cosine, how far below zero an opposed one lies at least
+_REVERSED = 0.6  # without noise: of the others' median cosine, how far below zero an opposed one lies at least
 _FEWEST = 4  # trusted rows, so that every device has three others to be compared with
 
 
@@ -42,7 +42,7 @@ class CosineDetector:
     false alarms in 10⁶ device-rounds.
 
     *Without noise* no error can be stated, and there is no history: flagged are cosines below -0.1 that also lie
-    ``far`` robust standard deviations (of at least 0.1 each) under the other devices', and are at least 0.7 times
+    ``far`` robust standard deviations (of at least 0.1 each) under the other devices', and are at least 0.6 times
     as far below zero as the others' median is above it. An update of a few examples is mostly noise, of either sign; a
     reversed one is as far against the others as it would have been with them.
 
