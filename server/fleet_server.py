@@ -92,6 +92,7 @@ def fleet_server(
     names: Sequence[str] = (),
     ports: Ports | None = None,
     repository: Path | None = None,
+    database: Path | None = None,
 ) -> Iterator[FleetServer]:
     """Start everything; yields when all of it answers.
 
@@ -103,6 +104,7 @@ def fleet_server(
         names: further names and addresses under which devices reach this machine, for the certificate.
         ports: see :class:`Ports`.
         repository: folder of releases; ``None`` takes ``<runs>/repository``.
+        database: file in which the SuperLink keeps what is under way; ``None``: in memory.
 
     Raises:
         PortTakenError: a port belongs to somebody else.
@@ -154,7 +156,7 @@ def fleet_server(
             )
         )
         children = held.enter_context(Children())
-        link = Deployment(private, home.logs, children, secret=secrets.token_bytes(_SECRET_BYTES))
+        link = Deployment(private, home.logs, children, secret=secrets.token_bytes(_SECRET_BYTES), database=database)
         link.start([])
         nodes = SuperlinkNodes(held.enter_context(link.control()))
         trusted = ssl.create_default_context(cafile=str(link.authority))

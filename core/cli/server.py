@@ -46,6 +46,10 @@ def up(
     repository: Annotated[
         Path | None, typer.Option("--repository", metavar="DIR", help="Releases [default: repository among the runs].")
     ] = None,
+    database: Annotated[
+        Path | None,
+        typer.Option("--database", metavar="FILE", help="Keep messages under way in a file, not in memory; slower."),
+    ] = None,
     device_class: Annotated[str, typer.Option("--device-class", help="Of the device that is invited.")] = "device",
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
@@ -83,6 +87,7 @@ def up(
                 names=names,
                 ports=Ports(port, enrolment_port, device_port),
                 repository=repository,
+                database=database,
             ) as server,
         ):
             gateway = server.noted.addresses["gateway"]

@@ -35,14 +35,22 @@ class Deployment:
         children: who ends the programs.
         port: where the SuperLink listens; ``None`` takes a free one.
         secret: the SuperLink starts no coordinator itself: whoever shows that it knows this may claim a run's task
-            (:class:`~skerry.server.engines.flwr_adapter.ClaimedRun`). ``None``: it starts them.
+            (:func:`~skerry.server.engines.flwr_run.driven_run`). ``None``: it starts them.
+        database: file in which the SuperLink keeps messages; ``None``: in memory.
 
     Raises:
         PortTakenError: ``port`` is taken.
     """
 
     def __init__(
-        self, home: Path, logs: Path, children: Children, *, port: int | None = None, secret: bytes | None = None
+        self,
+        home: Path,
+        logs: Path,
+        children: Children,
+        *,
+        port: int | None = None,
+        secret: bytes | None = None,
+        database: Path | None = None,
     ) -> None:
         if home.stat().st_mode & 0o077:
             raise RunFailedError("the folder for keys must be closed to others", where=str(home))
@@ -52,6 +60,7 @@ class Deployment:
         self._tls = LoopbackTls(home)
         self._port = require_free(port) if port is not None else free_ports(1)[0]
         self.address = f"127.0.0.1:{self._port}"
+        self._database = database
         self.secret = None if secret is None else home / "superexec.secret"
         if self.secret is not None and secret is not None:
             write_atomic(self.secret, secret, mode=0o600, durable=False)
@@ -95,6 +104,8 @@ class Deployment:
         ]
         if self.secret is not None:
             command += ["--isolation", "process", "--superexec-auth-secret-file", str(self.secret)]
+        if self._database is not None:
+            command += ["--database", str(self._database)]
         return self._children.start(
             "the SuperLink", command, self._logs / "superlink.log", self._environment("link", poll_s=0.1)
         )

@@ -1,0 +1,101 @@
+"""One device's agent whose work is made up: ``python _agent_process.py HOME KEY_FILE SECONDS``; ends on SIGTERM.
+
+It is the agent of ``skerry device run``, with its journal, its line to the gateway and its sealed envelopes; only the
+training is replaced, by so many seconds of processor time and an answer as large as the instruction. What goes wrong
+is told by the instruction's first bytes, to the device that the rest of its first line names:
+
+``stall``  the answer is announced, and never uploaded;
+``die``    the process ends with the instruction in its hands;
+``twice``  the answer is sent, and announced once more.
+"""
+
+import os
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+
+from skerry.cli.keystore_options import open_store
+from skerry.clock import system_clock
+from skerry.device.agent.bell import Bell
+from skerry.device.agent.calls import CallFailedError, Fault
+from skerry.device.agent.starting import started
+from skerry.device.app import RECORD
+from skerry.device.app import app as real
+from skerry.device.worker import process_worker
+from skerry.security.envelope import Expected, Header, Kind, open_envelope, seal
+
+LIFE_MS = 600_000
+
+
+class Work:
+    """Stands in for the ``ClientApp``; other messages than instructions go to the real one."""
+
+    def __init__(self, home: Path, seconds: float) -> None:
+        self._home, self._seconds = home, seconds
+        self.fault = ""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if message.metadata.message_type != "train":
+            return real(message, context)
+        resident = process_worker().resident(self._home)
+        opened = open_envelope(
+            message.content[RECORD]["envelope"],
+            me=resident.identity,
+            directory=resident.directory,
+            expected=Expected(kind=frozenset({Kind.INSTRUCTION}), receiver=resident.home.device),
+            now=system_clock(),
+            replay=None,
+        )
+        fault, _, whom = bytes(opened.payload).partition(b"\n")[0].decode().partition(" ")
+        self.fault = fault if whom == resident.home.device else ""
+        if self.fault == "die":
+            os._exit(9)
+        until = time.process_time() + self._seconds
+        while time.process_time() < until:
+            pass
+        asked, now = opened.header, system_clock()
+        header = Header(
+            suite=resident.coordinator.suite,
+            kind=Kind.UPDATE,
+            run=asked.run,
+            round=asked.round,
+            sender=resident.home.device,
+            receiver=asked.sender,
+            model=asked.model,
+            nonce=secrets.token_bytes(16),
+            in_reply_to=opened.digest,
+            issued=now,
+            expires=now + LIFE_MS,
+        )
+        answer = seal(header, os.urandom(len(opened.payload)), sender=resident.identity, receiver=resident.coordinator)
+        return Message(RecordDict({RECORD: ConfigRecord({"envelope": answer})}), reply_to=message)
+
+
+def main(home: Path, key_file: Path, seconds: float) -> None:
+    with Bell() as bell:
+        signal.signal(signal.SIGTERM, lambda *_: bell.ring())
+        keys = lambda: open_store(home, key_file)  # noqa: E731 - asked for by name
+        with started(home, keys, bell, clock=system_clock, random=SystemRandom(), say=lambda _: None) as agent:
+            work = Work(agent.home.path, seconds)
+            agent.app = work
+            upload = agent.fleet.upload
+
+            def uploads(node: int, reply: Any, session: Any, identifier: str) -> None:
+                if work.fault == "stall":
+                    raise CallFailedError(Fault.GONE, "made up")
+                upload(node, reply, session, identifier)
+                if work.fault == "twice":
+                    agent.fleet.announce(node, reply)
+
+            agent.fleet.upload = uploads
+            agent.run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
