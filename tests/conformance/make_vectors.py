@@ -10,6 +10,7 @@ integers, bytes, and floats of operations that IEEE 754 defines to the last bit.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from . import (
     _make_head,
     _make_hpke_seals,
     _make_ledger,
+    _make_messages,
     _make_noise,
+    _make_signatures,
     _make_whitening,
 )
 
@@ -35,11 +38,14 @@ MAKERS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "head": _make_head.make,
     "hpke_seals": _make_hpke_seals.make,
     "ledger": _make_ledger.make,
+    "messages": _make_messages.make,
     "noise": _make_noise.make,
+    "signatures": _make_signatures.make,
     "whitening": _make_whitening.make,
 }
 
 
+@cache
 def rendered(name: str) -> bytes:
     """The file of that name as it should be."""
     return (json.dumps(MAKERS[name](), indent=1) + "\n").encode("ascii")

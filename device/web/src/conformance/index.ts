@@ -9,7 +9,9 @@ import { hpkeCases } from "./hpke.ts";
 import { hpkeSealsCases } from "./hpke_seals.ts";
 import { ledgerCases } from "./ledger.ts";
 import { merkleCases } from "./merkle.ts";
+import { messagesCases } from "./messages.ts";
 import { noiseCases } from "./noise.ts";
+import { signaturesCases } from "./signatures.ts";
 import { whiteningCases } from "./whitening.ts";
 
 /** Cases of a file by its name, from its parsed content. */
@@ -22,6 +24,8 @@ export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = 
   hpke_seals: hpkeSealsCases,
   ledger: ledgerCases,
   merkle: merkleCases,
+  messages: messagesCases,
   noise: noiseCases,
+  signatures: signaturesCases,
   whitening: whiteningCases,
 };

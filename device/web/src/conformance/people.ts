@@ -5,23 +5,26 @@ import { KemKeyPair, type KemSuite } from "../security/hpke.ts";
 import { Identity, PublicIdentity } from "../security/identity.ts";
 import { bytesOf } from "./hex.ts";
 
-export interface Person {
+export interface PublicPerson {
   readonly name: string;
   readonly suite: KemSuite;
   readonly signing_key: string;
   readonly kem_key: string;
+}
+export interface Person extends PublicPerson {
   readonly signing_private: string;
   readonly kem_private: string;
 }
 
 /** PKCS #8 of a 32-byte key up to the key itself (RFC 8410; RFC 5958 and RFC 5915 for P-256, without its public key). */
-const PKCS8 = {
+export const PKCS8 = {
   ed25519: bytesOf("302e020100300506032b657004220420"),
   x25519: bytesOf("302e020100300506032b656e04220420"),
+  /** For ECDH and ECDSA alike. */
   p256: bytesOf("3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420"),
 };
 
-export function publicOf(person: Person): Promise<PublicIdentity> {
+export function publicOf(person: PublicPerson): Promise<PublicIdentity> {
   return PublicIdentity.of(person.name, bytesOf(person.signing_key), bytesOf(person.kem_key), person.suite);
 }
 

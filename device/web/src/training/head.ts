@@ -24,7 +24,7 @@ export interface PrivatePlan {
 }
 
 /** Noisy sums of a round. Python's `round`: a half goes to the even number. */
-export function stepsOf(plan: PrivatePlan): number {
+export function stepsOf(plan: Pick<PrivatePlan, "epochs" | "samplingRate">): number {
   const exact = 1 / plan.samplingRate;
   const down = Math.floor(exact);
   const up = exact - down > 0.5 || (exact - down === 0.5 && down % 2 === 1);
