@@ -5,18 +5,18 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, fail, out, table
+from skerry.cli.doctor_check import Check
+from skerry.cli.doctor_federation import federation
 
 __all__ = ["Check", "check_machine", "doctor"]
-
-State = Literal["ok", "warning", "missing"]
 
 DISK_NEEDED = 1 << 30
 RAM_NEEDED = 3 << 29  # what the demo may take: 1.5 GiB
@@ -32,16 +32,6 @@ class Role(StrEnum):
     TRAIN = "train"
     SERVER = "server"
     DEMO = "demo"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding. ``missing`` keeps skerry from working here; ``warning`` is worth knowing."""
-
-    name: str
-    state: State
-    found: str
-    mend: str | None = None
 
 
 def doctor(
@@ -87,7 +77,7 @@ def check_machine(runs: Path, role: Role) -> list[Check]:
         _threads(),
         _clock(),
         _synchronised(),
-        *_federation(runs),
+        *federation(runs),
     ]
 
 
@@ -230,58 +220,6 @@ def _synchronised(ask: Callable[[], int] | None = None) -> Check:
         mend = "have it set by NTP: messages are refused where clocks differ by half a minute"
         return Check(name, "warning", "nothing keeps this clock right", mend)
     return Check(name, "ok", "synchronised")
-
-
-def _federation(runs: Path) -> Iterator[Check]:
-    """Of a federation in the folder of runs: who may read its secrets, and whether its certificates hold by this clock.
-
-    A root that was made, or certificates that devices got, in the future tell of a clock that was set back.
-    """
-    if not (runs / "federation").exists():  # nor need a device have what the next line imports
-        return
-    from skerry.server.federation_home import FederationHome
-
-    home = FederationHome(runs)
-    secret = [*home.root.parent.glob("*.key"), *home.folder.glob("*.secret"), runs / "registry.sqlite"]
-    yield _private(home.folder, [path for path in secret if path.exists()])
-    yield _certificates(home.root.parent)
-
-
-def _private(folder: Path, secret: list[Path]) -> Check:
-    open_ones = [path for path in [folder, *secret] if path.stat().st_mode & 0o077]
-    if not open_ones:
-        return Check("federation's secrets", "ok", f"{len(secret)} files that only their owner may read")
-    names = " ".join(map(str, open_ones))
-    return Check(
-        "federation's secrets",
-        "missing",
-        f"others may use {', '.join(path.name for path in open_ones)}",
-        f"if nobody can have read them: chmod go= {names}; otherwise make new keys",
-    )
-
-
-def _certificates(folder: Path, now: Callable[[], float] = time.time) -> Check:
-    from skerry.errors import SkerryError
-    from skerry.security.certificates import Authority, ms_of, renew_at
-
-    name = "federation's certificates"
-    try:
-        issuer = Authority.open(folder).issuer
-    except SkerryError as error:
-        return Check(name, "missing", error.what, error.mend)
-    begin, end, moment = (
-        ms_of(issuer.not_valid_before_utc),
-        ms_of(issuer.not_valid_after_utc),
-        round(1000 * now()),
-    )
-    until = f"issuing until {issuer.not_valid_after_utc:%Y-%m-%d}"
-    if moment < begin:
-        return Check(name, "missing", "issued in the future", "this machine's clock was set back: set it (NTP)")
-    if moment >= end:
-        return Check(name, "missing", until, "check the clock; if it is right: skerry security keys rotate")
-    if moment >= renew_at(issuer):
-        return Check(name, "warning", until, "skerry security keys rotate")
-    return Check(name, "ok", until)
 
 
 def _clock(now: Callable[[], float] = time.time) -> Check:

@@ -38,8 +38,22 @@ def keys() -> None:
 
 
 @app.command()
-def status(*, home: Home = None, key_file: KeyFile = None, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
-    """Show what ends when: of a device with --home, and its key's fingerprint; else of the federation and devices."""
+def status(
+    *,
+    home: Home = None,
+    key_file: KeyFile = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option("--repository", metavar="DIR", help="A release repository [default: that of the runs, if any]."),
+    ] = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what ends when: of a device with --home, and its key's fingerprint; else of all that is on the server.
+
+    That is the authority, the server that runs, the roles of the release repository, and everybody's certificate and
+    sealing key. Keys of the coordinator, of the log and of a repository's publisher do not end by themselves.
+    """
     from skerry.clock import system_clock
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.certificates import fingerprint, spki
@@ -48,7 +62,8 @@ def status(*, home: Home = None, key_file: KeyFile = None, runs_dir: RunsDir = N
     now = system_clock()
     digits = None
     if home is None:
-        found = _federation(runs_in(runs_dir))
+        runs = runs_in(runs_dir)
+        found = [*_federation(runs), *_repository(repository or runs / "repository", asked=repository is not None)]
     else:
         store = open_store(home, key_file)
         found, digits = _device(home, store), fingerprint(spki(store.device_key.public_key()))
@@ -127,15 +142,39 @@ def _federation(runs: Path) -> list[Term]:
 
     from skerry.security.certificates import Authority
     from skerry.server.enrolment import Office, authority_folder
+    from skerry.server.federation_home import FederationHome
     from skerry.server.registry.enrolled import State
+    from skerry.server.running import RunningServer
 
     authority = Authority.open(authority_folder(runs))
     name = authority.federation
     found = [Term(f"root of {name}", *_times(authority.root)), Term(f"issuing {name}", *_times(authority.issuer))]
+    # a retired one signs nothing more: there is nothing to renew, so it is due when it ends
+    found += [Term(f"issuing {name}, retired", end, end) for end in (_times(one)[1] for one in authority.retired)]
+    server = RunningServer.read(FederationHome(runs).server)
+    if server is not None:
+        ends = server.certificate_until
+        found.append(Term("certificate of the server that runs", _two_thirds(server.since, ends), ends))
     for entry in Office(runs).enrolled():
         if entry.state is State.ENROLLED and entry.certificate is not None:
             certificate = load_der_x509_certificate(entry.certificate.der)
             found.append(Term(f"{entry.role.value} {entry.device.name}", *_times(certificate)))
+            due = _two_thirds(entry.kem.at, entry.kem.expires)
+            found.append(Term(f"sealing key of {entry.device.name}, epoch {entry.kem.epoch}", due, entry.kem.expires))
+    return found
+
+
+def _repository(folder: Path, *, asked: bool) -> list[Term]:
+    """The roles of a release repository: who has to sign again, and when what was signed ends."""
+    from skerry.security.delivery.repository.files import read_metadata
+    from skerry.security.delivery.repository.roles import lifetime
+
+    if not asked and not (folder / "metadata").is_dir():
+        return []
+    found = []
+    for role, one in read_metadata(folder).items():
+        ends, half = round(1000 * one.signed.expires.timestamp()), round(500 * lifetime(role).total_seconds())
+        found.append(Term(f"{folder.name}: role {role}", ends - half, ends))
     return found
 
 

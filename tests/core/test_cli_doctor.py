@@ -100,12 +100,13 @@ def test_a_federations_secrets_that_others_may_use_are_missing_and_its_certifica
 
 
 def test_a_clock_that_was_set_back_and_one_that_nobody_keeps_are_found(tmp_path: Path) -> None:
-    from skerry.cli.doctor import _certificates, _synchronised
+    from skerry.cli.doctor import _synchronised
+    from skerry.cli.doctor_federation import certificates
     from skerry.security.certificates import Authority
 
     now = 1_764_000_000
     Authority.create(tmp_path, "harbour", now=1000 * now)
-    states = [_certificates(tmp_path, lambda at=at: now + 86_400 * at).state for at in (-1, 0, 300, 366)]
+    states = [certificates(tmp_path, lambda at=at: now + 86_400 * at).state for at in (-1, 0, 300, 366)]
     assert states == ["missing", "ok", "warning", "missing"]
     assert [_synchronised(lambda state=state: state).state for state in (0, 5)] == ["ok", "warning"]
     assert _synchronised().state in {"ok", "warning"}  # the kernel's own word

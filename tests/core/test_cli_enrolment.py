@@ -1,6 +1,7 @@
 """From an invitation to a certificate and out again, as an operator and a device type it, with the desk in-process."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from skerry.cli import app
 from skerry.errors import RunFailedError
 from skerry.security.enrolment import Invitation
 from skerry.server.enrolment import local_desk
+from skerry.server.federation_home import FederationHome
+from skerry.server.running import RunningServer
 
 
 @pytest.fixture
@@ -147,12 +150,36 @@ def test_a_key_file_opens_instead_of_a_passphrase(place: Path, skerry, monkeypat
 def test_the_federations_keys_are_listed_and_its_issuing_key_is_made_anew(place: Path, skerry) -> None:
     told(skerry("device", "enrol", invited(skerry, "--approve"), "--home", str(place / "a"), "--name", "a", "--json"))
     before = told(skerry("security", "keys", "status", "--json"))["keys"]
-    assert [one["what"] for one in before] == ["root of harbour", "issuing harbour", "device a"]
+    assert [one["what"] for one in before] == [
+        "root of harbour", "issuing harbour", "device a", "sealing key of a, epoch 1",
+    ]  # fmt: skip
     assert all(one["renew_at"] < one["ends"] for one in before)
     pem = (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes()
     told(skerry("security", "keys", "rotate", "--json"))
+    assert "issuing harbour, retired" in [
+        one["what"] for one in told(skerry("security", "keys", "status", "--json"))["keys"]
+    ]
     assert (place / "runs" / "federation" / "authority" / "issuer.pem").read_bytes() != pem
     assert told(skerry("device", "enrol", "--home", str(place / "a"), "--renew", "--json"))["step"] == "renewed"
+
+
+def test_what_ends_in_a_repository_and_at_the_server_that_runs_is_listed_too(place: Path, skerry) -> None:
+    invited(skerry)
+    told(skerry("release", "init", str(place / "runs" / "repository"), "--json"))
+    home = FederationHome(place / "runs")
+    now = time.time_ns() // 1_000_000
+    RunningServer(*RunningServer.ourselves(), "harbour", now, {}, now + 90 * 86_400_000, "", "").write(home.server)
+    document = told(skerry("security", "keys", "status", "--json"))
+    days = {
+        one["what"]: [round((one[at] - document["now"]) / 86_400_000, 1) for at in ("renew_at", "ends")]
+        for one in document["keys"]
+    }
+    assert {what.rpartition(" ")[2]: days[what] for what in days if "role" in what} == {
+        "root": [182.5, 365], "targets": [45, 90], "snapshot": [3.5, 7], "timestamp": [0.5, 1],
+    }  # fmt: skip
+    assert days["certificate of the server that runs"] == [60, 90]
+    elsewhere = refused(skerry("security", "keys", "status", "--repository", str(place / "none"), "--json"), 2)
+    assert "no repository" in elsewhere["what"]
 
 
 def test_who_an_invitation_lets_in_by_itself_is_in_the_log_at_once(place: Path, skerry) -> None:
