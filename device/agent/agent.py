@@ -7,7 +7,7 @@ One turn:
 3. *Join*, when offline: the node that is remembered by a sign of life, else a new one.
 4. *Ask* for a message, and write it down: it is never given again.
 5. *Work*: fetch its parts, let the ``ClientApp`` answer, write the reply down, send it. Work that was asked to stop
-   leaves the message where it is, and begins anew later; what it had debited is not debited again.
+   leaves the message where it is, and goes on from its checkpoint later; what it had debited is not debited again.
 
 Whatever fails on the way to the server leads to a wait, ever longer, and another turn. Only the owner ends the agent.
 """
@@ -34,6 +34,7 @@ from skerry.device.agent.pace import Backoff, Pace
 from skerry.device.agent.remembered import RememberedNode
 from skerry.device.agent.standing import Standing
 from skerry.device.agent.watch import Watch
+from skerry.device.care import Care
 from skerry.device.state import DeviceHome
 from skerry.device.worker import Outcome, Worker
 from skerry.device.yielding import YieldedError, may_be_asked_to_yield
@@ -64,6 +65,7 @@ class Agent:
         remembered: the node of last time.
         diary: what the owner is told.
         watch: whether it may work.
+        care: keeps the place of work that was asked to stop.
         bell: rung to end it.
         clock: of the device.
         random: gives jitter.
@@ -79,6 +81,7 @@ class Agent:
     remembered: RememberedNode
     diary: Diary
     watch: Watch
+    care: Care
     bell: Bell
     clock: Clock
     random: Random
@@ -99,7 +102,7 @@ class Agent:
     def run(self) -> None:
         """Be there for the federation until the bell is rung."""
         self.diary.tell(Event.STARTED, f"{self.home.device} of {self.standing.member.subject.federation}")
-        self.worker.told = self._hear
+        self.worker.told, self.worker.care = self._hear, self.care
         self._take_place()
         self._node.start()
         try:
@@ -228,7 +231,7 @@ class Agent:
             with may_be_asked_to_yield(self.watch.asked_to_yield):
                 reply = self._by_app(message, context)
         except YieldedError:
-            self.diary.tell(Event.YIELDED, "training stopped; it begins anew when the device may work")
+            self.diary.tell(Event.YIELDED, "training stopped; it goes on when the device may work")
             return False
         if reply.has_error():
             self.diary.tell(Event.FAILED, reply.error.reason or "without a reason")
@@ -268,6 +271,7 @@ class Agent:
         if self._under_way is not None:
             self._under_way = None
             self.journal.clear()
+            self.care.finished()
             self.diary.tell(Event.DROPPED, f"a message was dropped: {why}")
 
     def _yield_to(self, lapses: tuple[Lapse, ...]) -> None:

@@ -1,7 +1,8 @@
 """How a resident agent looks after its device while it takes part in a round.
 
 1. *Admit*: an instruction waits, before anything is debited, until every condition holds; when nobody waits for the
-   answer any more it is refused with the reason ``conditions_lapsed``, signed like every refusal.
+   answer any more it is refused with the reason ``conditions_lapsed``, signed like every refusal. The agent's loop does
+   not let it wait in here: it takes it back, goes offline, and gives it again when the device may work.
 2. *Watch*: while it trains, a thread looks at the conditions (``lookout.py``). Training asks between its steps, and
    between the examples of long ones, and yields when one lapsed.
 3. *Keep*: where it stood is kept (``checkpoint.py``), ledger and locks are let go, and the owner is told why.
@@ -61,10 +62,11 @@ class DeviceCare:
         """See :class:`~skerry.device.care.Care`."""
         if self._peaks is not None:
             self._peaks.expect(work.model)
+        waited = False
         while True:
             yield_if_asked()
             lapses = self._look()
-            if self._clock() >= work.until:
+            if (lapses or waited) and self._clock() >= work.until:
                 why = "; ".join(lapse.sentence for lapse in lapses)
                 raise RefusedError(
                     "conditions_lapsed", f"the device could not work until nobody waited any more: {why}"
@@ -72,6 +74,7 @@ class DeviceCare:
             if not lapses:
                 return
             self._sleep(INTERVAL_S)
+            waited = True
 
     @contextmanager
     def training(self, work: Undertaking) -> Iterator[bytes]:

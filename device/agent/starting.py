@@ -11,6 +11,8 @@ from skerry.clock import Clock
 from skerry.device.agent.agent import Agent
 from skerry.device.agent.alone import alone
 from skerry.device.agent.bell import Bell
+from skerry.device.agent.care import DeviceCare
+from skerry.device.agent.checkpoint import FileCheckpoints
 from skerry.device.agent.conditions import Conditions
 from skerry.device.agent.diary import Diary, Entry
 from skerry.device.agent.eligibility import DeviceConditions
@@ -19,7 +21,9 @@ from skerry.device.agent.flwr_fleet import FleetCalls
 from skerry.device.agent.host import Host
 from skerry.device.agent.journal import Journal
 from skerry.device.agent.line import GatewayLine
+from skerry.device.agent.lookout import Lookout
 from skerry.device.agent.pace import Pace
+from skerry.device.agent.peaks import Peaks
 from skerry.device.agent.remembered import RememberedNode
 from skerry.device.agent.standing import Standing, over_https
 from skerry.device.agent.terms import read_terms
@@ -80,6 +84,10 @@ def started(
         )
         from skerry.device.app import app
 
+        host = Host()
+        peaks = Peaks(private, host)
+        own = DeviceConditions(terms.conditions, path, host, memory_needed=peaks.needed)
+        lookout = Lookout(conditions or own)
         yield Agent(
             home=home,
             standing=standing,
@@ -89,7 +97,10 @@ def started(
             journal=Journal(private),
             remembered=RememberedNode(private / "node"),
             diary=Diary(private / "diary.json", clock, say),
-            watch=Watch(path, conditions or DeviceConditions(terms.conditions, path, Host()), bell),
+            watch=Watch(path, lookout, bell),
+            care=DeviceCare(
+                lookout, FileCheckpoints(private, store), clock, watching=lookout.watching, peaks=peaks, sleep=bell.wait
+            ),
             bell=bell,
             clock=clock,
             random=random,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flwr.serverapp import Grid
 
+from skerry.device.agent.checkpoint import FILE as CHECKPOINT
 from skerry.device.agent.enrolled import LEDGER, agent_folder, check_data, device_home
 from skerry.device.agent.leaving import forget_device
 from skerry.device.agent.report import owner_report
@@ -147,9 +148,11 @@ def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
             assert "trained:" not in said(home, "offline:")
             assert node not in grid.get_node_ids()  # nobody waits for it meanwhile
             assert owner_report(home).paused
+            assert (agent_folder(home) / CHECKPOINT).stat().st_mode & 0o777 == 0o600
             assert skerry("pause", "--resume", home=home).returncode == 0
             said(home, "trained:")
         assert desk.read(answers[0]).header.kind is Kind.UPDATE
+    assert not (agent_folder(home) / CHECKPOINT).exists()
     assert debits(home) == 1
 
 
