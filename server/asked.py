@@ -20,7 +20,7 @@ class Asked:
 
     Attributes:
         rounds: in how many rounds it was asked.
-        prices: what they cost it; empty where no privacy was asked for.
+        prices: what they cost it; at device level the first pays for the whole run. Empty without privacy.
         receipts: for how many rounds it has given a receipt.
         head: of its ledger, as its newest receipt says; None before the first.
     """
@@ -49,7 +49,8 @@ def asked_of(population: Iterable[Entry]) -> dict[str, Asked]:
             price = entry.body["price"]
             for device in (found[names[member]] for member in entry.body["cohort"] if member in names):
                 device.rounds += 1
-                device.prices += [] if price is None else [GaussianEvent(**price)]
+                if price is not None and not (entry.body["unit"] == "device" and device.prices):
+                    device.prices.append(GaussianEvent(**price))
         elif entry.kind == "receipts":
             for member, receipt in entry.body["receipts"].items():
                 if int(member) in names:

@@ -70,7 +70,7 @@ def _of_ledgers(federation: Federation) -> dict[str, dict[str, Any]]:
 
 def _of_the_asked(federation: Federation) -> dict[str, dict[str, Any]]:
     config = federation.scenario.privacy
-    told = config.unit == "example"  # at device level the population's ledger has the figure
+    told = config.unit != "none"
     replayed = _Replayed(config.delta)
     return {
         device: {

@@ -70,3 +70,54 @@ def test_when_nothing_was_taken_nobody_answers_and_nobody_waits() -> None:
 
 def test_an_id_that_belongs_to_no_message_is_not_believed() -> None:
     assert answers(Choosy(lambda ids: [ids[0], "made up", ids[2], "again"])) == {"a": ("a", 2), "c": ("c", 4)}
+
+
+class Forgetful(InProcessGrid):
+    """Node 3 loses the first copies of what it is sent, as a node that dies with them does; others answer each copy."""
+
+    def __init__(self, lost: int) -> None:
+        client = ClientApp()
+
+        @client.train()
+        def train(message: Message, context: Context) -> Message:
+            fields = {"was": str(message.content[RECORD]["you"]), "node": context.node_id}
+            return Message(RecordDict({RECORD: ConfigRecord(fields)}), reply_to=message)
+
+        super().__init__(client, [{}] * len(NODES))
+        self.lost, self.copies = lost, 0
+
+    def pull_messages(self, message_ids: set[str]) -> list[Message]:
+        replies = super().pull_messages(message_ids)
+        kept = []
+        for reply in replies:
+            if reply.metadata.src_node_id == NODES["b"]:
+                self.copies += 1
+                if self.copies <= self.lost:
+                    continue
+            kept.append(reply)
+        return kept
+
+
+def test_who_is_silent_is_sent_the_same_again_and_answers_once() -> None:
+    grid = Forgetful(lost=2)
+    contents = {key: (node, {"you": key}) for key, node in NODES.items()}
+    found = list(exchange(grid, contents, "train", deadline_s=5, again_s=0.05))
+    assert sorted(key for key, _ in found) == ["a", "b", "c"]
+    assert grid.copies == 3
+
+
+def test_nobody_is_sent_anything_again_where_nodes_do_not_die() -> None:
+    grid = Forgetful(lost=1)
+    contents = {key: (node, {"you": key}) for key, node in NODES.items()}
+    assert sorted(key for key, _ in exchange(grid, contents, "train", deadline_s=0.5)) == ["a", "c"]
+    assert grid.copies == 1
+
+
+def test_of_two_answers_under_one_key_the_first_counts() -> None:
+    grid = Forgetful(lost=0)
+    mailbox = Mailbox(grid)
+    for _ in range(2):
+        mailbox.send({"a": (NODES["a"], {"you": "a"})}, "train", ttl_s=5)
+    assert [key for key, _ in mailbox.receive()] == ["a"]
+    assert len(mailbox) == 0
+    assert mailbox.receive() == []
