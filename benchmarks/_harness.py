@@ -55,6 +55,10 @@ class Samples:
     def median(self) -> float:
         return statistics.median(self.values)
 
+    def quantile(self, share: float) -> float:
+        """The least figure that this share of them does not exceed."""
+        return sorted(self.values)[max(0, math.ceil(share * len(self.values)) - 1)]
+
     @property
     def spread(self) -> dict[str, Any]:
         """How many, and from where to where."""

@@ -26,7 +26,7 @@ from skerry.security.hpke import KemSuite
 
 NOW = 1_800_000_000_000
 UPDATE = 1_000_000
-TURNS = 60
+TURNS = 300
 INPUTS = int(os.environ.get("SKERRY_BENCH_FUZZ", "100000"))
 GROWTH_MB = 64.0
 
@@ -52,6 +52,7 @@ def cost(_: Path) -> Iterator[Claim]:
             spent[suite].append(1000 * (time.perf_counter() - begin))
             busy_ms[suite].append(1000 * (time.process_time() - busy))
             assert opened.payload == payload
+            del envelope, opened  # who seals a message does not hold another
         cipher, nonce = AESGCM(secrets.token_bytes(32)), secrets.token_bytes(12)
         begin = time.perf_counter()
         cipher.decrypt(nonce, cipher.encrypt(nonce, payload, None), None)
@@ -59,7 +60,8 @@ def cost(_: Path) -> Iterator[Claim]:
     bare = Samples(spent["cipher"])
     for suite in KemSuite:
         total = Samples(spent[suite])
-        progress(f"{suite}: {total.median:.2f} ms, the cipher alone {bare.median:.2f}")
+        busy = Samples(busy_ms[suite])
+        progress(f"{suite}: {total.median:.2f} ms ({busy.median:.2f} of processor), the cipher alone {bare.median:.2f}")
         yield Claim(
             id=f"update_ms_{suite}",
             text=f"an update of 1 MB sealed and opened, signature and digest with it, {suite}",
@@ -69,7 +71,11 @@ def cost(_: Path) -> Iterator[Claim]:
             bar=10,
             peer=Peer("AES-256-GCM alone, both ways, ms", bare.median, versions("cryptography")["cryptography"]),
             spread=total.spread,
-            detail={"processor ms": round(Samples(busy_ms[suite]).median, 2)},
+            detail={
+                "p95_ms": round(total.quantile(0.95), 2),
+                "processor_ms": round(busy.median, 2),
+                "processor_p95_ms": round(busy.quantile(0.95), 2),
+            },
         )
 
 
