@@ -1,13 +1,12 @@
 """Fifty devices that download 20 MB each through the gateway, against a plain file server in the same run."""
 
 import os
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-from _harness import HERE, PYTHON, QUIET, Claim, NotMeasuredError, Peer, Samples, machine, progress, run
+from _harness import HERE, PYTHON, Claim, Peer, Samples, machine, progress, run
+from _serving import serving
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -25,7 +24,10 @@ def downloads(folder: Path) -> Iterator[Claim]:
         key = ec.generate_private_key(ec.SECP256R1())
         (home / "device.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    with _serving(folder, "gateway"), _serving(folder, "plain"), _serving(folder, "clear"):
+    with ExitStack() as servers:
+        for kind in KINDS:
+            server = serving("_download_server.py", kind, folder / kind, ready=folder / kind / "ready.json")
+            servers.enter_context(server)
         for number in range(ROUNDS + 1):  # the first warms up, and does not count
             for kind in KINDS:
                 command = [PYTHON, HERE / "_download_client.py", kind, folder / kind, str(DOWNLOADS)]
@@ -52,30 +54,3 @@ def downloads(folder: Path) -> Iterator[Claim]:
             spread=served.spread,
             detail={"gateway_mb_per_s": served.median, "peer_spread": peer.spread},
         )
-
-
-@contextmanager
-def _serving(folder: Path, kind: str) -> Iterator[None]:
-    home = folder / kind
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [PYTHON, HERE / "_download_server.py", kind, home],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **QUIET},
-        )
-        try:
-            deadline = time.monotonic() + 60
-            while not (home / "ready.json").exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise NotMeasuredError((home / "server.log").read_text(errors="replace")[-2000:])
-                time.sleep(0.05)
-            yield
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()

@@ -1,39 +1,20 @@
 """Five hundred devices that enrol one after the other's heels through the gateway, over TLS."""
 
-import os
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from _harness import HERE, PYTHON, QUIET, Claim, NotMeasuredError, progress, run
+from _harness import HERE, PYTHON, Claim, progress, run
+from _serving import serving
 
 DEVICES = 500
 AT_ONCE = 8
 
 
 def through_gateway(folder: Path) -> Iterator[Claim]:
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [PYTHON, HERE / "_enrolment_server.py", folder, str(DEVICES)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **QUIET},
-        )
-        try:
-            deadline = time.monotonic() + 60
-            while not (folder / "invitation.txt").exists():
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise NotMeasuredError((folder / "server.log").read_text(errors="replace")[-2000:])
-                time.sleep(0.05)
-            progress(f"{DEVICES} devices enrol, {AT_ONCE} at once")
-            done = run(
-                [PYTHON, HERE / "_enrolment_client.py", folder, str(DEVICES), str(AT_ONCE)], timeout_s=600
-            ).document
-        finally:
-            server.stdin.close()
-            server.wait(30)
+    with serving("_enrolment_server.py", folder, str(DEVICES), ready=folder / "invitation.txt"):
+        progress(f"{DEVICES} devices enrol, {AT_ONCE} at once")
+        client = [PYTHON, HERE / "_enrolment_client.py", folder, str(DEVICES), str(AT_ONCE)]
+        done = run(client, timeout_s=600).document
     yield Claim(
         id="enrolment_through_gateway",
         text=f"{DEVICES} devices enrol through the gateway: challenge, signed request, checked certificate; "

@@ -1,6 +1,5 @@
 """A fleet of any size whose identities exist only while they are asked for, with the keys of a few taking turns."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 from skerry.security import PublicIdentity
@@ -17,7 +16,8 @@ class Recipients:
 
     def __iter__(self) -> Iterator[PublicIdentity]:
         for number in range(self._count):
-            yield dataclasses.replace(self._some[number % len(self._some)], name=f"device-{number:06d}")
+            key = self._some[number % len(self._some)]
+            yield PublicIdentity(f"device-{number:06d}", key.signing_key, key.kem_key, key.suite)
 
     def __contains__(self, item: object) -> bool:
         return any(item == identity for identity in self)

@@ -80,7 +80,7 @@ class KemSuite(StrEnum):
         return _PARTS[self].suite_kem.enc_length() + _TAG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KemPublicKey:
     """A key that others seal to.
 
@@ -98,24 +98,27 @@ class KemPublicKey:
 
     suite: KemSuite
     raw: bytes
+    _loaded: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.suite, KemSuite):
             raise InputError(f"the suite {self.suite!r:.40} is not one of {', '.join(KemSuite)}")
-        check_bytes(self.raw, f"a sealing key of suite {self.suite}", self.suite.public_bytes)
+        parts = _PARTS[self.suite]
+        check_bytes(self.raw, "a sealing key of that suite", parts.public_bytes)
         try:
+            loaded = parts.load_public(self.raw)
             if self.suite is KemSuite.X25519:
                 _check_order(self.raw)  # all that can be wrong with such a key, at a hundredth of an encryption's cost
             else:
-                _PARTS[self.suite].hpke.encrypt(b"", self._loaded)  # the only way to have every part of it looked at
+                parts.hpke.encrypt(b"", loaded)  # the only way to have every part of it looked at
         except ValueError as error:
             raise InputError(
                 "a sealing key that is malformed, off its curve or of small order protects nothing"
             ) from error
+        object.__setattr__(self, "_loaded", loaded)
 
-    @cached_property
-    def _loaded(self) -> Any:
-        return _PARTS[self.suite].load_public(self.raw)
+    def __reduce__(self) -> tuple[type["KemPublicKey"], tuple[KemSuite, bytes]]:
+        return KemPublicKey, (self.suite, self.raw)  # another process checks and loads it for itself
 
     def seal(self, plaintext: bytes, info: bytes) -> bytes:
         """``encapsulated key ‖ ciphertext ‖ tag (16)``, which only the private key opens, under the same ``info``."""

@@ -103,6 +103,7 @@ def _is_name(value: str) -> bool:
         value.isprintable()  # no control characters, no surrogates
         and value == value.strip()
         and 1 <= len(value.encode()) <= _NAME_BYTES
-        and not value.startswith(".")
-        and not set(value) & {"/", "\\"}
+        and value[0] != "."
+        and "/" not in value
+        and "\\" not in value
     )

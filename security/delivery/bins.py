@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 from skerry.canonical import encode, sha256_hex
 from skerry.errors import InputError, ReleaseRefusedError
@@ -27,7 +28,7 @@ __all__ = ["KEY_BYTES", "MAX_INDEX_BYTES", "bin_of", "names_in", "open_wrap", "r
 KEY_BYTES = 32
 MAX_BINS = 256
 MAX_INDEX_BYTES = 1 << 15
-_PER_BIN = 64
+_PER_BIN = 128
 _DOMAIN = b"skerry/delivery/1/bin:"
 
 
@@ -49,15 +50,19 @@ def write_bins(folder: Path, key: bytes, contents: Contents, recipients: Collect
     paths = [folder / f".bin-{number}" for number in range(count)]
     try:
         with ExitStack() as stack:
-            files = [stack.enter_context(path.open("wb")) for path in paths]
+            # Each is opened once: to make a file takes longer than to write what is in it.
+            files = [stack.enter_context(path.open("w+b")) for path in paths]
             for recipient in recipients:
                 name = recipient.name.encode()
                 wrap = recipient.encapsulation_key.seal(key, _info(contents, recipient.name))
                 files[bin_of(recipient.name, count)].write(_record(name, wrap))
-        index = encode({"bins": [_settle(path) for path in paths]})
+            digests = [_sort(file, folder) for file in files]
+        for path, digest in zip(paths, digests, strict=True):
+            path.replace(folder / digest)
     finally:
         for path in paths:
             path.unlink(missing_ok=True)
+    index = encode({"bins": digests})
     (folder / sha256_hex(index)).write_bytes(index)
     return sha256_hex(index)
 
@@ -115,15 +120,16 @@ def names_in(data: bytes) -> list[str]:
     return [name.decode() for name, _ in _records(data)]
 
 
-def _settle(path: Path) -> str:
-    """Sort a bin, and give it the name of its digest."""
-    records = sorted(_records(path.read_bytes()))
+def _sort(file: IO[bytes], folder: Path) -> str:
+    """Put the records of a bin in order; its digest."""
+    file.seek(0)
+    records = sorted(_records(file.read()))
     names = {name.decode().casefold() for name, _ in records}
     if len(names) < len(records):
-        raise InputError("a release is for each recipient only once", where=str(path.parent))
+        raise InputError("a release is for each recipient only once", where=str(folder))
     data = b"".join(_record(name, wrap) for name, wrap in records)
-    path.write_bytes(data)
-    path.replace(path.with_name(sha256_hex(data)))
+    file.seek(0)
+    file.write(data)
     return sha256_hex(data)
 
 

@@ -74,12 +74,12 @@ def test_damaged_deltas_are_refused(tmp_path_factory, data):
             apply_delta(io.BytesIO(start + data), old, io.BytesIO(), 100)
 
 
-@pytest.mark.parametrize("devices", [1, 64, 65, 300])
+@pytest.mark.parametrize("devices", [1, 128, 129, 600])
 def test_each_device_finds_its_wrap_in_one_bin(tmp_path, devices):
     fleet = [Identity.generate(f"device-{n}") for n in range(devices)]
     index = write_bins(tmp_path, KEY, CONTENTS, [identity.public for identity in fleet])
     bins = read_index((tmp_path / index).read_bytes())
-    assert len(bins) == {1: 1, 64: 1, 65: 2, 300: 8}[devices]
+    assert len(bins) == {1: 1, 128: 1, 129: 2, 600: 8}[devices]
     for identity in (fleet[0], fleet[-1]):
         data = (tmp_path / bins[bin_of(identity.name, len(bins))]).read_bytes()
         assert open_wrap(data, CONTENTS, identity) == KEY

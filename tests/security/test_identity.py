@@ -1,5 +1,6 @@
 """Promises of identities: private keys stay private, names keep their keys, weak keys are not taken."""
 
+import copy
 import json
 import stat
 
@@ -185,3 +186,11 @@ def test_what_is_no_directory_is_bad_input(tmp_path, text):
         path.write_text(text)
     with pytest.raises(InputError):
         Directory.load(path)
+
+
+@pytest.mark.parametrize("suite", KemSuite)
+def test_public_identities_go_to_another_process_with_their_keys(suite):
+    ann = Identity.generate("ann", suite)
+    there = copy.deepcopy(ann.public)  # by what a pickle is made of
+    assert there == ann.public
+    assert ann.open(there.encapsulation_key.seal(b"m", b"i"), b"i") == b"m"
