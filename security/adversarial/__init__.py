@@ -5,7 +5,7 @@ Pure parts, without torch: they serve numpy arrays and tensors alike. What follo
 """
 
 from skerry.security.adversarial.ball import Ball, Norm
-from skerry.security.adversarial.overfitting import overfitted
+from skerry.security.adversarial.overfitting import overfitted, suspicious
 from skerry.security.adversarial.recipe import AdversarialRecipe, Method, replays
 
-__all__ = ["AdversarialRecipe", "Ball", "Method", "Norm", "overfitted", "replays"]
+__all__ = ["AdversarialRecipe", "Ball", "Method", "Norm", "overfitted", "replays", "suspicious"]

@@ -217,20 +217,38 @@ def test_a_network_that_falls_only_to_several_steps_is_noticed_and_an_honest_one
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.15), ("l2", 0.9)])
 def test_the_watch_judges_by_fgsm_and_five_steps_and_takes_no_more_than_five_gradients(norm, epsilon, monkeypatch):
     """What it leaves out (a first gradient again, examples that are lost already) decides nothing."""
-    module, (x, y), ball, given, passed = network(), tensors(80), recipe(norm=norm, epsilon=epsilon).ball, [], []
+    module, (x, y), ball, given, passed = network(), tensors(31), recipe(norm=norm, epsilon=epsilon).ball, [], []
     train_centrally(module, *pictures(200), epochs=8, batch_size=20, learning_rate=0.1)
-    once = pgd(module, x[:64], y[:64], ball, steps=1, step_size=ball.epsilon)
-    often = pgd(module, x[:64], y[:64], ball, steps=5, step_size=ball.epsilon / 2)
+    once = pgd(module, x, y, ball, steps=1, step_size=ball.epsilon)
+    often = pgd(module, x, y, ball, steps=5, step_size=ball.epsilon / 2)
     with torch.no_grad():
-        stood = module(once).argmax(1) == y[:64]
-        both = stood & (module(often).argmax(1) == y[:64])
+        stood = module(once).argmax(1) == y
+        both = stood & (module(often).argmax(1) == y)
     assert 0.25 < both.float().mean() < stood.float().mean() < 1
     module.register_forward_hook(lambda _module, inputs, _out: passed.append(len(inputs[0])))
     original = adversarial_module.overfitted
     monkeypatch.setattr(adversarial_module, "overfitted", lambda *shares: given.append(shares) or original(*shares))
     assert not fools_itself(module, x, y, ball)
     assert given[-1] == (float(stood.float().mean()), pytest.approx(float(both.float().mean())))
-    assert passed == [64, 64, *[int(stood.sum())] * 5]
+    assert passed == [31, 31, *[int(stood.sum())] * 5]
+
+
+def test_a_quarter_is_looked_at_first_and_all_only_where_it_is_suspicious():
+    passed, ball = [], Ball(0.1, "linf", 0.0, 1.0)
+    masking = Masking()
+    masking.register_forward_hook(lambda _module, inputs, _out: passed.append(len(inputs[0])))
+    x, y = torch.full((80, 1, 2, 2), 0.501), torch.zeros(80, dtype=torch.int64)
+    assert fools_itself(masking, x, y, ball)
+    assert passed == [16] * 7 + [64] * 7
+    passed.clear()
+    few = torch.full((64, 1, 2, 2), 0.501)
+    few[torch.arange(64) % 4 != 0] = 0.2  # far from the weak spot: a quarter falls, and it is the one looked at first
+    assert not fools_itself(masking, few, y[:64], ball)
+    assert passed == [16] * 7 + [64] * 7
+    passed.clear()
+    few = few.roll(1, 0)  # now it is another quarter
+    assert not fools_itself(masking, few, y[:64], ball)
+    assert passed == [16] * 7
 
 
 def test_where_hardly_anything_withstands_one_step_nothing_more_is_tried():

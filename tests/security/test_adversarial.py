@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from skerry.errors import InputError
-from skerry.security.adversarial import AdversarialRecipe, Ball, overfitted
+from skerry.security.adversarial import AdversarialRecipe, Ball, overfitted, suspicious
 
 rows = arrays.arrays(np.float32, (3, 1, 2, 4), elements=st.floats(-3, 3, width=32))
 norms = st.sampled_from(["linf", "l2"])
@@ -64,3 +64,10 @@ def test_a_recipe_that_is_none_is_refused(wrong):
 )
 def test_only_a_collapse_under_many_steps_is_overfitting(one_step, many_steps, seeming):
     assert overfitted(one_step, many_steps) is seeming
+    assert suspicious(one_step, many_steps) or not seeming
+
+
+def test_what_is_suspicious_lies_half_of_the_way_to_overfitting():
+    assert not suspicious(0.9, 0.7)
+    assert suspicious(0.9, 0.6)
+    assert not suspicious(0.1, 0.0)
