@@ -1,17 +1,19 @@
 """What a run can show for the model that it delivers: for the statement that goes with a release."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from skerry.canonical import sha256_hex
-from skerry.errors import InputError
+from skerry.errors import InputError, ReleaseRefusedError
 from skerry.result import load_result
 from skerry.runfolder import RunFolder
-from skerry.security.delivery import verify
+from skerry.security.delivery import Manifest, ReleaseRefusal, verify
 from skerry.security.delivery.repository import Provenance
-from skerry.server.ledgers import published_checkpoint
+from skerry.security.transparency.checkpoint import Checkpoint
+from skerry.server.ledgers import POPULATION, Ledgers, coordinator_key, published_checkpoint
 from skerry.server.provision import coordinator_public
 
-__all__ = ["delivered_files", "provenance_of"]
+__all__ = ["check_against_run", "delivered_files", "provenance_of"]
 
 
 def provenance_of(folder: RunFolder) -> Provenance:
@@ -56,3 +58,41 @@ def delivered_files(folder: RunFolder) -> dict[str, Path]:
                 mend="publish another run, or bring the file back",
             )
     return files
+
+
+def check_against_run(manifest: Manifest, stated: Provenance, folder: RunFolder) -> None:
+    """Hold a release and its statement to the run that they name, as it lies here.
+
+    On return the files are those that the run evaluated and released; result, evaluation, privacy claim and ledger head
+    are the run's; and its ledger, whose chain holds, extends the checkpoint that its coordinator signed.
+
+    Raises:
+        InputError: the run is not complete, or one of its files is gone or was changed since.
+        ReleaseRefusedError: the statement says something else (``other_evidence``).
+        RefusedError: the checkpoint is not the coordinator's.
+    """
+    here = provenance_of(folder)
+    told = [field.name for field in fields(Provenance) if field.name not in {"checkpoint", "rolled_back_to"}]
+    other = [name for name in told if getattr(stated, name) != getattr(here, name)]
+    delivered = {name: sha256_hex(path.read_bytes()) for name, path in delivered_files(folder).items()}
+    if {file.name: file.sha256 for file in manifest.files} != delivered:
+        other.append("files")
+    if not _extends(stated.checkpoint, folder):
+        other.append("checkpoint")
+    if other:
+        raise ReleaseRefusedError(
+            ReleaseRefusal.OTHER_EVIDENCE,
+            f"the statement and run {folder.id} do not agree about {', '.join(other)}",
+            where=str(folder.path),
+            mend="the run was changed since, or the release is not of it: `skerry privacy verify` looks at the run",
+        )
+
+
+def _extends(note: str | None, folder: RunFolder) -> bool:
+    """Whether the run's ledger is, or has grown from, what the statement's checkpoint was signed over."""
+    if note is None:
+        return published_checkpoint(folder) is None
+    key = coordinator_key(folder)
+    state = Checkpoint.open(note, [key], origin=key.name)
+    tree = Ledgers.of(folder).trees.get(POPULATION)
+    return tree is not None and state.size <= len(tree) and tree.root(state.size) == state.root

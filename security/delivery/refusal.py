@@ -21,6 +21,7 @@ class ReleaseRefusal(StrEnum):
     BLOB_MISSING = "blob_missing"
     BLOB_ALTERED = "blob_altered"
     PLAINTEXT_ALTERED = "plaintext_altered"
+    OTHER_EVIDENCE = "other_evidence"
     STATE = "version_state"
     EXPIRED = "expired"
     MIX_AND_MATCH = "mix_and_match"

@@ -14,6 +14,8 @@ from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.repository import read_statement
 from skerry.server.federation_log import federation_log
 
+from ._privacy import resign, rewrite
+
 
 class Shop:
     def __init__(self, skerry, run: Path, root: Path):
@@ -169,6 +171,67 @@ def test_enrolled_devices_get_a_release_and_a_revoked_one_no_more(shop, run, tmp
     assert (back["recipients"], back["cipher"]) == (1, "chacha20-poly1305")
     assert take("pi-1")["version"] == 2
     assert take("pi-2", code=3)["error"]["reason"] == "not_a_recipient"
+
+
+def test_verify_refuses_a_statement_that_speaks_of_another_release(shop, run):
+    from skerry.cli.release.options import open_repository
+
+    shop("publish", run.name, "--model", "digits")
+    another_head(run)
+    shop("publish", run.name, "--model", "digits")
+    assert shop.verify().exit_code == 0
+    repository = open_repository(shop.folder)
+    repository.add("digits", {"statement.json": repository.read_target("digits", "digits/1/statement.json")})
+    refused = shop.verify()  # all of TUF's signatures hold
+    assert (refused.exit_code, json.loads(refused.stdout)["error"]["reason"]) == (3, "malformed")
+
+
+def _other_result(run: Path) -> None:
+    text = (run / "result.json").read_text()
+    accuracy = json.loads(text)["quality"]["final"]["accuracy"]
+    (run / "result.json").write_text(text.replace(f'"accuracy": {accuracy}', '"accuracy": 0.99', 1))
+
+
+def _shorter_ledger(run: Path) -> None:
+    path = run / "ledger" / "population.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def _other_checkpoint(run: Path) -> None:
+    rewrite(
+        run / "ledger" / "population.jsonl",
+        lambda kind, body: {**body, "manifest": "0" * 64} if kind == "delivery" else body,
+    )
+    resign(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (_other_result, "result, evaluation"),
+        (_shorter_ledger, "checkpoint"),
+        (_other_checkpoint, "checkpoint"),
+        (another_head, "files"),
+    ],
+)
+def test_verify_holds_a_statement_to_its_run_and_refuses_what_does_not_agree(shop, run, change, named):
+    shop("publish", run.name, "--model", "digits")
+    arguments = ("release", "verify", shop.folder, "--run", run.name, "--json")
+    good = shop.skerry(*arguments)
+    assert (good.exit_code, json.loads(good.stdout)["models"][0]["held_to_run"]) == (0, True)
+    change(run)
+    refused = shop.skerry(*arguments)
+    error = json.loads(refused.stdout)["error"]
+    assert (refused.exit_code, error["reason"]) == (3, "other_evidence"), error
+    assert f"about {named}" in error["what"]
+    assert shop.verify().exit_code == 0  # without the run there is nothing to tell
+
+
+def test_verify_says_when_no_release_is_of_the_run(shop, run):
+    shop("publish", run.name, "--model", "digits")
+    shutil.copytree(run, run.with_name("another"))
+    asked = shop.skerry("release", "verify", shop.folder, "--run", "another", "--json")
+    assert (asked.exit_code, json.loads(asked.stdout)["error"]["mend"]) == (2, f"they are of: {run.name}")
 
 
 def test_the_statement_holds_the_runs_signed_checkpoint(shop, run):

@@ -25,6 +25,7 @@ from skerry.security.delivery.repository import (
     recipients_of,
     release,
 )
+from skerry.security.delivery.repository.describing import statement
 
 from ._delivery import ANN, BOB, EVE, PUBLISHER, flip, snapshot
 from ._repository import Clock, Publisher, serving
@@ -403,6 +404,10 @@ def test_the_statement_ties_the_release_to_run_ledger_and_evaluation(shop):
     with pytest.raises(ReleaseRefusedError) as caught:
         read_statement(data, done.manifest, shop.repository.public_keys("digits"))
     assert caught.value.reason == ReleaseRefusal.NOT_AUTHENTIC
+    of_another_run = statement(done.manifest, dataclasses.replace(CLAIM, run="run-2"), shop.repository.signer("digits"))
+    with pytest.raises(ReleaseRefusedError) as caught:
+        read_statement(of_another_run, done.manifest, shop.repository.public_keys("digits"))
+    assert caught.value.reason == ReleaseRefusal.MALFORMED
     for bad in (b"", b"{}", b"[]", data[:-40]):
         with pytest.raises(ReleaseRefusedError) as caught:
             read_statement(bad, done.manifest, keys)

@@ -12,6 +12,7 @@ from skerry.cli.release.options import manifests, open_repository
 from skerry.cli.release.runs import list_runs_releases, verify_folder
 
 if TYPE_CHECKING:
+    from skerry.runfolder import RunFolder
     from skerry.security.delivery.manifest import Manifest
 
 __all__ = ["list_", "verify"]
@@ -54,19 +55,30 @@ def verify(
     root: Annotated[
         Path | None, typer.Option("--root", help="The root that you trust, for a repository [default: DIR.root.json].")
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="Hold a repository's statements to this run: ledger, result, files."),
+    ] = None,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Check signatures, and that everything is what was signed; decrypts nothing.
 
     Of a repository: as a device would, from the root on; then every blob of each model's newest version, and its
-    statement.
+    statement, which ties it to a run. With --run that is looked at too: the statement's files, result, evaluation,
+    privacy claim and ledger head are the run's, and its ledger extends the checkpoint that was signed.
     """
     if not (Path(release) / "metadata" / "timestamp.json").is_file():
         verify_folder(release, publisher, runs_dir, as_json=as_json)
         return
     folder = Path(release)
-    found = _all_verified(folder, root)
+    held = None
+    if run is not None:
+        from skerry.runfolder import RunFolder
+        from skerry.runfolder import runs_dir as runs_in
+
+        held = RunFolder.open(run, runs_in(runs_dir))
+    found = _all_verified(folder, root, held)
     if as_json:
         emit({"ok": True, "path": str(folder), "models": found})
         return
@@ -77,6 +89,7 @@ def verify(
             ("evaluated", ", ".join(f"{k} {v:.4g}" for k, v in model["evaluation"].items()) or "no evidence"),
             ("sealed for", ", ".join(model["recipients"])),
             ("blobs", f"{model['blobs']}, each as signed"),
+            *([("evidence", f"that of run {model['run']}, as it lies here")] if model["held_to_run"] else []),
         ]
         out().print(facts(rows))
 
@@ -93,7 +106,7 @@ def _row(manifest: "Manifest") -> dict[str, Any]:
     }
 
 
-def _all_verified(folder: Path, root: Path | None) -> list[dict[str, Any]]:
+def _all_verified(folder: Path, root: Path | None, run: "RunFolder | None") -> list[dict[str, Any]]:
     """Every model that the targets role signed for, from the trusted root on; what nobody signed says nothing."""
     from skerry.clock import system_clock
     from skerry.errors import InputError
@@ -110,10 +123,14 @@ def _all_verified(folder: Path, root: Path | None) -> list[dict[str, Any]]:
             raise InputError(
                 "the repository has no model: nothing to verify", where=str(folder), mend="publish one, or name another"
             )
-        return [_verified(folder, model, trust.newest(source, model).manifest) for model in models]
+        found = [_verified(folder, model, trust.newest(source, model).manifest, run) for model in models]
+    if run is not None and not any(model["held_to_run"] for model in found):
+        runs = ", ".join(sorted({model["run"] for model in found}))
+        raise InputError(f"no release here is of run {run.id}", where=str(folder), mend=f"they are of: {runs}")
+    return found
 
 
-def _verified(folder: Path, model: str, trusted: bytes) -> dict[str, Any]:
+def _verified(folder: Path, model: str, trusted: bytes, run: "RunFolder | None") -> dict[str, Any]:
     """What is said of a model whose manifest is trusted, and that its blobs and statement are those that it names."""
     from skerry.security.delivery.manifest import Manifest
     from skerry.security.delivery.repository import read_statement, recipients_of
@@ -126,6 +143,11 @@ def _verified(folder: Path, model: str, trusted: bytes) -> dict[str, Any]:
         _check_blob(folder / "blobs" / name, length)
     statement = opened.read_target(model, f"{model}/statement.json")
     stated = read_statement(statement, manifest, opened.public_keys(model))
+    held = run is not None and run.id == manifest.run
+    if run is not None and held:
+        from skerry.server.provenance import check_against_run
+
+        check_against_run(manifest, stated, run)
     return {
         **_row(manifest),
         "recipients": recipients_of(folder, manifest),
@@ -133,6 +155,7 @@ def _verified(folder: Path, model: str, trusted: bytes) -> dict[str, Any]:
         "ledger_head": stated.ledger_head,
         "evaluation": dict(stated.evaluation),
         "rolled_back_to": stated.rolled_back_to,
+        "held_to_run": held,
     }
 
 

@@ -86,7 +86,8 @@ def read_statement(data: bytes, manifest: Manifest, keys: Sequence[Key]) -> Prov
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "the statement is not one of a release") from error
     expected = {"manifest.cbor": manifest.digest, **{file.name: file.sha256 for file in manifest.files}}
-    if stated != (_STATEMENT, _PREDICATE, manifest.name, manifest.version) or digests != expected:
+    tied = (_STATEMENT, _PREDICATE, manifest.name, manifest.version, manifest.run)
+    if (*stated, provenance.run) != tied or digests != expected:
         raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "the statement speaks of another release")
     return provenance
 
