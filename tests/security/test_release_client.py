@@ -408,6 +408,14 @@ def test_the_statement_ties_the_release_to_run_ledger_and_evaluation(shop):
     with pytest.raises(ReleaseRefusedError) as caught:
         read_statement(of_another_run, done.manifest, shop.repository.public_keys("digits"))
     assert caught.value.reason == ReleaseRefusal.MALFORMED
+    of_other_files = dataclasses.replace(done.manifest, files=other.files)
+    with pytest.raises(ReleaseRefusedError) as caught:
+        read_statement(
+            statement(of_other_files, CLAIM, shop.repository.signer("digits")),
+            done.manifest,
+            shop.repository.public_keys("digits"),
+        )
+    assert caught.value.reason == ReleaseRefusal.MALFORMED
     for bad in (b"", b"{}", b"[]", data[:-40]):
         with pytest.raises(ReleaseRefusedError) as caught:
             read_statement(bad, done.manifest, keys)
