@@ -6,6 +6,7 @@
 ``GET  /v1/log/<path>``              the federation's published log, for auditors
 ``/.well-known/est/*``               enrolment: four calls of the desk (:mod:`~skerry.server.gateway.enrolment`)
 ``GET  /v1/revocations``             the signed revocation list
+``GET  /phone/<file>``               the built page for browsers (:mod:`~skerry.server.gateway.web_page`)
 ``GET  /healthz``                    whether the gateway is up, for whoever starts it
 
 A request passes the door (one spelling of the target), then the reception (address, size, time, signature, rate).
@@ -35,6 +36,7 @@ from skerry.server.gateway.files import Downloads
 from skerry.server.gateway.fleet import FleetPassage
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.gateway.web_page import BUILT, web_page_routes
 
 __all__ = ["gateway"]
 
@@ -52,6 +54,7 @@ def gateway(
     log: Path | None = None,
     limits: GatewayLimits | None = None,
     idle_since: int | None = None,
+    page: Path = BUILT,
 ) -> Starlette:
     """The ASGI application.
 
@@ -66,6 +69,7 @@ def gateway(
         limits: what one party may ask.
         idle_since: since when no other gateway took requests for these devices, ms since the epoch; ``None``: until
             now. What was signed up to five seconds after it is not taken.
+        page: folder of the built page for browsers.
     """
     limits = limits or GatewayLimits()
     authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
@@ -78,6 +82,7 @@ def gateway(
         Route("/v1/blobs/{digest}", downloads.blob, methods=["GET"]),
         Route("/v1/log/{path:path}", downloads.published, methods=["GET"]),
         *enrolment_routes(desk, reception),
+        *web_page_routes(reception, page),
         Route("/healthz", _health, methods=["GET"]),
     ]
     app = Starlette(

@@ -151,6 +151,7 @@ def running(
                 log=folder / "log",
                 clock=system_clock,
                 limits=limits or GatewayLimits(),
+                page=folder / "page",
                 idle_since=system_clock() - 3_600_000 if idle_since is None else idle_since,
             )
             held["app"] = app
