@@ -114,7 +114,7 @@ class DeviceConditions:
             yield Lapse(LapseReason.MEMORY, f"{free / 1e6:.0f} MB of memory are free; it takes {least / 1e6:.0f} MB")
 
     def _disk(self) -> Iterator[Lapse]:
-        free = self._host.disk_free(self._home)
+        free, _ = self._host.disk(self._home)
         least = self._limits.free_disk_mb * 10**6 * self._spare(LapseReason.DISK)
         if free < least:
             yield Lapse(LapseReason.DISK, f"{free / 1e6:.0f} MB of disk are free; it takes {least / 1e6:.0f} MB")

@@ -36,8 +36,9 @@ def _own_cpu_s() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def _disk_free(folder: Path) -> int:
-    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+def _disk(folder: Path) -> tuple[int, int]:
+    usage = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists()))
+    return usage.free, usage.total
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Host:
     Attributes:
         root: in which ``proc`` and ``sys`` lie.
         run: a command's output, or None; see :func:`run_command`.
-        disk_free: free bytes where a folder lies or will lie.
+        disk: bytes that are free and bytes in all where a folder lies or will lie.
         own_cpu_s: processor time that this process has had, seconds.
         monotonic: seconds that never go back.
         local: the local time of day.
@@ -55,7 +56,7 @@ class Host:
 
     root: Path = Path("/")
     run: Callable[..., str | None] = run_command
-    disk_free: Callable[[Path], int] = _disk_free
+    disk: Callable[[Path], tuple[int, int]] = _disk
     own_cpu_s: Callable[[], float] = _own_cpu_s
     monotonic: Callable[[], float] = time.monotonic
     local: Callable[[], datetime] = field(default=lambda: datetime.now().astimezone())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from skerry.device.agent.host import Host
 
-__all__ = ["free_memory", "peak_memory", "reset_peak_memory", "resident_memory"]
+__all__ = ["free_memory", "peak_memory", "reset_peak_memory", "resident_memory", "total_memory"]
 
 
 def free_memory(host: Host) -> int | None:
@@ -12,6 +12,11 @@ def free_memory(host: Host) -> int | None:
     machine = _field(host, "proc/meminfo", "MemAvailable:")
     groups = [left for folder in _groups(host) if (left := _left(host, folder)) is not None]
     return min([*groups, *([] if machine is None else [machine])], default=None)
+
+
+def total_memory(host: Host) -> int | None:
+    """Bytes of the machine; None where the kernel does not tell."""
+    return _field(host, "proc/meminfo", "MemTotal:")
 
 
 def resident_memory(host: Host) -> int:

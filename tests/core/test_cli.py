@@ -43,7 +43,7 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["fleet"].commands) == {
         "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget",
     }  # fmt: skip
-    assert set(root.commands["device"].commands) == {"enrol", "run", "status", "pause", "forget"}
+    assert set(root.commands["device"].commands) == {"enrol", "run", "status", "pause", "forget", "doctor"}
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 
 

@@ -2,6 +2,7 @@
 
 import typer
 
+from skerry.cli.device.doctor import doctor
 from skerry.cli.device.enrol import enrol
 from skerry.cli.device.forget import forget
 from skerry.cli.device.pause import pause
@@ -25,3 +26,4 @@ app.command()(run)
 app.command()(status)
 app.command()(pause)
 app.command()(forget)
+app.command()(doctor)

@@ -94,7 +94,7 @@ class Fleet:
 
 
 def words(command: str, home: Path, *more: object) -> list[str]:
-    key = ["--key-file", str(home.parent / "key")] if command in {"enrol", "run"} else []
+    key = ["--key-file", str(home.parent / "key")] if command in {"doctor", "enrol", "run"} else []
     given = [command, "--home", str(home), *key, *map(str, more)]
     return [sys.executable, "-m", "skerry.cli", "device", *given]
 

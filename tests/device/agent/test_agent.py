@@ -156,6 +156,20 @@ def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
     assert debits(home) == 1
 
 
+def test_its_doctor_finds_nothing_in_the_way_and_says_which_gateway_it_believed(harbour: Fleet):
+    home = harbour.enrol("pi-8")
+    home.chmod(0o700)
+    done = skerry("doctor", "--json", home=home)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0, told
+    found = {one["name"]: one for one in told["findings"]}
+    assert {one["state"] for name, one in found.items() if name not in {"memory", "heat"}} == {"ok"}
+    assert "under the root that was pinned" in found["gateway"]["found"]
+    assert found["clock"]["found"].startswith("0 s") or found["clock"]["found"].startswith("1 s")
+    assert told["lapses"] == []
+    assert "head" in told["capability"]["trainable"]
+
+
 def test_it_outlives_a_lost_network_and_is_there_again_when_it_is_back(harbour: Fleet, tmp_path: Path):
     with Wire(harbour.gateway.port) as wire:
         home = harbour.enrol("pi-6", address=f"https://127.0.0.1:{wire.port}")
