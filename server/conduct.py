@@ -14,14 +14,15 @@ from skerry.fsio import write_json
 from skerry.runfolder import RunFolder, State
 from skerry.server.discover import discover
 from skerry.server.federation import Federation
-from skerry.server.federation_log import enter_run
 from skerry.server.finish import finish
 from skerry.server.fleet import good_standing, muster
 from skerry.server.prepare import prepare
 from skerry.server.provision import forget_secret
 from skerry.server.remember import FleetMemory, check_enough
+from skerry.server.report import write_report
 from skerry.server.roster import Roster
 from skerry.server.rounds import run_rounds
+from skerry.server.run_statements import enter_run
 
 __all__ = ["conduct", "recorded"]
 
@@ -34,7 +35,7 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
 
     The devices are those of the task in a simulation, and over a fleet those that are enrolled in the federation.
 
-    A run that is finished is entered in the federation's log.
+    A run that is finished is entered in the federation's log, and its report shows the proofs.
 
     Whatever ends the run early is recorded in ``status.json`` before it is raised again.
     """
@@ -57,6 +58,7 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
             progress = run_rounds(federation)
             finish(federation, progress)
             enter_run(federation, progress.sent)
+        write_report(folder)
         forget_secret(folder)
         folder.mark("complete")
 

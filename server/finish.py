@@ -29,7 +29,7 @@ __all__ = ["finish"]
 
 
 def finish(federation: Federation, progress: Progress) -> None:
-    """Write ``model/``, ``release/``, ``result.json`` and ``report.html``."""
+    """Write ``model/``, ``release/`` and ``result.json``."""
     folder = federation.folder
     folder.mark("finishing", stage="measuring the final model")
     base = measure_quality(federation, federation.model.initial())
@@ -87,9 +87,6 @@ def finish(federation: Federation, progress: Progress) -> None:
         "evidence": _evidence(folder, federation, progress),
     }
     write_result(folder.path / "result.json", Result.model_validate(result))
-    from skerry.server.report import write_report
-
-    write_report(folder)
 
 
 def _audit(federation: Federation, auditor: Auditor, progress: Progress, spent: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from skerry.errors import InputError, PortTakenError, RunFailedError
 from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, ms_of
 from skerry.security.transparency.log import PUBLISHED
+from skerry.server.device_statements import enter_devices
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.deployment import Deployment
 from skerry.server.engines.engine import remove_folder
@@ -37,7 +38,7 @@ from skerry.server.engines.processes import Children
 from skerry.server.enrolled_devices import RegistryDevices
 from skerry.server.enrolment import CurrentAuthority, Desk, LogKeeper, Office
 from skerry.server.federation_home import FederationHome
-from skerry.server.federation_log import FOLDER, enter_devices
+from skerry.server.federation_log import FOLDER
 from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_server
 from skerry.server.gateway.authentication import AHEAD_S
 from skerry.server.running import RunningServer

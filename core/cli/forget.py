@@ -33,7 +33,7 @@ def forget(
     from skerry.runfolder import RunFolder
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.privacy.ledger import Ledger
-    from skerry.server.federation_log import log_names
+    from skerry.server.device_statements import log_names
     from skerry.server.ledgers import POPULATION, Ledgers
 
     folder = RunFolder.open(run, runs_in(runs_dir))

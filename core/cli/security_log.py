@@ -12,6 +12,7 @@ from skerry.cli.console import AsJson, RunsDir, emit, note, out, table
 
 if TYPE_CHECKING:
     from skerry.security.privacy.chain import Entry
+    from skerry.security.transparency.proof import LogProof
 
 __all__ = ["app"]
 
@@ -62,7 +63,8 @@ def prove(
     """
     from skerry.fsio import write_json
     from skerry.runfolder import runs_dir as runs_in
-    from skerry.server.federation_log import federation_log, instruction_of
+    from skerry.server.federation_log import federation_log
+    from skerry.server.run_statements import instruction_of
 
     runs = runs_in(runs_dir)
     found = federation_log(runs, create=False)
@@ -78,7 +80,9 @@ def prove(
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A proof that `prove` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A proof that `prove` wrote, or a run's `log_proofs.json`.")
+    ],
     *,
     key: Annotated[str, typer.Option(help="The log's verifier key, from somebody who is trusted.")],
     as_json: AsJson = False,
@@ -88,32 +92,29 @@ def verify(
 
     from skerry.errors import InputError
     from skerry.security.transparency.note import NoteKey
-    from skerry.security.transparency.proof import LogProof
+    from skerry.security.transparency.proof import LogProofs
 
     try:
         value: Any = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"there is no proof in this file: {error}", where=str(file)) from error
-    proof = LogProof.from_json(value)
-    state = proof.verify(NoteKey.parse(key))
-    one = proof.entry
-    sent = None if proof.opening is None else {"device": proof.opening.device, "digest": proof.opening.digest.hex()}
+    proofs = LogProofs.from_json(value)
+    state = proofs.verify(NoteKey.parse(key))
+    told = [_proved(proof) | {"log": state.origin, "size": state.size} for proof in proofs.each]
     if as_json:
-        emit(
-            {
-                "sent": sent,
-                "number": one.seq,
-                "at": one.at,
-                "kind": one.kind,
-                "body": dict(one.body),
-                "log": state.origin,
-                "size": state.size,
-            }
-        )
+        emit({"proofs": told} if "proofs" in value else told[0])
         return
-    out().print(Text(f"entry {one.seq} of {state.origin}, which had {state.size}: {one.kind}, {_what(one)}"))
-    if sent is not None:
-        out().print(Text("{device} was sent {digest}".format_map(sent)), soft_wrap=True)
+    for proof, one in zip(proofs.each, told, strict=True):
+        what = _what(proof.entry)
+        out().print(Text(f"entry {one['number']} of {state.origin}, which had {state.size}: {one['kind']}, {what}"))
+        if one["sent"] is not None:
+            out().print(Text("{device} was sent {digest}".format_map(one["sent"])), soft_wrap=True)
+
+
+def _proved(proof: "LogProof") -> dict[str, Any]:
+    opened = proof.opening
+    sent = None if opened is None else {"device": opened.device, "digest": opened.digest.hex()}
+    return {"sent": sent, **_entry(proof.entry)}
 
 
 def _entry(entry: "Entry") -> dict[str, Any]:

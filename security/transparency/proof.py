@@ -1,4 +1,4 @@
-"""That one entry is in a federation's log, for somebody who has the log's key and nothing else."""
+"""That an entry, or several, is in a federation's log, for somebody who has the log's key and nothing else."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from skerry.security.transparency.instructions import Opening
 from skerry.security.transparency.merkle import verify_inclusion
 from skerry.security.transparency.note import NoteKey
 
-__all__ = ["LogProof"]
+__all__ = ["LogProof", "LogProofs"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,51 @@ class LogProof:
             return LogProof(_alone(raw), path, str(value["checkpoint"]), opening)
         except (TypeError, ValueError, RecursionError, RefusedError) as error:
             raise InputError("this is not a proof from a log") from error
+
+
+@dataclass(frozen=True)
+class LogProofs:
+    """That several entries are in one state of a log: at least one, under one checkpoint."""
+
+    each: tuple[LogProof, ...]
+
+    def __post_init__(self) -> None:
+        if len({proof.checkpoint for proof in self.each}) != 1:
+            raise InputError("proofs that belong together are about one state of a log")
+
+    @property
+    def checkpoint(self) -> str:
+        """The signed note of that state."""
+        return self.each[0].checkpoint
+
+    def verify(self, key: NoteKey) -> Checkpoint:
+        """Check every one of them.
+
+        Raises:
+            RefusedError, LedgerCorruptError: see :meth:`LogProof.verify`.
+        """
+        return [proof.verify(key) for proof in self.each][-1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; each proof as :meth:`LogProof.to_json` has it, without the checkpoint."""
+        shown = [{name: value for name, value in one.to_json().items() if name != "checkpoint"} for one in self.each]
+        return {"checkpoint": self.checkpoint, "proofs": shown}
+
+    @staticmethod
+    def from_json(value: object) -> "LogProofs":
+        """What :meth:`to_json` wrote, or :meth:`LogProof.to_json`; nothing of it is believed before :meth:`verify`.
+
+        Raises:
+            InputError: another form.
+        """
+        if not isinstance(value, dict) or "proofs" not in value:
+            return LogProofs((LogProof.from_json(value),))
+        if value.keys() - {"key"} != {"checkpoint", "proofs"} or not isinstance(value["proofs"], list):
+            raise InputError("these are not proofs from a log")
+        shown = [one | {"checkpoint": value["checkpoint"]} for one in value["proofs"] if isinstance(one, dict)]
+        if len(shown) < len(value["proofs"]):
+            raise InputError("these are not proofs from a log")
+        return LogProofs(tuple(map(LogProof.from_json, shown)))
 
 
 def _root_in(found: Entry) -> bytes:

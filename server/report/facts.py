@@ -12,6 +12,7 @@ from skerry.result import Result, load_result
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.accounting import GaussianEvent, compose, epsilon_from_rdp
 from skerry.security.privacy.chain import split, walk
+from skerry.server.report.log_entries import LogFacts, log_facts
 
 __all__ = ["Facts", "gather"]
 
@@ -26,6 +27,7 @@ class Facts:
         verdicts: the lines of ``verdicts.jsonl``.
         epsilon: for each device, RDP ε at the scenario's δ after round 1, 2, … as its own ledger tells it; empty
             without privacy, and of a fleet, whose ledgers are not here.
+        log: the run's entries in the federation's log, or why there is no evidence.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Facts:
     base_accuracy: float | None
     verdicts: tuple[Mapping[str, Any], ...]
     epsilon: Mapping[str, tuple[float, ...]]
+    log: LogFacts | str
 
     @property
     def last_round(self) -> int:
@@ -72,6 +75,7 @@ def gather(folder: RunFolder) -> Facts:
         base_accuracy=base,
         verdicts=tuple(folder.lines("verdicts.jsonl")),
         epsilon=_spent_by_round(folder, rounds[-1].round if rounds else 0),
+        log=log_facts(folder, result.delivery.manifest_digest if result and result.delivery else None),
     )
 
 

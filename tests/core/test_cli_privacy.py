@@ -7,7 +7,7 @@ import pytest
 
 from skerry.records import Action, Verdict
 from skerry.runfolder import RunFolder
-from skerry.server.federation_log import enter_devices, log_names
+from skerry.server.device_statements import enter_devices, log_names
 from skerry.server.registry import JudgedRound, Registry, scope_of
 from tests.server._enrolment import NOW, Agent, Federation
 

@@ -1,6 +1,9 @@
 """What a run leaves in its federation's log can be checked against the run, and by whoever has the key alone."""
 
+import html
 import json
+import re
+import shutil
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,20 +23,13 @@ from skerry.security.envelope import envelope_digest
 from skerry.security.transparency.events import Event, EventKind
 from skerry.security.transparency.log import Log
 from skerry.server.conduct import conduct
+from skerry.server.device_statements import enter_devices, erase_forgotten
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.inprocess import InProcessGrid
-from skerry.server.federation_log import (
-    FOLDER,
-    enter_devices,
-    enter_release,
-    enter_run,
-    erase_forgotten,
-    federation_log,
-    instruction_of,
-    round_digest,
-    verdicts_by_round,
-)
+from skerry.server.federation_log import FOLDER, federation_log
 from skerry.server.prepare import prepare
+from skerry.server.report import write_report
+from skerry.server.run_statements import enter_release, enter_run, instruction_of, round_digest, verdicts_by_round
 
 from ._enrolment import NOW, Agent, Federation
 
@@ -78,6 +74,48 @@ def test_a_runs_statements_are_what_it_did(run):
     assert round_digest(lines[1]) != round_digest(lines[2])
     assert entries[5].body["manifest"] == folder.result["delivery"]["manifest_digest"]
     assert folder.notices == () or not any("log" in sentence for sentence in folder.notices)
+
+
+def _page(folder):
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def test_the_report_shows_proofs_that_a_stranger_checks_with_the_key_alone(run, tmp_path):
+    folder, _ = run
+    page = _page(folder)
+    assert page.count("have the same") == 6
+    assert "no evidence: " not in page
+    saved = tmp_path / "saved.json"
+    saved.write_text(html.unescape(re.search(r'<code id="proofs">(.*?)</code>', page, re.DOTALL)[1]))
+    key = str(federation_log(folder.path.parent).key)
+    checked = CliRunner().invoke(cli, ["security", "log", "verify", str(saved), "--key", key, "--json"])
+    assert checked.exit_code == 0
+    assert [one["number"] for one in json.loads(checked.stdout)["proofs"]] == list(range(6))
+    value = json.loads(saved.read_text())
+    value["proofs"][3]["path"][0] = "00" * 32
+    saved.write_text(json.dumps(value))
+    assert CliRunner().invoke(cli, ["security", "log", "verify", str(saved), "--key", key]).exit_code == 3
+
+
+def test_a_report_says_where_the_run_differs_from_its_entries_and_where_there_is_no_evidence(run, tmp_path):
+    copied = RunFolder(shutil.copytree(run[0].path, tmp_path / run[0].id))
+    lines = (copied.path / "verdicts.jsonl").read_text().splitlines()
+    (copied.path / "verdicts.jsonl").write_text("\n".join(lines[1:]) + "\n")  # of round 1
+    page = _page(copied)
+    assert page.count("have the same") == 5
+    assert page.count(">differ<") == 1
+    proofs = copied.path / "log_proofs.json"
+    whole = proofs.read_text()
+    for text in (
+        whole.replace("writer", "x").replace('"round": 1', '"round": 2'),
+        "{}",
+        "[]",
+        whole.replace("skerry/log", "s"),
+    ):
+        proofs.write_text(text)
+        assert "no evidence: the run&#39;s proofs " in _page(copied)
+    proofs.unlink()
+    assert "no evidence: this run keeps no proofs" in _page(copied)
 
 
 def test_what_a_device_was_sent_is_shown_and_no_other_device_with_it(run, tmp_path):
@@ -129,7 +167,7 @@ def test_a_proof_goes_to_somebody_who_has_the_key_alone(run, tmp_path):
 
 def test_a_log_that_cannot_be_written_costs_a_run_nothing_but_a_notice(run, monkeypatch):
     from skerry.errors import DiskFullError
-    from skerry.server import federation_log as module
+    from skerry.server import run_statements as module
 
     told = []
 

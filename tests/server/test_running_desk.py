@@ -10,8 +10,9 @@ import pytest
 from skerry.errors import RunFailedError
 from skerry.security.certificates import Authority
 from skerry.security.enrolment import renew
+from skerry.server.device_statements import enter_devices
 from skerry.server.enrolment import CurrentAuthority, Desk, LogKeeper
-from skerry.server.federation_log import enter_devices, federation_log
+from skerry.server.federation_log import federation_log
 
 from ._enrolment import DAY, NOW, Agent, Federation
 

@@ -26,7 +26,7 @@ def forget(
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
-    from skerry.server.federation_log import erase_forgotten
+    from skerry.server.device_statements import erase_forgotten
     from skerry.server.registry import Registry
 
     runs = runs_in(runs_dir)

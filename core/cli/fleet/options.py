@@ -113,7 +113,8 @@ def enter_decided(runs: Path) -> None:
     """What was decided goes into the federation's log too; it stands in the registry, whatever becomes of this."""
     from skerry.clock import system_clock
     from skerry.errors import SkerryError
-    from skerry.server.federation_log import enter_devices, told
+    from skerry.server.device_statements import enter_devices
+    from skerry.server.federation_log import told
 
     try:
         enter_devices(runs, system_clock())

@@ -175,7 +175,7 @@ def _publish(
     from skerry.errors import InputError
     from skerry.security.aead import Cipher
     from skerry.security.delivery.repository import open_version, release
-    from skerry.server.federation_log import enter_release
+    from skerry.server.run_statements import enter_release
     from skerry.wording import amount, size
 
     if unknown := set(without) - set(chosen.devices):
