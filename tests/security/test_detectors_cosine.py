@@ -116,6 +116,19 @@ def test_without_noise_flipped_updates_among_similar_ones_are_flagged(hostile: i
     assert flagged(examine(rows, 0.0)) == list(range(hostile))
 
 
+@pytest.mark.parametrize(("along", "expected"), [(-0.25, []), (-0.9, [4])])
+def test_without_noise_a_direction_of_noise_is_not_an_accusation_a_reversed_one_is(
+    along: float, expected: list[int]
+) -> None:
+    """Among devices alike, an update of a few examples is noise of either sign on a little of what the others say."""
+    rng = np.random.default_rng(5)
+    rows = 2 * common(1.0) + rng.standard_normal((11, D)) / np.sqrt(D)
+    rows[4] = along * common(1.0) + np.sqrt(1 - along**2) * rng.standard_normal(D) / np.sqrt(D)
+    found = examine(rows, 0.0)
+    assert found[4].scores[0].value < -0.15
+    assert flagged(found) == expected
+
+
 def test_without_noise_nothing_is_remembered() -> None:
     detector = CosineDetector()
     rows = np.ones((5, 4), np.float32)
