@@ -173,6 +173,14 @@ def test_enrolled_devices_get_a_release_and_a_revoked_one_no_more(shop, run, tmp
     assert take("pi-2", code=3)["error"]["reason"] == "not_a_recipient"
 
 
+def test_a_bill_of_the_publishing_machines_software_goes_with_each_version(shop, run):
+    from skerry.cli.release.options import open_repository
+
+    shop("publish", run.name, "--model", "digits")
+    bill = json.loads(open_repository(shop.folder).read_target("digits", "digits/1/sbom.json"))
+    assert {"skerry", "numpy", "cryptography"} <= {one["name"] for one in bill["components"]}
+
+
 def test_verify_refuses_a_statement_that_speaks_of_another_release(shop, run):
     from skerry.cli.release.options import open_repository
 

@@ -459,6 +459,7 @@ def test_the_bill_of_materials_names_model_files_and_packages(shop):
     assert hashes == {file.name: file.sha256 for file in done.manifest.files}
     assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]["value"] == "0.82"
     assert [part["purl"] for part in bom["components"]] == ["pkg:pypi/numpy@2.3.0", "pkg:generic/python@3.11.9"]
+    assert "digits/1/sbom.json" not in shop.repository.targets("digits")  # nobody said with what it was published
 
 
 def test_publishers_who_opened_the_repository_before_each_other_do_not_share_a_version(shop):

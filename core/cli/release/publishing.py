@@ -174,7 +174,7 @@ def _publish(
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.security.aead import Cipher
-    from skerry.security.delivery.repository import open_version, release
+    from skerry.security.delivery.repository import installed, open_version, release
     from skerry.server.run_statements import enter_release
     from skerry.wording import amount, size
 
@@ -196,6 +196,7 @@ def _publish(
             bases=bases,
             now=system_clock(),
             cipher=Cipher(cipher or chosen.cipher),
+            software=installed(),
         )
     trouble = enter_release(runs, model, done.manifest.version, done.manifest.digest, system_clock())
     if trouble is not None:

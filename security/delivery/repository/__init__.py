@@ -5,7 +5,7 @@ The folder is served as it is, over HTTP or on a stick; nothing in it is secret:
     repository/
         metadata/timestamp.json          rewritten at every change and renewal: never cache it
         metadata/<n>.root.json           and <n>.snapshot.json, <n>.targets.json, <n>.<model>.json: never rewritten
-        targets/<model>/<sha256>.<file>  manifest.cbor, statement.json, bom.json of the newest version
+        targets/<model>/<sha256>.<file>  manifest.cbor, statement.json, bom.json, sbom.json of the newest version
         targets/<model>/<version>/…      the same of every version
         blobs/<sha256>                   ciphertext of files and deltas, and bins of wrapped keys; served in ranges
 
@@ -21,6 +21,7 @@ from skerry.security.delivery.repository.opening import open_version, recipients
 from skerry.security.delivery.repository.pruning import Swept, drop_versions, sweep
 from skerry.security.delivery.repository.releasing import Published, published, release
 from skerry.security.delivery.repository.repository import Renewal, Repository
+from skerry.security.delivery.repository.software import installed
 
 __all__ = [
     "Provenance",
@@ -30,6 +31,7 @@ __all__ = [
     "RoleKeys",
     "Swept",
     "drop_versions",
+    "installed",
     "open_version",
     "published",
     "read_statement",

@@ -17,6 +17,7 @@ from securesystemslib.signer import Key, Signer
 from skerry.errors import ReleaseRefusedError
 from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
+from skerry.security.delivery.repository.software import purl
 
 __all__ = ["Provenance", "bill_of_materials", "read_statement", "sign_anew", "statement"]
 
@@ -167,6 +168,5 @@ def _written(envelope: Envelope) -> bytes:
 
 
 def _package(name: str, version: str) -> dict[str, str]:
-    where = "generic" if name == "python" else "pypi"  # the interpreter is no package of the index
-    purl = f"pkg:{where}/{name}@{version}"
-    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+    reference = purl(name, version)
+    return {"type": "library", "bom-ref": reference, "name": name, "version": version, "purl": reference}

@@ -15,6 +15,7 @@ from skerry.security.delivery.delta import MAX_GAIN, make_delta
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Contents, Delta, Manifest, ReleaseFile
 from skerry.security.delivery.repository.describing import Provenance, bill_of_materials, statement
 from skerry.security.delivery.repository.repository import Repository
+from skerry.security.delivery.repository.software import Package, software_bill
 from skerry.security.delivery.stream import Streamed, blob_bytes, encrypt
 from skerry.security.identity import PublicIdentity
 from skerry.security.strict import check_name
@@ -48,6 +49,7 @@ def release(
     bases: Mapping[str, Path],
     now: int,
     cipher: Cipher = Cipher.AES_256_GCM,
+    software: Collection[Package] = (),
 ) -> Published:
     """Seal the files for the recipients as the next version of the model; it is seen whole or not at all.
 
@@ -64,6 +66,7 @@ def release(
         bases: file name → the file in the version before, for deltas.
         now: ms since the epoch.
         cipher: of the blobs; see :func:`~skerry.security.aead.suited_cipher`.
+        software: of the machine that publishes, for a bill of materials; none is written without.
 
     Raises:
         InputError: a file is missing, a name cannot be used, or nobody or somebody twice is to receive it.
@@ -76,7 +79,7 @@ def release(
         if not path.is_file():
             raise InputError("a file to be released is missing", where=str(path))
     with repository.one_at_a_time():
-        return _release(repository, files, model, publisher, recipients, provenance, bases, now, cipher)
+        return _release(repository, files, model, publisher, recipients, provenance, bases, now, cipher, software)
 
 
 def _release(
@@ -89,6 +92,7 @@ def _release(
     bases: Mapping[str, Path],
     now: int,
     cipher: Cipher,
+    software: Collection[Package],
 ) -> Published:
     repository.delegate(model)
     blobs = repository.folder / "blobs"
@@ -117,6 +121,8 @@ def _release(
         "statement.json": statement(manifest, provenance, repository.signer(model)),
         "bom.json": bill_of_materials(manifest, provenance),
     }
+    if software:
+        described["sbom.json"] = software_bill(manifest, software)
     numbered = {f"{manifest.version}/{name}": content for name, content in described.items()}
     os.sync()  # blobs are on stable storage before anything names them
     repository.add(model, {**described, **numbered})
