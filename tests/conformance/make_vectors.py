@@ -17,6 +17,7 @@ from typing import Any
 from . import (
     _make_canonical,
     _make_envelope,
+    _make_fleet,
     _make_grid,
     _make_head,
     _make_hpke_seals,
@@ -34,6 +35,7 @@ SUMS = FOLDER / "SHA256SUMS"
 MAKERS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "canonical": _make_canonical.make,
     "envelope": _make_envelope.make,
+    "fleet": _make_fleet.make,
     "grid": _make_grid.make,
     "head": _make_head.make,
     "hpke_seals": _make_hpke_seals.make,

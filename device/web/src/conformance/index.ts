@@ -3,6 +3,7 @@
 import { canonicalCases } from "./canonical.ts";
 import type { Case } from "./check.ts";
 import { envelopeCases } from "./envelope.ts";
+import { fleetCases } from "./fleet.ts";
 import { gridCases } from "./grid.ts";
 import { headCases } from "./head.ts";
 import { hpkeCases } from "./hpke.ts";
@@ -18,6 +19,7 @@ import { whiteningCases } from "./whitening.ts";
 export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = {
   canonical: canonicalCases,
   envelope: envelopeCases,
+  fleet: fleetCases,
   grid: gridCases,
   head: headCases,
   hpke: hpkeCases,
