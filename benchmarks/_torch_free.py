@@ -48,7 +48,7 @@ def prepare(folder: Path) -> dict[str, object]:
     from skerry.server.prepare import train_plan
     from skerry.server.provision import coordinator_identity, device_directory
 
-    _pictures(folder / "pictures")
+    pictures(folder / "pictures")
     scenario = parse_scenario(SCENARIO, base=folder)
     run = RunFolder.create(folder / "runs", scenario, engine="inprocess")
     model = make(run, system_clock, process_worker()).model
@@ -120,7 +120,7 @@ def open_(folder: Path) -> dict[str, object]:
     return {"trained": trained, "numbers": delta.size, "debits": debits, "epsilon": epsilon}
 
 
-def _pictures(root: Path) -> None:
+def pictures(root: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_digits
 

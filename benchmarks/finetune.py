@@ -7,20 +7,17 @@ EfficientNet-Lite0 on twenty uneven devices.
 """
 
 import importlib.metadata
-import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from _device_environment import bytes_in, device_environment, site_packages
 from _harness import (
     HERE,
     PYTHON,
-    ROOT,
     SKERRY,
     Claim,
     Finished,
@@ -88,7 +85,7 @@ def cache(folder: Path) -> Iterator[Claim]:
 
 def torch_free(folder: Path) -> Iterator[Claim]:
     """A device's environment without torch: does it train, and how large is it?"""
-    python = _environment(folder)
+    python = device_environment(folder)
     work = folder / "work"
     work.mkdir()
     place = {"SKERRY_HOME": str(work / "home")}
@@ -101,7 +98,7 @@ def torch_free(folder: Path) -> Iterator[Claim]:
     if not device.document["skerry"].startswith(str(folder)):
         raise NotMeasuredError(f"the environment without torch ran {device.document['skerry']}")
     opened = run([PYTHON, HERE / "_torch_free.py", "open", work], timeout_s=300, environment=place).document
-    small, full = _bytes(next((python.parents[1] / "lib").glob("python*/site-packages"))), _closure_bytes(["train"])
+    small, full = bytes_in(site_packages(python)), _closure_bytes(["train"])
     yield Claim(
         id="torch_free_trains",
         text="`pip install .[device]` in a fresh environment has no torch, follows a sealed instruction in head mode, "
@@ -207,40 +204,6 @@ def _accuracy(finished: Finished) -> float:
 def _epsilon(runs: Iterable[Finished]) -> Any:
     spent = [one.document["privacy"]["epsilon_rdp"] for one in runs]
     return None if None in spent else round(max(spent), 4)
-
-
-def _environment(folder: Path) -> Path:
-    """A fresh environment with ``.[device]``, built from a copy of the sources: pip writes beside what it builds."""
-    source, home = folder / "source", folder / "venv"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
-    if listed.returncode:
-        raise NotMeasuredError("the sources are not a git checkout")
-    for name in listed.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, source / name)
-    progress("torch_free: pip install .[device] in a fresh environment")
-    commands: Sequence[Sequence[str | Path]] = (
-        [sys.executable, "-m", "venv", home],
-        [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile", f"{source}[device]"],
-    )
-    for command in commands:
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NotMeasuredError(f"{command[0]} failed: {done.stderr.strip()[-1000:]}")
-    return home / "bin" / "python"
-
-
-def _bytes(folder: Path) -> int:
-    """Of all files of a site-packages folder but those of pip, setuptools and compiled caches."""
-    skipped = ("pip", "setuptools", "_distutils_hack", "distutils-precedence", "pkg_resources")
-    return sum(
-        path.stat().st_size
-        for path in folder.rglob("*")
-        if path.is_file()
-        and "__pycache__" not in path.parts
-        and not path.relative_to(folder).parts[0].startswith(skipped)
-    )
 
 
 def _closure_bytes(extras: Sequence[str]) -> int:

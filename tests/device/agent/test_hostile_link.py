@@ -1,0 +1,231 @@
+"""The agent's loop against a SuperLink that loses, repeats, withholds and lies."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+
+from skerry.clock import system_clock
+from skerry.device.agent.agent import Agent
+from skerry.device.agent.bell import Bell
+from skerry.device.agent.calls import CallFailedError, Fault
+from skerry.device.agent.conditions import AlwaysFit
+from skerry.device.agent.diary import Diary, Event
+from skerry.device.agent.flwr_fleet import FleetCalls
+from skerry.device.agent.journal import Journal
+from skerry.device.agent.pace import Backoff, Pace
+from skerry.device.agent.remembered import RememberedNode
+from skerry.device.agent.watch import Watch
+from skerry.device.care import Unattended
+from skerry.device.worker import Worker
+
+from ._superlink import NODE, Superlink, letter
+
+QUICK = Pace(fast=0.0, slow=0.0, idle=0.0)
+
+
+class Ashore:
+    """An agent over a SuperLink in memory, turned by hand; what the app was given is in ``worked``."""
+
+    def __init__(self, folder: Path, link: Superlink, app: Callable[[bytes], bytes] = lambda text: text) -> None:
+        self.link, self.worked, self.told = link, [], []
+        self.bell = Bell()
+
+        def by_app(message: Message, context: Context) -> Message:
+            text = message.content["skerry"]["envelope"]
+            self.worked.append(text)
+            return Message(RecordDict({"skerry": ConfigRecord({"envelope": app(text)})}), reply_to=message)
+
+        member = SimpleNamespace(coordinator=None, subject=SimpleNamespace(federation="harbour"))
+        standing = SimpleNamespace(member=member, keep_up=lambda doubtful=False: False, store=None)
+        self.agent = Agent(
+            home=SimpleNamespace(path=folder, device="pi"),
+            standing=standing,
+            fleet=FleetCalls(link, sleep=lambda _: None),
+            app=by_app,
+            worker=Worker(),
+            journal=Journal(folder),
+            remembered=RememberedNode(folder / "node"),
+            diary=Diary(folder / "diary.json", system_clock, self.told.append),
+            watch=Watch(folder, AlwaysFit(), self.bell),
+            care=Unattended(),
+            bell=self.bell,
+            clock=system_clock,
+            random=Random(0),
+            pace=QUICK,
+        )
+        member.coordinator = SimpleNamespace(name="coordinator")
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.agent._turn_or_trouble()
+
+    def events(self) -> list[Event]:
+        return [entry.event for entry in self.told]
+
+
+@pytest.fixture
+def link() -> Superlink:
+    return Superlink()
+
+
+@pytest.fixture
+def ashore(tmp_path: Path, link: Superlink) -> Iterator[Ashore]:
+    made = Ashore(tmp_path, link)
+    with made.bell:
+        yield made
+
+
+def failing(call: str, fault: Fault, *, times: int = 1) -> Callable[[str], None]:
+    left = [times]
+
+    def fail(called: str) -> None:
+        if called == call and left[0]:
+            left[0] -= 1
+            raise CallFailedError(fault, "as the test wants it")
+
+    return fail
+
+
+def test_a_message_comes_in_and_its_reply_goes_out_whole(ashore: Ashore, link: Superlink):
+    link.letters.append(letter(b"dig"))
+    link.hidden = 3  # a message is visible before its objects are
+    ashore.turn(2)
+    assert ashore.worked == [b"dig"]
+    assert len(link.whole()) == 1
+    assert ashore.agent.journal.letter() is None
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_upload_that_breaks_off_goes_on_in_its_session_and_is_not_made_again(
+    ashore: Ashore, link: Superlink, at: int
+):
+    link.letters.append(letter(b"dig"))
+    uploads = []
+
+    def fail(called: str) -> None:
+        if called == "push-object":
+            uploads.append(called)
+            if len(uploads) == at:
+                raise CallFailedError(Fault.UNREACHABLE, "cut")
+
+    link.fail = fail
+    ashore.turn(3)
+    assert len(link.whole()) == 1
+    assert link.heard.count("push-messages") == 1
+    assert ashore.worked == [b"dig"]
+
+
+def test_killed_after_the_announcement_the_next_process_ends_the_same_upload(tmp_path: Path, link: Superlink):
+    link.letters.append(letter(b"dig"))
+    link.fail = failing("push-object", Fault.UNREACHABLE, times=100)
+    first = Ashore(tmp_path, link)
+    with first.bell:
+        first.turn(2)
+        assert not link.whole()
+    link.fail = lambda _: None
+    second = Ashore(tmp_path, link, app=lambda text: b"other words")
+    with second.bell:
+        second.turn()
+    assert len(link.whole()) == 1
+    assert b"other words" not in link.whole()[0]
+    assert second.worked == []
+
+
+def test_killed_before_its_reply_was_made_the_next_process_makes_it(tmp_path: Path, link: Superlink):
+    link.letters.append(letter(b"dig"))
+    link.fail = failing("pull-object", Fault.UNREACHABLE)
+    first = Ashore(tmp_path, link)
+    with first.bell:
+        first.turn()
+        assert first.worked == []
+    second = Ashore(tmp_path, link)
+    with second.bell:
+        second.turn()
+    assert (second.worked, len(link.whole())) == ([b"dig"], 1)
+
+
+def test_a_message_larger_than_a_device_holds_is_dropped_and_the_next_one_answered(
+    ashore: Ashore, link: Superlink, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("skerry.device.agent.flwr_fleet._LARGEST", 10_000)
+    link.letters += [letter(b"x" * 20_000), letter(b"dig")]
+    ashore.turn(2)
+    assert ashore.worked == [b"dig"]
+    assert Event.DROPPED in ashore.events()
+
+
+def test_a_message_of_which_nobody_waits_for_an_answer_costs_nothing(ashore: Ashore, link: Superlink):
+    link.letters.append(letter(b"dig", ttl=0.001))
+    ashore.turn(2)
+    assert ashore.worked == []
+    assert "pull-object" not in link.heard
+    assert ashore.agent.journal.letter() is None
+
+
+@pytest.mark.parametrize("call", ["pull-object", "push-messages", "push-object"])
+def test_what_belongs_to_a_run_that_is_over_is_dropped(ashore: Ashore, link: Superlink, call: str):
+    link.letters.append(letter(b"dig"))
+    link.fail = failing(call, Fault.GONE, times=100)
+    ashore.turn(2)
+    assert ashore.agent.journal.letter() is None
+    assert Event.DROPPED in ashore.events()
+    link.fail = lambda _: None
+    link.letters.append(letter(b"sow"))
+    ashore.turn(1)
+    assert len(link.whole()) >= 1
+
+
+def test_a_superlink_that_was_started_anew_is_joined_anew_and_what_it_never_sent_is_dropped(
+    ashore: Ashore, link: Superlink
+):
+    link.letters.append(letter(b"dig"))
+    link.fail = failing("push-messages", Fault.NOT_REGISTERED)
+    link.node = NODE
+    ashore.turn()
+    link.node = NODE + 1
+    ashore.turn()
+    assert ashore.agent.remembered.read() == NODE + 1
+    assert ashore.agent.journal.letter() is None
+    assert link.replies == {}
+    link.letters.append(letter(b"sow", node=NODE + 1))
+    ashore.turn()
+    assert len(link.whole()) == 1
+
+
+def test_the_node_of_last_time_comes_back_without_being_activated(tmp_path: Path, link: Superlink):
+    RememberedNode(tmp_path / "node").write(NODE)
+    made = Ashore(tmp_path, link)
+    with made.bell:
+        made.turn()
+    assert link.heard[0] == "send-node-heartbeat"
+    assert "activate-node" not in link.heard
+
+
+def test_it_says_that_it_goes_but_not_right_after_a_reply_which_would_be_lost(ashore: Ashore, link: Superlink):
+    ashore.turn()
+    ashore.agent._leave()
+    assert link.heard.count("deactivate-node") == 1
+    link.letters.append(letter(b"dig"))
+    ashore.turn(2)
+    assert len(link.whole()) == 1
+    ashore.agent._leave()
+    assert link.heard.count("deactivate-node") == 1
+
+
+def test_trouble_is_told_once_however_long_it_lasts(ashore: Ashore, link: Superlink):
+    ashore.turn()
+    link.fail = failing("pull-messages", Fault.UNREACHABLE, times=5)
+    ashore.turn(5)
+    assert ashore.events().count(Event.LOST) == 1
+
+
+def test_waits_after_failures_grow_up_to_a_longest_and_begin_anew():
+    backoff = Backoff(1.0, 8.0, lambda low, high: high)
+    assert [backoff.failed() for _ in range(5)] == [1, 2, 4, 8, 8]
+    assert backoff.failed(at_least=20.0) == 20
+    backoff.worked()
+    assert backoff.failed() == 1
