@@ -26,7 +26,7 @@ from skerry.device.state import DeviceHome
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
 from skerry.device.yielding import yield_if_asked
-from skerry.errors import RefusedError
+from skerry.errors import InputError, RefusedError
 from skerry.records import Float32Array
 from skerry.security.attacks import POISONS
 from skerry.security.identity import Directory, Identity, PublicIdentity
@@ -77,7 +77,8 @@ class Worker:
     """Caches of one process; ``watch`` adds up where its devices' time goes, and stays in the process;
     ``care`` says when they may work.
 
-    ``told`` hears how each instruction was answered, before the answer is sealed.
+    ``fetch`` brings the base of a digest onto this machine; ``told`` hears how each instruction was answered, before
+    the answer is sealed.
 
     A task's data are read once: what changes on disk while the process lives is not seen by it.
     """
@@ -97,6 +98,7 @@ class Worker:
     with_poison: dict[tuple[str, str, str, int], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
     heard: _Heard | None = None
     told: Callable[[Outcome], None] = field(default=lambda _: None)
+    fetch: Callable[[str], None] | None = None
     ledgers: Ledgers = field(default_factory=Ledgers)
     syncer: Syncer = field(default_factory=Syncer)
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -152,12 +154,22 @@ class Worker:
             raise RefusedError(known.reason, known.what, where=known.where, mend=known.mend)
         if key not in self.models:
             try:
-                self.models[key] = load_local_model(config, digest, task)
+                self.models[key] = self._loaded(config, digest, task)
             except RefusedError as error:
                 if error.reason == "layer_refused":
                     self._remember(key, error)
                 raise
         return self.models[key]
+
+    def _loaded(self, config: ModelConfig, digest: str | None, task: Task) -> LocalModel:
+        """The model; one whose base is not on this machine is fetched, where somebody said how."""
+        try:
+            return load_local_model(config, digest, task)
+        except InputError:
+            if self.fetch is None or digest is None:
+                raise
+            self.fetch(digest)
+            return load_local_model(config, digest, task)
 
     def _remember(self, key: tuple[ModelConfig, str | None], refusal: RefusedError) -> None:
         if len(self.refusals) == _REFUSALS:

@@ -18,10 +18,13 @@ from skerry.fsio import write_json
 from skerry.runfolder import RunFolder
 from skerry.security.identity import Directory, PublicIdentity
 from skerry.security.privacy.ledger import Ledger
+from skerry.server.bases import share_base
 from skerry.server.discover import RollCall, wait_for
+from skerry.server.federation_home import FederationHome
 from skerry.server.provision import coordinator_identity
 from skerry.server.recipients import enrolled_recipients
 from skerry.server.roster import Roster
+from skerry.server.running import RunningServer
 from skerry.strategies.rule import parse_rule
 from skerry.wording import listing
 
@@ -57,6 +60,9 @@ def muster(
             where=folder.id,
             mend="invite more (`skerry fleet invite`), see `skerry fleet list`, or ask for less",
         )
+    server = RunningServer.read(FederationHome(folder.path.parent).server)
+    if server is not None:
+        share_base(folder, Path(server.repository))
     call = RollCall(grid, folder.id, coordinator_identity(folder), clock, again_s=_AGAIN_S)
     directory = good_standing(folder.path.parent, clock())
     wait_for(call, directory, wanted, patience_s=scenario.cohort.patience_s, at_least=needed)

@@ -195,7 +195,15 @@ def fleet_server(
         }
         pid, born = RunningServer.ourselves()
         noted = RunningServer(
-            pid, born, authority.federation, clock(), addresses, until, str(link.authority), str(link.secret)
+            pid,
+            born,
+            authority.federation,
+            clock(),
+            addresses,
+            until,
+            str(link.authority),
+            str(link.secret),
+            str(repository.resolve()),
         )
         noted.write(home.server)
         held.callback(home.server.unlink, missing_ok=True)

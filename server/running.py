@@ -33,6 +33,7 @@ class RunningServer:
         superlink_authority: PEM file of the authority of the SuperLink's certificate.
         superlink_secret: file of the secret with which a coordinator claims its run's task from the SuperLink; only
             the servers' owner can read it.
+        repository: folder of releases that the gateway serves.
     """
 
     pid: int
@@ -43,6 +44,7 @@ class RunningServer:
     certificate_until: int
     superlink_authority: str
     superlink_secret: str
+    repository: str
 
     @staticmethod
     def read(path: Path) -> "RunningServer | None":

@@ -67,7 +67,7 @@ class GatewayLine:
         self._client.close()
 
     def spoken(self) -> Spoken:
-        """What signs a statement of now."""
+        """What signs, and the gateway's time."""
         return Spoken(self.key, self._clock() + self.off_ms)
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str], *, longest: int) -> bytes:

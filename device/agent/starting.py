@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from skerry.clock import Clock
 from skerry.device.agent.agent import Agent
 from skerry.device.agent.alone import alone
+from skerry.device.agent.bases import BaseFetcher
 from skerry.device.agent.bell import Bell
 from skerry.device.agent.care import DeviceCare
 from skerry.device.agent.checkpoint import FileCheckpoints
@@ -29,6 +31,7 @@ from skerry.device.agent.standing import Standing, over_https
 from skerry.device.agent.terms import read_terms
 from skerry.device.agent.watch import Watch
 from skerry.device.membership import Folder
+from skerry.device.service import GatewaySource
 from skerry.device.worker import process_worker
 from skerry.security.identity import SealedKeyStore
 
@@ -84,6 +87,15 @@ def started(
         )
         from skerry.device.app import app
 
+        repository = partial(
+            GatewaySource,
+            desk.address,
+            roots=roots,
+            name=home.device,
+            sign=lambda message: line.spoken().sign(message),
+            clock=lambda: line.spoken().now,
+        )
+        worker.fetch = BaseFetcher(repository).fetch
         host = Host()
         peaks = Peaks(private, host)
         own = DeviceConditions(terms.conditions, path, host, memory_needed=peaks.needed)

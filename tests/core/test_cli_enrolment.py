@@ -168,7 +168,7 @@ def test_what_ends_in_a_repository_and_at_the_server_that_runs_is_listed_too(pla
     told(skerry("release", "init", str(place / "runs" / "repository"), "--json"))
     home = FederationHome(place / "runs")
     now = time.time_ns() // 1_000_000
-    RunningServer(*RunningServer.ourselves(), "harbour", now, {}, now + 90 * 86_400_000, "", "").write(home.server)
+    RunningServer(*RunningServer.ourselves(), "harbour", now, {}, now + 90 * 86_400_000, "", "", "").write(home.server)
     document = told(skerry("security", "keys", "status", "--json"))
     days = {
         one["what"]: [round((one[at] - document["now"]) / 86_400_000, 1) for at in ("renew_at", "ends")]

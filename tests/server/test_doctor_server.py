@@ -38,7 +38,7 @@ def noted(harbour: Federation, tmp_path_factory):
     ) as ports:
         shown, asked = f"0.0.0.0:{ports.enrolment_port}", f"127.0.0.1:{ports.device_port}"
         addresses = {"gateway": shown, "enrolment": shown, "devices": asked}
-        yield RunningServer(*RunningServer.ourselves(), "harbour", system_clock(), addresses, 0, "", "")
+        yield RunningServer(*RunningServer.ourselves(), "harbour", system_clock(), addresses, 0, "", "", "")
 
 
 def states(checks) -> dict[str, str]:

@@ -47,6 +47,8 @@ from skerry.security.locking import exclusive
 
 __all__ = ["Renewal", "Repository"]
 
+_BASES = "bases"  # of runs over the fleet: they lie beside what is signed, and are known by their digests
+
 
 @dataclass(frozen=True)
 class Renewal:
@@ -78,7 +80,7 @@ class Repository:
         Raises:
             InputError: the folder is not empty.
         """
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(one.name != _BASES for one in folder.iterdir()):
             raise InputError("the folder for the repository is not empty", where=str(folder))
         new = Repository(folder, keys, clock)
         root = Root(consistent_snapshot=True)
