@@ -24,6 +24,7 @@ from skerry.cli.keystore_options import open_store
 from skerry.clock import system_clock
 from skerry.device.agent.bell import Bell
 from skerry.device.agent.calls import CallFailedError, Fault
+from skerry.device.agent.conditions import AlwaysFit
 from skerry.device.agent.starting import started
 from skerry.device.app import RECORD
 from skerry.device.app import app as real
@@ -80,8 +81,16 @@ class Work:
 def main(home: Path, key_file: Path, seconds: float) -> None:
     with Bell() as bell:
         signal.signal(signal.SIGTERM, lambda *_: bell.ring())
-        keys = lambda: open_store(home, key_file)  # noqa: E731 - asked for by name
-        with started(home, keys, bell, clock=system_clock, random=SystemRandom(), say=lambda _: None) as agent:
+        agent_of_home = started(
+            home,
+            lambda: open_store(home, key_file),
+            bell,
+            clock=system_clock,
+            random=SystemRandom(),
+            say=lambda _: None,
+            conditions=AlwaysFit(),  # whatever else this machine does
+        )
+        with agent_of_home as agent:
             work = Work(agent.home.path, seconds)
             agent.app = work
             upload = agent.fleet.upload

@@ -23,7 +23,7 @@ from skerry.server.engines.engine import Components
 from skerry.server.engines.flwr_run import DrivenGrid, driven_run
 from skerry.server.federation_home import FederationHome
 from skerry.server.fleet import good_standing
-from skerry.server.mailbox import exchange
+from skerry.server.mailbox import NETWORK_POLL_S, exchange
 from skerry.server.running import RunningServer
 
 RUN = "benchmark"
@@ -65,8 +65,9 @@ class Rounds:
             sent[device], digests[device] = seal_named(header, payload, sender=self.coordinator, receiver=receiver)
         answered: dict[str, float] = {}
         contents = {device: (self.nodes[device], {"envelope": envelope}) for device, envelope in sent.items()}
-        again_s = self.deadline_s / 3
-        for device, record in exchange(self.grid, contents, "train", deadline_s=self.deadline_s, again_s=again_s):
+        deadline_s = self.deadline_s
+        paces = {"deadline_s": deadline_s, "again_s": deadline_s / 3, "first_poll_s": NETWORK_POLL_S}
+        for device, record in exchange(self.grid, contents, "train", **paces):
             if record is None:
                 continue
             open_envelope(

@@ -12,7 +12,7 @@ from skerry.security.envelope import Expected, Kind, Refusal, open_envelope
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.federation import Federation
 from skerry.server.journal import Answer, RoundJournal
-from skerry.server.mailbox import exchange
+from skerry.server.mailbox import NETWORK_POLL_S, exchange
 from skerry.server.plan import RoundPlan
 
 __all__ = ["Opened", "Replies", "collect", "open_replies"]
@@ -66,8 +66,14 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
     contents = {
         device: (federation.nodes[device], {"envelope": envelope}) for device, envelope in plan.envelopes.items()
     }
-    again = None if federation.simulated else deadline * _AGAIN
-    for device, record in exchange(federation.grid, contents, "train", deadline_s=deadline, again_s=again):
+    if federation.simulated:
+        answers = exchange(federation.grid, contents, "train", deadline_s=deadline)
+    else:
+        again_s = deadline * _AGAIN
+        answers = exchange(
+            federation.grid, contents, "train", deadline_s=deadline, again_s=again_s, first_poll_s=NETWORK_POLL_S
+        )
+    for device, record in answers:
         envelope = record.get("envelope") if record is not None else None
         if isinstance(envelope, bytes):
             replies.envelopes[device], replies.arrived[device] = envelope, federation.clock()

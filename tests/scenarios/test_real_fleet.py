@@ -22,6 +22,10 @@ from ._enrolled import Up, up
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(280)]
 
+ANY = {  # whatever else this machine does
+    "battery_percent": 0, "busy_percent": 100, "free_disk_mb": 0, "free_memory_mb": 0, "metered": "no",
+    "temperature_c": 110,
+}  # fmt: skip
 PIS = {"pi-1": "writer-00", "pi-2": "writer-01", "pi-3": "writer-02"}
 
 
@@ -81,6 +85,7 @@ def enrol(fleet: Up, name: str, key: Path, given: Scenario) -> Path:
         "task": {"name": given.task.name, "holder": PIS[name]},
         "model": given.model.model_dump(mode="json", exclude_none=True),
         "privacy": {"unit": "example", "epsilon": 20.0, "delta": 1e-5},  # two runs of 8, and a little
+        "conditions": ANY,
     }
     written = fleet.runs / f"{name}.toml"
     written.write_text(tomli_w.dumps(terms))
