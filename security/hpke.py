@@ -41,7 +41,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from skerry.errors import InputError
 from skerry.security.strict import check_bytes
 
-__all__ = ["LEAST_OVERHEAD", "MOST_OVERHEAD", "PRIVATE_BYTES", "KemPrivateKey", "KemPublicKey", "KemSuite"]
+__all__ = ["LEAST_OVERHEAD", "PRIVATE_BYTES", "KemPrivateKey", "KemPublicKey", "KemSuite"]
 
 PRIVATE_BYTES = 32
 """Length of a private key of any suite: X25519's scalar, P-256's scalar (big-endian), X-Wing's seed."""
@@ -243,4 +243,3 @@ _PARTS = {
 }
 
 LEAST_OVERHEAD = min(suite.overhead for suite in KemSuite)
-MOST_OVERHEAD = max(suite.overhead for suite in KemSuite)

@@ -6,11 +6,11 @@ A release is a folder, carried by any means::
         manifest.cbor     canonical CBOR: name, version, run, publisher, time, files with their digests, wraps' digest
         manifest.sig      Ed25519 by the publisher over manifest.cbor, 64 bytes
         manifest.json     the same for people to read; not signed, never read back
-        blobs/<sha256>    one encrypted file each, named by the digest of the ciphertext (see ``stream``)
-        wraps/<device>.bin  the release's content key for one device, 144 bytes (see ``wraps``)
+        blobs/<sha256>    one encrypted file each, named by the digest of the ciphertext (see ``stream``); and the
+                          release's content key, wrapped for each device, in bins (see ``bins``)
 
 :func:`publish` makes it, :func:`verify` checks it with the publisher's public key alone, :func:`fetch` installs it
-on a device. A device needs the manifest, the signature, the blobs and its own wrap.
+on a device. A device needs the manifest, the signature, the blobs of the files, the list of bins and its own bin.
 
 Promised: only listed devices decrypt; every device that accepts a version gets the same files, those that the
 publisher signed; a device never goes back to an older version. Not promised: that a device hears of the newest

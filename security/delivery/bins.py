@@ -18,16 +18,28 @@ from typing import IO
 
 from skerry.canonical import encode, sha256_hex
 from skerry.errors import InputError, ReleaseRefusedError
-from skerry.security.delivery.manifest import Contents
+from skerry.security.delivery.manifest import Contents, Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.identity import Identity, PublicIdentity
 from skerry.security.strict import check_hex, read_record
 
-__all__ = ["KEY_BYTES", "MAX_INDEX_BYTES", "bin_of", "names_in", "open_wrap", "read_index", "write_bins"]
+__all__ = [
+    "KEY_BYTES",
+    "MAX_BIN_BYTES",
+    "MAX_INDEX_BYTES",
+    "bin_of",
+    "bins_in",
+    "key_in",
+    "names_in",
+    "open_wrap",
+    "read_index",
+    "write_bins",
+]
 
 KEY_BYTES = 32
 MAX_BINS = 256
 MAX_INDEX_BYTES = 1 << 15
+MAX_BIN_BYTES = 1 << 24
 _PER_BIN = 128
 _DOMAIN = b"skerry/delivery/1/bin:"
 
@@ -104,7 +116,7 @@ def open_wrap(data: bytes, contents: Contents, device: Identity) -> bytes:
             where=device.name,
             mend="ask the publisher whether the device is enrolled, or was revoked",
         )
-    key = device.kem.open(wrap, _info(contents, device.name))
+    key = device.open(wrap, _info(contents, device.name))
     if key is None:
         raise ReleaseRefusedError(
             ReleaseRefusal.NOT_SEALED_TO_US,
@@ -115,9 +127,46 @@ def open_wrap(data: bytes, contents: Contents, device: Identity) -> bytes:
     return key
 
 
+def key_in(blobs: Path, manifest: Manifest, device: Identity) -> bytes:
+    """The content key of a release for one device, out of a folder of blobs.
+
+    Raises:
+        ReleaseRefusedError: see :func:`open_wrap`; or the bin is not the one that was signed (``wrap_altered``).
+    """
+    bins = read_index(_signed(blobs, manifest.wraps, MAX_INDEX_BYTES))
+    return open_wrap(_signed(blobs, bins[bin_of(device.name, len(bins))], MAX_BIN_BYTES), manifest, device)
+
+
+def bins_in(blobs: Path, manifest: Manifest) -> tuple[bytes, list[bytes]]:
+    """The list of a release's bins and its different bins, out of a folder of blobs, each as it was signed.
+
+    Raises:
+        ReleaseRefusedError: one is missing or is not the one that was signed (``wrap_altered``).
+    """
+    index = _signed(blobs, manifest.wraps, MAX_INDEX_BYTES)
+    return index, [_signed(blobs, digest, MAX_BIN_BYTES) for digest in sorted(set(read_index(index)))]
+
+
 def names_in(data: bytes) -> list[str]:
     """Names of the devices that a bin has wraps for, sorted."""
     return [name.decode() for name, _ in _records(data)]
+
+
+def _signed(blobs: Path, digest: str, most: int) -> bytes:
+    """A small blob, which has the digest that it is named by; no more of it is read than it may have."""
+    path = blobs / digest
+    data = b""
+    if path.is_file():  # reading anything else could wait for ever
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    if len(data) > most or sha256_hex(data) != digest:
+        raise ReleaseRefusedError(
+            ReleaseRefusal.WRAP_ALTERED,
+            "the wraps are not those that were signed",
+            where=str(path),
+            mend="copy the release again, or restore the repository from a copy",
+        )
+    return data
 
 
 def _sort(file: IO[bytes], folder: Path) -> str:

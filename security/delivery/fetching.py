@@ -2,7 +2,7 @@
 
 1. *signed*: the manifest's size, signature and form hold, and it is of the model asked for.
 2. *forward*: not older than the highest version accepted, and not another release under the same version.
-3. *ours*: there is a wrap for this device, signed for this release, and it opens with our key.
+3. *ours*: there is a wrap for this device, in the bin that was signed, and it opens with our key.
 4. *present*: every blob is there, in the size that was signed, and there is room for the plaintext.
 5. *decrypted*: into a hidden folder beside the destination; each chunk authenticates, and the digests of blob
    and plaintext are those that were signed.
@@ -17,12 +17,12 @@ from pathlib import Path
 
 from skerry.errors import ReleaseRefusedError
 from skerry.fsio import disk_errors, require_space
+from skerry.security.delivery.bins import key_in
 from skerry.security.delivery.installing import decrypt_file, install
 from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.delivery.state import check_forward, remember
-from skerry.security.delivery.verifying import blob_path, read_manifest, read_wrap
-from skerry.security.delivery.wraps import unwrap_key
+from skerry.security.delivery.verifying import blob_path, read_manifest
 from skerry.security.identity import Identity, PublicIdentity
 from skerry.security.locking import exclusive
 
@@ -41,7 +41,7 @@ def fetch(
     """Verify, decrypt and install a release; on any failure nothing is installed and nothing is left behind.
 
     Args:
-        release: the release's folder; of the wraps, only the one of this device is needed.
+        release: the release's folder; of the bins of wraps, only the one of this device is needed.
         dest: folder of installed models; the files go to ``<dest>/<name>/<version>/``.
         device: who receives.
         publisher: the only publisher trusted for this.
@@ -63,7 +63,7 @@ def fetch(
         )
     with exclusive(state):
         check_forward(state, manifest)
-        key = unwrap_key(read_wrap(release, device.name), manifest, publisher=publisher, device=device)
+        key = key_in(release / "blobs", manifest, device)
         for file in manifest.files:
             blob_path(release, file)
         require_space(dest, sum(file.size for file in manifest.files))

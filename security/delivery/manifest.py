@@ -129,7 +129,7 @@ class Contents:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Contents):
-    """The contents, and the digest of the list of wraps (see :func:`~skerry.security.delivery.wraps.wraps_digest`)."""
+    """The contents, and the digest of the list of wraps (see :mod:`~skerry.security.delivery.bins`)."""
 
     wraps: str
 

@@ -10,10 +10,10 @@ from typing import Any
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, require_space, sync_folder, write_json
 from skerry.security.aead import Cipher
+from skerry.security.delivery.bins import KEY_BYTES, bins_in, write_bins
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Contents, Manifest, ReleaseFile
 from skerry.security.delivery.stream import blob_bytes, encrypt
 from skerry.security.delivery.verifying import MANIFEST_DOMAIN, ReleaseInfo
-from skerry.security.delivery.wraps import KEY_BYTES, wrap_bytes, wrap_key, wraps_digest
 from skerry.security.identity import Identity, PublicIdentity
 from skerry.security.strict import check_name
 
@@ -63,7 +63,7 @@ def publish(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("the folder for the release is not empty", where=str(out), mend="choose another folder")
     sizes = sum(blob_bytes(path.stat().st_size) for path in files.values())
-    require_space(out.parent, sizes + sum(wrap_bytes(recipient.suite) for recipient in recipients))
+    require_space(out.parent, sizes + sum(_room_for(recipient) for recipient in recipients))
 
     key = secrets.token_bytes(KEY_BYTES)
     with disk_errors(out):
@@ -72,7 +72,6 @@ def publish(
         shutil.rmtree(partial, ignore_errors=True)  # of a publisher that was killed
         try:
             (partial / "blobs").mkdir(parents=True)
-            (partial / "wraps").mkdir()
             contents = Contents(
                 name=name,
                 version=version,
@@ -82,23 +81,26 @@ def publish(
                 files=tuple(_encrypt_file(f, files[f], partial / "blobs", key, cipher) for f in sorted(files)),
                 cipher=cipher,
             )
-            wraps = {r.name: wrap_key(key, contents, publisher=publisher, recipient=r) for r in recipients}
-            manifest = Manifest(**_fields(contents), wraps=wraps_digest(wraps))
+            wraps = write_bins(partial / "blobs", key, contents, recipients)
+            manifest = Manifest(**_fields(contents), wraps=wraps)
             signed = manifest.to_bytes()
             if len(signed) > MAX_MANIFEST_BYTES:
                 raise InputError(f"{len(files)} files are too many for one release", where=name)
-            for device, wrap in wraps.items():
-                (partial / "wraps" / f"{device}.bin").write_bytes(wrap)
             write_json(partial / "manifest.json", manifest.to_json(), durable=False)
             (partial / "manifest.cbor").write_bytes(signed)
             (partial / "manifest.sig").write_bytes(publisher.sign(MANIFEST_DOMAIN, signed))
-            os.sync()  # once for all: an fsync for each wrap takes 4 ms, and there may be thousands
+            os.sync()  # once for all: an fsync for each bin takes 4 ms, and there may be hundreds
             partial.rename(out)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         sync_folder(out.parent)
-    return ReleaseInfo(manifest, tuple(sorted(devices)), tuple(len(wraps[device]) for device in sorted(devices)))
+    return ReleaseInfo.of(manifest, *bins_in(out / "blobs", manifest))
+
+
+def _room_for(recipient: PublicIdentity) -> int:
+    """Bytes of a wrap in its bin, about."""
+    return KEY_BYTES + recipient.suite.overhead + len(recipient.name)
 
 
 def _encrypt_file(name: str, path: Path, blobs: Path, key: bytes, cipher: Cipher) -> ReleaseFile:

@@ -6,23 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from skerry.errors import EnvelopeRefusedError, InputError, ReleaseRefusedError
+from skerry.security.delivery.bins import bins_in, names_in
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Manifest, ReleaseFile
 from skerry.security.delivery.refusal import ReleaseRefusal
-from skerry.security.delivery.wraps import LONGEST_WRAP, wraps_digest
 from skerry.security.identity import PublicIdentity, verify_signature
 
-__all__ = ["MANIFEST_DOMAIN", "ReleaseInfo", "blob_path", "read_manifest", "read_wrap", "verify"]
+__all__ = ["MANIFEST_DOMAIN", "ReleaseInfo", "blob_path", "read_manifest", "verify"]
 
 MANIFEST_DOMAIN = b"skerry/delivery/1/manifest"
 
 
 @dataclass(frozen=True)
 class ReleaseInfo:
-    """A release that was checked: its manifest, the devices it has wraps for by name, and the wraps' lengths."""
+    """A release that was checked: manifest, devices that it has wraps for, lengths of its list of bins and of them."""
 
     manifest: Manifest
     recipients: tuple[str, ...]
-    wrap_sizes: tuple[int, ...]
+    index_size: int
+    bin_sizes: tuple[int, ...]
+
+    @staticmethod
+    def of(manifest: Manifest, index: bytes, bins: list[bytes]) -> "ReleaseInfo":
+        """The release with this list of bins, and these bins of wraps."""
+        names = sorted(name for data in bins for name in names_in(data))
+        return ReleaseInfo(manifest, tuple(names), len(index), tuple(map(len, bins)))
 
     @property
     def name(self) -> str:
@@ -41,14 +48,14 @@ class ReleaseInfo:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of the whole release as published: manifest, signature, wraps and blobs."""
+        """Bytes of the whole release as published: manifest, signature, bins of wraps and blobs."""
         blobs = sum(file.blob_size for file in self.manifest.files)
-        return len(self.manifest.to_bytes()) + 64 + sum(self.wrap_sizes) + blobs
+        return len(self.manifest.to_bytes()) + 64 + self.index_size + sum(self.bin_sizes) + blobs
 
     @property
     def device_bytes(self) -> int:
-        """Bytes that one device fetches: as :attr:`total_bytes`, with one wrap, the longest."""
-        return self.total_bytes - sum(self.wrap_sizes) + max(self.wrap_sizes)
+        """Bytes that one device fetches: as :attr:`total_bytes`, with one bin, the longest."""
+        return self.total_bytes - sum(self.bin_sizes) + max(self.bin_sizes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -81,16 +88,7 @@ def verify(release: Path, *, publisher: PublicIdentity) -> ReleaseInfo:
                     where=str(release),
                     mend="copy the release again",
                 )
-    folder = release / "wraps"
-    wraps = {path.stem: _read_some(path, LONGEST_WRAP + 1) for path in folder.glob("*.bin") if path.is_file()}
-    if wraps_digest(wraps) != manifest.wraps:
-        raise ReleaseRefusedError(
-            ReleaseRefusal.WRAP_ALTERED,
-            "the wraps are not those that were signed: one was altered, added or removed",
-            where=str(folder),
-            mend="copy the release again",
-        )
-    return ReleaseInfo(manifest, tuple(sorted(wraps)), tuple(len(wraps[device]) for device in sorted(wraps)))
+    return ReleaseInfo.of(manifest, *bins_in(release / "blobs", manifest))
 
 
 def read_manifest(release: Path, publisher: PublicIdentity) -> Manifest:
@@ -125,23 +123,6 @@ def read_manifest(release: Path, publisher: PublicIdentity) -> Manifest:
             ReleaseRefusal.NOT_AUTHENTIC, f"the manifest names the publisher {manifest.publisher!r}", where=where
         )
     return manifest
-
-
-def read_wrap(release: Path, device: str) -> bytes:
-    """The wrap for that device, as it lies there.
-
-    Raises:
-        ReleaseRefusedError: there is none (``not_a_recipient``).
-    """
-    try:
-        return _read_some(release / "wraps" / f"{device}.bin", LONGEST_WRAP + 1)
-    except FileNotFoundError as error:
-        raise ReleaseRefusedError(
-            ReleaseRefusal.NOT_A_RECIPIENT,
-            "this release was not published for this device",
-            where=device,
-            mend="ask the publisher whether the device is enrolled, or was revoked",
-        ) from error
 
 
 def blob_path(release: Path, file: ReleaseFile) -> Path:

@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from skerry.canonical import encode
 from skerry.security import Directory, Expected, Identity, Kind, open_envelope
+from skerry.security.delivery.bins import open_wrap, read_index, write_bins
 from skerry.security.delivery.manifest import Contents, ReleaseFile
-from skerry.security.delivery.wraps import unwrap_key, wrap_key
 from skerry.security.hpke import KemPrivateKey, KemSuite
 
 from ._reference import KEMS, seal, unseal
@@ -64,16 +64,17 @@ def test_an_envelope_written_from_the_description_opens(suite):
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_a_wrap_written_from_the_description_opens(suite):
-    publisher, device = _keys("publisher", KemSuite.X25519), _keys("writer-00", suite)
+def test_a_wrap_written_from_the_description_opens(suite, tmp_path):
+    device = _keys("writer-00", suite)
     file = {"name": "model.onnx", "size": 3, "sha256": "01" * 32, "blob": "02" * 32, "blob_size": 91}
     record = {"name": "digits", "version": 7, "run": "r", "publisher": "publisher", "created": 5}
     contents = Contents(**record, files=(ReleaseFile(**file),))
     described = encode({**record, "cipher": "aes-256-gcm", "files": [file], "deltas": [], "schema": 1})
-    context = hashlib.sha256(described).digest() + b"writer-00"
-    domain = b"skerry/delivery/1/wrap"
-    sealed = seal(KEMS[suite], b"k" * 32, device.public.kem_key, domain + b":" + context)
-    wrap = sealed + publisher.signing.sign(bytes([len(domain)]) + domain + context + sealed)
-    assert unwrap_key(wrap, contents, publisher=publisher.public, device=device) == b"k" * 32
-    ours = wrap_key(b"k" * 32, contents, publisher=publisher, recipient=device.public)
-    assert unseal(KEMS[suite], ours[:-64], device.kem.raw, domain + b":" + context) == b"k" * 32
+    info = b"skerry/delivery/1/bin:" + hashlib.sha256(described).digest() + b"writer-00"
+    sealed = seal(KEMS[suite], b"k" * 32, device.public.kem_key, info)
+    record = b"\x09writer-00" + len(sealed).to_bytes(2, "big") + sealed
+    assert open_wrap(record, contents, device) == b"k" * 32
+    index = read_index((tmp_path / write_bins(tmp_path, b"k" * 32, contents, [device.public])).read_bytes())
+    ours = (tmp_path / index[0]).read_bytes()
+    assert ours[:12] == record[:12]
+    assert unseal(KEMS[suite], ours[12:], device.kem.raw, info) == b"k" * 32

@@ -8,6 +8,7 @@ from skerry.canonical import decode
 from skerry.errors import ReleaseRefusedError
 from skerry.security import Identity
 from skerry.security.delivery import fetch, publish, verify
+from skerry.security.delivery.bins import key_in, read_index
 from skerry.security.delivery.stream import CHUNK
 
 PUBLISHER, ANN, BOB, EVE = (Identity.generate(name) for name in ("publisher", "ann", "bob", "eve"))
@@ -74,8 +75,12 @@ def blobs(release):
 
 def content_key(release):
     from skerry.security.delivery.manifest import Manifest
-    from skerry.security.delivery.wraps import unwrap_key
-
     manifest = Manifest.from_bytes((release / "manifest.cbor").read_bytes())
-    wrap = (release / "wraps" / "ann.bin").read_bytes()
-    return unwrap_key(wrap, manifest, publisher=PUBLISHER.public, device=ANN)
+    return key_in(release / "blobs", manifest, ANN)
+
+
+def wraps_of(release):
+    """The list of bins and the one bin of a small release."""
+    index = release / "blobs" / decode((release / "manifest.cbor").read_bytes())["wraps"]
+    (bin_,) = read_index(index.read_bytes())
+    return index, release / "blobs" / bin_

@@ -1,16 +1,16 @@
 """Promises of delivery: nothing counts but what the publisher signed."""
 
 import os
-import shutil
 
 import pytest
 
 from skerry.canonical import decode, encode
 from skerry.errors import InputError
 from skerry.security import Identity, PublicIdentity
-from skerry.security.delivery import ReleaseRefusal, verify
+from skerry.security.delivery import Manifest, ReleaseRefusal, verify
+from skerry.security.delivery.bins import write_bins
 
-from ._delivery import ANN, EVE, PUBLISHER, blobs, content_key, flip, refused
+from ._delivery import ANN, EVE, PUBLISHER, blobs, content_key, flip, refused, wraps_of
 
 DOMAIN = b"skerry/delivery/1/manifest"
 
@@ -23,39 +23,41 @@ def resign(release, signer=PUBLISHER, **changes):
     (release / "manifest.sig").write_bytes(signer.sign(DOMAIN, signed))
 
 
-@pytest.mark.parametrize("position", [0, 32, 79, 80, 143])
-def test_an_altered_wrap_is_refused(place, release, position):
-    flip(release / "wraps" / "ann.bin", position)
+@pytest.mark.parametrize("position", [0, 1, 20, 60, -1])
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_altered_bin_or_list_of_bins_is_refused(place, release, which, position):
+    flip(wraps_of(release)[which], position)
     assert place.refuse(release) == ReleaseRefusal.WRAP_ALTERED
     assert refused(release) == ReleaseRefusal.WRAP_ALTERED
 
 
-def test_a_wrap_made_by_somebody_else_is_refused(place, release):
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("content", [None, b"", b"x" * 200, b"x" * 50_000])
+def test_bins_that_are_missing_or_others_are_refused(place, release, which, content):
+    path = wraps_of(release)[which]
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert place.refuse(release) == ReleaseRefusal.WRAP_ALTERED
+    assert refused(release) == ReleaseRefusal.WRAP_ALTERED
+
+
+def test_an_endless_bin_is_not_read(place, release):
+    for path in wraps_of(release):
+        with path.open("ab") as file:
+            file.truncate(1 << 40)
+        assert place.refuse(release) == refused(release) == ReleaseRefusal.WRAP_ALTERED
+
+
+def test_a_wrap_added_by_somebody_else_is_noticed(place, release):
+    """Nobody but the publisher can say who is to read a release."""
     from skerry.security.delivery.verifying import read_manifest
-    from skerry.security.delivery.wraps import wrap_key
 
     manifest = read_manifest(release, PUBLISHER.public)
-    (release / "wraps" / "ann.bin").write_bytes(wrap_key(b"k" * 32, manifest, publisher=EVE, recipient=ANN.public))
-    assert place.refuse(release) == ReleaseRefusal.WRAP_ALTERED
-
-
-@pytest.mark.parametrize("content", [b"", b"x" * 143, b"x" * 145, b"x" * 5000])
-def test_a_wrap_of_another_length_is_refused(place, release, content):
-    (release / "wraps" / "ann.bin").write_bytes(content)
-    assert place.refuse(release) == ReleaseRefusal.WRAP_ALTERED
-
-
-def test_an_added_or_swapped_wrap_is_noticed(place, release):
-    shutil.copy(release / "wraps" / "ann.bin", release / "wraps" / "eve.bin")
-    assert refused(release) == ReleaseRefusal.WRAP_ALTERED
-    (release / "wraps" / "eve.bin").unlink()
-    assert verify(release, publisher=PUBLISHER.public)
-    (release / "wraps" / "ann.bin").replace(release / "x")
-    (release / "wraps" / "bob.bin").replace(release / "wraps" / "ann.bin")
-    (release / "x").replace(release / "wraps" / "bob.bin")
-    assert refused(release) == ReleaseRefusal.WRAP_ALTERED
-    shutil.rmtree(release / "wraps")
-    assert refused(release) == ReleaseRefusal.WRAP_ALTERED
+    other = write_bins(release / "blobs", content_key(release), manifest, [ANN.public, EVE.public])
+    index, _ = wraps_of(release)
+    (release / "blobs" / other).replace(index)
+    assert place.refuse(release, device=EVE) == refused(release) == ReleaseRefusal.WRAP_ALTERED
 
 
 def test_another_publisher_is_not_believed(place, release):
@@ -93,7 +95,7 @@ def test_an_endless_manifest_is_not_read(place, release):
 def test_pipes_in_place_of_files_do_not_make_us_wait(place, release):
     for name, reason in (
         ("manifest.sig", ReleaseRefusal.NOT_AUTHENTIC),
-        ("wraps/ann.bin", ReleaseRefusal.NOT_A_RECIPIENT),
+        *((path.relative_to(release), ReleaseRefusal.WRAP_ALTERED) for path in wraps_of(release)),
     ):
         saved = (release / name).read_bytes()
         (release / name).unlink()
@@ -143,15 +145,11 @@ def files_of(release):
     return decode((release / "manifest.cbor").read_bytes())["files"]
 
 
-def rewrap(release, key=None):
-    """A hostile publisher signs wraps to match the manifest it made up."""
-    from skerry.security.delivery.manifest import Manifest
-    from skerry.security.delivery.wraps import unwrap_key, wrap_key
-
+def rewrap(release, key):
+    """A hostile publisher wraps a key to match the manifest it made up, and signs it."""
     manifest = Manifest.from_bytes((release / "manifest.cbor").read_bytes())
-    wrap = wrap_key(key, manifest, publisher=PUBLISHER, recipient=ANN.public)
-    assert unwrap_key(wrap, manifest, publisher=PUBLISHER.public, device=ANN) == key
-    (release / "wraps" / "ann.bin").write_bytes(wrap)
+    resign(release, wraps=write_bins(release / "blobs", key, manifest, [ANN.public]))
+    assert content_key(release) == key
 
 
 def test_a_plaintext_other_than_signed_is_refused(place, release):
@@ -159,7 +157,7 @@ def test_a_plaintext_other_than_signed_is_refused(place, release):
     files = files_of(release)
     files[-1]["sha256"] = "00" * 32
     resign(release, files=files)
-    assert place.refuse(release) == ReleaseRefusal.WRAP_ALTERED  # the wrap is bound to the digests
+    assert place.refuse(release) == ReleaseRefusal.NOT_SEALED_TO_US  # the wrap is bound to the digests
     rewrap(release, key)
     assert place.refuse(release) == ReleaseRefusal.PLAINTEXT_ALTERED
 

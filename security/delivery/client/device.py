@@ -20,7 +20,7 @@ from pathlib import Path
 from skerry.errors import InputError, ReleaseRefusedError
 from skerry.fsio import disk_errors, require_space, sync_folder
 from skerry.security.aead import Cipher
-from skerry.security.delivery.bins import MAX_INDEX_BYTES, bin_of, open_wrap, read_index
+from skerry.security.delivery.bins import MAX_BIN_BYTES, MAX_INDEX_BYTES, bin_of, open_wrap, read_index
 from skerry.security.delivery.client.download import download, missing_bytes
 from skerry.security.delivery.client.sources import Source
 from skerry.security.delivery.client.trust import Believed, Trust
@@ -34,7 +34,6 @@ from skerry.security.locking import exclusive
 
 __all__ = ["ReleaseClient", "Taken", "current"]
 
-_MAX_BIN = 1 << 24
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -121,7 +120,7 @@ class ReleaseClient:
     def _content_key(self, source: Source, manifest: Manifest) -> bytes:
         bins = read_index(_small_blob(source, manifest.wraps, MAX_INDEX_BYTES))
         ours = bins[bin_of(self._device.name, len(bins))]
-        return open_wrap(_small_blob(source, ours, _MAX_BIN), manifest, self._device)
+        return open_wrap(_small_blob(source, ours, MAX_BIN_BYTES), manifest, self._device)
 
     def _fetch(self, source: Source, ways: "list[_Way]", dest: Path) -> None:
         needed = {way.blob for way in ways}

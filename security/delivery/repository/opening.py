@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-from skerry.canonical import sha256_hex
-from skerry.errors import ReleaseRefusedError
-from skerry.security.delivery.bins import bin_of, names_in, open_wrap, read_index
+from skerry.security.delivery.bins import bins_in, key_in, names_in
 from skerry.security.delivery.installing import decrypt_file
 from skerry.security.delivery.manifest import Manifest
-from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.identity import Identity
 
 __all__ = ["open_version", "recipients_of"]
@@ -20,8 +17,7 @@ def open_version(repository: Path, manifest: Manifest, reader: Identity, folder:
         ReleaseRefusedError: ``reader`` was not among its recipients, or a blob is not what was signed.
     """
     blobs = repository / "blobs"
-    bins = read_index(_read(blobs / manifest.wraps))
-    key = open_wrap(_read(blobs / bins[bin_of(reader.name, len(bins))]), manifest, reader)
+    key = key_in(blobs, manifest, reader)
     files = {file.name: folder / file.name for file in manifest.files}
     for file in manifest.files:
         decrypt_file(blobs / file.blob, files[file.name], file, key, manifest.cipher)
@@ -34,19 +30,4 @@ def recipients_of(repository: Path, manifest: Manifest) -> list[str]:
     Raises:
         ReleaseRefusedError: the wraps are not those that were signed.
     """
-    blobs = repository / "blobs"
-    bins = set(read_index(_read(blobs / manifest.wraps)))
-    return sorted(name for digest in bins for name in names_in(_read(blobs / digest)))
-
-
-def _read(path: Path) -> bytes:
-    """A small blob, which has the digest that it is named by."""
-    data = path.read_bytes() if path.is_file() else b""
-    if sha256_hex(data) != path.name:
-        raise ReleaseRefusedError(
-            ReleaseRefusal.WRAP_ALTERED,
-            "the wraps are not those that were signed",
-            where=str(path),
-            mend="restore the repository from a copy",
-        )
-    return data
+    return sorted(name for data in bins_in(repository / "blobs", manifest)[1] for name in names_in(data))
