@@ -13,7 +13,7 @@ from skerry.device.tasks.task import Task
 from skerry.device.tasks.views import Viewed
 from skerry.device.training.plan import TrainPlan, private_steps
 from skerry.device.worker import Worker
-from skerry.errors import ScenarioError
+from skerry.errors import ScenarioError, TaskError
 from skerry.fsio import require_space, write_json
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.accounting import calibrate, check_delta
@@ -102,6 +102,7 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     folder.mark("preparing", stage="reading the data")
     task = worker.task(scenario.task, scenario.model)
     _check_views(scenario, task)
+    _check_held_out(scenario)
     if not folder.simulated:
         check_for_fleet(scenario)
         join_federation(folder)
@@ -117,6 +118,12 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
         provision_fleet(folder, scenario, task, contents, now=clock())
         check_budgets(folder, scenario, noise_for(scenario))
     return Prepared(task, model)
+
+
+def _check_held_out(scenario: Scenario) -> None:
+    """A run is judged on somebody's data; nobody's are enough on a device only."""
+    if scenario.task.holdout == ():
+        raise TaskError("no device is held out", where="task.holdout", mend="name at least one in task.holdout")
 
 
 def _read_all(task: Task) -> int:

@@ -38,7 +38,7 @@ from skerry.device.care import Care
 from skerry.device.state import DeviceHome
 from skerry.device.worker import Outcome, Worker
 from skerry.device.yielding import YieldedError, may_be_asked_to_yield
-from skerry.errors import SkerryError
+from skerry.errors import RunFailedError, SkerryError
 
 __all__ = ["Agent", "App"]
 
@@ -97,6 +97,7 @@ class Agent:
         self._runtime_s = 0.0
         self._lapsed: tuple[LapseReason, ...] = ()
         self._in_trouble = ""
+        self._not_renewed = ""
         self._doubtful = self.standing.member.coordinator is None
 
     def run(self) -> None:
@@ -119,7 +120,7 @@ class Agent:
             wait = self._turn()
         except CallFailedError as error:
             return self._meet(error)
-        except SkerryError as error:
+        except (SkerryError, OSError) as error:  # a disk that fails may come back; a fault of ours ends the process
             return self._trouble(str(error), self._backoff.failed())
         self._backoff.worked()
         self._strange.worked()
@@ -133,7 +134,7 @@ class Agent:
             self._yield_to(lapses)
             return _REST_S
         if self.standing.member.coordinator is None:
-            return self._trouble("the federation has named no coordinator yet", _TROUBLE_S)
+            raise RunFailedError("the federation has named no coordinator yet")
         node = self._node.identifier or self._join()
         letter = self._under_way or self._ask(node)
         if letter is None:
@@ -148,11 +149,14 @@ class Agent:
         try:
             renewed = self.standing.keep_up(doubtful=doubtful)
         except SkerryError as error:
-            self._trouble(f"the certificate was not renewed: {error}", 0.0)
+            if str(error) != self._not_renewed:
+                self._not_renewed = str(error)
+                self.diary.tell(Event.FAILED, f"the certificate was not renewed: {error}")
             return
         finally:
             self._doubtful = self.standing.member.coordinator is None
         if renewed:
+            self._not_renewed = ""
             self.diary.tell(Event.RENEWED, "the certificate was renewed")
             self._take_place()
 
@@ -303,6 +307,7 @@ class Agent:
             return self._backoff.failed(error.retry_after_s)
         if error.fault is Fault.UNKNOWN:
             self._node.lost()
+            self._doubtful = True  # the desk says why, where the gateway does not
             wait = self._strange.failed(error.retry_after_s)
             return self._trouble(f"the gateway does not let this device in: {error.what}", wait, Event.TURNED_AWAY)
         return self._trouble(str(error), self._backoff.failed(error.retry_after_s))

@@ -13,6 +13,7 @@ from skerry.security.identity import KeyStore
 __all__ = ["Standing", "over_https"]
 
 _FORCED_APART_MS = 10 * 60_000
+_TRIED_APART_MS = 60_000
 
 
 class Standing:
@@ -48,9 +49,10 @@ class Standing:
         self._clock = clock
         self._connect = connect
         self._forced: int | None = None
+        self._tried: int | None = None
 
     def keep_up(self, *, doubtful: bool = False) -> bool:
-        """Do what is due now; whether the place was renewed.
+        """Do what is due now, at most once a minute; whether the place was renewed.
 
         Args:
             doubtful: ask although nothing is due, unless that was done a short while ago: the coordinator is not known,
@@ -61,11 +63,12 @@ class Standing:
             RunFailedError: nobody answers there.
         """
         now = self._clock()
-        recently = self._forced is not None and 0 <= now - self._forced < _FORCED_APART_MS
-        force = doubtful and not recently
-        if now < self.member.renew_at and not force:
+        force = doubtful and not _within(_FORCED_APART_MS, self._forced, now)
+        due = now >= self.member.renew_at and not _within(_TRIED_APART_MS, self._tried, now)
+        if not (due or force):
             self.store.prune(now)
             return False
+        self._tried = now
         if force:
             self._forced = now
         with self._connect() as transport:
@@ -73,6 +76,10 @@ class Standing:
         assert member is not None  # of one that is a member already
         self.member = member
         return step is Step.RENEWED
+
+
+def _within(span_ms: int, since: int | None, now: int) -> bool:
+    return since is not None and 0 <= now - since < span_ms
 
 
 def over_https(desk: Invitation | None) -> Callable[[], HttpsEnrolment]:

@@ -57,6 +57,9 @@ class DataTerms(TaskConfig):
 
     name: str = Field(description="a shipped task, or package.module:Class")
     holder: str = Field("", description="whose data of the task are this device's; empty: its own name")
+    holdout: str | int | float | tuple[str, ...] = Field(
+        (), description="whose data never train, where others' are here too; as in a scenario, and nobody's if left out"
+    )
 
     @property
     def config(self) -> TaskConfig:

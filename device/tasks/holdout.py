@@ -16,8 +16,9 @@ def held_out(holders: list[str], holdout: str | float | tuple[str, ...], where: 
 
     Args:
         holders: all names, sorted.
-        holdout: a share (float): the first in a fixed shuffled order, at least one; a name or several; or the number
-            of a fold (int, 0 to 4): the names in order, cut in five parts as even as can be.
+        holdout: a share (float): the first in a fixed shuffled order, at least one; a name or several; the number
+            of a fold (int, 0 to 4): the names in order, cut in five parts as even as can be; or no name at all, where
+            nothing is evaluated, as on a device that has its own data only.
         where: what an error names.
 
     Raises:
@@ -25,6 +26,8 @@ def held_out(holders: list[str], holdout: str | float | tuple[str, ...], where: 
     """
     if isinstance(holdout, str):
         holdout = (holdout,)
+    if holdout == ():
+        return ()
     if isinstance(holdout, tuple):
         chosen = {_known(name, holders, where) for name in holdout}
     elif len(holders) < 2:
@@ -40,8 +43,6 @@ def held_out(holders: list[str], holdout: str | float | tuple[str, ...], where: 
     else:
         order = np.random.default_rng(0).permutation(len(holders))
         chosen = {holders[i] for i in order[: max(1, round(holdout * len(holders)))]}
-    if not chosen:
-        raise TaskError("no device is held out", where=where, mend="name at least one in task.holdout")
     if len(chosen) == len(holders):
         raise TaskError("no device is left to train", where=where, mend="lower task.holdout")
     return tuple(sorted(chosen))

@@ -195,3 +195,21 @@ def test_data_that_the_task_does_not_have_are_told_at_the_start(tmp_path: Path, 
         check_data(home, process_worker().task(scenario.task, scenario.model))
     assert refused.value.where == f"{tmp_path / 'device.toml'}: task.holder"
     assert refused.value.mend == "did you mean 'writer-04'?"
+
+
+def test_the_device_s_own_pictures_are_enough(tmp_path: Path):
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        place = tmp_path / "pictures" / "pi-8" / label
+        place.mkdir(parents=True)
+        if label == "cat":
+            Image.new("RGB", (8, 8)).save(place / "1.png")
+    (tmp_path / "device.toml").write_text(
+        '[task]\nname = "image-folder"\nroot = "pictures"\n[privacy]\nunit = "none"\n'
+    )
+    home = device_home(tmp_path, "pi-8", read_terms(tmp_path))
+    task = process_worker().task(home.task, home.model)
+    check_data(home, task)
+    assert task.classes == ("cat", "dog")
+    assert task.local_data("pi-8").y.tolist() == [0]
