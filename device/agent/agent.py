@@ -34,6 +34,7 @@ from skerry.device.agent.pace import Backoff, Pace
 from skerry.device.agent.remembered import RememberedNode
 from skerry.device.agent.standing import Standing
 from skerry.device.agent.watch import Watch
+from skerry.device.agent.watchdog import Watchdog
 from skerry.device.care import Care
 from skerry.device.state import DeviceHome
 from skerry.device.worker import Outcome, Worker
@@ -66,6 +67,7 @@ class Agent:
         diary: what the owner is told.
         watch: whether it may work.
         care: keeps the place of work that was asked to stop.
+        watchdog: hears that the agent gets on.
         bell: rung to end it.
         clock: of the device.
         random: gives jitter.
@@ -82,6 +84,7 @@ class Agent:
     diary: Diary
     watch: Watch
     care: Care
+    watchdog: Watchdog
     bell: Bell
     clock: Clock
     random: Random
@@ -106,10 +109,13 @@ class Agent:
         self.worker.told, self.worker.care = self._hear, self.care
         self._take_place()
         self._node.start()
+        self.watchdog.ready()
         try:
             while not self.bell.rung:
+                self.watchdog.alive()
                 self._rest(self._turn_or_trouble())
         finally:
+            self.watchdog.stopping()
             self._node.end()
             self._leave()
             self.diary.tell(Event.STOPPED, self._summary())
@@ -232,7 +238,7 @@ class Agent:
             run_config={},
         )
         try:
-            with may_be_asked_to_yield(self.watch.asked_to_yield):
+            with may_be_asked_to_yield(self._asked_to_yield):
                 reply = self._by_app(message, context)
         except YieldedError:
             self.diary.tell(Event.YIELDED, "training stopped; it goes on when the device may work")
@@ -243,6 +249,11 @@ class Agent:
         self._runtime_s = time.monotonic() - begun
         self.journal.keep_reply(pack(reply))
         return True
+
+    def _asked_to_yield(self) -> bool:
+        """Asked at every step of the work, which is how it is known to get on."""
+        self.watchdog.alive()
+        return self.watch.asked_to_yield()
 
     def _by_app(self, message: Message, context: Context) -> Message:
         try:
@@ -324,6 +335,7 @@ class Agent:
         before = bool(self.watch.lapses())
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self.bell.wait(min(left, _REST_S)):
+            self.watchdog.alive()
             if bool(self.watch.lapses()) != before:
                 return
 

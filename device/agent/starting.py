@@ -1,5 +1,6 @@
 """The agent of a device's folder, put together from what lies there."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -30,6 +31,7 @@ from skerry.device.agent.remembered import RememberedNode
 from skerry.device.agent.standing import Standing, over_https
 from skerry.device.agent.terms import read_terms
 from skerry.device.agent.watch import Watch
+from skerry.device.agent.watchdog import Watchdog
 from skerry.device.membership import Folder
 from skerry.device.service import GatewaySource
 from skerry.device.worker import process_worker
@@ -113,6 +115,7 @@ def started(
             care=DeviceCare(
                 lookout, FileCheckpoints(private, store), clock, watching=lookout.watching, peaks=peaks, sleep=bell.wait
             ),
+            watchdog=Watchdog(os.environ, os.getpid()),
             bell=bell,
             clock=clock,
             random=random,

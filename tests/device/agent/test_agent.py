@@ -1,6 +1,8 @@
 """The agent against a real SuperLink behind a real gateway, as a process of its own."""
 
+import contextlib
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,6 +156,30 @@ def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
         assert desk.read(answers[0]).header.kind is Kind.UPDATE
     assert not (agent_folder(home) / CHECKPOINT).exists()
     assert debits(home) == 1
+
+
+def test_systemd_hears_that_it_is_ready_and_that_its_training_gets_on(
+    harbour: Fleet, tmp_path: Path, prepared_run, monkeypatch: pytest.MonkeyPatch
+):
+    home = harbour.enrol("pi-9")
+    desk = Desk(harbour, prepared_run, keys(home).identity.public)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "notify"))
+        ear.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "4000")  # every millisecond
+        with agent(home), coordinating(harbour, tmp_path / "app") as grid:
+            assert ear.recv(100) == b"READY=1"
+            node = online(home, grid)
+            with asked(grid, node, desk.instruct(1, epochs=LONG)):
+                until(lambda: debits(home) == 1)
+                ear.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while ear.recv(100):  # until here it may have been the loop
+                        pass
+                ear.settimeout(30)
+                assert [ear.recv(100) for _ in range(5)] == [b"WATCHDOG=1"] * 5
+                assert "trained:" not in (home / "run.log").read_text()
 
 
 def test_its_doctor_finds_nothing_in_the_way_and_says_which_gateway_it_believed(harbour: Fleet):
