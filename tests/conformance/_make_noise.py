@@ -33,6 +33,7 @@ def make() -> dict[str, Any]:
         "samples": [_samples(scale) for scale in _SCALES],
         "edges": _edges(Fraction(5)),
         "drawn": [_drawn(rate) for rate in (0.5, 0.1, 0.9)],
+        "drawn_by_words": _at_threshold(0.3),
         "all_drawn": [{"count": 50, "given": _everybody(rate)} for rate in (1 - 2.0**-53, 1.0)],
     }
 
@@ -76,6 +77,13 @@ def _resolved(table: Table, words: list[int], seconds: list[int]) -> dict[str, A
     samples = table.sample(len(words), source).tolist()
     assert source.drawn == len(words) + len(seconds)
     return {"words": [hex(word) for word in [*words, *seconds]], "count": len(words), "samples": samples}
+
+
+def _at_threshold(rate: float) -> dict[str, Any]:
+    threshold = int(Fraction(rate) * 2**64)
+    words = [threshold - 1, threshold, threshold + 1, 0]
+    chosen = draw_examples(len(words), rate, Words(words)).tolist()
+    return {"rate": repr(rate), "words": [hex(word) for word in words], "chosen": chosen}
 
 
 def _everybody(rate: float) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What is on disk, what is packaged, and what may import what are the same story."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -48,3 +49,11 @@ def test_the_project_ships_no_large_or_unreadable_binary():
         if path.exists():
             assert path.stat().st_size < 1 << 20, name
             assert path.suffix not in {".pkl", ".pickle", ".pt", ".pth"}, name
+
+
+def test_the_lock_file_of_the_web_device_records_no_download_addresses():
+    lock = json.loads((ROOT / "device" / "web" / "package-lock.json").read_text())
+    assert len(lock["packages"]) > 50
+    for name, package in lock["packages"].items():
+        assert "resolved" not in package, name
+        assert not name or "integrity" in package, name  # the digest, from wherever it comes

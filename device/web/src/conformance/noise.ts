@@ -15,6 +15,7 @@ interface Vectors {
   readonly tables: readonly { variance: string; entries: number; sha256: string }[];
   readonly samples: readonly { scale: string; key: string; samples: readonly number[] }[];
   readonly edges: { scale: string; words: readonly string[]; count: number; samples: readonly number[] };
+  readonly drawn_by_words: { rate: string; words: readonly string[]; chosen: readonly number[] };
   readonly all_drawn: readonly { count: number; given: { rate: string; key: string } }[];
   readonly drawn: readonly { rate: string; key: string; count: number; chosen: readonly number[] }[];
 }
@@ -50,6 +51,13 @@ export function noiseCases(file: unknown): Case[] {
       name: "edges",
       run: () => {
         checkEdges(vectors.edges);
+      },
+    },
+    {
+      name: "drawn by words",
+      run: () => {
+        const { rate, words, chosen } = vectors.drawn_by_words;
+        same(drawExamples(words.length, Number(rate), new Words(words)).join(), chosen.join(), "who takes part");
       },
     },
     ...vectors.all_drawn.map(({ count, given }, i) => ({
