@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 /** Where packaging looks for the built page: see docs/adr/0054. */
-const PAGE = fileURLToPath(new URL("../../server/gateway/page", import.meta.url));
+const PAGE = fileURLToPath(new URL("../../server/gateway/web-page", import.meta.url));
 
 export default defineConfig({
   base: "./",

@@ -17,7 +17,7 @@ from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
 __all__ = ["BUILT", "web_page_routes"]
 
-BUILT = Path(__file__).parent / "page"
+BUILT = Path(__file__).with_name("web-page")
 """Where the build puts the page; absent in a clone in which nobody has built it."""
 
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
