@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, note, out, table
+from skerry.cli.keystore_options import HomeOption, KeyFile, open_store
 
 if TYPE_CHECKING:
     from skerry.security.privacy.chain import Entry
@@ -115,6 +116,37 @@ def _proved(proof: "LogProof") -> dict[str, Any]:
     opened = proof.opening
     sent = None if opened is None else {"device": opened.device, "digest": opened.digest.hex()}
     return {"sent": sent, **_entry(proof.entry)}
+
+
+@app.command()
+def copy(
+    gateway: Annotated[str, typer.Argument(metavar="GATEWAY", help="Its address, https://…")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the copy lies, or shall.")],
+    *,
+    home: HomeOption,
+    key: Annotated[str, typer.Option(help="The log's verifier key, from somebody who is trusted.")],
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the published log from a gateway, as an auditor who was enrolled in --home (`fleet invite --role auditor`).
+
+    What comes has the root that the log's key has signed, or is refused. It holds hashes and no names; give the copy to
+    `skerry privacy witness DIR --key KEY`, which demands that the log has only grown.
+    """
+    from rich.text import Text
+
+    from skerry.cli.gateway_source import gateway_source
+    from skerry.device.service import copy_log
+    from skerry.security.transparency.note import NoteKey
+
+    signer = NoteKey.parse(key)
+    with gateway_source(gateway, home, open_store(home, key_file)) as source:
+        state = copy_log(source, signer, folder)
+    if as_json:
+        emit({"folder": str(folder), "log": state.origin, "size": state.size, "root": state.root.hex()})
+        return
+    out().print(Text(f"{state.origin} has {state.size} entries, root {state.root.hex()}"), soft_wrap=True)
+    note().print(f"did it only grow? skerry privacy witness {folder} --key {key}", markup=False, soft_wrap=True)
 
 
 def _entry(entry: "Entry") -> dict[str, Any]:

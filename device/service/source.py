@@ -14,7 +14,7 @@ from skerry.clock import Clock
 from skerry.errors import RunFailedError
 from skerry.security.http_signature import Signer, sign_request
 
-__all__ = ["GatewaySource"]
+__all__ = ["GatewaySource", "refusal_of"]
 
 _REPOSITORY = "/v1/repository/"
 _TIMEOUT_S = 30.0
@@ -58,7 +58,7 @@ class GatewaySource:
             with self.asked(path, {"range": f"bytes={first}-{last}"}) as answer:
                 if answer.status_code != httpx.codes.PARTIAL_CONTENT:
                     raise RunFailedError(
-                        f"the gateway answers {answer.status_code} to a range of a blob: {_reason(answer)}",
+                        f"the gateway answers {answer.status_code} to a range of a blob: {refusal_of(answer)}",
                         where=path,
                         mend="try again later",
                     )
@@ -96,13 +96,13 @@ class _SignedFetcher(FetcherInterface):
         try:
             with self._source.asked(path) as answer:
                 if answer.status_code >= httpx.codes.BAD_REQUEST:
-                    raise DownloadHTTPError(_reason(answer), answer.status_code)
+                    raise DownloadHTTPError(refusal_of(answer), answer.status_code)
                 yield from answer.iter_raw(_PIECE)
         except httpx.HTTPError as error:
             raise DownloadError(f"the download broke off: {error}") from error
 
 
-def _reason(answer: httpx.Response) -> str:
+def refusal_of(answer: httpx.Response) -> str:
     """The code of a refusal, as far as it can be read."""
     try:
         answer.read()

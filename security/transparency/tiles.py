@@ -12,6 +12,7 @@ log and are not synced: lost ones are written again. Partial tiles go when their
 """
 
 import shutil
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from skerry.errors import RefusedError
 from skerry.fsio import write_atomic
 from skerry.security.transparency.merkle import Tree, node_hash
 
-__all__ = ["WIDTH", "TiledTree", "tile_path", "write_tiles"]
+__all__ = ["WIDTH", "TiledTree", "tile_path", "tiles_of", "write_tiles"]
 
 WIDTH = 256
 """Hashes in a full tile."""
@@ -38,24 +39,29 @@ def tile_path(level: int, number: int, width: int = WIDTH) -> str:
     return f"tile/{level}/{'/'.join(reversed(groups))}{partial}"
 
 
+def tiles_of(size: int, *, since: int = 0) -> Iterator[tuple[int, int, int]]:
+    """Level, number and width of every tile of ``size`` leaves that those of ``since`` leaves do not have."""
+    level = 0
+    while size >> (_HEIGHT * level):
+        before, now = since >> (_HEIGHT * level), size >> (_HEIGHT * level)
+        if now > before:
+            for number in range(before // WIDTH, (now + WIDTH - 1) // WIDTH):
+                yield level, number, min(WIDTH, now - number * WIDTH)
+        level += 1
+
+
 def write_tiles(tree: Tree, size: int, folder: Path, *, since: int = 0) -> None:
     """Write what the first ``size`` leaves add to the tiles of the first ``since``.
 
     Raises:
         DiskFullError: no room.
     """
-    level = 0
-    while size >> (_HEIGHT * level):
-        before, now = since >> (_HEIGHT * level), size >> (_HEIGHT * level)
-        if now > before:
-            for number in range(before // WIDTH, (now + WIDTH - 1) // WIDTH):
-                width = min(WIDTH, now - number * WIDTH)
-                first = number * WIDTH
-                hashes = b"".join(tree.subtree(_HEIGHT * level, first + i) for i in range(width))
-                write_atomic(folder / tile_path(level, number, width), hashes, durable=False)
-                if width == WIDTH:
-                    shutil.rmtree(folder / f"{tile_path(level, number)}.p", ignore_errors=True)
-        level += 1
+    for level, number, width in tiles_of(size, since=since):
+        first = number * WIDTH
+        hashes = b"".join(tree.subtree(_HEIGHT * level, first + i) for i in range(width))
+        write_atomic(folder / tile_path(level, number, width), hashes, durable=False)
+        if width == WIDTH:
+            shutil.rmtree(folder / f"{tile_path(level, number)}.p", ignore_errors=True)
 
 
 class TiledTree(Tree):
@@ -72,15 +78,30 @@ class TiledTree(Tree):
     def __len__(self) -> int:
         return self._length
 
+    def is_whole(self) -> bool:
+        """Whether every full tile has the hash that the level above has for it; then the root speaks of all of them."""
+        return all(
+            self._folded(level, number) == self.subtree(_HEIGHT * (level + 1), number)
+            for level, number, width in tiles_of(len(self))
+            if width == WIDTH
+        )
+
+    def _folded(self, level: int, number: int) -> bytes:
+        """The root over a full tile's own hashes."""
+        return self._over(self._tile(level, number), 0, WIDTH, level)
+
     def subtree(self, level: int, index: int) -> bytes:
         """From the tile above which it lies, hashed together where it lies within one."""
         tile_level, above = divmod(level, _HEIGHT)
         first = index << above
-        data = self._tile(tile_level, first // WIDTH)
-        at = first % WIDTH
-        hashes = [data[_HASH * i : _HASH * (i + 1)] for i in range(at, at + (1 << above))]
+        return self._over(self._tile(tile_level, first // WIDTH), first % WIDTH, 1 << above, tile_level)
+
+    def _over(self, data: bytes, at: int, count: int, level: int) -> bytes:
+        """The root over ``count`` hashes of a tile of that level."""
+        hashes = [data[_HASH * i : _HASH * (i + 1)] for i in range(at, at + count)]
         if any(len(value) != _HASH for value in hashes):
-            raise RefusedError("tiles", f"the tiles hold no subtree {index} of level {level}", where=str(self._folder))
+            what = f"the tiles hold no subtree that is asked for: one of level {level} is too short"
+            raise RefusedError("tiles", what, where=str(self._folder))
         while len(hashes) > 1:
             hashes = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes), 2)]
         return hashes[0]

@@ -38,7 +38,7 @@ def test_only_commands_that_work_are_registered() -> None:
     released = {"init", "publish", "list", "verify", "fetch", "rollback", "renew", "rotate", "prune"}
     assert set(root.commands["release"].commands) == released
     assert set(root.commands["security"].commands) == {"attack", "keys", "log", "scan"}
-    assert set(root.commands["security"].commands["log"].commands) == {"list", "prove", "verify"}
+    assert set(root.commands["security"].commands["log"].commands) == {"list", "prove", "verify", "copy"}
     assert set(root.commands["security"].commands["keys"].commands) == {"status", "rotate", "unlock"}
     assert set(root.commands["fleet"].commands) == {
         "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget",

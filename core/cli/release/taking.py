@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.gateway_source import gateway_source
 from skerry.cli.keystore_options import KeyFile, open_store
 from skerry.cli.release.runs import fetch_from_run
 
 if TYPE_CHECKING:
     from skerry.security.delivery.client import Source
-    from skerry.security.identity import KeyStore
 
 __all__ = ["fetch"]
 
@@ -69,6 +69,7 @@ def fetch(
 
     if not root.is_file():
         raise InputError("there is no root metadata", where=str(root))
+    source: Source
     if identity is not None:
         memory, reader = identity.with_name(f"{identity.stem}.repository"), Identity.load(identity)
         source = source_of(repository, ca=ca)
@@ -77,7 +78,7 @@ def fetch(
         store = open_store(home, key_file)
         memory, reader = home / "repository", store.identity
         at_gateway = repository.startswith("https:") and ca is None
-        source = _gateway(repository, home, store) if at_gateway else source_of(repository, ca=ca)
+        source = gateway_source(repository, home, store) if at_gateway else source_of(repository, ca=ca)
     client = ReleaseClient(memory, anchor=root.read_bytes(), device=reader, clock=system_clock)
     taken = client.take(source, what, to)
     if as_json:
@@ -86,26 +87,3 @@ def fetch(
         return
     for path in taken.files.values():
         out().print(Text(f"{path}  ({size(path.stat().st_size)})"), soft_wrap=True)
-
-
-def _gateway(address: str, home: Path, store: "KeyStore") -> "Source":
-    """The gateway at that address, whose requests the enrolled device signs."""
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    from skerry.clock import system_clock
-    from skerry.device.membership import Folder
-    from skerry.device.service import GatewaySource
-    from skerry.errors import InputError
-
-    member = Folder(home).membership()
-    if member is None:
-        raise InputError("this device is not enrolled", where=str(home), mend="see `skerry device enrol`")
-    return GatewaySource(
-        address,
-        roots=member.root.public_bytes(Encoding.PEM),
-        name=store.identity.name,
-        sign=lambda message: store.device_key.sign(message, ECDSA(SHA256())),
-        clock=system_clock,
-    )
