@@ -1,6 +1,7 @@
 """``skerry model fit``, as a user meets it."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -8,6 +9,8 @@ import pytest
 
 from skerry.cli.model.tradeoff_plot import Point
 from skerry.cli.model.tradeoff_text import tradeoff_lines
+from skerry.device.bench.quiet import Timing
+from skerry.device.compression import figures, fit
 
 SEARCH = [
     "model", "fit", "--task", "waves_task:WavesTask", "--architecture", "ds_cnn", "--epochs", "2", "--size-mb", "0.06",
@@ -31,9 +34,29 @@ def test_a_search_becomes_a_network_a_table_and_a_plot(skerry):
 
     shown = skerry(*SEARCH, "--latency-ms", "1000")
     assert shown.exit_code == 0
-    assert "of 1000 ms" in shown.stdout
+    assert "of 1000 ms, at most " in shown.stdout
     assert "on held-out examples" in shown.stdout
     assert "●" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("quiet", "told"), [(True, "75 blocks of calls, 31 disturbed ones thrown away"), (False, "was never quiet")]
+)
+def test_what_was_thrown_away_and_a_machine_that_was_never_quiet_are_told(skerry, monkeypatch, quiet, told):
+    def timed(*_: object, **__: object) -> Timing:
+        return Timing(median_ms=5.0, upper_ms=6.0, blocks=25, discarded=0, quiet=True)
+
+    def slow(*_: object, **__: object) -> Timing:
+        return Timing(median_ms=5.0, upper_ms=7.0, blocks=75, discarded=31, quiet=quiet)
+
+    monkeypatch.setattr(figures, "time_file", timed)
+    monkeypatch.setattr(fit, "slowest", slow)
+    shown = skerry(*SEARCH, "--latency-ms", "1000", "--set", "candidates=1")
+    said = " ".join(shown.stdout.split())
+    assert "5.000 ms of 1000 ms, at most 7.000 ms" in said
+    assert told in said
+    document = json.loads(skerry(*SEARCH, "--latency-ms", "1000", "--set", "candidates=1", "--json").stdout)
+    assert document["timing"] == asdict(slow())
 
 
 def test_what_cannot_be_found_is_bad_input_with_the_closest(skerry):
