@@ -17,6 +17,7 @@ from skerry.security.delivery.client import FolderSource, HttpSource, ReleaseCli
 from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.delivery.repository import (
+    Draft,
     Provenance,
     Repository,
     open_version,
@@ -50,17 +51,16 @@ class Shop(Publisher):
         for name, data in (content or weights()).items():
             files[name] = self.root / f"plain-{name}"
             files[name].write_bytes(data)
-        return release(
-            self.repository,
-            files,
+        draft = Draft(
             model="digits",
+            files=files,
             publisher="publisher",
             recipients=[r.public for r in (PUBLISHER, *recipients)],
             provenance=claim,
             bases=bases or {},
-            now=self.clock(),
             cipher=cipher,
         )
+        return release(self.repository, draft, now=self.clock())
 
     def bases(self, version):
         path = published(self.repository, "digits")[version]

@@ -12,7 +12,7 @@ from skerry.device.service import GatewaySource
 from skerry.errors import RunFailedError
 from skerry.security import Identity
 from skerry.security.delivery.client import ReleaseClient
-from skerry.security.delivery.repository import Provenance, Repository, RoleKeys, release
+from skerry.security.delivery.repository import Draft, Provenance, Repository, RoleKeys, release
 
 from ._gateway import Signing, running
 
@@ -41,16 +41,14 @@ def published(tmp_path_factory, device):
     repository = Repository.create(folder / "repository", keys, system_clock)
     (folder / "model.onnx").write_bytes(MODEL)
     publisher = Identity.generate("publisher")
-    release(
-        repository,
-        {"model.onnx": folder / "model.onnx"},
+    draft = Draft(
         model="digits",
+        files={"model.onnx": folder / "model.onnx"},
         publisher="publisher",
         recipients=[publisher.public, device.public],
         provenance=CLAIM,
-        bases={},
-        now=system_clock(),
     )
+    release(repository, draft, now=system_clock())
     return folder, repository.root_bytes
 
 

@@ -15,7 +15,7 @@ from skerry.cli.release.options import Keys, Offline, RepositoryFolder, manifest
 
 if TYPE_CHECKING:
     from skerry.security.delivery.repository import Provenance, Repository
-    from skerry.security.identity import Directory, Identity
+    from skerry.security.identity import Directory, Identity, PublicIdentity
 
 __all__ = ["publish", "rollback"]
 
@@ -73,13 +73,9 @@ def publish(
     chosen = _chosen(recipients, runs_dir, enrolled=enrolled) or _Chosen(run_recipients(folder))
     _publish(
         open_repository(repository, keys, offline),
-        delivered_files(folder),
-        model=model or folder.scenario.name,
+        _Version(model or folder.scenario.name, delivered_files(folder), provenance_of(folder)),
+        chosen.but(without or (), cipher),
         reader=reader_of(repository, keys),
-        chosen=chosen,
-        without=without or (),
-        cipher=cipher,
-        provenance=provenance_of(folder),
         runs=folder.path.parent,
         as_json=as_json,
     )
@@ -119,18 +115,24 @@ def rollback(
     if chosen is None:
         raise InputError("who gets it?", where=model, mend="say --enrolled, or --recipients FILE")
     with tempfile.TemporaryDirectory(prefix="skerry-rollback-") as folder:
+        files = open_version(repository, known[to], reader, Path(folder))
         _publish(
             opened,
-            open_version(repository, known[to], reader, Path(folder)),
-            model=model,
+            _Version(model, files, replace(provenance, rolled_back_to=to)),
+            chosen.but(without or (), cipher),
             reader=reader,
-            chosen=chosen,
-            without=without or (),
-            cipher=cipher,
-            provenance=replace(provenance, rolled_back_to=to),
             runs=runs_in(runs_dir),
             as_json=as_json,
         )
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What is published: files by their names on the device, and where they come from."""
+
+    model: str
+    files: Mapping[str, Path]
+    provenance: "Provenance"
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,19 @@ class _Chosen:
     devices: "Directory"
     cipher: str = CipherName.AES_256_GCM
     ended: Collection[str] = ()
+    without: Collection[str] = ()
+
+    def but(self, without: Collection[str], cipher: CipherName | None) -> "_Chosen":
+        """The same without some, and under the cipher that was named, if one was."""
+        from skerry.errors import InputError
+
+        if unknown := set(without) - set(self.devices):
+            raise InputError(f"not among the recipients: {', '.join(sorted(unknown))}", where="--without")
+        return replace(self, without=without, cipher=cipher or self.cipher)
+
+    def identities(self) -> "list[PublicIdentity]":
+        """Of who is not left out."""
+        return [self.devices.get(name) for name in self.devices if name not in self.without]
 
 
 def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -> _Chosen | None:
@@ -159,45 +174,32 @@ def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -
 
 
 def _publish(
-    repository: "Repository",
-    files: Mapping[str, Path],
-    *,
-    model: str,
-    reader: "Identity",
-    chosen: _Chosen,
-    without: Collection[str],
-    cipher: CipherName | None,
-    provenance: "Provenance",
-    runs: Path,
-    as_json: bool,
+    repository: "Repository", what: _Version, chosen: _Chosen, *, reader: "Identity", runs: Path, as_json: bool
 ) -> None:
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.security.aead import Cipher
-    from skerry.security.delivery.repository import installed, open_version, release
+    from skerry.security.delivery.repository import Draft, installed, open_version, release
     from skerry.server.run_statements import enter_release
     from skerry.wording import amount, size
 
-    if unknown := set(without) - set(chosen.devices):
-        raise InputError(f"not among the recipients: {', '.join(sorted(unknown))}", where="--without")
-    recipients = [chosen.devices.get(name) for name in chosen.devices if name not in without]
+    model, recipients = what.model, chosen.identities()
     if not recipients:
         raise InputError("nobody is left to receive it", where=model)
     known = manifests(repository, model)
     with tempfile.TemporaryDirectory(prefix="skerry-publish-") as folder:
         bases = open_version(repository.folder, known[max(known)], reader, Path(folder)) if known else {}
-        done = release(
-            repository,
-            files,
+        draft = Draft(
             model=model,
+            files=what.files,
             publisher=reader.name,
             recipients=[reader.public, *recipients],
-            provenance=provenance,
+            provenance=what.provenance,
             bases=bases,
-            now=system_clock(),
-            cipher=Cipher(cipher or chosen.cipher),
+            cipher=Cipher(chosen.cipher),
             software=installed(),
         )
+        done = release(repository, draft, now=system_clock())
     trouble = enter_release(runs, model, done.manifest.version, done.manifest.digest, system_clock())
     if trouble is not None:
         note().print(f"published; {trouble}", markup=False, soft_wrap=True)
@@ -212,15 +214,15 @@ def _publish(
                 "cipher": done.manifest.cipher.value,
                 "full_bytes": done.full_bytes,
                 "delta_bytes": done.delta_bytes,
-                "provenance": json.loads(json.dumps(provenance.__dict__, default=dict)),
+                "provenance": json.loads(json.dumps(what.provenance.__dict__, default=dict)),
             }
         )
         return
     shorter = f"; {size(done.delta_bytes)} for who has version {max(known)}" if known else ""
-    back = f", the files of version {provenance.rolled_back_to}" if provenance.rolled_back_to else ""
+    back = f", the files of version {what.provenance.rolled_back_to}" if what.provenance.rolled_back_to else ""
     rows = [
         ("release", f"{model} version {done.manifest.version}{back}"),
-        ("made by", f"run {provenance.run}"),
+        ("made by", f"run {what.provenance.run}"),
         ("sealed for", f"{amount(len(recipients), 'device')}, files under {done.manifest.cipher}"),
         *([("left out", f"{', '.join(chosen.ended)}: certificate or sealing key has ended")] if chosen.ended else []),
         ("download", f"{size(done.full_bytes)}{shorter}"),

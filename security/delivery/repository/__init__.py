@@ -19,11 +19,12 @@ from skerry.security.delivery.repository.describing import Provenance, read_stat
 from skerry.security.delivery.repository.keys import RoleKeys
 from skerry.security.delivery.repository.opening import open_version, recipients_of
 from skerry.security.delivery.repository.pruning import Swept, drop_versions, sweep
-from skerry.security.delivery.repository.releasing import Published, published, release
+from skerry.security.delivery.repository.releasing import Draft, Published, published, release
 from skerry.security.delivery.repository.repository import Renewal, Repository
 from skerry.security.delivery.repository.software import installed
 
 __all__ = [
+    "Draft",
     "Provenance",
     "Published",
     "Renewal",

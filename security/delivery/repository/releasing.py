@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from skerry.errors import InputError
@@ -20,7 +20,7 @@ from skerry.security.delivery.stream import Streamed, blob_bytes, encrypt
 from skerry.security.identity import PublicIdentity
 from skerry.security.strict import check_name
 
-__all__ = ["Published", "published", "release"]
+__all__ = ["Draft", "Published", "published", "release"]
 
 
 @dataclass(frozen=True)
@@ -38,97 +38,98 @@ class Published:
     delta_bytes: int
 
 
-def release(
-    repository: Repository,
-    files: Mapping[str, Path],
-    *,
-    model: str,
-    publisher: str,
-    recipients: Collection[PublicIdentity],
-    provenance: Provenance,
-    bases: Mapping[str, Path],
-    now: int,
-    cipher: Cipher = Cipher.AES_256_GCM,
-    software: Collection[Package] = (),
-) -> Published:
-    """Seal the files for the recipients as the next version of the model; it is seen whole or not at all.
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A version that is to be published.
 
-    Every version has a content key of its own: who is left out of ``recipients`` cannot open it, whatever it could
-    open before (and keeps what it has opened).
-
-    Args:
-        repository: with the model's key at hand; for a new model, the targets key too.
-        files: plain file name on the device → where the plaintext lies.
+    Attributes:
         model: within which versions count.
+        files: plain file name on the device → where the plaintext lies.
         publisher: name of who publishes.
         recipients: who shall be able to decrypt; whoever shall roll back later is one of them.
         provenance: where the files come from.
         bases: file name → the file in the version before, for deltas.
-        now: ms since the epoch.
         cipher: of the blobs; see :func:`~skerry.security.aead.suited_cipher`.
         software: of the machine that publishes, for a bill of materials; none is written without.
 
     Raises:
-        InputError: a file is missing, a name cannot be used, or nobody or somebody twice is to receive it.
+        InputError: a file is missing, a name cannot be used, or nobody is to receive it.
+    """
+
+    model: str
+    files: Mapping[str, Path]
+    publisher: str
+    recipients: Collection[PublicIdentity]
+    provenance: Provenance
+    bases: Mapping[str, Path] = field(default_factory=dict)
+    cipher: Cipher = Cipher.AES_256_GCM
+    software: Collection[Package] = ()
+
+    def __post_init__(self) -> None:
+        if not self.recipients:
+            raise InputError("a release needs at least one recipient", where=self.model)
+        for name, path in self.files.items():
+            check_name(name, "a file's name")
+            if not path.is_file():
+                raise InputError("a file to be released is missing", where=str(path))
+
+
+def release(repository: Repository, draft: Draft, *, now: int) -> Published:
+    """Seal the files for the recipients as the next version of the model; it is seen whole or not at all.
+
+    Every version has a content key of its own: who is left out of the recipients cannot open it, whatever it could
+    open before (and keeps what it has opened).
+
+    Args:
+        repository: with the model's key at hand; for a new model, the targets key too.
+        draft: what is published.
+        now: ms since the epoch.
+
+    Raises:
+        InputError: somebody is to receive it twice, or there are too many files.
         DiskFullError: there is no room.
     """
-    if not recipients:
-        raise InputError("a release needs at least one recipient", where=model)
-    for name, path in files.items():
-        check_name(name, "a file's name")
-        if not path.is_file():
-            raise InputError("a file to be released is missing", where=str(path))
     with repository.one_at_a_time():
-        return _release(repository, files, model, publisher, recipients, provenance, bases, now, cipher, software)
-
-
-def _release(
-    repository: Repository,
-    files: Mapping[str, Path],
-    model: str,
-    publisher: str,
-    recipients: Collection[PublicIdentity],
-    provenance: Provenance,
-    bases: Mapping[str, Path],
-    now: int,
-    cipher: Cipher,
-    software: Collection[Package],
-) -> Published:
-    repository.delegate(model)
-    blobs = repository.folder / "blobs"
-    require_space(blobs, 3 * sum(blob_bytes(path.stat().st_size) for path in files.values()))
-    key = secrets.token_bytes(KEY_BYTES)
-    with disk_errors(blobs):
-        blobs.mkdir(parents=True, exist_ok=True)
-        sealed = tuple(_seal_file(name, files[name], blobs, key, cipher) for name in sorted(files))
-        contents = Contents(
-            name=model,
-            version=max(published(repository, model), default=0) + 1,
-            run=provenance.run,
-            publisher=publisher,
-            created=now,
-            files=sealed,
-            deltas=tuple(_deltas(sealed, files, bases, blobs, key, cipher)),
-            cipher=cipher,
-        )
-        wraps = write_bins(blobs, key, contents, recipients)
-    manifest = Manifest(**{f.name: getattr(contents, f.name) for f in fields(Contents)}, wraps=wraps)
-    data = manifest.to_bytes()
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise InputError(f"{len(files)} files are too many for one release", where=model)
-    described = {
-        "manifest.cbor": data,
-        "statement.json": statement(manifest, provenance, repository.signer(model)),
-        "bom.json": bill_of_materials(manifest, provenance),
-    }
-    if software:
-        described["sbom.json"] = software_bill(manifest, software)
-    numbered = {f"{manifest.version}/{name}": content for name, content in described.items()}
-    os.sync()  # blobs are on stable storage before anything names them
-    repository.add(model, {**described, **numbered})
+        repository.delegate(draft.model)
+        manifest = _sealed(repository, draft, now)
+        data = manifest.to_bytes()
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise InputError(f"{len(draft.files)} files are too many for one release", where=draft.model)
+        described = {
+            "manifest.cbor": data,
+            "statement.json": statement(manifest, draft.provenance, repository.signer(draft.model)),
+            "bom.json": bill_of_materials(manifest, draft.provenance),
+        }
+        if draft.software:
+            described["sbom.json"] = software_bill(manifest, draft.software)
+        numbered = {f"{manifest.version}/{name}": content for name, content in described.items()}
+        os.sync()  # blobs are on stable storage before anything names them
+        repository.add(draft.model, {**described, **numbered})
     full = sum(file.blob_size for file in manifest.files)
     shorter = {delta.file: delta.blob_size for delta in manifest.deltas}
     return Published(manifest, full, sum(shorter.get(f.name, f.blob_size) for f in manifest.files))
+
+
+def _sealed(repository: Repository, draft: Draft, now: int) -> Manifest:
+    """Blobs, deltas and bins, under a fresh content key, in the repository's folder; nothing names them yet."""
+    blobs = repository.folder / "blobs"
+    require_space(blobs, 3 * sum(blob_bytes(path.stat().st_size) for path in draft.files.values()))
+    key = secrets.token_bytes(KEY_BYTES)
+    with disk_errors(blobs):
+        blobs.mkdir(parents=True, exist_ok=True)
+        sealed = tuple(_seal_file(name, draft.files[name], blobs, key, draft.cipher) for name in sorted(draft.files))
+        contents = Contents(
+            name=draft.model,
+            version=max(published(repository, draft.model), default=0) + 1,
+            run=draft.provenance.run,
+            publisher=draft.publisher,
+            created=now,
+            files=sealed,
+            deltas=tuple(_deltas(sealed, draft, blobs, key)),
+            cipher=draft.cipher,
+        )
+        wraps = write_bins(blobs, key, contents, draft.recipients)
+    return Manifest(**{f.name: getattr(contents, f.name) for f in fields(Contents)}, wraps=wraps)
 
 
 def published(repository: Repository, model: str) -> dict[int, str]:
@@ -137,22 +138,15 @@ def published(repository: Repository, model: str) -> dict[int, str]:
     return {version: f"{model}/{version}/manifest.cbor" for version in sorted({int(parts[1]) for parts in paths})}
 
 
-def _deltas(
-    sealed: Collection[ReleaseFile],
-    files: Mapping[str, Path],
-    bases: Mapping[str, Path],
-    blobs: Path,
-    key: bytes,
-    cipher: Cipher,
-) -> list[Delta]:
+def _deltas(sealed: Collection[ReleaseFile], draft: Draft, blobs: Path, key: bytes) -> list[Delta]:
     found = []
     plain = blobs / ".delta"
     try:
         for file in sealed:
-            base = bases.get(file.name)
-            if base is None or make_delta(base, files[file.name], plain) > MAX_GAIN * file.size:
+            base = draft.bases.get(file.name)
+            if base is None or make_delta(base, draft.files[file.name], plain) > MAX_GAIN * file.size:
                 continue
-            done = _seal(plain, blobs, key, cipher)
+            done = _seal(plain, blobs, key, draft.cipher)
             found.append(
                 Delta(file=file.name, base=_sha256(base), size=done.size, blob=done.blob, blob_size=done.blob_size)
             )
