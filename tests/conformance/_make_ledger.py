@@ -18,7 +18,7 @@ __all__ = ["make"]
 _AT = 1_800_000_000_000
 _DEVICE = "writer-00"
 _POLICY = Policy(
-    unit="example", epsilon=8, delta=1e-5, simulated=False, min_separation=2, max_participations=5, data="ab"
+    unit="example", epsilon=8.0, delta=1e-5, simulated=False, min_separation=2, max_participations=5, data="ab"
 )
 _NOISE = GaussianEvent(12.345, 1.0, 20)
 

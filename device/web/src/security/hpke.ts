@@ -101,7 +101,7 @@ function unusable(): InputError {
 export class KemKeyPair {
   constructor(
     readonly suite: KemSuite,
-    private readonly pair: CryptoKeyPair,
+    readonly pair: CryptoKeyPair,
     readonly publicRaw: Bytes,
   ) {}
 

@@ -81,7 +81,7 @@ export class Grid {
 }
 
 /** To the nearest integer, halves to the even one (IEEE 754, as numpy's `rint`). */
-export function roundHalfEven(value: number): number {
+function roundHalfEven(value: number): number {
   const down = Math.floor(value);
   const rest = value - down; // exact
   if (rest !== 0.5) return rest < 0.5 ? down : down + 1;
