@@ -21,7 +21,6 @@ from random import Random
 
 from flwr.app import Context, Error, Message, RecordDict
 
-from skerry.clock import Clock
 from skerry.device.agent.bell import Bell
 from skerry.device.agent.calls import CallFailedError, Fault
 from skerry.device.agent.conditions import Lapse, LapseReason
@@ -69,7 +68,6 @@ class Agent:
         care: keeps the place of work that was asked to stop.
         watchdog: hears that the agent gets on.
         bell: rung to end it.
-        clock: of the device.
         random: gives jitter.
         pace: of its questions.
     """
@@ -86,7 +84,6 @@ class Agent:
     care: Care
     watchdog: Watchdog
     bell: Bell
-    clock: Clock
     random: Random
     pace: Pace = field(default_factory=Pace)
 
@@ -194,13 +191,13 @@ class Agent:
         letter = self.fleet.pull(node)
         self.diary.in_touch()
         if letter is not None:
+            self._under_way = letter  # first: it is ours now, also while the disk is full
             self.journal.keep_letter(letter)
-            self._under_way = letter
         return letter
 
     def _work(self, node: int, letter: Parcel) -> None:
         """Bring the message that is under way one step further, or to its end."""
-        if self.clock() >= letter.expires:
+        if self.fleet.line.spoken().now >= letter.expires:  # by the gateway's clock, as the SuperLink's is
             self._drop("its time was over before it could be answered")
             return
         try:
@@ -321,6 +318,9 @@ class Agent:
             self._doubtful = True  # the desk says why, where the gateway does not
             wait = self._strange.failed(error.retry_after_s)
             return self._trouble(f"the gateway does not let this device in: {error.what}", wait, Event.TURNED_AWAY)
+        if error.fault is Fault.WRONG_CLOCK:
+            self.diary.tell(Event.TURNED_AWAY, f"{error.what}; it signs by the gateway's time now: set the clock (NTP)")
+            return self._backoff.failed(error.retry_after_s)
         return self._trouble(str(error), self._backoff.failed(error.retry_after_s))
 
     def _trouble(self, what: str, wait: float, event: Event = Event.LOST) -> float:

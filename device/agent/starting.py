@@ -117,7 +117,6 @@ def started(
             ),
             watchdog=Watchdog(os.environ, os.getpid()),
             bell=bell,
-            clock=clock,
             random=random,
             pace=pace or Pace(),
         )

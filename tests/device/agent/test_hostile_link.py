@@ -19,8 +19,10 @@ from skerry.device.agent.journal import Journal
 from skerry.device.agent.pace import Backoff, Pace
 from skerry.device.agent.remembered import RememberedNode
 from skerry.device.agent.watch import Watch
+from skerry.device.agent.watchdog import Watchdog
 from skerry.device.care import Unattended
 from skerry.device.worker import Worker
+from skerry.errors import DiskFullError
 
 from ._superlink import NODE, Superlink, letter
 
@@ -52,8 +54,8 @@ class Ashore:
             diary=Diary(folder / "diary.json", system_clock, self.told.append),
             watch=Watch(folder, AlwaysFit(), self.bell),
             care=Unattended(),
+            watchdog=Watchdog({}, 0),
             bell=self.bell,
-            clock=system_clock,
             random=Random(0),
             pace=QUICK,
         )
@@ -164,6 +166,22 @@ def test_a_message_of_which_nobody_waits_for_an_answer_costs_nothing(ashore: Ash
     assert ashore.worked == []
     assert "pull-object" not in link.heard
     assert ashore.agent.journal.letter() is None
+
+
+def test_a_message_that_comes_while_the_disk_is_full_is_answered_when_there_is_room(
+    ashore: Ashore, link: Superlink, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise DiskFullError("no space left")
+
+    link.letters.append(letter(b"dig"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "keep_letter", full)
+        ashore.turn(3)
+        assert ashore.worked == []
+        assert "confirm-message-received" not in link.heard
+    ashore.turn()
+    assert (ashore.worked, len(link.whole())) == ([b"dig"], 1)
 
 
 @pytest.mark.parametrize("call", ["pull-object", "push-messages", "push-object"])
