@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-__all__ = ["Host", "run_command"]
+__all__ = ["Host", "Remembering", "run_command"]
 
-_COMMAND_S = 1.0
+_COMMAND_S = 0.5
+_HOLDS_S = 0.8  # with a look every half second, a change is seen within 1.8 s, a slow command included
 
 
 def run_command(*words: str) -> str | None:
-    """What a command prints; None where there is no such command, or it fails, or takes longer than a second."""
+    """What a command prints; None where there is no such command, or it fails, or takes longer than half a second."""
     program = shutil.which(words[0])
     if program is None:
         return None
@@ -29,6 +30,29 @@ def run_command(*words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+class Remembering:
+    """Commands whose answers hold for most of a second: to start one takes far more than to read a file.
+
+    Args:
+        run: what runs them.
+        monotonic: seconds that never go back.
+    """
+
+    def __init__(
+        self, run: Callable[..., str | None] = run_command, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._run, self._monotonic = run, monotonic
+        self._known: dict[tuple[str, ...], tuple[float, str | None]] = {}
+
+    def __call__(self, *words: str) -> str | None:
+        """See :func:`run_command`."""
+        known = self._known.get(words)
+        if known is None or self._monotonic() - known[0] >= _HOLDS_S:
+            answer = self._run(*words)  # how long it takes is part of how old it is
+            known = self._known[words] = (self._monotonic(), answer)
+        return known[1]
 
 
 def _own_cpu_s() -> float:
@@ -55,7 +79,7 @@ class Host:
     """
 
     root: Path = Path("/")
-    run: Callable[..., str | None] = run_command
+    run: Callable[..., str | None] = field(default_factory=Remembering)
     disk: Callable[[Path], tuple[int, int]] = _disk
     own_cpu_s: Callable[[], float] = _own_cpu_s
     monotonic: Callable[[], float] = time.monotonic

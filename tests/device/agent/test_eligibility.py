@@ -8,6 +8,7 @@ import pytest
 
 from skerry.device.agent.conditions import Lapse
 from skerry.device.agent.eligibility import PAUSE_FILE, DeviceConditions
+from skerry.device.agent.host import Remembering, run_command
 from skerry.device.agent.metered import Metered, read_metered
 from skerry.device.agent.occupancy import user_idle_s
 from skerry.device.agent.settings import FILE, DeviceSettings, Limits, read_settings
@@ -230,3 +231,24 @@ def test_settings_are_read_from_the_home_and_a_wrong_key_is_named(tmp_path: Path
         with pytest.raises(ScenarioError) as refused:
             read_settings(tmp_path)
         assert said in str(refused.value), text
+
+
+def test_commands_are_not_started_for_every_look() -> None:
+    now, asked = [0.0], []
+
+    def run(*words: str) -> str:
+        asked.append(words)
+        return str(len(asked))
+
+    remembering = Remembering(run, lambda: now[0])
+    assert [remembering("one"), remembering("one"), remembering("two")] == ["1", "1", "2"]
+    now[0] = 0.9
+    assert remembering("one") == "3"
+    assert asked == [("one",), ("two",), ("one",)]
+
+
+def test_a_command_that_is_not_there_fails_or_hangs_says_nothing() -> None:
+    assert run_command("echo", "yes") == "yes\n"
+    assert run_command("no-such-command-here") is None
+    assert run_command("false") is None
+    assert run_command("sleep", "30") is None
