@@ -96,6 +96,7 @@ class Timing:
         median_ms: median of the calls of all blocks that count.
         upper_ms: upper end of the one-sided 95 % interval of the median, from the blocks' medians; assumes that blocks
             are independent.
+        least_ms: the least of the blocks' medians: what it takes at least, however busy the machine was.
         blocks: that count.
         discarded: blocks that were thrown away.
         quiet: the blocks that count were undisturbed; otherwise there were too few such, and all count.
@@ -103,6 +104,7 @@ class Timing:
 
     median_ms: float
     upper_ms: float
+    least_ms: float
     blocks: int
     discarded: int
     quiet: bool
@@ -148,9 +150,11 @@ def quiet_latency(
     enough = len(quiet) >= FEWEST
     count = quiet if enough else taken
     median_s = statistics.median(s for block in count for s in block.latencies)
+    medians = [statistics.median(block.latencies) for block in count]
     return Timing(
         median_ms=1e3 * median_s,
-        upper_ms=1e3 * max(median_s, median_upper([statistics.median(block.latencies) for block in count])),
+        upper_ms=1e3 * max(median_s, median_upper(medians)),
+        least_ms=1e3 * min(medians),
         blocks=len(count),
         discarded=len(taken) - len(count),
         quiet=enough,

@@ -47,7 +47,8 @@ class Candidate:
         keep: share of the work to which it is pruned; None where it is not.
         form: how it is stored and run.
         macs: multiply-accumulates.
-        latency_ms: of one call, in this process; the upper bound of the median.
+        latency_ms: median of one call, in this process; the least that was seen where the machine was too busy: what
+            might fit is trained, and timed again.
         bytes: of the file that devices store.
     """
 
@@ -156,7 +157,8 @@ def _forms(config: FitConfig, task: Task, width: float, size: int, pace: Pace) -
             file = _file(graph, form)
             timing = _timed(file, graph, pace)
             stored = _packed(graph, config.limits) if form == "bits" else len(file)
-            candidate = Candidate(width, size, keep, form, graph.macs(), timing.upper_ms, stored)
+            latency_ms = timing.median_ms if timing.quiet else timing.least_ms
+            candidate = Candidate(width, size, keep, form, graph.macs(), latency_ms, stored)
             yield candidate
             over = excess(config.limits, candidate.latency_ms, candidate.bytes)
             if over <= 0:

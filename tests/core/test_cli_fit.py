@@ -44,10 +44,10 @@ def test_a_search_becomes_a_network_a_table_and_a_plot(skerry):
 )
 def test_what_was_thrown_away_and_a_machine_that_was_never_quiet_are_told(skerry, monkeypatch, quiet, told):
     def timed(*_: object, **__: object) -> Timing:
-        return Timing(median_ms=5.0, upper_ms=6.0, blocks=25, discarded=0, quiet=True)
+        return Timing(median_ms=5.0, upper_ms=6.0, least_ms=5.0, blocks=25, discarded=0, quiet=True)
 
     def slow(*_: object, **__: object) -> Timing:
-        return Timing(median_ms=5.0, upper_ms=7.0, blocks=75, discarded=31, quiet=quiet)
+        return Timing(median_ms=5.0, upper_ms=7.0, least_ms=5.0, blocks=75, discarded=31, quiet=quiet)
 
     monkeypatch.setattr(figures, "time_file", timed)
     monkeypatch.setattr(fit, "slowest", slow)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from skerry.config import ModelConfig
 from skerry.config.fit import FitConfig, fit_config
 from skerry.device.bench.quiet import Timing
-from skerry.device.compression import figures
+from skerry.device.compression import candidates, figures
 from skerry.device.compression.candidates import Candidate, screen
 from skerry.device.compression.fit import Fitted, fit, front, rung_epochs
 from skerry.device.compression.front import pareto_front
@@ -49,7 +49,7 @@ def tasks(of: FitConfig) -> Callable[[int], Task]:
 
 def taking(ms: float) -> Timing:
     """A timing without any spread."""
-    return Timing(ms, ms, blocks=25, discarded=0, quiet=True)
+    return Timing(ms, ms, ms, blocks=25, discarded=0, quiet=True)
 
 
 class Steps:
@@ -135,6 +135,16 @@ def test_everything_that_is_screened_keeps_the_limits_and_is_as_large_as_it_may_
     assert [(c.width, c.keep, c.form) for c in screen(generous, tasks(generous))] == [
         (1.5, None, "fp32"), (1.0, None, "fp32"),
     ]  # fmt: skip
+
+
+def test_a_busy_machine_drops_no_network_that_might_fit_and_a_quiet_one_does(monkeypatch: pytest.MonkeyPatch):
+    asked = config("limits.latency_ms=100", "limits.margin=0.2", "widths=[0.25]", "keep=[0.6]", 'forms=["fp32"]')
+    timing = replace(taking(90.0), least_ms=79.0, quiet=False)
+    monkeypatch.setattr(candidates, "quiet_latency", lambda *_, **__: timing)
+    assert [c.latency_ms for c in screen(asked, tasks(asked))] == [79.0]
+    monkeypatch.setattr(candidates, "quiet_latency", lambda *_, **__: replace(timing, quiet=True))
+    with pytest.raises(InputError, match=r"takes 90\.000 ms"):
+        screen(asked, tasks(asked))
 
 
 def test_few_bits_let_a_wider_network_into_the_same_bytes_and_the_packed_file_keeps_them(tmp_path: Path):
@@ -296,7 +306,8 @@ def test_the_upper_bound_of_the_latency_must_keep_the_limit_and_the_median_is_to
     fitted = fit(asked, tmp_path / "within", Watching())
     told = json.loads((tmp_path / "within/fit.json").read_text())
     assert told["latency_ms"] == fitted.figures.latency_ms == 5.0
-    assert told["timing"] == {"median_ms": 5.0, "upper_ms": 79.0, "blocks": 75, "discarded": 21, "quiet": True}
+    assert told["timing"] == asdict(fitted.timing)
+    assert (fitted.timing.upper_ms, fitted.timing.blocks, fitted.timing.discarded) == (79.0, 75, 21)
     stage = told["final"]["final"]
     assert (stage["latency_ms"], stage["timing"]["discarded"]) == (5.0, 7)
     assert fit(asked, tmp_path / "within", Watching()).result.stages[-1].figures.timing == replace(
