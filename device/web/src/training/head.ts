@@ -3,7 +3,7 @@
  * gradient for one example is (p - onehot(y)) ⊗ a with norm ‖p - onehot(y)‖·‖a‖, so clipping forms no gradient first.
  *
  * Each example's integers depend on that example and on the weights alone. From the integers on, every bit is Python's;
- * before, exponentials and sums may differ in the last one, which tips a rounding about once in 10^10 numbers.
+ * before, exponentials and sums may differ in the last one, which tips a rounding rarely: by estimate less than once in 10^10 numbers.
  */
 
 import { InputError } from "../errors.ts";
