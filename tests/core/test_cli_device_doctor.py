@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -118,6 +119,17 @@ def test_a_gateway_that_does_not_answer_is_in_the_way(look: Look) -> None:
 def test_a_ledger_that_does_not_hold_is_in_the_way(look: Look, home: Path) -> None:
     (home / LEDGER).write_text("{}\n")
     assert states(look(), "fail") == ["ledger"]
+
+
+def test_a_ledger_that_holds_and_spent_more_than_it_may_is_in_the_way(
+    look: Look, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / LEDGER).touch()
+    account = SimpleNamespace(problems=("more was spent than the policy allows",), debits=3)
+    monkeypatch.setattr("skerry.device.agent.checkup.read_ledger", lambda _: account)
+    assert states(look(), "fail") == ["ledger"]
+    account.problems = ()
+    assert look()["ledger"].found == "verified, 3 rounds"
 
 
 def test_terms_that_cannot_be_used_and_conditions_that_lapse_are_told(look: Look, home: Path) -> None:
