@@ -23,7 +23,13 @@ _PLANS = {
     "sampled": replace(_PRIVATE, sampling_rate=0.4, momentum=0.9, proximal=0.01, noise_multiplier=1.25),
     "unprotected": TrainPlan(learning_rate=1, unit="none", batch_size=8, gradient_clip=1.0),
     "central": TrainPlan(learning_rate=0.1, unit="device", noise_multiplier=2.0, rounds=5, cohort_rate=0.5),
+    "correlated": TrainPlan(learning_rate=0.1, unit="device", noise_multiplier=2.0, rounds=5, separation=2),
+    "attacked, each batch again": replace(_PRIVATE, sampling_rate=0.5, adversarial="free", adversarial_epsilon=0.1),
+    "attacked": replace(_PRIVATE, adversarial="pgd", adversarial_epsilon=0.1, adversarial_norm="l2"),
+    "attacked without privacy": TrainPlan(learning_rate=1, unit="none", adversarial="free", adversarial_epsilon=0.1),
+    "views": replace(_PRIVATE, views=4, augment="shift"),
 }
+_WORDS = ("unit", "augment", "adversarial", "adversarial_norm", "engine")
 
 
 def make() -> dict[str, Any]:
@@ -110,6 +116,7 @@ def _refused() -> list[dict[str, str]]:
         "no views": {"views": 0},
         "17 views": {"views": 17},
         "another engine": {"engine": "jax"},
+        **{f"{name} that is null": {name: None} for name in _WORDS},
         "an attack by another engine": {"adversarial": "pgd", "adversarial_epsilon": 0.1, "engine": "opacus"},
         "an attack on views": {"adversarial": "pgd", "adversarial_epsilon": 0.1, "views": 2},
         "no rounds": {"rounds": 0},

@@ -1,6 +1,8 @@
 /** Head training under privacy against `head.json`: every bit of every delta. */
 
-import { HeadTrainer, stepsOf, type PrivatePlan } from "../training/head.ts";
+import { Float, type CborValue } from "../canonical/index.ts";
+import { privatePlan, readPlan } from "../messages/plan.ts";
+import { HeadTrainer } from "../training/head.ts";
 import { same, type Case } from "./check.ts";
 import { stream } from "./noise.ts";
 import { floats, hexOfFloats } from "./numbers.ts";
@@ -44,17 +46,11 @@ export function headCases(file: unknown): Case[] {
 
 function check(round: Round): void {
   const { epochs, denominator, ...texts } = round.plan;
-  const plan: PrivatePlan = {
-    epochs,
-    denominator,
-    learningRate: Number(texts.learning_rate),
-    momentum: Number(texts.momentum),
-    proximal: Number(texts.proximal),
-    clip: Number(texts.clip),
-    noiseMultiplier: Number(texts.noise_multiplier),
-    samplingRate: Number(texts.sampling_rate),
-  };
-  same(String(stepsOf(plan)), String(round.steps), "steps");
+  const numbers = Object.entries(texts).map(([name, text]) => [name, new Float(Number(text))] as const);
+  const plan = privatePlan(
+    readPlan(new Map<string, CborValue>([...Object.entries({ unit: "example", epochs, denominator }), ...numbers])),
+  );
+  same(String(plan.steps), String(round.steps), "steps");
   const trainer = new HeadTrainer(round.classes, round.features);
   const all = floats(round.x);
   const x = round.y.map((_, i) => all.subarray(i * round.features, (i + 1) * round.features));

@@ -3,12 +3,13 @@
 import { Float, type CborMap, type CborValue } from "../canonical/index.ts";
 import { InputError } from "../errors.ts";
 import { gaussianEvent, type GaussianEvent } from "../privacy/rdp.ts";
-import { stepsOf } from "../training/head.ts";
+import type { PrivatePlan } from "../training/head.ts";
 
 const MOST_EPOCHS = 100;
 const MOST_VIEWS = 16;
 const LARGEST = 1e12;
 const LEAST_RATE = 1e-4;
+const REPLAYS = 4; // of each batch by `free`: `replays` in security/adversarial/recipe.py
 
 /** Default and kind of every setting: whole numbers, numbers, and words of a list. */
 const COUNTS = { epochs: 1, batch_size: 0, views: 1, denominator: 1, rounds: 1, separation: 0 };
@@ -58,11 +59,35 @@ export function eventOf(plan: TrainPlan): GaussianEvent | null {
   if (plan.unit === "device") {
     return gaussianEvent(plan.noise_multiplier, plan.cohort_rate, plan.separation === 0 ? plan.rounds : 1);
   }
-  return gaussianEvent(
-    plan.noise_multiplier,
-    plan.sampling_rate,
-    stepsOf({ epochs: plan.epochs, samplingRate: plan.sampling_rate }),
-  );
+  return gaussianEvent(plan.noise_multiplier, plan.sampling_rate, stepsOf(plan));
+}
+
+/** Releases of a round under unit `example`: what is promised, debited and done counts by this one function. */
+export function stepsOf(plan: Pick<TrainPlan, "epochs" | "sampling_rate" | "adversarial">): number {
+  return plan.epochs * rounded(1 / plan.sampling_rate) * (plan.adversarial === "free" ? REPLAYS : 1);
+}
+
+/**
+ * The plan as a head is trained by here, which does all that it asks for.
+ *
+ * @throws InputError when it asks for what heads in browsers do not do: another unit, attacks, views, changed examples.
+ */
+export function privatePlan(plan: TrainPlan): PrivatePlan {
+  const { unit, adversarial, augment, views } = plan;
+  if (unit !== "example" || adversarial !== "none" || augment !== "none" || views !== 1) {
+    const what = `unit ${unit}, adversarial ${adversarial}, augment ${augment}, views ${views}`;
+    throw new InputError(`a head is not trained by ${what} here`, "use unit example, and examples as they are");
+  }
+  return {
+    steps: stepsOf(plan),
+    learningRate: plan.learning_rate,
+    momentum: plan.momentum,
+    proximal: plan.proximal,
+    clip: plan.clip,
+    noiseMultiplier: plan.noise_multiplier,
+    denominator: plan.denominator,
+    samplingRate: plan.sampling_rate,
+  };
 }
 
 /** Under unit `device`, what the noise is for that the event does not say; empty otherwise. */
@@ -87,8 +112,15 @@ function number(value: CborValue | undefined, usual: number): number {
   return found;
 }
 
+/** Python's `round` of a positive number: a half goes to the even one. */
+function rounded(exact: number): number {
+  const down = Math.floor(exact);
+  const up = exact - down > 0.5 || (exact - down === 0.5 && down % 2 === 1);
+  return up ? down + 1 : down;
+}
+
 function word(value: CborValue | undefined, words: readonly string[]): string {
-  const found = value ?? words[0] ?? "";
+  const found = value === undefined ? words[0] : value;
   if (typeof found !== "string" || found === "" || !words.includes(found)) {
     throw new InputError(`a training plan says one of ${words.filter(Boolean).join(", ")}`);
   }

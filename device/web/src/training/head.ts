@@ -11,9 +11,10 @@ import { drawExamples } from "../noise/drawing.ts";
 import type { RandomStream } from "../noise/stream.ts";
 import { Grid } from "./grid.ts";
 
-/** What a round asks for under unit `example`; see `TrainPlan` in `device/training/plan.py`. */
+/** What a round asks for under unit `example` (`privatePlan` makes it); see `TrainPlan` in `device/training/plan.py`. */
 export interface PrivatePlan {
-  readonly epochs: number;
+  /** Noisy sums of the round. */
+  readonly steps: number;
   readonly learningRate: number;
   readonly momentum: number;
   readonly proximal: number;
@@ -21,14 +22,6 @@ export interface PrivatePlan {
   readonly noiseMultiplier: number;
   readonly denominator: number;
   readonly samplingRate: number;
-}
-
-/** Noisy sums of a round. Python's `round`: a half goes to the even number. */
-export function stepsOf(plan: Pick<PrivatePlan, "epochs" | "samplingRate">): number {
-  const exact = 1 / plan.samplingRate;
-  const down = Math.floor(exact);
-  const up = exact - down > 0.5 || (exact - down === 0.5 && down % 2 === 1);
-  return plan.epochs * (up ? down + 1 : down);
 }
 
 /** Trains `head.weight`, (classes, features) with the bias's column included, row after row in one vector. */
@@ -72,8 +65,7 @@ export class HeadTrainer {
     const weights = Float64Array.from(vector);
     const velocity = new Float64Array(this.size);
     const grid = new Grid(plan.clip, plan.noiseMultiplier, this.size);
-    const steps = stepsOf(plan);
-    for (let step = 0; step < steps; step++) {
+    for (let step = 0; step < plan.steps; step++) {
       const chosen = drawExamples(x.length, plan.samplingRate, stream);
       const slope = grid.release(this.#integerSum(weights, chosen, x, y, grid), stream);
       advance(weights, start, slope, velocity, plan);
