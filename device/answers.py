@@ -7,17 +7,22 @@ storage before it is sent, and while nobody else can use the ledger; where none 
 work may be done under the debit that exists.
 
 It lies beside the ledger, so that a folder put back from a copy has both as they were: an older ledger gives itself
-away by the receipts that it lacks. Assumption: nobody puts back or deletes the one file without the other.
+away by the receipts that it lacks. Who wants an answer gone takes its content out (:func:`forget_answer`): that there
+was one stays, and asked for it again the device refuses. Assumption: nobody puts back or deletes the one file without
+the other.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from skerry.canonical import decode, encode
-from skerry.errors import InputError
+from skerry.errors import InputError, RefusedError
 from skerry.fsio import write_atomic
 
-__all__ = ["KeptAnswer", "keep_answer", "kept_answer"]
+__all__ = ["KeptAnswer", "answer_beside", "forget_answer", "keep_answer", "kept_answer"]
+
+_ANY = ""  # in the place of an instruction's name: of what was damaged nobody knows what it answered
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def keep_answer(ledger: Path, asked: str, answer: KeptAnswer) -> None:
         DiskFullError: no room; nothing may be sent.
     """
     value = {"schema": 1, "asked": asked, "payload": answer.payload, "head": answer.head}
-    write_atomic(_beside(ledger), encode(value), mode=0o600)
+    write_atomic(answer_beside(ledger), encode(value), mode=0o600)
 
 
 def kept_answer(ledger: Path, asked: str) -> KeptAnswer | None:
@@ -48,15 +53,43 @@ def kept_answer(ledger: Path, asked: str) -> KeptAnswer | None:
 
     Raises:
         InputError: the file was damaged: what was sent is not known any more, so nothing may be computed again.
+        RefusedError: it was forgotten (``answer_forgotten``): another one would be a second under the same debit.
     """
-    path = _beside(ledger)
+    path = answer_beside(ledger)
     if not path.exists():
         return None
-    value = decode(path.read_bytes())
-    if not isinstance(value, dict) or value.get("schema") != 1:
-        raise InputError("the kept answer was damaged", where=str(path))
-    return KeptAnswer(value["payload"], value["head"]) if value["asked"] == asked else None
+    value = _read(path)
+    if value["asked"] not in {asked, _ANY}:
+        return None
+    if value.get("forgotten"):
+        raise RefusedError("answer_forgotten", "what was answered to this was erased by the owner", where=str(path))
+    return KeptAnswer(value["payload"], value["head"])
 
 
-def _beside(ledger: Path) -> Path:
+def forget_answer(ledger: Path) -> bool:
+    """Erase what was answered last, but not that it was; whether anything was kept.
+
+    Raises:
+        DiskFullError: no room; the answer stays.
+    """
+    path = answer_beside(ledger)
+    if not path.exists():
+        return False
+    try:
+        asked = _read(path)["asked"]
+    except InputError:
+        asked = _ANY
+    write_atomic(path, encode({"schema": 1, "asked": asked, "forgotten": True}), mode=0o600)
+    return True
+
+
+def answer_beside(ledger: Path) -> Path:
+    """Where the last answer under a ledger lies."""
     return ledger.with_name(f"{ledger.stem}.answer.cbor")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    value = decode(path.read_bytes())
+    if not isinstance(value, dict) or value.get("schema") != 1 or "asked" not in value:
+        raise InputError("the kept answer was damaged", where=str(path))
+    return value

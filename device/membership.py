@@ -31,7 +31,10 @@ from skerry.security.enrolment import (
 from skerry.security.identity import KeyStore, KeyStoreRefusedError, PublicIdentity
 from skerry.security.strict import read_record
 
-__all__ = ["Folder", "Step"]
+__all__ = ["ENROL_AGAIN", "Folder", "Step"]
+
+ENROL_AGAIN = "`skerry device forget`, then enrol again in this folder: its ledger goes on"
+"""What to do where a place cannot be kept; in another folder the same data would have another budget."""
 
 _APPLICATION = b"application"
 _FIELDS = ("federation", "request", "role", "root")
@@ -90,7 +93,7 @@ class Folder:
             raise InputError(
                 f"the membership cannot be read: {error}",
                 where=str(self._membership),
-                mend="enrol anew, in a new folder",
+                mend=ENROL_AGAIN,
             ) from error
 
     def apply(

@@ -14,7 +14,7 @@ from skerry.device.agent.heat import read_heat
 from skerry.device.agent.host import Host
 from skerry.device.agent.memory import free_memory
 from skerry.device.agent.terms import TERMS, DeviceTerms, read_terms
-from skerry.device.membership import Folder
+from skerry.device.membership import ENROL_AGAIN, Folder
 from skerry.errors import SkerryError
 from skerry.security.certificates import ms_of
 from skerry.security.enrolment import Invitation, Membership
@@ -122,7 +122,7 @@ def _dates(name: str, member: Membership, now: int) -> Finding:
     if now < begins:
         return Finding(name, "fail", f"not valid before {moment(begins)} UTC", "this clock is behind: set it (NTP)")
     if now >= ends:
-        mend = "if this clock is right, call `skerry device enrol --renew`; if it is refused, enrol in a new folder"
+        mend = f"if this clock is right, call `skerry device enrol --renew`; if it is refused: {ENROL_AGAIN}"
         return Finding(name, "fail", until, mend)
     if now >= member.renew_at:
         return Finding(name, "warn", until, "due for renewal: `skerry device run` does it, or `skerry device enrol`")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from skerry.clock import Clock
-from skerry.device.membership import Folder, Step
+from skerry.device.membership import ENROL_AGAIN, Folder, Step
 from skerry.device.service import HttpsEnrolment
 from skerry.errors import InputError
 from skerry.security.enrolment import EnrolmentTransport, Invitation, Membership
@@ -92,6 +92,6 @@ def over_https(desk: Invitation | None) -> Callable[[], HttpsEnrolment]:
         raise InputError(
             "this device was enrolled at a desk without an address",
             where="desk",
-            mend="enrol with an invitation of `skerry fleet invite --address https://…`, in a new folder",
+            mend=f"{ENROL_AGAIN}; with an invitation of `skerry fleet invite --address https://…`",
         )
     return lambda: HttpsEnrolment(desk)

@@ -107,6 +107,10 @@ def test_the_certificate_s_dates_are_looked_at(look: Look, days: int, state: str
     assert look(now=system_clock() + days * DAY_MS)["certificate"].state == state
 
 
+def test_one_whose_certificate_has_ended_is_sent_to_no_new_folder_where_a_new_ledger_would_begin(look: Look) -> None:
+    assert "enrol again in this folder" in str(look(now=system_clock() + 400 * DAY_MS)["certificate"].mend)
+
+
 @pytest.mark.parametrize(("ahead_ms", "state"), [(0, "ok"), (29_000, "ok"), (31_000, "fail"), (-31_000, "fail")])
 def test_the_clock_is_compared_with_the_gateway_s(look: Look, ahead_ms: int, state: str) -> None:
     assert look(gateway=ahead_ms)["clock"].state == state

@@ -6,6 +6,9 @@ import pytest
 
 from skerry.clock import system_clock
 from skerry.device import participation
+from skerry.device.agent.enrolled import LEDGER
+from skerry.device.agent.leaving import forget_device
+from skerry.device.ledgers import Ledgers
 from skerry.device.participation import participate
 from skerry.errors import RefusedError
 from skerry.security.envelope import Header, Kind
@@ -52,6 +55,20 @@ def test_a_real_device_asked_again_sends_what_it_sent_and_draws_no_other_noise(b
     assert bench.debits() == 1
     bench.resident.home.ledger.with_name(f"{bench.resident.home.ledger.stem}.answer.cbor").write_bytes(b"torn")
     assert bench.refusal(envelope) == "malformed"  # what was sent is not known any more: nothing is computed again
+
+
+def test_a_device_that_forgot_and_is_enrolled_again_in_its_folder_gives_no_second_answer_under_its_debit(
+    bench: Bench, tmp_path
+):
+    assert bench.resident.home.ledger == tmp_path / LEDGER
+    change_home(bench, simulated=False)
+    envelope = bench.instruct(seed=None)
+    assert bench.ask(envelope).header.kind is Kind.UPDATE
+    forget_device(tmp_path)
+    bench.worker.ledgers = Ledgers()  # of another process
+    assert bench.refusal(envelope) == "answer_forgotten"
+    bench.ask(bench.instruct(2, seed=None))
+    assert bench.debits() == 2
 
 
 def test_one_debit_never_pays_for_another_plan(bench: Bench):

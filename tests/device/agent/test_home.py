@@ -1,6 +1,7 @@
 """What lies in a device's home: the owner's terms, the ledger that follows from them, locks, and how it is erased."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ from skerry.device.agent.flwr_fleet import Session
 from skerry.device.agent.journal import Journal
 from skerry.device.agent.leaving import forget_device
 from skerry.device.agent.terms import TERMS, read_terms, write_template
+from skerry.device.answers import KeptAnswer, answer_beside, keep_answer, kept_answer
+from skerry.device.personal import FILE as HEAD
 from skerry.errors import InputError, RefusedError
 from skerry.security.identity import PassphraseLock, SealedKeyStore
 
 from ._superlink import letter
 
+ANSWER = answer_beside(Path(LEDGER)).name
 GOOD = '[task]\nname = "digits"\n[privacy]\nunit = "example"\nepsilon = 8.0\ndelta = 1e-5\n'
 
 
@@ -112,17 +116,90 @@ def test_the_diary_outlives_its_process_and_a_full_disk(tmp_path: Path, monkeypa
     assert [one["reason"] for one in read_diary(path)["entries"]] == ["budget"]
 
 
-def test_forgetting_takes_what_is_the_device_s_and_nothing_else(tmp_path: Path):
+@pytest.fixture
+def abandoned(tmp_path: Path) -> Path:
+    """A home with keys, a ledger, the answer that it paid for, and somebody's picture."""
+    home = tmp_path / "home"
+    home.mkdir()
+    terms(home, GOOD)
+    SealedKeyStore.create(home / "keys", "pi-1", PassphraseLock(b"long enough"), now=0)
+    open_ledger(device_home(home, "pi-1", read_terms(home)), now=system_clock())
+    keep_answer(home / LEDGER, "asked", KeptAnswer(b"noisy", b"my own head"))
+    (home / "holiday.png").write_bytes(b"mine")
+    return home
+
+
+def left(home: Path) -> set[str]:
+    return {path.name for path in home.iterdir()}
+
+
+def test_forgetting_takes_what_is_the_device_s_and_nothing_else(abandoned: Path, tmp_path: Path):
     with pytest.raises(InputError, match="not the folder of a device"):
         forget_device(tmp_path)
-    terms(tmp_path, GOOD)
-    SealedKeyStore.create(tmp_path / "keys", "pi-1", PassphraseLock(b"long enough"), now=0)
-    open_ledger(device_home(tmp_path, "pi-1", read_terms(tmp_path)), now=system_clock())
-    (tmp_path / "ledger.answer.cbor").write_bytes(b"noisy")
-    (tmp_path / "holiday.png").write_bytes(b"mine")
-    erased, kept = forget_device(tmp_path)
-    assert kept == [LEDGER]
-    assert {"keys", "ledger.answer.cbor", "agent"} <= set(erased)
-    assert {path.name for path in tmp_path.iterdir()} == {LEDGER, TERMS, "holiday.png"}
-    assert forget_device(tmp_path, ledger=True) == ([LEDGER, "agent"], [])
-    assert {path.name for path in tmp_path.iterdir()} == {TERMS, "holiday.png"}
+    erased, kept = forget_device(abandoned)
+    assert kept == [LEDGER, ANSWER]
+    assert erased == ["keys", "keys.lock", "agent"]
+    assert left(abandoned) == {LEDGER, ANSWER, TERMS, "holiday.png"}
+    assert forget_device(abandoned, ledger=True) == (["agent", LEDGER, ANSWER], [])
+    assert left(abandoned) == {TERMS, "holiday.png"}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_of_an_answer_that_was_forgotten_only_that_there_was_one_is_left(abandoned: Path, damaged: bool):
+    if damaged:
+        (abandoned / ANSWER).write_bytes(b"my own head, torn")
+    forget_device(abandoned)
+    assert b"my own head" not in (abandoned / ANSWER).read_bytes()
+    with pytest.raises(RefusedError) as refused:
+        kept_answer(abandoned / LEDGER, "asked")
+    assert refused.value.reason == "answer_forgotten"
+    if not damaged:
+        assert kept_answer(abandoned / LEDGER, "something else") is None
+
+
+def test_writes_that_were_cut_short_are_forgotten_too(abandoned: Path):
+    cut = [f".{HEAD}.k3j4h5gf", f".{ANSWER}.abcdefgh", ".keys.12345678"]
+    for name in cut:
+        (abandoned / name).write_bytes(b"my own head")
+    erased, _ = forget_device(abandoned)
+    assert set(cut) <= set(erased)
+    assert left(abandoned) == {LEDGER, ANSWER, TERMS, "holiday.png"}
+
+
+@pytest.mark.parametrize("ledger", [False, True])
+def test_forgetting_that_was_killed_on_its_way_is_ended_by_the_next_call(
+    abandoned: Path, monkeypatch: pytest.MonkeyPatch, ledger: bool
+):
+    """Killed before each of its deletions in turn; an answer never goes while its debit stays."""
+
+    class Killed(BaseException):
+        pass
+
+    (abandoned / "agent").mkdir()
+    (abandoned / "agent" / "checkpoint").write_bytes(b"secret")
+    (abandoned / "membership.json").write_bytes(b"{}")
+    whole, deleted = abandoned.with_name("whole"), Path.unlink
+    shutil.copytree(abandoned, whole)
+    for before in range(20):
+        shutil.rmtree(abandoned)
+        shutil.copytree(whole, abandoned)
+        times = [before]
+
+        def unlink(path: Path, missing_ok: bool = False, times: list[int] = times) -> None:
+            if path.parent == abandoned and not times[0]:
+                raise Killed
+            times[0] -= path.parent == abandoned
+            deleted(path, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", unlink)
+            try:
+                forget_device(abandoned, ledger=ledger)
+            except Killed:
+                pass
+            else:
+                break
+        assert (abandoned / ANSWER).exists() or not (abandoned / LEDGER).exists()
+        forget_device(abandoned, ledger=ledger)
+        assert left(abandoned) == {TERMS, "holiday.png"} | (set() if ledger else {LEDGER, ANSWER})
+    assert before >= 2

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry.device.agent.standing import Standing
+from skerry.device.agent.standing import Standing, over_https
 from skerry.device.membership import Folder
 from skerry.errors import InputError, RunFailedError
 from skerry.security.enrolment import EnrolmentRefusedError
@@ -95,3 +95,14 @@ def test_a_device_that_is_not_enrolled_has_no_standing(tmp_path: Path):
     store = SealedKeyStore.create(folder.keys, "pi-1", PassphraseLock(b"long enough"), now=0)
     with pytest.raises(InputError, match="not enrolled"):
         Standing(folder, store, lambda: 0, nullcontext)
+
+
+def test_who_has_to_enrol_again_is_told_to_do_it_where_the_ledger_is(tmp_path: Path):
+    """A new folder would begin a new ledger for the same data."""
+    (tmp_path / "membership.json").write_text("torn")
+    with pytest.raises(InputError) as unreadable:
+        Folder(tmp_path).membership()
+    with pytest.raises(InputError) as nowhere:
+        over_https(None)
+    for error in (unreadable, nowhere):
+        assert "`skerry device forget`, then enrol again in this folder" in str(error.value.mend)
