@@ -129,7 +129,7 @@ def test_expired_metadata_of_any_role(publisher, device, role, wiped, monkeypatc
         publisher.repository.rotate(["root"])
     else:
         repository = publisher.repository
-        with repository._changing():
+        with repository.changing():
             repository._publish({name: repository._metadata[name] for name in ("targets", "digits")})
     assert device.refuse(wiped=wiped) == ReleaseRefusal.EXPIRED
 
@@ -200,7 +200,7 @@ def test_metadata_signed_by_another_key(publisher, device, wiped):
 def fast_forward(publisher, role):
     """A thief of that role's key (and of the online ones) signs the highest version that there is."""
     repository = publisher.repository
-    with repository._changing():
+    with repository.changing():
         repository._metadata[role].signed.version = 2**31
         repository._publish({role: repository._metadata[role]} if role == "digits" else {})
 
@@ -229,7 +229,7 @@ def test_a_version_past_all_bounds_is_refused_and_a_rotation_recovers(publisher,
     """What is remembered can be read back: else one visit would lock the device out for ever."""
     shutil.copytree(publisher.folder, publisher.root / "before")
     repository = publisher.repository
-    with repository._changing():
+    with repository.changing():
         repository._metadata[role].signed.version = version
         repository._publish({} if role == "timestamp" else {"digits": repository._metadata["digits"]})
     assert device.refuse() == ReleaseRefusal.MALFORMED
@@ -244,7 +244,7 @@ def test_a_version_past_all_bounds_is_refused_and_a_rotation_recovers(publisher,
 @pytest.mark.parametrize("issued", [253_402_300_800_000, 2**53 - 1, 2**53, 10**30], ids="{:g}".format)
 def test_a_time_of_issue_after_the_timestamps_own_end_is_refused(publisher, device, issued, wiped):
     repository = publisher.repository
-    with repository._changing():
+    with repository.changing():
         repository._clock = lambda: issued
         repository._now = lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=36_500)
         repository._publish({})

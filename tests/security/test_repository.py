@@ -61,7 +61,7 @@ def test_a_model_key_signs_for_its_model_only(publisher, tmp_path):
     for model in ("digits", "sounds"):
         repository.add(model, {"manifest.cbor": model.encode()})
     foreign = TargetFile.from_data("sounds/manifest.cbor", b"by the key of digits", ["sha256"])
-    with repository._changing():  # what the holder of that key can sign
+    with repository.changing():  # what the holder of that key can sign
         repository._metadata["digits"].signed.targets[foreign.path] = foreign
         repository._publish({"digits": repository._metadata["digits"]})
     target_path(publisher.folder, foreign.path, foreign.hashes["sha256"]).write_bytes(b"by the key of digits")

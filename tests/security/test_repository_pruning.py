@@ -131,14 +131,52 @@ def test_nothing_is_deleted_when_what_is_named_cannot_be_read(shop: Shop) -> Non
     assert files(shop) == before
 
 
+@pytest.mark.parametrize("grace_days", [0, 7])
+def test_files_wait_a_day_at_least_also_when_no_grace_is_asked_for(shop: Shop, grace_days: int) -> None:
+    """A device that began a moment ago still asks for them."""
+    versions(shop, 3)
+    prune(shop, grace_days=grace_days)
+    now = shop.clock()
+    waiting = sweep(shop.repository, now=now, grace_days=grace_days).waiting
+    due = max(1, grace_days) * DAY_MS
+    assert waiting > 0
+    assert sweep(shop.repository, now=now + due - 1, grace_days=grace_days).files == 0
+    assert sweep(shop.repository, now=now + due, grace_days=grace_days).files == waiting
+
+
+def test_nothing_is_deleted_that_somebody_is_about_to_name(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata of a renewal is on the disk before the timestamp names it: whoever sweeps waits for that."""
+    shop.release(weights())
+    sweeping = threading.Thread(target=lambda: [sweep(_opened(shop), now=days * DAY_MS) for days in (0, 8)])
+    write = Repository._write
+
+    def slowly(self: Repository, name: str, *others, **more) -> None:
+        if name == "timestamp":
+            sweeping.start()
+            sweeping.join(1.0)
+        write(self, name, *others, **more)
+
+    monkeypatch.setattr(Repository, "_write", slowly)
+    shop.clock.offset_ms += 40 * DAY_MS
+    shop.repository.renew()
+    sweeping.join(20)
+    assert not sweeping.is_alive()
+    monkeypatch.undo()
+    device = Device(shop, ANN)
+    device.client._trust._clock = shop.clock
+    assert device.take().manifest.version == 1
+
+
+def _opened(shop: Shop) -> Repository:
+    return Repository.open(shop.folder, RoleKeys(shop.root / "online", shop.root / "offline"), shop.clock)
+
+
 def test_a_rotation_waits_for_the_version_under_way_whose_statement_has_the_old_key(shop, monkeypatch) -> None:
     shop.release(weights())
     rotated = threading.Event()
 
     def rotate() -> None:
-        Repository.open(shop.folder, RoleKeys(shop.root / "online", shop.root / "offline"), shop.clock).rotate(
-            ["digits"]
-        )
+        _opened(shop).rotate(["digits"])
         rotated.set()
 
     rotation = threading.Thread(target=rotate)
@@ -154,7 +192,7 @@ def test_a_rotation_waits_for_the_version_under_way_whose_statement_has_the_old_
     manifest = shop.release(weights(1)).manifest
     rotation.join(20)
     assert rotated.is_set()
-    opened = Repository.open(shop.folder, RoleKeys(shop.root / "online", shop.root / "offline"), shop.clock)
+    opened = _opened(shop)
     stated = read_statement(
         opened.read_target("digits", "digits/statement.json"), manifest, opened.public_keys("digits")
     )

@@ -3,8 +3,8 @@
 Versions are dropped when somebody says so, and never the newest two, nor one that was the newest within the grace: a
 device that fetches it now finishes, and the publisher can go back to it. Files that neither metadata nor a manifest
 names (superseded metadata, what a killed publisher left, what belonged to a dropped version) are noted when they are
-first seen, and deleted once they have been so for the grace; no device asks for them any more by then. Every root
-stays: devices walk from the one that they know to the newest.
+first seen, and deleted once they have been so for the grace, a day at least; no device asks for them any more by then.
+Every root stays: devices walk from the one that they know to the newest.
 """
 
 import json
@@ -29,6 +29,7 @@ FEWEST = 2
 """Versions that always stay: the newest, and the one before, to which a publisher may have to go back at once."""
 GRACE_DAYS = 7
 """A device fetches what it saw when it began; none takes longer than this."""
+_LEAST_FILE_DAYS = 1  # a device that looked a moment ago still asks for what was named then
 _DAY_MS = 86_400_000
 _NOTED = ".unnamed.json"
 
@@ -76,16 +77,23 @@ def drop_versions(
 def sweep(repository: Repository, *, now: int, grace_days: int = GRACE_DAYS) -> Swept:
     """Delete the files that nothing has named for the grace, and note those that nothing names now.
 
+    Whoever changes the repository is waited for: metadata lies there before the timestamp that names it.
+
+    Args:
+        repository: its keys are not needed.
+        now: ms since the epoch.
+        grace_days: counts as one day where it is less.
+
     Raises:
         InputError: metadata, a manifest or a list of bins is not what was signed: nothing is deleted.
     """
-    folder = repository.folder
-    with repository.one_at_a_time():
+    folder, grace = repository.folder, max(grace_days, _LEAST_FILE_DAYS) * _DAY_MS
+    with repository.one_at_a_time(), repository.changing():
         here = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
         unnamed = here.keys() - set(_named(folder))
         known = _noted(folder)
         noted = {name: min(known.get(name, now), now) for name in sorted(unnamed)}
-        due = [name for name, since in noted.items() if now - since >= grace_days * _DAY_MS]
+        due = [name for name, since in noted.items() if now - since >= grace]
         size = sum(here[name].stat().st_size for name in due)
         for name in due:
             here[name].unlink()

@@ -146,7 +146,7 @@ class Repository:
             InputError: the model's name cannot be used, or a key is not at hand.
         """
         self.delegate(model)
-        with self._changing():
+        with self.changing():
             for name, content in files.items():
                 self._put(model, f"{model}/{name}", content)
             self._publish({model: self._metadata[model]})
@@ -157,7 +157,7 @@ class Repository:
         Raises:
             InputError: a key is not at hand.
         """
-        with self._changing():
+        with self.changing():
             for path in paths:
                 self._metadata[model].signed.targets.pop(path, None)
             self._publish({model: self._metadata[model]})
@@ -169,7 +169,7 @@ class Repository:
             InputError: the model's name cannot be used, or the targets key is not at hand.
         """
         check_model(model)
-        with self._changing():
+        with self.changing():
             if model in self.models:
                 return
             self._signers("targets", self._root.roles["targets"])  # before a key is made
@@ -186,6 +186,20 @@ class Repository:
         """Held by who makes a version, from finding its number to its publication."""
         return exclusive(self._keys.lock.with_name("release"))
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """One publisher at a time, who starts from what is on disk, and forgets what could not be finished.
+
+        Whoever holds :meth:`one_at_a_time` too takes that first.
+        """
+        with exclusive(self._keys.lock):
+            self._load()
+            try:
+                yield
+            except BaseException:
+                self._load()
+                raise
+
     def signer(self, model: str) -> CryptoSigner:
         """The key of a model, for what else is signed in its name.
 
@@ -200,7 +214,7 @@ class Repository:
 
     def renew(self) -> tuple[Renewal, ...]:
         """Sign the timestamp anew, and what has less than half of its life left, as far as keys are at hand."""
-        with self._changing():
+        with self.changing():
             now = self._now()
             roles = ["root", "targets", *self.models]
             old = {role: self._metadata[role].signed.expires for role in roles}
@@ -230,7 +244,7 @@ class Repository:
         for role in roles:
             if role not in TOP_LEVEL and role not in self.models:
                 raise InputError(f"the repository has no role {role!r}", where=str(self.folder))
-        with self.one_at_a_time(), self._changing():  # who makes a version has signed its statement with the old key
+        with self.one_at_a_time(), self.changing():  # who makes a version has signed its statement with the old key
             retired = {role: list(self._role(role).keyids) for role in roles}
             top = [role for role in roles if role in TOP_LEVEL]
             models = [role for role in roles if role not in TOP_LEVEL]
@@ -339,17 +353,6 @@ class Repository:
     @property
     def _delegations(self) -> Delegations:
         return self._metadata["targets"].signed.delegations or Delegations({}, {})
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """One publisher at a time, who starts from what is on disk, and forgets what could not be finished."""
-        with exclusive(self._keys.lock):
-            self._load()
-            try:
-                yield
-            except BaseException:
-                self._load()
-                raise
 
     def _load(self) -> None:
         self._metadata = read_metadata(self.folder)
