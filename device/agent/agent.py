@@ -9,7 +9,8 @@ One turn:
 5. *Work*: fetch its parts, let the ``ClientApp`` answer, write the reply down, send it. Work that was asked to stop
    leaves the message where it is, and goes on from its checkpoint later; what it had debited is not debited again.
 
-Whatever fails on the way to the server leads to a wait, ever longer, and another turn. Only the owner ends the agent.
+Whatever fails on the way to the server leads to a wait, ever longer, and another turn; a message that makes no sense is
+dropped. Only the owner ends the agent.
 """
 
 import contextlib
@@ -188,7 +189,13 @@ class Agent:
             raise
 
     def _ask(self, node: int) -> Parcel | None:
-        letter = self.fleet.pull(node)
+        try:
+            letter = self.fleet.pull(node)
+        except CallFailedError as error:
+            if error.fault is not Fault.GONE:
+                raise
+            self.diary.tell(Event.DROPPED, f"a message was dropped: {error.what}")
+            letter = None
         self.diary.in_touch()
         if letter is not None:
             self._under_way = letter  # first: it is ours now, also while the disk is full

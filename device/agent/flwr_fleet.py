@@ -14,6 +14,7 @@ on a 401. Traps that are met here:
 - a node that goes offline before its reply was collected has not replied.
 """
 
+import math
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ __all__ = ["FleetCalls", "Parcel", "Session", "open_parcel", "pack"]
 _MEDIA = "application/protobuf"
 _SMALL, _OBJECT = 1 << 20, (5 << 20) + (64 << 10)
 _MOST_OBJECTS, _LARGEST = 4096, 64 << 20  # of a message: what a small board can hold
+_LATEST_S = 1e11  # some thousand years: times beyond are no times
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _PULL_S = 0.02, 0.5, 60.0
 
 Answer = TypeVar("Answer", bound=Protobuf)
@@ -74,6 +76,20 @@ class Parcel:
         """When nobody waits for an answer to it any more, ms."""
         found = self.metadata
         return round(1000 * (found.created_at + found.ttl))
+
+    def check(self) -> None:
+        """See that head, tree and times can be read, whoever sent them.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        try:
+            found = self.metadata
+            message_pb2.ObjectTree.FromString(self.tree)
+        except (DecodeError, TypeError) as error:
+            raise ValueError("a message whose head or tree cannot be read") from error
+        if not all(math.isfinite(time_s) and abs(time_s) < _LATEST_S for time_s in (found.created_at, found.ttl)):
+            raise ValueError(f"a message of no time: made at {found.created_at}, to live {found.ttl} s")
 
     def identifiers(self) -> list[str]:
         """Of all objects, those that belong to another first."""
@@ -125,14 +141,25 @@ class FleetCalls:
         return bool(self._call("send-node-heartbeat", request, heartbeat_pb2.SendNodeHeartbeatResponse).success)
 
     def pull(self, node: int) -> Parcel | None:
-        """The next message, of which the SuperLink from now on believes that it was delivered; its objects lack."""
+        """The next message, of which the SuperLink from now on believes that it was delivered; its objects lack.
+
+        Raises:
+            CallFailedError: also when it is none that can be answered (``gone``).
+        """
         answer = self._call(
             "pull-messages", fleet_pb2.PullMessagesRequest(node=_node(node)), fleet_pb2.PullMessagesResponse
         )
         if not answer.messages_list:
             return None
+        if not answer.message_object_trees:
+            raise CallFailedError(Fault.GONE, "a message without a tree", where="pull-messages")
         head, tree = answer.messages_list[0], answer.message_object_trees[0]
-        return Parcel(head.SerializeToString(), tree.SerializeToString(), {})
+        letter = Parcel(head.SerializeToString(), tree.SerializeToString(), {})
+        try:
+            letter.check()
+        except ValueError as error:
+            raise CallFailedError(Fault.GONE, str(error), where="pull-messages") from error
+        return letter
 
     def fetch(self, node: int, announced: Parcel) -> Parcel:
         """The objects of a message that was announced."""
@@ -224,9 +251,9 @@ def open_parcel(letter: Parcel) -> Message:
     Raises:
         ValueError: the parts do not make a message.
     """
-    head = message_from_proto(message_pb2.Message.FromString(letter.head))
-    identifier = head.metadata.message_id
     try:
+        head = message_from_proto(message_pb2.Message.FromString(letter.head))
+        identifier = head.metadata.message_id
         message = inflate_object_from_contents(identifier, dict(letter.objects))
         if not isinstance(message, Message):
             raise TypeError("not a message")

@@ -34,8 +34,14 @@ class Journal:
         self._session = folder / "session.cbor"
 
     def letter(self) -> Parcel | None:
-        """The message under way; None when there is none, or it cannot be read."""
-        return _parcel(_read(self._letter))
+        """The message under way; None when there is none, or it cannot be read: nobody could answer that."""
+        letter = _parcel(_read(self._letter))
+        try:
+            if letter is not None:
+                letter.check()
+        except ValueError:
+            return None
+        return letter
 
     def keep_letter(self, letter: Parcel) -> None:
         """Write a message down, in the place of its announcement if it was.

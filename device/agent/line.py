@@ -5,6 +5,7 @@ A device whose clock is off signs with the gateway's time once it was told (the 
 """
 
 import json
+import math
 import secrets
 import ssl
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ __all__ = ["GatewayLine", "Spoken"]
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _LONGEST_REFUSAL = 1 << 16
 _KEEP_S = 60.0
+_LATEST_S = 1e11  # what is told beyond is no time
 
 
 class Spoken:
@@ -132,10 +134,11 @@ class GatewayLine:
 
     def _learn_time(self, answer: httpx.Response) -> None:
         try:
-            told = parsedate_to_datetime(answer.headers["date"])
-        except (KeyError, ValueError):
+            told = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except (KeyError, ValueError, OverflowError):
             return
-        self.off_ms = round(1000 * told.timestamp()) - self._clock()
+        if 0 < told < _LATEST_S:
+            self.off_ms = round(1000 * told) - self._clock()
 
 
 def _refusal(content: bytes) -> tuple[str, str]:
@@ -143,12 +146,13 @@ def _refusal(content: bytes) -> tuple[str, str]:
     try:
         error = json.loads(content)["error"]
         return str(error["reason"])[:100], str(error["what"])[:300]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "", content[:300].decode(errors="replace")
 
 
 def _seconds(text: str | None) -> float:
     try:
-        return min(max(float(text or 0), 0.0), 600.0)
+        told = float(text or 0)
     except ValueError:
         return 0.0
+    return min(max(told, 0.0), 600.0) if math.isfinite(told) else 0.0

@@ -1,12 +1,15 @@
 """The agent's loop against a SuperLink that loses, repeats, withholds and lies."""
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.proto import fleet_pb2, message_pb2
 
 from skerry.clock import system_clock
 from skerry.device.agent.agent import Agent
@@ -14,7 +17,7 @@ from skerry.device.agent.bell import Bell
 from skerry.device.agent.calls import CallFailedError, Fault
 from skerry.device.agent.conditions import AlwaysFit
 from skerry.device.agent.diary import Diary, Event
-from skerry.device.agent.flwr_fleet import FleetCalls
+from skerry.device.agent.flwr_fleet import FleetCalls, Parcel
 from skerry.device.agent.journal import Journal
 from skerry.device.agent.pace import Backoff, Pace
 from skerry.device.agent.remembered import RememberedNode
@@ -232,6 +235,69 @@ def test_it_says_that_it_goes_but_not_right_after_a_reply_which_would_be_lost(as
     assert len(link.whole()) == 1
     ashore.agent._leave()
     assert link.heard.count("deactivate-node") == 1
+
+
+NONSENSE = {
+    "a time to live without end": lambda head: setattr(head.metadata, "ttl", math.inf),
+    "no time to live": lambda head: setattr(head.metadata, "ttl", math.nan),
+    "made at no time": lambda head: setattr(head.metadata, "created_at", math.nan),
+    "made after all times": lambda head: setattr(head.metadata, "created_at", 1e300),
+    "of no kind": lambda head: setattr(head.metadata, "message_type", "zzz"),
+    "of nobody": lambda head: head.ClearField("metadata"),
+}
+
+
+def nonsense(kind: str) -> Parcel:
+    """A message that no honest SuperLink sends."""
+    good = letter(b"dig")
+    if kind not in NONSENSE:
+        return replace(good, head=b"\xff\xff")
+    head = message_pb2.Message.FromString(good.head)
+    NONSENSE[kind](head)
+    return replace(good, head=head.SerializeToString())
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_a_message_that_is_nonsense_is_dropped_and_the_next_one_answered(ashore: Ashore, link: Superlink, kind: str):
+    link.letters += [nonsense(kind), letter(b"sow")]
+    ashore.turn(6)
+    assert b"dig" not in ashore.worked
+    assert ashore.worked == [b"sow"]
+    assert len(link.whole()) >= 1
+    assert Event.DROPPED in ashore.events()
+    assert ashore.agent.journal.letter() is None
+
+
+@pytest.mark.parametrize("kind", [*NONSENSE, "no message at all"])
+def test_nonsense_that_was_written_down_does_not_end_the_next_process(tmp_path: Path, link: Superlink, kind: str):
+    RememberedNode(tmp_path / "node").write(NODE)
+    Journal(tmp_path).keep_letter(nonsense(kind))
+    link.letters.append(letter(b"sow"))
+    made = Ashore(tmp_path, link)
+    with made.bell:
+        made.turn(6)
+    assert made.worked == [b"sow"]
+
+
+@pytest.mark.parametrize("without", ["tree", "objects"])
+def test_a_message_in_parts_that_do_not_fit_is_dropped(ashore: Ashore, link: Superlink, without: str):
+    link.letters += [replace(letter(b"dig"), **{without: type(getattr(letter(b""), without))()}), letter(b"sow")]
+    ashore.turn(6)
+    assert ashore.worked == [b"sow"]
+    assert Event.DROPPED in ashore.events()
+
+
+def test_a_message_without_a_tree_is_dropped(ashore: Ashore, link: Superlink, monkeypatch: pytest.MonkeyPatch):
+    def bare(body: bytes) -> fleet_pb2.PullMessagesResponse:
+        return fleet_pb2.PullMessagesResponse(messages_list=[message_pb2.Message.FromString(letter(b"dig").head)])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(link, "_pull_messages", bare)
+        ashore.turn(2)
+    link.letters.append(letter(b"sow"))
+    ashore.turn(2)
+    assert ashore.worked == [b"sow"]
+    assert Event.DROPPED in ashore.events()
 
 
 def test_trouble_is_told_once_however_long_it_lasts(ashore: Ashore, link: Superlink):

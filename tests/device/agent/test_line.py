@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from skerry.clock import system_clock
@@ -62,3 +63,16 @@ def test_a_gateway_under_another_root_is_not_spoken_to(gateway: Running, tmp_pat
             failed = fault(FleetCalls(ours))
     assert failed.fault is Fault.UNREACHABLE
     assert "CERTIFICATE_VERIFY_FAILED" in failed.what
+
+
+def test_refusals_of_any_words_make_a_wait_of_some_length(gateway: Running):
+    """A SuperLink's words come through the gateway as they are."""
+    with line(gateway, Signing("pi-1")) as ours:
+        for words in (b"[" * 60_000, b"\xff", b"{}", b'{"error": 5}'):
+            for status, headers in ((500, {"retry-after": "nan"}), (401, {"retry-after": "-inf"}), (429, {})):
+                failed = ours._failure(httpx.Response(status, headers=headers), words, "pull-messages")
+                assert failed.retry_after_s == 0
+        told = b'{"error": {"reason": "wrong_clock", "what": ""}}'
+        for date in ("Mon, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 9999 23:59:59 -2359", "soon"):
+            assert ours._failure(httpx.Response(401, headers={"date": date}), told, "x").fault is Fault.WRONG_CLOCK
+            assert ours.spoken().now > 0
