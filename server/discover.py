@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Iterable
 
+from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 from skerry.clock import Clock
@@ -21,6 +22,8 @@ __all__ = ["RollCall", "discover", "wait_for"]
 POLL_S = 0.25
 CHALLENGE_S = 3600.0
 """How long a node may take to answer; a fleet that starts on a busy machine answers one by one."""
+MOST_AT_A_NODE = 4096
+"""Devices of a simulation that may share a node; no more answers of one are looked at."""
 
 
 class RollCall:
@@ -31,8 +34,9 @@ class RollCall:
         run: the run's id, to which challenges and answers are bound.
         coordinator: asks.
         clock: milliseconds since the epoch.
-        again_s: seconds after which a node that is connected and silent is asked anew: it may have died with the
-            question. None asks once.
+        again_s: seconds after which a node that is connected and stands for no device yet is asked the same again: it
+            may have died with the question, or be enrolled meanwhile. An answer to the first question counts whenever
+            it comes. None asks once.
     """
 
     def __init__(
@@ -46,8 +50,9 @@ class RollCall:
         self._clock = clock
         self._again_ms = None if again_s is None else int(again_s * 1000)
         self._mailbox = Mailbox(grid)
-        self._challenges: dict[str, bytes] = {}
+        self._challenges: dict[str, Challenge] = {}
         self._asked: dict[str, int] = {}
+        self._known: set[str] = set()
 
     @property
     def asked(self) -> int:
@@ -66,33 +71,44 @@ class RollCall:
             directory: the devices that can be found.
 
         Returns:
-            Whether a node was new or answered.
+            Whether a node was new, or a device that was not found before answered.
         """
         now = self._clock()
         online = {str(node) for node in self._grid.get_node_ids()}
         fresh = online - self._challenges.keys()
-        if self._again_ms is not None:
-            late = {node for node in self._mailbox.silent & online if now - self._asked[node] > self._again_ms}
-            self._challenge(late, now)
-        self._challenge(fresh, now)
-        answers = self._mailbox.receive()
-        for node, record in answers:
+        self._challenge(fresh | self._late(online, now), now)
+        before = len(self.found)
+        for node, record in self._mailbox.receive():
             for envelope in _envelopes(record):
                 device = self._device(envelope, self._challenges[node], directory)
                 if device is not None:
                     self.found.setdefault(device, int(node))
-        return bool(fresh or answers)
+                    self._known.add(node)
+        return bool(fresh) or len(self.found) > before
+
+    def _late(self, online: set[str], now: int) -> set[str]:
+        """Nodes that were asked long ago and stand for no device yet."""
+        if self._again_ms is None:
+            return set()
+        waiting = (online & self._challenges.keys()) - self._known
+        return {node for node in waiting if now - self._asked[node] > self._again_ms}
 
     def _challenge(self, nodes: set[str], now: int) -> None:
-        if not nodes:
-            return
-        challenge = Challenge(self._run, secrets.token_bytes(16), now + int(CHALLENGE_S * 1000)).to_bytes()
-        fields = {"challenge": challenge, "signature": self._coordinator.sign(CHALLENGE_DOMAIN, challenge)}
-        self._challenges |= dict.fromkeys(nodes, challenge)
+        """Ask these nodes; each the same as before, for as long as what it was asked holds well."""
+        until = now + int(CHALLENGE_S * 1000)
+        new = Challenge(self._run, secrets.token_bytes(16), until)
+        for node in nodes:
+            if node not in self._challenges or self._challenges[node].expires <= now + (self._again_ms or 0):
+                self._challenges[node] = new
         self._asked |= dict.fromkeys(nodes, now)
-        self._mailbox.send({node: (int(node), fields) for node in sorted(nodes)}, "query.identify", ttl_s=CHALLENGE_S)
+        for challenge in {self._challenges[node] for node in nodes}:
+            content = challenge.to_bytes()
+            fields = {"challenge": content, "signature": self._coordinator.sign(CHALLENGE_DOMAIN, content)}
+            these = sorted(node for node in nodes if self._challenges[node] == challenge)
+            left_s = (challenge.expires - now) / 1000
+            self._mailbox.send({node: (int(node), fields) for node in these}, "query.identify", ttl_s=left_s)
 
-    def _device(self, envelope: bytes, challenge: bytes, directory: Directory) -> str | None:
+    def _device(self, envelope: bytes, challenge: Challenge, directory: Directory) -> str | None:
         """The device that answered the challenge; an unauthentic claim names none."""
         try:
             opened = open_envelope(
@@ -104,7 +120,7 @@ class RollCall:
                     receiver=self._coordinator.name,
                     run=self._run,
                     round=0,
-                    in_reply_to=hashlib.sha256(challenge).digest(),
+                    in_reply_to=hashlib.sha256(challenge.to_bytes()).digest(),
                 ),
                 now=self._clock(),
                 replay=None,
@@ -147,7 +163,7 @@ def wait_for(
         call: looks.
         directory: the devices that can be found.
         wanted: names of devices.
-        patience_s: seconds without a new node and without an answer after which the wait ends.
+        patience_s: seconds without a new node and without a new device after which the wait ends.
         at_least: how many of the devices are enough then; None: all.
 
     Raises:
@@ -172,6 +188,9 @@ def wait_for(
             time.sleep(POLL_S)
 
 
-def _envelopes(record: object) -> list[bytes]:
-    values = record.get("envelopes", []) if hasattr(record, "get") else []
-    return [value for value in values if isinstance(value, bytes)]
+def _envelopes(record: ConfigRecord | None) -> list[bytes]:
+    """What a node put where its answers belong, as far as they can be answers."""
+    values = record.get("envelopes") if record is not None else None
+    if not isinstance(values, list):
+        return []
+    return [value for value in values[:MOST_AT_A_NODE] if isinstance(value, bytes)]
