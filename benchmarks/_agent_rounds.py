@@ -107,6 +107,7 @@ def main(runs: Path, devices: int, size: int, deadline_s: float, plan: list[str]
             Path(server.superlink_authority).read_bytes(),
             read_private(Path(server.superlink_secret)),
             write_bundle(Path(private), Components()),
+            largest=size + (64 << 10),
         ) as (grid, _),
     ):
         claimed = time.perf_counter() - begin

@@ -5,6 +5,8 @@ Nothing is started but the run. It claims the run's task by the secret that the 
 (:mod:`skerry.server.engines.flwr_run`), and ends with it; devices stay where they are, and wait for the next.
 """
 
+import json
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +24,8 @@ from skerry.server.federation_home import FederationHome
 from skerry.server.running import RunningServer
 
 __all__ = ["FleetEngine"]
+
+_AROUND = 64 << 10
 
 
 class FleetEngine:
@@ -60,9 +64,16 @@ class FleetEngine:
                 Path(server.superlink_authority).read_bytes(),
                 read_private(Path(server.superlink_secret)),
                 write_bundle(Path(private), Components()),
+                largest=_largest_reply(folder),
             ) as (grid, number),
         ):
             conduct(folder, grid, system_clock, flwr_run=number)
+
+
+def _largest_reply(folder: RunFolder) -> int:
+    """Bytes of an update of the prepared run, with what its envelope and Flower put around it."""
+    layout: list[tuple[str, list[int]]] = json.loads((folder.path / "model" / "base.json").read_bytes())["layout"]
+    return 4 * sum(math.prod(shape) for _, shape in layout) + _AROUND
 
 
 @contextmanager

@@ -6,7 +6,8 @@ minutes. Here the process that conducts the run claims the run's task from the S
 knows its secret, and speaks to the SuperLink by itself:
 
 - heads of replies are asked for in one call; what they hold is fetched by threads, each for a second at a time, so that
-  an upload that stalls holds nobody;
+  an upload that stalls holds nobody, and a reply that is too large or is no reply is an error in its own place
+  (:mod:`~skerry.server.engines.replies`);
 - a SuperLink that does not answer for a while is asked again; one that has forgotten the run is an error at once, where
   Flower's own client raises SIGINT in its process.
 """
@@ -20,11 +21,12 @@ from threading import Event, Thread
 from typing import Any, TypeVar
 
 import httpx
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from skerry.errors import RunFailedError
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, Control, ErrorKind, assign_id, internals, task_identity
+from skerry.server.engines.replies import AnnouncedReply
 
 __all__ = ["DrivenGrid", "driven_run"]
 
@@ -43,8 +45,9 @@ Answer = TypeVar("Answer")
 class DrivenGrid(Grid):
     """Flower's ``Grid`` over its Runtime API.
 
-    Guarantee: no call waits for a node. A reply is given when all of it has come; one of which a part is still missing
-    after ``upload_s`` is given as an error. Replies that nobody asks for any more are forgotten after that time.
+    Guarantee: no call waits for a node, and nothing that a node sends makes a call raise. A reply is given when all of
+    it has come; one of which a part is still missing after ``upload_s``, that is larger than ``largest``, or that is no
+    reply at all, is given as an error. Replies that nobody asks for any more are forgotten after that time.
 
     Every call raises :class:`~skerry.errors.RunFailedError` when the SuperLink does not answer for half a minute, or
     does not know the run (any more).
@@ -52,17 +55,25 @@ class DrivenGrid(Grid):
     Args:
         runtime: Flower's client of the Runtime API, with the token of the run's task.
         run: Flower's record of the run.
+        largest: bytes of a reply; no more of one is held.
         upload_s: how long an announced reply may take to come.
         monotonic: clock in seconds.
     """
 
     def __init__(
-        self, runtime: Any, run: Any, *, upload_s: float = 60.0, monotonic: Callable[[], float] = time.monotonic
+        self,
+        runtime: Any,
+        run: Any,
+        *,
+        largest: int,
+        upload_s: float = 60.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         from flwr.proto.node_pb2 import Node
 
         self._runtime = runtime
         self._run = run
+        self._largest = largest
         self._upload_s = upload_s
         self._monotonic = monotonic
         self._node = Node(node_id=COORDINATOR_NODE)
@@ -137,7 +148,7 @@ class DrivenGrid(Grid):
             wait([one.fetched for one in coming.values()], timeout=_NEAR_S, return_when=FIRST_COMPLETED)
         replies = [self._take(identifier) for identifier, one in coming.items() if one.fetched.done()]
         now = self._monotonic()
-        for forgotten in [i for i, one in self._coming.items() if i not in asked and now > one.until]:
+        for forgotten in [i for i, one in self._coming.items() if i not in asked and now > one.reply.until]:
             del self._coming[forgotten]
         return [reply for reply in replies if reply is not None]
 
@@ -166,76 +177,51 @@ class DrivenGrid(Grid):
             found = self._ask(self._runtime.PullMessages, PullAppMessagesRequest(message_ids=identifiers))
             until = self._monotonic() + self._upload_s
             for head, tree in zip(found.messages_list, found.message_object_trees, strict=True):
-                fetched = self._fetchers.submit(self._fetch, head, tree)
-                self._coming[head.metadata.reply_to_message_id] = _Coming(head, tree, until, fetched)
+                reply = AnnouncedReply(head, tree, largest=self._largest, until=until)
+                self._coming[reply.asked] = _Coming(reply, self._fetchers.submit(self._fetch, reply))
 
     def _take(self, identifier: str) -> Message | None:
         """A reply that was fetched; None while a part of it is missing, and it is asked for again."""
         one = self._coming[identifier]
-        try:
-            reply = one.fetched.result()
-        except _IncompleteError:
-            if self._monotonic() < one.until:
-                one.fetched = self._fetchers.submit(self._fetch, one.head, one.tree)
-                return None
-            reply = self._never_came(one)
+        whole = one.fetched.result()
+        if not whole and self._monotonic() < one.reply.until:
+            one.fetched = self._fetchers.submit(self._fetch, one.reply)
+            return None
         del self._coming[identifier]
-        return reply
+        if whole:
+            return one.reply.message()
+        return one.reply.error(ErrorKind.EXPIRED, f"its upload did not end within {self._upload_s:g} s")
 
-    def _fetch(self, head: Any, tree: Any) -> Message:
-        with internals("the content of replies"):
+    def _fetch(self, reply: AnnouncedReply) -> bool:
+        """Ask for the parts that are missing, for a second; whether none is missing any more."""
+        end, pause = self._monotonic() + _FETCH_S, _FIRST_WAIT_S
+        while missing := reply.missing:
+            content = self._part(missing[0])
+            if content is not None:
+                reply.add(missing[0], content)
+            elif self._monotonic() > end:
+                return False
+            else:
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_WAIT_S)
+        with internals("the receipt of replies"):
             from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
-            from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-            from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-            from flwr.supercore.inflatable.inflatable_utils import (
-                ObjectPullError,
-                inflate_object_from_contents,
-                pull_objects,
-            )
 
-            pull = make_pull_object_fn_protobuf(
-                lambda wanted: self._ask(self._runtime.PullObject, wanted), self._node, self._run.run_id
+            here = ConfirmMessageReceivedRequest(
+                node=self._node, run_id=self._run.run_id, message_object_id=reply.identifier
             )
-            identifier = head.metadata.message_id
-            try:
-                objects = pull_objects(
-                    [part.object_id for part in iterate_object_tree(tree)],
-                    pull,
-                    max_time=_FETCH_S,
-                    max_tries_per_object=None,
-                    initial_backoff=_FIRST_WAIT_S,
-                    backoff_cap=_LONGEST_WAIT_S,
-                )
-            except ObjectPullError as error:
-                raise _IncompleteError from error
-            confirmed = ConfirmMessageReceivedRequest(
-                node=self._node, run_id=self._run.run_id, message_object_id=identifier
-            )
-            self._ask(self._runtime.ConfirmMessageReceived, confirmed)
-            reply = inflate_object_from_contents(identifier, objects)
-        assert isinstance(reply, Message)
-        assign_id(reply, identifier)
-        return reply
+            with suppress(httpx.HTTPError):  # it may forget the parts; when it does not, they go with the run
+                self._runtime.ConfirmMessageReceived(here)
+        return True
 
-    def _never_came(self, one: "_Coming") -> Message:
-        with internals("the form of a message"):
-            from flwr.app import Metadata
-            from flwr.app.message import make_message
+    def _part(self, name: str) -> bytes | None:
+        """A part of a reply; None while it has not come."""
+        with internals("the parts of replies"):
+            from flwr.proto.message_pb2 import PullObjectRequest
 
-            told = one.head.metadata
-            metadata = Metadata(
-                run_id=self._run.run_id,
-                message_id="",
-                src_node_id=told.src_node_id,
-                dst_node_id=COORDINATOR_NODE,
-                message_type=told.message_type,
-                group_id="",
-                ttl=0,
-                reply_to_message_id=told.reply_to_message_id,
-                created_at=told.created_at,
-            )
-            said = f"its upload did not end within {self._upload_s:g} s"
-            return make_message(metadata, error=Error(int(ErrorKind.EXPIRED), said))
+            request = PullObjectRequest(node=self._node, run_id=self._run.run_id, object_id=name)
+            answer = self._ask(self._runtime.PullObject, request)
+            return bytes(answer.object_content) if answer.object_available else None
 
     def _ask(self, call: Callable[[Any], Answer], request: Any) -> Answer:
         end = self._monotonic() + _PATIENCE_S
@@ -251,19 +237,17 @@ class DrivenGrid(Grid):
             time.sleep(_AGAIN_S)
 
 
-class _IncompleteError(Exception):
-    """A part of a reply is not there yet."""
-
-
 class _Coming:
-    """A reply that was announced, and until when it is waited for."""
+    """A reply that was announced, and the attempt to fetch it that was begun last."""
 
-    def __init__(self, head: Any, tree: Any, until: float, fetched: "Future[Message]") -> None:
-        self.head, self.tree, self.until, self.fetched = head, tree, until, fetched
+    def __init__(self, reply: AnnouncedReply, fetched: "Future[bool]") -> None:
+        self.reply, self.fetched = reply, fetched
 
 
 @contextmanager
-def driven_run(address: str, root_certificates: bytes, secret: bytes, app: Path) -> Iterator[tuple[DrivenGrid, int]]:
+def driven_run(
+    address: str, root_certificates: bytes, secret: bytes, app: Path, *, largest: int
+) -> Iterator[tuple[DrivenGrid, int]]:
     """Start a run at a SuperLink and conduct it in the block, as the coordinator of whom messages are.
 
     Assumption: one run at a time is started by whoever knows the secret; a task that an earlier one left unclaimed is
@@ -274,6 +258,7 @@ def driven_run(address: str, root_certificates: bytes, secret: bytes, app: Path)
         root_certificates: PEM; the only authority that its certificate is checked against.
         secret: what the SuperLink was started with.
         app: folder of the app bundle that is submitted; no node has to fetch it.
+        largest: bytes of one reply of a node; see :class:`DrivenGrid`.
 
     Yields:
         The grid, and Flower's number of the run.
@@ -293,7 +278,7 @@ def driven_run(address: str, root_certificates: bytes, secret: bytes, app: Path)
             from flwr.proto.runtime_pb2 import PullTaskInputRequest
 
             given = runtime.PullTaskInput(PullTaskInputRequest())
-            grid = DrivenGrid(runtime, run_from_proto(given.run))
+            grid = DrivenGrid(runtime, run_from_proto(given.run), largest=largest)
         completed = False
         try:
             with (

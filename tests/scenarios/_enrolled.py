@@ -8,15 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_to_proto
-from flwr.proto.fleet_pb2 import PushMessagesRequest
-from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
+from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
+from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.supercore.inflatable.inflatable_object import (
+    InflatableObject,
+    get_all_nested_objects,
+    get_object_tree,
+    no_object_id_recompute,
+)
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 
 from skerry.clock import system_clock
@@ -70,7 +75,7 @@ class Enrolled(Device):
 
     def __init__(self, name: str, home: Path, link: Link) -> None:
         super().__init__(name, home, link)
-        self.trained: Callable[[Callable[[], None]], None] = lambda send: send()
+        self.trained: Callable[[Callable[[], None]], object] = lambda send: send()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -92,18 +97,33 @@ class Enrolled(Device):
     def ledger(self) -> Ledger:
         return Ledger.open(self.home / "ledger.jsonl")
 
-    def announce(self, reply: Message) -> Any:
-        """Push the head of a reply, and nothing of what it holds."""
+    def announce(self, reply: Message, parts: InflatableObject | None = None) -> PushMessagesResponse:
+        """Push the head of a reply, and nothing of what it holds; its parts are those of ``parts``, if it is given."""
+        of = reply if parts is None else parts
         with no_object_id_recompute():
-            reply.metadata.__dict__["_message_id"] = reply.object_id
+            reply.metadata.__dict__["_message_id"] = of.object_id
             head = message_to_proto(remove_content_from_message(reply))
             request = PushMessagesRequest(
                 node=self.node,
                 messages_list=[head],
-                message_object_trees=[get_object_tree(reply)],
+                message_object_trees=[get_object_tree(of)],
                 clientapp_runtime_list=[0.0],
             )
             return self._client.PushMessages(request)
+
+    def send_records_for(self, reply: Message) -> None:
+        """Answer with records where a message belongs."""
+        records = RecordDict({"a": ConfigRecord({"b": 1})})
+        taken = self.announce(reply, records)
+        for name, part in get_all_nested_objects(records).items():
+            asked = PushObjectRequest(
+                node=self.node,
+                run_id=reply.metadata.run_id,
+                object_id=name,
+                object_content=part.deflate(),
+                session_id=taken.session_id,
+            )
+            assert self._client.PushObject(asked).stored
 
     def _push(self, reply: Message, run: int) -> None:
         if reply.metadata.message_type == "train":

@@ -156,24 +156,23 @@ def test_a_device_that_died_with_its_instruction_is_asked_again_and_debits_once(
         assert len(list(ledger.debited(folder.id))) == 1
 
 
-def test_announced_and_never_uploaded_or_sent_twice_costs_nobody_else_anything(fleet: Up):
-    stalling, twice = fleet.devices["writer-00"], fleet.devices["writer-02"]
+def test_announced_and_never_uploaded_or_sent_twice_or_no_reply_costs_nobody_else_anything(fleet: Up):
+    stalling, senseless, twice = (fleet.devices[name] for name in NAMES)
     kept: list[RunFolder] = []
 
-    def stall(send: Callable[[], None]) -> None:
-        if kept[0].rounds():
-            send()
-        else:
-            stalling.announce(stalling.reply)
+    def in_the_first_round(instead: Callable[[], object]) -> Callable[[Callable[[], None]], object]:
+        return lambda send: send() if kept[0].rounds() else instead()
 
     def repeat(send: Callable[[], None]) -> None:
         send()
         send()
 
-    stalling.trained, twice.trained = stall, repeat
-    overrides = scenario("cohort.deadline_s=6")
-    folder = launch(overrides, engine="fleet", parent=fleet.runs, on_folder=kept.append)
-    assert told(folder) == [(NAMES[1:], {"writer-00": Reason.NO_REPLY}), (NAMES, {})]
+    stalling.trained = in_the_first_round(lambda: stalling.announce(stalling.reply))
+    senseless.trained = in_the_first_round(lambda: senseless.send_records_for(senseless.reply))
+    twice.trained = repeat
+    folder = launch(scenario("cohort.deadline_s=4"), engine="fleet", parent=fleet.runs, on_folder=kept.append)
+    dropped = {"writer-00": Reason.NO_REPLY, "writer-01": Reason.ERROR}
+    assert told(folder) == [(NAMES[2:], dropped), (NAMES, {})]
 
 
 def test_a_device_in_quarantine_is_not_asked(fleet: Up):

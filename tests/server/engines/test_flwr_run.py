@@ -29,7 +29,7 @@ class Served:
         self.app = write_bundle(private / "app", Components())
 
     def claimed(self, secret: bytes = SECRET):
-        return driven_run(self.link.address, self.link.authority.read_bytes(), secret, self.app)
+        return driven_run(self.link.address, self.link.authority.read_bytes(), secret, self.app, largest=1 << 20)
 
     def status(self, number: int):
         with self.link.control() as control:
