@@ -7,7 +7,6 @@ costs the run nothing but a notice.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -121,8 +120,8 @@ def _events(federation: "Federation", sent: Mapping[int, Mapping[str, bytes]]) -
 
 
 def verdicts_by_round(folder: RunFolder) -> dict[int, list[dict[str, Any]]]:
-    """The lines of ``verdicts.jsonl`` of each round."""
-    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    """The lines of ``verdicts.jsonl`` of each round that was finished; none of one in which nobody was asked."""
+    found: dict[int, list[dict[str, Any]]] = {line["round"]: [] for line in folder.lines("rounds.jsonl")}
     for line in folder.lines("verdicts.jsonl"):
-        found[line["round"]].append(line)
-    return dict(found)
+        found.setdefault(line["round"], []).append(line)
+    return found

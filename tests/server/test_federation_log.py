@@ -104,6 +104,10 @@ def test_a_report_says_where_the_run_differs_from_its_entries_and_where_there_is
     page = _page(copied)
     assert page.count("have the same") == 5
     assert page.count(">differ<") == 1
+    (copied.path / "verdicts.jsonl").write_text("".join(f"{one}\n" for one in lines if json.loads(one)["round"] != 2))
+    page = _page(copied)
+    assert (page.count("have the same"), page.count(">differ<")) == (5, 1)  # what is gone differs, and hides nothing
+    (copied.path / "verdicts.jsonl").write_text("\n".join(lines) + "\n")
     proofs = copied.path / "log_proofs.json"
     whole = proofs.read_text()
     for text in (
@@ -116,6 +120,51 @@ def test_a_report_says_where_the_run_differs_from_its_entries_and_where_there_is
         assert "no evidence: the run&#39;s proofs " in _page(copied)
     proofs.unlink()
     assert "no evidence: this run keeps no proofs" in _page(copied)
+
+
+@pytest.mark.parametrize("damaged", [b"not JSON\n", b"[]\n", b'{"round": 1}\n'])
+def test_a_damaged_file_differs_and_hides_nothing_else(run, tmp_path, damaged):
+    copied = RunFolder(shutil.copytree(run[0].path, tmp_path / run[0].id))
+    (copied.path / "instructions.jsonl").write_bytes(damaged)
+    ledger = copied.path / "ledger" / "population.jsonl"
+    ledger.write_bytes(ledger.read_bytes().replace(b'"round":2', b'"round":3', 1))
+    page = _page(copied)
+    assert (page.count("have the same"), page.count(">differ<")) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (0, "instructions of round 1"),
+        (3, "verdicts of round 2"),
+        (4, "the run&#39;s ledger"),
+        (5, "the release"),
+    ],
+)
+def test_a_proof_that_was_taken_out_is_missed(run, tmp_path, place, said):
+    copied = RunFolder(shutil.copytree(run[0].path, tmp_path / run[0].id))
+    proofs = copied.path / "log_proofs.json"
+    value = json.loads(proofs.read_text())
+    del value["proofs"][place]
+    proofs.write_text(json.dumps(value))
+    assert _not_proven(copied) == [said]
+    assert _page(copied).count("have the same") == 5
+    for name in ("verdicts.jsonl", "instructions.jsonl", "rounds.jsonl"):  # the ledger tells of its rounds too
+        (copied.path / name).unlink()
+    assert _not_proven(copied) == [said]
+
+
+def test_a_round_of_another_run_proves_nothing_of_this_one(run, tmp_path):
+    copied = RunFolder(shutil.copytree(run[0].path, tmp_path / "another"))
+    page = _page(copied)
+    assert page.count(">differ<") == 4
+    kinds = ("instructions", "verdicts")
+    assert _not_proven(copied) == [f"{kind} of round {number}" for kind in kinds for number in (1, 2)]
+
+
+def _not_proven(folder):
+    row = r'<th scope="row">([^<]*)</th><td colspan="4" class="no-evidence">no evidence</td>'
+    return re.findall(row, _page(folder))
 
 
 def test_what_a_device_was_sent_is_shown_and_no_other_device_with_it(run, tmp_path):
