@@ -12,7 +12,16 @@ from typing import Any
 
 from skerry.errors import DiskFullError
 
-__all__ = ["append_durably", "disk_errors", "home", "require_space", "sync_folder", "write_atomic", "write_json"]
+__all__ = [
+    "append_durably",
+    "disk_errors",
+    "home",
+    "require_space",
+    "sync_files",
+    "sync_folder",
+    "write_atomic",
+    "write_json",
+]
 
 
 def home() -> Path:
@@ -98,6 +107,18 @@ def append_durably(path: Path, line: bytes) -> None:
             os.close(fd)
         if new:
             sync_folder(path.parent)
+
+
+def sync_files(folder: Path) -> None:
+    """Put a folder's files, and then their names, on stable storage: before it gets the name by which it is found."""
+    for path in folder.iterdir():
+        if path.is_file():
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

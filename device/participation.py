@@ -39,7 +39,7 @@ from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Outcome, Resident, Worker
-from skerry.device.yielding import YieldedError, yield_if_asked
+from skerry.device.yielding import NotYetError, YieldedError, yield_if_asked
 from skerry.errors import EnvelopeRefusedError, InputError, RefusedError, SkerryError
 from skerry.records import Float32Array
 from skerry.security.attacks import attack_for
@@ -113,7 +113,8 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
 
     Raises:
         EnvelopeRefusedError: the message is not an authentic instruction for this device; nothing was done.
-        YieldedError: the process was asked to end; given the envelope again, it goes on.
+        YieldedError: the process was asked to end, or what it needs cannot be had now (:class:`NotYetError`); given the
+            envelope again, it goes on.
     """
     with worker.watch.stage("open"):
         opened = open_envelope(
@@ -143,6 +144,8 @@ def _attended(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> 
         try:
             worker.care.admit(work.undertaking)
             update = _follow(work, resident, worker, clock)
+        except NotYetError:
+            raise  # who gave the instruction gives it again
         except YieldedError:
             yield_if_asked()  # the process is to end: what is kept is for the next one
         except (RefusedError, InputError):

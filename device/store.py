@@ -20,7 +20,7 @@ from skerry.canonical import digest, sha256_hex
 from skerry.errors import InputError, RefusedError
 from skerry.fsio import home, write_atomic
 
-__all__ = ["MANIFEST", "StoredModel", "find_or_build", "model_store", "read_manifest", "write_manifest"]
+__all__ = ["MANIFEST", "StoredModel", "find_or_build", "model_store", "read_manifest", "whole", "write_manifest"]
 
 MANIFEST = "base.json"
 _REBUILD = "delete the folder and build the base model again"
@@ -84,9 +84,12 @@ class StoredModel:
         """
         try:
             data = (self.path / name).read_bytes()
-        except FileNotFoundError as error:
+        except OSError as error:
             raise RefusedError(
-                "wrong_model", "a file of this base model is missing", where=str(self.path / name), mend=_REBUILD
+                "wrong_model",
+                f"a file of this base model cannot be read: {error.strerror}",
+                where=str(self.path / name),
+                mend=_REBUILD,
             ) from error
         if sha256_hex(data) != self.facts["files"].get(name):
             raise RefusedError("wrong_model", "the base model was altered", where=str(self.path / name), mend=_REBUILD)
@@ -142,14 +145,14 @@ def find_or_build(
         build: fills an empty folder, ends with :func:`write_manifest`, and returns its digest.
     """
     pointer = store / "index" / digest(facts)
-    if pointer.is_file() and (found := _whole(pointer.read_text(encoding="utf-8"), store, load)) is not None:
+    if pointer.is_file() and (found := whole(pointer.read_text(encoding="utf-8"), store, load)) is not None:
         return found
     temporary = store / f".building-{secrets.token_hex(4)}"
     temporary.mkdir(parents=True)
     try:
         name = build(temporary)
         final = store / name
-        if final.exists() and _whole(name, store, load) is None:
+        if final.exists() and whole(name, store, load) is None:
             shutil.rmtree(final)
         if not final.exists():
             temporary.rename(final)
@@ -159,8 +162,14 @@ def find_or_build(
     return load(name, store)
 
 
-def _whole(name: str, store: Path, load: Callable[[str, Path], T]) -> T | None:
-    """The model of that digest; None where it, or a file of it, was deleted or damaged."""
+def whole(name: str, store: Path, load: Callable[[str, Path], T]) -> T | None:
+    """The model of that digest; None where it, or a file of it, was deleted or damaged.
+
+    Args:
+        name: the digest.
+        store: where base models lie.
+        load: a model of its digest, in a store.
+    """
     try:
         found = load(name, store)
         for file in found.facts["files"]:

@@ -162,11 +162,12 @@ class Worker:
         return self.models[key]
 
     def _loaded(self, config: ModelConfig, digest: str | None, task: Task) -> LocalModel:
-        """The model; one whose base is not on this machine is fetched, where somebody said how."""
+        """The model; one whose base is not on this machine, or damaged, is fetched, where somebody said how."""
         try:
             return load_local_model(config, digest, task)
-        except InputError:
-            if self.fetch is None or digest is None:
+        except (InputError, RefusedError) as error:
+            refused = isinstance(error, RefusedError) and error.reason != "wrong_model"
+            if self.fetch is None or digest is None or refused:
                 raise
             self.fetch(digest)
             return load_local_model(config, digest, task)

@@ -14,11 +14,24 @@ from typing import Any
 
 import numpy.typing as npt
 
-__all__ = ["Standing", "YieldedError", "Yielding", "leave_at", "may_be_asked_to_yield", "went_before", "yield_if_asked"]
+__all__ = [
+    "NotYetError",
+    "Standing",
+    "YieldedError",
+    "Yielding",
+    "leave_at",
+    "may_be_asked_to_yield",
+    "went_before",
+    "yield_if_asked",
+]
 
 
 class YieldedError(BaseException):
     """The work was asked to stop; it is no error of the work, so it passes everything that catches those."""
+
+
+class NotYetError(YieldedError):
+    """What the work needs cannot be had now: it stops by itself, and is begun again a while later. Says what lacks."""
 
 
 @dataclass(frozen=True)

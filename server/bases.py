@@ -9,15 +9,15 @@ import secrets
 import shutil
 from pathlib import Path
 
-from skerry.device.store import MANIFEST, model_store
-from skerry.fsio import disk_errors, sync_folder
+from skerry.device.store import MANIFEST, model_store, read_manifest, whole
+from skerry.fsio import disk_errors, sync_files, sync_folder
 from skerry.runfolder import RunFolder
 
 __all__ = ["share_base"]
 
 
 def share_base(folder: RunFolder, repository: Path) -> None:
-    """Put the base of a prepared run into the repository, whole or not at all; one that is there is left alone.
+    """Put the base of a prepared run into the repository, whole or not at all; one that is there and whole is left alone.
 
     Args:
         folder: the run.
@@ -28,12 +28,17 @@ def share_base(folder: RunFolder, repository: Path) -> None:
     """
     digest = json.loads((folder.path / "model" / "base.json").read_text("utf-8"))["digest"]
     source, target = model_store() / digest, repository / "bases" / digest
-    if target.exists() or not (source / MANIFEST).exists():  # a network by hand has no base
+    if not (source / MANIFEST).exists():  # a network by hand has no base
         return
+    if target.exists():
+        if whole(digest, target.parent, read_manifest) is not None:
+            return
+        shutil.rmtree(target)
     beside = target.with_name(f".{digest}.{secrets.token_hex(4)}")
     try:
         with disk_errors(target):
             shutil.copytree(source, beside)
+            sync_files(beside)
             if not target.exists():
                 beside.rename(target)
     finally:

@@ -38,7 +38,7 @@ from skerry.device.agent.watchdog import Watchdog
 from skerry.device.care import Care
 from skerry.device.state import DeviceHome
 from skerry.device.worker import Outcome, Worker
-from skerry.device.yielding import YieldedError, may_be_asked_to_yield
+from skerry.device.yielding import NotYetError, YieldedError, may_be_asked_to_yield
 from skerry.errors import RunFailedError, SkerryError
 
 __all__ = ["Agent", "App"]
@@ -244,6 +244,8 @@ class Agent:
         try:
             with may_be_asked_to_yield(self._asked_to_yield):
                 reply = self._by_app(message, context)
+        except NotYetError as lacks:
+            raise CallFailedError(Fault.UNREACHABLE, str(lacks)) from lacks
         except YieldedError:
             self.diary.tell(Event.YIELDED, "training stopped; it goes on when the device may work")
             return False

@@ -1,13 +1,17 @@
 """A base model that an instruction names, fetched from the federation's gateway when the device does not have it.
 
 Its name is the SHA-256 of its manifest, and stands in the signed instruction; the manifest names the SHA-256 of every
-file. So nothing else has to be believed of what comes, and what is there once is never fetched again. What the base
+file. So nothing else has to be believed of what comes, and what is there and whole is not fetched again. What the base
 says it is, and whether a device runs such layers on its data, is looked at afterwards, as of any base.
 
-A download that breaks off goes on where it was: parts stay until the folder is whole.
+A download that breaks off goes on where it was: parts stay until the folder is whole. A folder gets its name when all
+of it is on stable storage; files that a power cut or a bad card has damaged all the same are found by their digests, and
+those alone are fetched again. A gateway that cannot answer now is asked again later; only what it says that it does not
+have, or what is not what was named, is final.
 """
 
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from hashlib import file_digest
@@ -16,10 +20,10 @@ from pathlib import Path
 import httpx
 
 from skerry.device.service import GatewaySource
-from skerry.device.store import MANIFEST, model_store, read_manifest
-from skerry.device.yielding import yield_if_asked
+from skerry.device.store import MANIFEST, model_store, read_manifest, whole
+from skerry.device.yielding import NotYetError, yield_if_asked
 from skerry.errors import DiskFullError, InputError
-from skerry.fsio import disk_errors, require_space
+from skerry.fsio import disk_errors, require_space, sync_files, sync_folder
 
 __all__ = ["BaseFetcher"]
 
@@ -47,44 +51,64 @@ class BaseFetcher:
         """Have the base of that digest on this machine.
 
         Raises:
-            InputError: it cannot be had: the gateway does not have it, or does not answer now; or what comes is not it.
-            YieldedError: the process is to end; another call goes on with what is there.
+            InputError: it cannot be had: the gateway does not have it, what comes is not it, or the disk takes no more.
+            NotYetError: the gateway does not answer, or says that it cannot now.
+            YieldedError: the process is to end; as after all others, another call goes on with what is there.
         """
-        final = self._store / digest
-        if not _DIGEST.fullmatch(digest) or (final / MANIFEST).exists():
+        if not _DIGEST.fullmatch(digest) or whole(digest, self._store, read_manifest) is not None:
             return
-        coming = self._store / _COMING / digest
+        final, coming = self._store / digest, self._store / _COMING / digest
         try:
-            coming.mkdir(parents=True, exist_ok=True)
+            coming.parent.mkdir(parents=True, exist_ok=True)
+            if final.exists():  # damaged: what of it is good is kept
+                shutil.rmtree(coming, ignore_errors=True)
+                final.rename(coming)
+            coming.mkdir(exist_ok=True)
             with self._connect() as source:
                 self._take(source, digest, MANIFEST, coming, digest, _LONGEST_MANIFEST)
                 for name, wanted in _files(coming, digest).items():
                     self._take(source, digest, name, coming, wanted, _LARGEST)
+            sync_files(coming)
             coming.rename(final)
-        except (httpx.HTTPError, DiskFullError, OSError) as error:
+            sync_folder(self._store)
+        except httpx.HTTPError as error:
+            raise NotYetError(f"the base model could not be fetched: {error}") from error
+        except (DiskFullError, OSError) as error:
             raise InputError(f"the base model could not be fetched: {error}", where=digest) from error
 
     def _take(self, source: GatewaySource, digest: str, name: str, folder: Path, wanted: str, most: int) -> None:
         """One file, whole and checked, or an error; a part of it is gone on with."""
-        whole, part = folder / name, folder / f"{name}.part"
-        if whole.exists():
+        target, part = folder / name, folder / f"{name}.part"
+        if _is(target, wanted):
             return
+        for _ in range(2):
+            begun = part.exists()
+            self._go_on(source, f"{digest}/{name}", part, most)
+            if _is(part, wanted):
+                part.rename(target)
+                return
+            part.unlink(missing_ok=True)
+            if not begun:  # all of it came now; else what was there may have been damaged
+                break
+        raise InputError("what came is not the base model that was named", where=f"{digest}/{name}")
+
+    def _go_on(self, source: GatewaySource, path: str, part: Path, most: int) -> None:
+        """Fetch what a part lacks."""
         have = part.stat().st_size if part.exists() else 0
         given = {"range": f"bytes={have}-"} if have else {}
-        with source.asked(f"{_FOLDER}/{digest}/{name}", given) as answer:
-            all_here = answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE  # or too much
-            if not all_here and answer.status_code not in {httpx.codes.OK, httpx.codes.PARTIAL_CONTENT}:
+        with source.asked(f"{_FOLDER}/{path}", given) as answer:
+            status = answer.status_code
+            if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:  # all of it is here, or too much
+                return
+            if status == httpx.codes.NOT_FOUND:
                 raise InputError(
-                    f"the gateway does not have this base model ({answer.status_code})",
-                    where=f"{digest}/{name}",
+                    "the gateway does not have this base model",
+                    where=path,
                     mend="the operator's `skerry run --engine fleet` puts it there",
                 )
-            if not all_here:
-                _receive(answer, part, most, anew=answer.status_code == httpx.codes.OK)
-        if not _is(part, wanted):
-            part.unlink(missing_ok=True)
-            raise InputError("what came is not the base model that was named", where=f"{digest}/{name}")
-        part.rename(whole)
+            if status not in {httpx.codes.OK, httpx.codes.PARTIAL_CONTENT}:
+                raise NotYetError(f"the gateway does not give the base model now ({status})")
+            _receive(answer, part, most, anew=status == httpx.codes.OK)
 
 
 def _receive(answer: httpx.Response, part: Path, most: int, *, anew: bool) -> None:

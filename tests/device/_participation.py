@@ -55,6 +55,7 @@ class Bench:
         receipt: bytes = b"",
         nonce: bytes | None = None,
         run: str | None = None,
+        model: str | None = None,
         **changes,
     ) -> bytes:
         now = system_clock()
@@ -64,7 +65,7 @@ class Bench:
             round=number,
             sender="coordinator",
             receiver=self.device,
-            model=self.model.digest,
+            model=model or self.model.digest,
             nonce=nonce or secrets.token_bytes(16),
             in_reply_to=b"",
             receipt=receipt,

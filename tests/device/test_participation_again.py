@@ -10,6 +10,7 @@ from skerry.device.agent.enrolled import LEDGER
 from skerry.device.agent.leaving import forget_device
 from skerry.device.ledgers import Ledgers
 from skerry.device.participation import participate
+from skerry.device.yielding import NotYetError
 from skerry.errors import RefusedError
 from skerry.security.envelope import Header, Kind
 from skerry.security.privacy.ledger import Ledger
@@ -134,3 +135,13 @@ def test_a_real_device_that_never_answered_does_the_work_under_the_debit_that_ex
             participate(envelope, bench.resident, bench.worker, system_clock)
     assert bench.ask(envelope).header.kind is Kind.UPDATE
     assert bench.debits() == 1
+
+
+def test_an_instruction_whose_base_cannot_be_fetched_now_is_not_refused_and_costs_nothing(bench: Bench):
+    def down(digest: str) -> None:
+        raise NotYetError("the gateway is being started")
+
+    bench.worker.models, bench.worker.fetch, missing = {}, down, bench.instruct(model="0" * 64)
+    with pytest.raises(NotYetError):
+        participate(missing, bench.resident, bench.worker, system_clock)
+    assert bench.debits() == 0

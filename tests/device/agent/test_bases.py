@@ -1,11 +1,14 @@
 """Base models fetched from a real gateway: whole and as named, or not at all."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -16,6 +19,8 @@ from skerry.device.agent.bases import BaseFetcher
 from skerry.device.basemodel import BaseModel
 from skerry.device.service import GatewaySource
 from skerry.device.store import MANIFEST, model_store
+from skerry.device.worker import Worker
+from skerry.device.yielding import NotYetError
 from skerry.errors import InputError
 from skerry.runfolder import RunFolder
 from skerry.server.bases import share_base
@@ -57,23 +62,100 @@ def test_a_base_that_a_run_shares_is_fetched_whole_and_loads(fetcher: BaseFetche
     assert {path.name for path in (tmp_path / digest).iterdir()} == {
         path.name for path in (model_store() / digest).iterdir()
     }
-    (tmp_path / digest / "head.safetensors").unlink()
-    fetcher.fetch(digest)  # what is there is not fetched again: its use says what is wrong with it
-    assert not (tmp_path / digest / "head.safetensors").exists()
+
+
+@pytest.mark.parametrize("torn", ["head.safetensors", MANIFEST])
+@pytest.mark.parametrize("how", ["emptied", "deleted", "turned"])
+def test_a_base_that_a_power_cut_or_a_bad_card_has_damaged_is_fetched_again(
+    fetcher: BaseFetcher, gateway: Running, tmp_path: Path, digest: str, torn: str, how: str
+):
+    fetcher.fetch(digest)
+    path = tmp_path / digest / torn
+    good = path.read_bytes()
+    path.write_bytes(b"" if how == "emptied" else bytes([good[0] ^ 1]) + good[1:])
+    if how == "deleted":
+        path.unlink()
+    fetcher.fetch(digest)
+    assert path.read_bytes() == good
+    gateway.repository.rename(gateway.repository.with_name("away"))
+    try:
+        fetcher.fetch(digest)  # one that is whole is not asked for
+    finally:
+        gateway.repository.with_name("away").rename(gateway.repository)
+
+
+def test_a_file_that_was_there_before_the_restart_is_looked_at_again(fetcher: BaseFetcher, tmp_path: Path, digest: str):
+    coming = tmp_path / ".fetching" / digest
+    coming.mkdir(parents=True)
+    (coming / "head.safetensors").write_bytes(b"")
+    fetcher.fetch(digest)
+    assert BaseModel.load(digest, tmp_path).initial.size
+
+
+def test_a_worker_whose_base_is_damaged_has_it_fetched_and_goes_on(
+    fetcher: BaseFetcher, tmp_path: Path, digest: str, prepared_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+):
+    fetcher.fetch(digest)
+    (tmp_path / digest / "head.safetensors").write_bytes(b"")
+    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
+    model_store().parent.mkdir()
+    model_store().symlink_to(tmp_path)
+    worker, scenario = Worker(fetch=fetcher.fetch), prepared_run.scenario
+    task = worker.task(scenario.task, scenario.model)
+    assert worker.model(scenario.model, digest, task).digest == digest
+
+
+def test_nothing_appears_under_its_name_before_it_is_on_stable_storage(
+    fetcher: BaseFetcher, prepared_run: RunFolder, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+):
+    done, sync, rename = [], os.fsync, Path.rename
+
+    def synced(fd: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        sync(fd)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(("renamed", Path(target).name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    for put in (lambda: fetcher.fetch(digest), lambda: share_base(prepared_run, tmp_path / "repository")):
+        done.clear()
+        put()
+        at = done.index(("renamed", digest))
+        names = {path.name for path in (model_store() / digest).iterdir()}
+        assert names <= set(done[:at])
+        assert done[at - 1] not in names  # their folder, last
+        assert done[at + 1 :]  # and the name itself
+
+
+def test_a_shared_base_that_was_damaged_is_shared_again(prepared_run: RunFolder, tmp_path: Path, digest: str):
+    share_base(prepared_run, tmp_path)
+    path = tmp_path / "bases" / digest / "head.safetensors"
+    path.write_bytes(b"")
+    share_base(prepared_run, tmp_path)
+    assert path.read_bytes() == (model_store() / digest / "head.safetensors").read_bytes()
+    assert {path.name for path in (tmp_path / "bases").iterdir()} == {digest}
 
 
 def test_a_download_that_broke_off_goes_on_where_it_was(fetcher: BaseFetcher, tmp_path: Path, digest: str):
     coming = tmp_path / ".fetching" / digest
     coming.mkdir(parents=True)
     file = (model_store() / digest / "base.int8.onnx").read_bytes()
-    (coming / "base.int8.onnx.part").write_bytes(b"\0" * 1000)  # not what it begins with: seen only if it is kept
-    with pytest.raises(InputError, match="not the base model that was named"):
-        fetcher.fetch(digest)
     (coming / "base.int8.onnx.part").write_bytes(file[: len(file) // 2])
     (coming / "base.fp32.onnx.part").write_bytes((model_store() / digest / "base.fp32.onnx").read_bytes())
     fetcher.fetch(digest)
     assert (tmp_path / digest / "base.int8.onnx").read_bytes() == file
     assert not list((tmp_path / ".fetching").iterdir())
+
+
+def test_a_part_that_a_power_cut_has_damaged_is_begun_anew(fetcher: BaseFetcher, tmp_path: Path, digest: str):
+    coming = tmp_path / ".fetching" / digest
+    coming.mkdir(parents=True)
+    (coming / "base.int8.onnx.part").write_bytes(b"\0" * 1000)  # not what it begins with
+    fetcher.fetch(digest)
+    assert BaseModel.load(digest, tmp_path).initial.size
 
 
 @pytest.mark.parametrize("altered", ["head.safetensors", MANIFEST])
@@ -108,3 +190,46 @@ def test_a_base_that_nobody_has_is_told_with_what_to_do(fetcher: BaseFetcher):
     with pytest.raises(InputError) as told:
         fetcher.fetch("0" * 64)
     assert "skerry run --engine fleet" in told.value.mend
+
+
+class Torn(httpx.SyncByteStream):
+    """What comes until it does not."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+
+class Answering:
+    """A repository that gives this answer to everything."""
+
+    def __init__(self, answer: Callable[[], httpx.Response]) -> None:
+        self._answer = answer
+
+    @contextmanager
+    def asked(self, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        yield self._answer()
+
+
+def _broken() -> httpx.Response:
+    raise httpx.ReadTimeout("the line broke")
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 502, 503, None])
+def test_a_gateway_that_cannot_now_is_asked_again_later(tmp_path: Path, digest: str, status: int | None):
+    answering = Answering(_broken if status is None else lambda: httpx.Response(status))
+    with pytest.raises(NotYetError):
+        BaseFetcher(lambda: nullcontext(answering), tmp_path).fetch(digest)
+
+
+def test_a_download_that_breaks_off_is_gone_on_with_later(tmp_path: Path, digest: str):
+    def torn() -> Iterator[bytes]:
+        yield b"{" * 70_000
+        raise httpx.RemoteProtocolError("closed in mid-answer")
+
+    answering = Answering(lambda: httpx.Response(200, headers={"content-length": "90000"}, stream=Torn(torn())))
+    with pytest.raises(NotYetError):
+        BaseFetcher(lambda: nullcontext(answering), tmp_path).fetch(digest)
+    assert (tmp_path / ".fetching" / digest / f"{MANIFEST}.part").stat().st_size > 60_000

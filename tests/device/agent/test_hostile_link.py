@@ -25,6 +25,7 @@ from skerry.device.agent.watch import Watch
 from skerry.device.agent.watchdog import Watchdog
 from skerry.device.care import Unattended
 from skerry.device.worker import Worker
+from skerry.device.yielding import NotYetError
 from skerry.errors import DiskFullError
 
 from ._superlink import NODE, Superlink, letter
@@ -36,13 +37,13 @@ class Ashore:
     """An agent over a SuperLink in memory, turned by hand; what the app was given is in ``worked``."""
 
     def __init__(self, folder: Path, link: Superlink, app: Callable[[bytes], bytes] = lambda text: text) -> None:
-        self.link, self.worked, self.told = link, [], []
+        self.link, self.app, self.worked, self.told = link, app, [], []
         self.bell = Bell()
 
         def by_app(message: Message, context: Context) -> Message:
             text = message.content["skerry"]["envelope"]
             self.worked.append(text)
-            return Message(RecordDict({"skerry": ConfigRecord({"envelope": app(text)})}), reply_to=message)
+            return Message(RecordDict({"skerry": ConfigRecord({"envelope": self.app(text)})}), reply_to=message)
 
         member = SimpleNamespace(coordinator=None, subject=SimpleNamespace(federation="harbour"))
         standing = SimpleNamespace(member=member, keep_up=lambda doubtful=False: False, store=None)
@@ -298,6 +299,32 @@ def test_a_message_without_a_tree_is_dropped(ashore: Ashore, link: Superlink, mo
     ashore.turn(2)
     assert ashore.worked == [b"sow"]
     assert Event.DROPPED in ashore.events()
+
+
+def test_work_that_lacks_something_now_is_begun_again_until_nobody_waits(ashore: Ashore, link: Superlink):
+    lacking = [True]
+
+    def app(text: bytes) -> bytes:
+        if lacking[0]:
+            raise NotYetError("the gateway is being started")
+        return text
+
+    ashore.app = app
+    link.letters.append(letter(b"dig"))
+    ashore.turn(3)
+    assert ashore.worked == [b"dig"] * 3
+    assert link.replies == {}
+    assert ashore.events().count(Event.LOST) == 1
+    lacking[0] = False
+    ashore.turn()
+    assert len(link.whole()) == 1
+    lacking[0] = True
+    link.letters.append(letter(b"sow", ttl=1.0))
+    ashore.turn()
+    while ashore.agent.journal.letter() is not None:
+        ashore.turn()
+    assert Event.DROPPED in ashore.events()
+    assert len(link.whole()) == 1
 
 
 def test_trouble_is_told_once_however_long_it_lasts(ashore: Ashore, link: Superlink):
