@@ -17,7 +17,7 @@ __all__ = ["share_base"]
 
 
 def share_base(folder: RunFolder, repository: Path) -> None:
-    """Put the base of a prepared run into the repository, whole or not at all; one that is there and whole is left alone.
+    """Put the base of a prepared run into the repository, whole or not at all; one that is whole there stays.
 
     Args:
         folder: the run.

@@ -5,9 +5,9 @@ file. So nothing else has to be believed of what comes, and what is there and wh
 says it is, and whether a device runs such layers on its data, is looked at afterwards, as of any base.
 
 A download that breaks off goes on where it was: parts stay until the folder is whole. A folder gets its name when all
-of it is on stable storage; files that a power cut or a bad card has damaged all the same are found by their digests, and
-those alone are fetched again. A gateway that cannot answer now is asked again later; only what it says that it does not
-have, or what is not what was named, is final.
+of it is on stable storage; files that a power cut or a bad card has damaged all the same are found by their digests,
+and those alone are fetched again. A gateway that cannot answer now is asked again later; only what it says that it does
+not have, or what is not what was named, is final.
 """
 
 import re
@@ -127,11 +127,12 @@ def _receive(answer: httpx.Response, part: Path, most: int, *, anew: bool) -> No
 
 
 def _is(path: Path, wanted: str) -> bool:
-    """Whether a file has that SHA-256."""
-    if not path.exists():
+    """Whether a file is there, can be read, and has that SHA-256."""
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest() == wanted
+    except OSError:
         return False
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest() == wanted
 
 
 def _files(folder: Path, digest: str) -> dict[str, str]:

@@ -111,7 +111,7 @@ def test_nothing_appears_under_its_name_before_it_is_on_stable_storage(
     done, sync, rename = [], os.fsync, Path.rename
 
     def synced(fd: int) -> None:
-        done.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        done.append(Path(f"/proc/self/fd/{fd}").readlink().name)
         sync(fd)
 
     def renamed(path: Path, target: Path) -> Path:
