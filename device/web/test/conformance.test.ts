@@ -1,19 +1,27 @@
-/** Our code gives what Python gave, and notices when one byte of what Python gave is another. */
+/** Our code gives what Python gave, and notices when one value of what Python gave is another. */
 
 import { describe, expect, it } from "vitest";
 import { failures } from "../src/conformance/check.ts";
 import { CONFORMANCE } from "../src/conformance/index.ts";
-import { leaves, withLeafChanged } from "./mutation.ts";
+import { brokenCase, leaves, withLeafChanged } from "./mutation.ts";
 import { vectorBytes, vectors } from "./vectors.ts";
 
-/** Files of others: many of their cases are refused, and stay so when they are changed once more. */
-const PUBLISHED = new Set(["hpke", "merkle"]);
-
-/** Inputs that do not always weigh: a row that is left out anyway, an example that no step draws, a pull in the first step. Digests hold them. */
-const INPUTS: Readonly<Record<string, readonly string[]>> = {
-  grid: ["norms", "rows", "grid"],
-  head: ["x", "y", "start", "proximal"],
-  noise: ["count"],
+/** Inputs that do not weigh where they stand, and what is not computed here. Digests of the files hold them. */
+const IDLE: Readonly<Record<string, readonly RegExp[]>> = {
+  // lists that begin with a norm of 0; rows that are left out; noise so wide that one more in 30 000 moves none of seven samples
+  grid: [/^grids\.\d+\.norms$/, /^sums\.\d+\.rows\./, /^sums\.3\.grid\.1$/],
+  // classes of examples that no step draws; where a head without examples starts
+  head: [/^rounds\.\d+\.y\./, /^rounds\.6\.start$/],
+  // suites that WebCrypto lacks; what the library keeps to itself
+  hpke: [/A\.2\.1\./, /A\.5\.1\./, /X-Wing\./, /\.shared_secret$/],
+  // said for people; trees of one leaf more, in which the same proof leads the same way
+  merkle: [/\.name$/, /^inclusion\.65\.size$/, /^consistency\.(44|64)\.size$/],
+  messages: [/^challenge\.coordinator\.(name|kem_key)$/], // a challenge is signed by the other key
+  // so little noise that every sample is 0; one person more, who is not drawn
+  noise: [/^samples\.0\.(scale|key)$/, /^drawn\.\d+\.count$/],
+  whitening: [/^rows\.\d+\.(pooled\.\d+|bound)$/], // features beyond the bound, and a bound that none reaches
+  // points and signatures that are refused stay so when they are changed once more; no browser has ML-KEM
+  wycheproof: [/^p256_/, /^ed25519_/, /^mlkem/],
 };
 
 describe.each(Object.entries(CONFORMANCE))("%s", (name, cases) => {
@@ -30,20 +38,21 @@ describe.each(Object.entries(CONFORMANCE))("%s", (name, cases) => {
     }
   });
 
-  it.skipIf(PUBLISHED.has(name))("does not hold when one value is another", async () => {
+  it("does not hold when one value is another, whichever it is", async () => {
     const file = vectors(name);
-    const paths = leaves(file, INPUTS[name]);
+    const paths = leaves(file, IDLE[name]);
     expect(paths.length).toBeGreaterThan(0);
     const unnoticed: string[] = [];
+    let last = 0;
     for (const path of paths) {
       const changed = withLeafChanged(file, path);
-      let noticed: boolean;
       try {
-        noticed = (await failures(cases(changed), 1)).length > 0;
+        const broken = await brokenCase(cases(changed), last);
+        if (broken === undefined) unnoticed.push(path.join("."));
+        else last = broken;
       } catch {
-        noticed = true;
+        // a file that cannot be taken apart any more is noticed
       }
-      if (!noticed) unnoticed.push(path.join("."));
     }
     expect(unnoticed).toEqual([]);
   });

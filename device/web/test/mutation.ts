@@ -1,29 +1,29 @@
 /** Files of vectors with one value changed: whoever reads them must notice. */
 
+import { failures, type Case } from "../src/conformance/check.ts";
+
 type Path = readonly (string | number)[];
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /** Said for people, or an input to a case that is refused: changed, it is mostly refused as before. */
 const WITHOUT_WEIGHT = new Set(["source", "why", "null", "given"]);
-const MOST = 60;
 
 /**
- * Where the values are that decide whether a file holds; of long files a part, spread evenly.
+ * Where the values are that decide whether a file holds.
  *
- * @param inputs keys of inputs of which some may change without changing a result.
+ * @param idle where values are that may change without changing a result; places are keys and numbers joined by dots.
  */
-export function leaves(file: unknown, inputs: readonly string[] = []): Path[] {
-  const idle = new Set([...WITHOUT_WEIGHT, ...inputs]);
-  const all = [...walk(file as Json, [], idle)];
-  const step = Math.ceil(all.length / MOST);
-  return all.filter((_, i) => i % step === 0);
+export function leaves(file: unknown, idle: readonly RegExp[] = []): Path[] {
+  return [...walk(file as Json, [])].filter((path) => !idle.some((place) => place.test(path.join("."))));
 }
 
-function* walk(value: Json, path: Path, idle: ReadonlySet<string>): Generator<Path> {
+function* walk(value: Json, path: Path): Generator<Path> {
   if (value === null || typeof value !== "object") yield path;
   else {
+    const isRefused = "refused" in value && value["refused"] === true; // as others say it: only this weighs
     for (const [key, item] of Object.entries(value)) {
-      if (!idle.has(key)) yield* walk(item, [...path, Array.isArray(value) ? Number(key) : key], idle);
+      if (WITHOUT_WEIGHT.has(key) || (isRefused && key !== "refused")) continue;
+      yield* walk(item, [...path, Array.isArray(value) ? Number(key) : key]);
     }
   }
 }
@@ -36,6 +36,19 @@ export function withLeafChanged(file: unknown, path: Path): unknown {
   const last = path.at(-1) ?? "";
   at[last] = changed(at[last]);
   return copy;
+}
+
+/**
+ * The number of a case that does not hold, or `undefined` when all do.
+ *
+ * @param from the case to begin with: values that are neighbours mostly belong to the same.
+ */
+export async function brokenCase(cases: readonly Case[], from: number): Promise<number | undefined> {
+  for (let i = 0; i < cases.length; i++) {
+    const at = (from + i) % cases.length;
+    if ((await failures(cases.slice(at, at + 1))).length > 0) return at;
+  }
+  return undefined;
 }
 
 function changed(value: unknown): unknown {

@@ -14,6 +14,7 @@ import { messagesCases } from "./messages.ts";
 import { noiseCases } from "./noise.ts";
 import { signaturesCases } from "./signatures.ts";
 import { whiteningCases } from "./whitening.ts";
+import { wycheproofCases } from "./wycheproof.ts";
 
 /** Cases of a file by its name, from its parsed content. */
 export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = {
@@ -30,4 +31,5 @@ export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = 
   noise: noiseCases,
   signatures: signaturesCases,
   whitening: whiteningCases,
+  wycheproof: wycheproofCases,
 };

@@ -12,7 +12,8 @@ export class PublicIdentity {
     readonly name: string,
     readonly signingKey: Bytes,
     readonly kem: KemPublicKey,
-    private readonly verifying: CryptoKey,
+    /** Takes messages without their domain: use `verify`. */
+    readonly verifyingKey: CryptoKey,
   ) {}
 
   /**
@@ -23,8 +24,8 @@ export class PublicIdentity {
     checkName(name, "an identity's name");
     checkBytes(signingKey, "a signing key", 32);
     if (isSmallOrderEd25519(signingKey)) throw new InputError("a public key of small order protects nothing");
-    const verifying = await crypto.subtle.importKey("raw", signingKey, "Ed25519", true, ["verify"]);
-    return new PublicIdentity(name, signingKey, await KemPublicKey.of(suite, kemKey), verifying);
+    const verifyingKey = await crypto.subtle.importKey("raw", signingKey, "Ed25519", true, ["verify"]);
+    return new PublicIdentity(name, signingKey, await KemPublicKey.of(suite, kemKey), verifyingKey);
   }
 
   /** The suite of the sealing key. */
@@ -38,7 +39,7 @@ export class PublicIdentity {
    * @throws EnvelopeRefusedError when it did not (`not_authentic`).
    */
   async verify(domain: string, message: Bytes, signature: Bytes): Promise<void> {
-    if (!(await crypto.subtle.verify("Ed25519", this.verifying, signature, separated(domain, message)))) {
+    if (!(await crypto.subtle.verify("Ed25519", this.verifyingKey, signature, separated(domain, message)))) {
       throw new EnvelopeRefusedError("not_authentic", "the signature does not hold under the sender's key");
     }
   }
