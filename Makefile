@@ -10,7 +10,7 @@ export MKL_NUM_THREADS := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help setup demo check test web web-check web-test vectors test-all coverage bench bench-models bench-setup export-setup typing proto lock clean
+.PHONY: help setup demo check test web web-check web-test wheel vectors test-all coverage bench bench-models bench-setup export-setup typing proto lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,10 @@ web:
 	@echo 'the browser device cannot be built: $(NO_NODE)' >&2; exit 1
 endif
 
+wheel: setup web ## the package with the browser's page built into it, in dist/
+	rm -rf build # what an earlier build left there would be taken along
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+
 vectors: setup typing ## write tests/conformance/*.json anew from our own code
 	PYTHONPATH=.typing $(BIN)/python -m tests.conformance.make_vectors
 
@@ -105,4 +109,4 @@ lock: setup ## write constraints.txt from what is installed in .venv
 	} | LC_ALL=C sort -f > constraints.txt
 
 clean: ## remove caches and build products; runs/ stays
-	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info server/gateway/web-page

@@ -11,6 +11,7 @@ export default defineConfig({
     emptyOutDir: true,
     target: "es2022",
     modulePreload: { polyfill: false },
+    license: { fileName: "licenses.txt" }, // the minified files have no room for those of what is in them
     assetsInlineLimit: 0, // a strict Content-Security-Policy allows no data: scripts or styles
     rolldownOptions: { input: { check: fileURLToPath(new URL("check.html", import.meta.url)) } },
   },

@@ -20,11 +20,12 @@ __all__ = ["BUILT", "web_page_routes"]
 BUILT = Path(__file__).with_name("web-page")
 """Where the build puts the page; absent in a clone in which nobody has built it."""
 
-_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_NOT_BUILT = "this installation holds no page: `make web` builds it in a clone, `make wheel` makes a package with it"
 _HEADERS = {**FIXED_HEADERS, "content-security-policy": _POLICY}
 _NAMED_BY_CONTENT = "assets/"
 _FOR_GOOD = "public, max-age=31536000, immutable"
@@ -50,7 +51,7 @@ def web_page_routes(reception: Reception, built: Path = BUILT) -> list[Route]:
         await reception.stranger(request, body_limit=0)
         found = files.get(request.path_params["path"])
         if found is None:
-            what = "there is no such file of the page" if files else "the page is not built here: `make web` builds it"
+            what = "there is no such file of the page" if files else _NOT_BUILT
             raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, what)
         return InParts(found.content, headers={**_HEADERS, "cache-control": found.caching}, media_type=found.kind)
 

@@ -8,8 +8,9 @@ FILES = {
     "check.html": b"<!doctype html><title>a page</title>",
     "assets/check-Ab_1.js": b"x" * 200_000,
     "assets/check-Ab_1.css": b"body {}",
+    "licenses.txt": b"whose code is in it",
 }
-KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css", "txt": "text/plain"}
 
 
 @pytest.fixture(scope="module")
@@ -78,4 +79,6 @@ def test_where_nobody_built_the_page_the_gateway_says_so(tmp_path):
     with running(tmp_path) as gateway:
         answer = gateway.client.get("/phone/check.html")
         assert answer.status_code == 404
-        assert "make web" in answer.json()["error"]["what"]
+        said = answer.json()["error"]["what"]
+        assert "holds no page" in said
+        assert "make wheel" in said

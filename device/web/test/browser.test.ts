@@ -13,9 +13,15 @@ import { build } from "vite";
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const browser = BROWSERS.find((path) => existsSync(path));
 if (browser === undefined) process.stderr.write("there is no Chromium here: the page is not tried in a browser\n");
-const POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'";
+const GATEWAY = new URL("../../../server/gateway/web_page.py", import.meta.url);
 const KINDS: Readonly<Record<string, string>> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
+
+/** The policy as the gateway's own code has it. */
+function policy(): string {
+  const parts = /^_POLICY = \(\n((?: +"[^"]*"\n)+)\)$/m.exec(readFileSync(GATEWAY, "utf8"))?.[1];
+  if (parts === undefined) throw new Error("the gateway's code has no policy");
+  return [...parts.matchAll(/"([^"]*)"/g)].map(([, part]) => part).join("");
+}
 
 let folder: string;
 let server: Server | undefined;
@@ -28,7 +34,7 @@ beforeAll(async () => {
     const found = file.startsWith(join(folder, "page")) && existsSync(file);
     response.writeHead(found ? 200 : 404, {
       "content-type": KINDS[extname(file)] ?? "application/octet-stream",
-      "content-security-policy": POLICY,
+      "content-security-policy": policy(),
     });
     response.end(found ? readFileSync(file) : "");
   });
@@ -39,6 +45,13 @@ beforeAll(async () => {
 afterAll(() => {
   server?.close();
   rmSync(folder, { recursive: true, force: true });
+});
+
+it("comes with the licences of what is in it", () => {
+  const licences = readFileSync(join(folder, "page", "licenses.txt"), "utf8");
+  for (const name of ["@hpke/core", "@hpke/common", "@noble/ciphers", "@noble/hashes"])
+    expect(licences).toContain(name);
+  expect(licences.match(/Permission is hereby granted, free of charge/g)?.length).toBeGreaterThanOrEqual(4);
 });
 
 it.skipIf(browser === undefined)("computes every vector as Python does", async () => {
