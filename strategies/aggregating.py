@@ -22,6 +22,7 @@ from skerry.records import Float32Array
 from skerry.strategies.columns import sorted_columns
 from skerry.strategies.products import MixedProducts, Products, RowProducts, joined, mix
 from skerry.strategies.rows import require_form
+from skerry.strategies.selection import KERNEL, MOST_ROWS, Kernel, middle_means
 from skerry.strategies.weighted import to_float32, weighted_sum
 
 __all__ = ["AggregationRule", "SortedRule", "Step", "WeighingRule", "aggregate"]
@@ -97,6 +98,13 @@ class WeighingRule(AggregationRule):
 class SortedRule(AggregationRule):
     """A rule that treats each coordinate alone and looks at the sorted values."""
 
+    def middle(self, count: int) -> slice | None:  # noqa: ARG002 - for rules that do have a middle
+        """Of ``count`` sorted values the ranks, from 0, whose mean is the result; None for a rule that asks for more.
+
+        Where the selection kernel was compiled it then takes the place of :meth:`of_sorted`.
+        """
+        return None
+
     @abstractmethod
     def of_sorted(self, block: Float32Array) -> Float32Array:
         """``(c, n)`` float32, ascending along each line, may be overwritten; to ``(c,)`` float32."""
@@ -109,6 +117,7 @@ def aggregate(
     products: RowProducts | None = None,
     order: npt.NDArray[np.intp] | None = None,
     name: str | None = None,
+    kernel: Kernel | None = KERNEL,
 ) -> Float32Array:
     """The steps in their order, then the rule.
 
@@ -119,6 +128,7 @@ def aggregate(
         products: those of the rows, if they are known already.
         order: which rows, in which order, the products are of; None for all as they lie.
         name: for messages; None for the rule's.
+        kernel: the compiled selection; None for numpy's sort.
 
     Raises:
         AggregationError: rows that are not finite.
@@ -149,11 +159,15 @@ def aggregate(
     assert isinstance(rule, SortedRule)
     if mixing is not None:
         given.ensure_finite()  # a step that did not look at the rows may have mixed what is not finite into others
-    result = np.empty(rows.shape[1], np.float32)
     if order is not None and mixing is not None and (mixing.ndim == 2 or len(order) == len(rows)):
         mixing, order = _where_they_lie(mixing, order, len(rows)), None
     elif order is not None and mixing is None and len(order) == len(rows):
         order = None  # sorted values know no order
+    count = len(rows if order is None else order)
+    ranks = rule.middle(count)
+    if kernel is not None and mixing is None and ranks is not None and count <= MOST_ROWS:
+        return middle_means(kernel, rows, order, ranks, rule=name or rule.name)
+    result = np.empty(rows.shape[1], np.float32)
     for part, block in sorted_columns(rows, mixing, order, rule=name or rule.name):
         result[part] = rule.of_sorted(block)
     return result

@@ -46,6 +46,10 @@ class Median(SortedRule):
         """A majority must be honest: 2f + 1."""
         return 2 * self.tolerate + 1
 
+    def middle(self, count: int) -> slice:
+        """The middle rank, or the two middle ones."""
+        return slice((count - 1) // 2, count // 2 + 1)
+
     def of_sorted(self, block: Float32Array) -> Float32Array:
         """The middle value of each line, or the mean of the two middle ones."""
         n = block.shape[1]

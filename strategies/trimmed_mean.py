@@ -46,6 +46,10 @@ class TrimmedMean(SortedRule):
         """Something must be left: 2f + 1."""
         return 2 * self.tolerate + 1
 
+    def middle(self, count: int) -> slice:
+        """All ranks but f at either end."""
+        return slice(self.tolerate, count - self.tolerate)
+
     def of_sorted(self, block: Float32Array) -> Float32Array:
         """The mean of each line without its ends."""
-        return mean_of(block[:, self.tolerate : block.shape[1] - self.tolerate])
+        return mean_of(block[:, self.middle(block.shape[1])])

@@ -31,6 +31,14 @@ def test_a_good_machine_passes(skerry, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("kernel", "found"), [(None, "in numpy"), (max, "compiled")])
+def test_a_server_is_told_how_it_aggregates(skerry, monkeypatch, kernel, found: str) -> None:
+    monkeypatch.setattr("skerry.strategies.selection.KERNEL", kernel)
+    check = _checks(skerry("doctor", "--for", "server", "--json"))["aggregation"]
+    assert (check["state"], check["found"]) == ("ok", found)
+    assert ("compiler" in (check["mend"] or "")) == (kernel is None)
+
+
 def test_a_device_needs_no_torch(skerry) -> None:
     names = _checks(skerry("doctor", "--for", "device", "--json")).keys()
     assert {"onnxruntime", "numpy"} <= names

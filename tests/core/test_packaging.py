@@ -48,7 +48,7 @@ def test_the_project_ships_no_large_or_unreadable_binary():
         path = ROOT / name
         if path.exists():
             assert path.stat().st_size < 1 << 20, name
-            assert path.suffix not in {".pkl", ".pickle", ".pt", ".pth"}, name
+            assert path.suffix not in {".pkl", ".pickle", ".pt", ".pth", ".so", ".pyd"}, name
 
 
 def test_the_lock_file_of_the_web_device_records_no_download_addresses():
