@@ -6,6 +6,7 @@ from threading import Event, Lock, Thread
 
 from skerry.device.agent.calls import CallFailedError, Fault
 from skerry.device.agent.flwr_fleet import FleetCalls
+from skerry.errors import SkerryError
 
 __all__ = ["Node"]
 
@@ -69,6 +70,8 @@ class Node:
                     known = self._fleet.heartbeat(identifier)
                 except CallFailedError as error:  # the main loop meets it too, and says so
                     known, wait = error.fault is not Fault.NOT_REGISTERED, _AGAIN_S
+                except (SkerryError, OSError):  # such as a key store that cannot sign now
+                    known, wait = True, _AGAIN_S
                 if not known and self._identifier == identifier:
                     self._identifier = None
 
