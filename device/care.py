@@ -49,7 +49,11 @@ class Care(Protocol):
         ...
 
     def finished(self) -> None:
-        """The instruction is answered or refused: erase what was kept of its training."""
+        """The instruction is answered or refused, or its training failed: erase what was kept of it."""
+        ...
+
+    def expire(self) -> None:
+        """Erase what was kept of a training that nobody waits for; called again and again, at work or not."""
         ...
 
 
@@ -67,4 +71,7 @@ class Unattended:
         yield os.urandom(32)
 
     def finished(self) -> None:
+        """Nothing was kept."""
+
+    def expire(self) -> None:
         """Nothing was kept."""

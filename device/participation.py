@@ -148,7 +148,7 @@ def _attended(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> 
             raise  # who gave the instruction gives it again
         except YieldedError:
             yield_if_asked()  # the process is to end: what is kept is for the next one
-        except (RefusedError, InputError):
+        except Exception:  # whatever it was, it ends here
             worker.care.finished()
             raise
         else:

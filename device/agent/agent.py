@@ -132,6 +132,7 @@ class Agent:
         return wait
 
     def _turn(self) -> float:
+        self.care.expire()
         self._keep_up()
         lapses = self.watch.lapses()
         if lapses:

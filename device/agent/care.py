@@ -56,7 +56,7 @@ class DeviceCare:
         self._conditions, self._checkpoints, self._clock = conditions, checkpoints, clock
         self._watching, self._peaks, self._told, self._sleep = watching, peaks, told, sleep
         self._lapses: tuple[Lapse, ...] = ()
-        checkpoints.expire(clock())
+        self.expire()
 
     def admit(self, work: Undertaking) -> None:
         """See :class:`~skerry.device.care.Care`."""
@@ -92,6 +92,10 @@ class DeviceCare:
     def finished(self) -> None:
         """See :class:`~skerry.device.care.Care`."""
         self._checkpoints.erase()
+
+    def expire(self) -> None:
+        """See :class:`~skerry.device.care.Care`."""
+        self._checkpoints.expire(self._clock())
 
     def _asked(self) -> bool:
         return bool(self._conditions.lapses())

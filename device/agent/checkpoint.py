@@ -7,9 +7,10 @@ belonged to is done again.
 
 So a checkpoint is sealed by the device's key store, in a file that its owner alone may read (0600), bound to the one
 instruction that it belongs to; where the device has no key store it stays in memory, and a process that dies begins
-that training again, under the debit that was made. It is erased as soon as the answer is kept or refused, and when
-nobody waits for the answer any more. Erased means unlinked: flash and journals may hold old blocks, which are
-sealed.
+that training again, under the debit that was made. It is erased as soon as the answer is kept or refused or the
+training has failed, and when nobody waits for the answer any more: at the agent's next turn, hence at the next start
+where it did not run then. A disk that does not let it be erased is asked again. Erased means unlinked: flash and
+journals may hold old blocks, which are sealed.
 """
 
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class FileCheckpoints:
     def __init__(self, folder: Path, store: Sealing) -> None:
         self._path, self._store = folder / FILE, store
         self._unwritten = MemoryCheckpoints()
+        self._until = self._kept_until()
 
     def keep(self, work: Undertaking, checkpoint: Checkpoint) -> None:
         """See :class:`Checkpoints`; in memory where the disk has no room."""
@@ -116,8 +118,12 @@ class FileCheckpoints:
         value = {"schema": 1, "asked": work.asked, "until": work.until, "sealed": sealed}
         try:
             write_atomic(self._path, encode(value), mode=0o600)
-        except DiskFullError:
+        except (DiskFullError, OSError):
+            self._unlink()
             self._unwritten.keep(work, checkpoint)
+        else:
+            self._unwritten.erase()
+            self._until = work.until
 
     def find(self, work: Undertaking) -> Checkpoint | None:
         """See :class:`Checkpoints`. One that was damaged, or that these keys do not open, is erased."""
@@ -128,7 +134,7 @@ class FileCheckpoints:
             value = self._read()
             if value is not None and value["asked"] == work.asked:
                 return _from_bytes(self._store.unseal(value["sealed"], _CONTEXT + work.asked.encode()))
-        except (InputError, RefusedError, KeyError, TypeError, ValueError):
+        except (InputError, RefusedError, KeyError, TypeError, ValueError, OSError):
             pass  # the training begins again; what is there is of no use
         self.erase()
         return None
@@ -136,17 +142,29 @@ class FileCheckpoints:
     def erase(self) -> None:
         """See :class:`Checkpoints`."""
         self._unwritten.erase()
-        self._path.unlink(missing_ok=True)
+        self._unlink()
 
     def expire(self, now: int) -> None:
         """See :class:`Checkpoints`."""
+        self._unwritten.expire(now)
+        if self._until is not None and now >= self._until:
+            self._unlink()
+
+    def _unlink(self) -> None:
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError:
+            self._until = 0  # over: it is erased when the disk lets it be
+        else:
+            self._until = None
+
+    def _kept_until(self) -> int | None:
+        """When nobody waits any more for what a former process kept; one that was damaged is over."""
         try:
             value = self._read()
-            over = value is not None and now >= value["until"]
-        except (InputError, KeyError, TypeError):
-            over = True
-        if over:
-            self.erase()
+            return None if value is None else int(value["until"])
+        except (InputError, KeyError, TypeError, ValueError, OSError):
+            return 0
 
     def _read(self) -> dict[str, Any] | None:
         try:

@@ -1,5 +1,6 @@
 """Training on a device that gets hot, loses power or is paused: it stops, keeps its place, comes to the same end."""
 
+import errno
 import os
 import signal
 import stat
@@ -48,6 +49,7 @@ class World:
     machine: Machine
     home: Path
     checkpoints: Checkpoints
+    store: SealedKeyStore
     now: Callable[[], int] = system_clock
     whenever_it_waits: list[Callable[["World"], None]] = field(default_factory=list)
     told: list[tuple[Lapse, ...]] = field(default_factory=list)
@@ -59,6 +61,10 @@ class World:
         return DeviceCare(
             self.lookout, self.checkpoints, self.now, watching=watching, told=self.told.append, sleep=self._sleep
         )
+
+    def restarted(self) -> FileCheckpoints:
+        """The checkpoints as the next process has them."""
+        return FileCheckpoints(self.home / "agent", self.store)
 
     def _sleep(self, _: float) -> None:
         self.whenever_it_waits.pop(0)(self)
@@ -73,7 +79,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     home = tmp_path / "home"
     home.mkdir()
     store = SealedKeyStore.create(home / "keys", "device", PassphraseLock(b"passphrase"), now=system_clock())
-    return World(calm(tmp_path / "machine"), home, FileCheckpoints(home / "agent", store))
+    return World(calm(tmp_path / "machine"), home, FileCheckpoints(home / "agent", store), store)
 
 
 def _at_step(monkeypatch: pytest.MonkeyPatch, world: World, step: int, happen: Callable[[], None]) -> list[int]:
@@ -220,6 +226,23 @@ def test_a_process_that_is_to_end_keeps_its_place_and_answers_nothing(
     assert bench.debits() == 1
 
 
+def test_a_training_that_fails_after_it_was_stopped_leaves_nothing_of_it(
+    bench: Bench, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.worker.care = world.care()
+    _at_step(monkeypatch, world, 2, lambda: world.machine.heat(90))
+
+    def fail_from_now_on(_: World) -> None:
+        assert (world.home / "agent" / FILE).exists()
+        world.machine.heat(50)
+        monkeypatch.setattr(Grid, "release", lambda *_: 1 / 0)
+
+    world.whenever_it_waits = [fail_from_now_on]
+    with pytest.raises(ZeroDivisionError):
+        participate(_instruct(bench), bench.resident, bench.worker, system_clock)
+    assert not (world.home / "agent" / FILE).exists()
+
+
 def test_training_never_goes_on_unwatched(bench: Bench, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.worker.care = world.care()
     asked = threading.Event()
@@ -307,16 +330,56 @@ def test_a_checkpoint_that_was_changed_or_moved_to_another_instruction_is_not_us
     path.write_bytes(bytes(data))
     assert world.checkpoints.find(_work("a")) is None
     path.write_bytes(b"rubbish")
-    world.checkpoints.expire(0)
+    world.restarted().expire(0)
     assert not path.exists()
 
 
-def test_a_full_disk_keeps_the_checkpoint_in_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise DiskFullError("full")
+def test_a_checkpoint_that_cannot_be_erased_now_is_erased_when_it_can(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
 
-    monkeypatch.setattr("skerry.device.agent.checkpoint.write_atomic", full)
     world.checkpoints.keep(_work(), KEPT)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", fails)
+        world.checkpoints.erase()
+        world.checkpoints.expire(0)
+    assert (world.home / "agent" / FILE).exists()
+    world.checkpoints.expire(0)
+    assert not (world.home / "agent" / FILE).exists()
+
+
+def test_a_checkpoint_of_which_nobody_waits_is_erased_while_the_device_may_not_work(world: World) -> None:
+    moment = [99]
+    world.now = lambda: moment[0]
+    world.machine.heat(90)
+    world.checkpoints.keep(_work(), KEPT)
+    world.checkpoints = world.restarted()
+    care = world.care()
+    care.expire()
+    assert (world.home / "agent" / FILE).exists()
+    moment[0] = 100
+    care.expire()
+    assert not (world.home / "agent" / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [DiskFullError("full"), OSError(errno.EROFS, "read-only"), OSError(errno.EIO, "a bad card")],
+    ids=["full", "read-only", "bad"],
+)
+def test_a_disk_that_takes_no_checkpoint_leaves_it_in_memory_and_the_one_before_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise failure
+
+    world.checkpoints.keep(_work("the one before"), KEPT)
+    monkeypatch.setattr("skerry.device.agent.checkpoint.write_atomic", fails)
+    world.checkpoints.keep(_work(), KEPT)
+    assert not (world.home / "agent" / FILE).exists()
+    world.checkpoints.expire(99)
     found = world.checkpoints.find(_work())
     assert found is not None
     _same(found, KEPT)

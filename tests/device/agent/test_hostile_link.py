@@ -21,7 +21,7 @@ from skerry.device.agent.flwr_fleet import FleetCalls, Parcel
 from skerry.device.agent.journal import Journal
 from skerry.device.agent.pace import Backoff, Pace
 from skerry.device.agent.remembered import RememberedNode
-from skerry.device.agent.watch import Watch
+from skerry.device.agent.watch import Watch, pause
 from skerry.device.agent.watchdog import Watchdog
 from skerry.device.care import Unattended
 from skerry.device.worker import Worker
@@ -325,6 +325,16 @@ def test_work_that_lacks_something_now_is_begun_again_until_nobody_waits(ashore:
         ashore.turn()
     assert Event.DROPPED in ashore.events()
     assert len(link.whole()) == 1
+
+
+def test_what_nobody_waits_for_is_erased_also_while_the_device_may_not_work(
+    ashore: Ashore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expired = []
+    monkeypatch.setattr(Unattended, "expire", lambda _: expired.append(True), raising=False)
+    pause(tmp_path)
+    ashore.turn(3)
+    assert len(expired) == 3
 
 
 def test_trouble_is_told_once_however_long_it_lasts(ashore: Ashore, link: Superlink):
