@@ -1,7 +1,16 @@
 """A device's folder as enrolment leaves it: keys, the application under way, the place in a federation.
 
 What to do next follows from what is there, so one step that a timer repeats does all of it: apply, ask again until it
-is decided, renew when two thirds of the certificate's life are over, and begin an epoch of the sealing key then if due.
+is decided, renew when two thirds of the life of the certificate or of the sealing key are over.
+
+The device's own clock may be wrong. It says when to ask, and nothing more: a sealing key is replaced or deleted only
+after the desk has agreed with the time. A renewal does that, for a desk renews nobody whose clock differs from its own.
+
+1. *show* the sealing key that the desk has, and get a certificate: the clock is right
+2. *begin* another epoch if it is due, and show that in a second renewal
+3. *delete* the keys of epochs that ended seven days before the desk had a later one
+
+Whatever is lost in between is done at the next call.
 """
 
 import json
@@ -28,7 +37,11 @@ from skerry.security.enrolment import (
     ask,
     renew,
 )
+from skerry.security.enrolment.record import SignedBody
+from skerry.security.enrolment.requests import EnrolmentRequest
 from skerry.security.identity import KeyStore, KeyStoreRefusedError, PublicIdentity
+from skerry.security.identity.epochs import KemEpoch
+from skerry.security.locking import exclusive
 from skerry.security.strict import read_record
 
 __all__ = ["ENROL_AGAIN", "Folder", "Step"]
@@ -39,6 +52,9 @@ ENROL_AGAIN = "`skerry device forget`, then enrol again in this folder: its ledg
 _APPLICATION = b"application"
 _FIELDS = ("federation", "request", "role", "root")
 _LONGEST = 1 << 16
+_ATTEMPT, _NUMBER = 16, 8
+_TRIPS = 3
+"""Renewals of one call at most: a lost answer, the key that the desk has, the next one."""
 
 
 class Step(StrEnum):
@@ -97,7 +113,7 @@ class Folder:
             ) from error
 
     def apply(
-        self, invitation: Invitation, store: KeyStore, transport: EnrolmentTransport, *, now: int
+        self, invitation: Invitation, store: KeyStore, transport: EnrolmentTransport, *, now: int, days: int = 14
     ) -> tuple[Step, Membership | None]:
         """Apply under an invitation, and take what is decided at once.
 
@@ -112,6 +128,8 @@ class Folder:
             raise InputError(
                 "this device has applied already", where=str(self.path), mend="leave the invitation out to go on"
             )
+        if store.kem.due(now):  # made long ago, or by a clock that was wrong; nobody has seen it
+            store.rotate(now, days)
         application = apply(invitation, store, transport, now=now)
         record = encode({
             "federation": invitation.federation,
@@ -121,12 +139,17 @@ class Folder:
         })  # fmt: skip
         write_atomic(self._desk, replace(invitation, token=bytes(len(invitation.token))).text.encode(), mode=0o600)
         write_atomic(self._application, store.seal(record, _APPLICATION), mode=0o600)
-        return self.go_on(store, transport, now=now)
+        return self.go_on(store, transport, now=now, days=days)
+
+    @staticmethod
+    def due(member: Membership, store: KeyStore, now: int) -> bool:
+        """Whether the desk has to be asked, should this time be right."""
+        return now >= member.renew_at or not store.kem.settled(now)
 
     def go_on(
         self, store: KeyStore, transport: EnrolmentTransport, *, now: int, force: bool = False, days: int = 14
     ) -> tuple[Step, Membership | None]:
-        """Whatever is due now.
+        """Whatever is due now; one process does it, while others wait.
 
         Args:
             store: the device's keys.
@@ -139,12 +162,17 @@ class Folder:
             InputError: nothing was begun.
             RefusedError: the desk's reason.
         """
-        member = self.membership()
-        if member is not None:
-            if now < member.renew_at and not force:
-                store.prune(now)
+        with exclusive(self._membership):
+            store.refresh()
+            member = self.membership()
+            if member is None:
+                return self._asked(store, transport, now)
+            if not force and not self.due(member, store, now):
                 return Step.NOTHING, member
             return Step.RENEWED, self._renewed(member, store, transport, now, days)
+
+    def _asked(self, store: KeyStore, transport: EnrolmentTransport, now: int) -> tuple[Step, Membership | None]:
+        """How the application stands."""
         if not self.waiting:
             raise InputError(
                 "this device has not applied", where=str(self.path), mend="give the invitation of `skerry fleet invite`"
@@ -158,22 +186,41 @@ class Folder:
             raise
         if member is None:
             return Step.WAITING, None
+        asked = EnrolmentRequest.decode(SignedBody.decode(application.request).body)
         self._keep(member)
+        store.accepted(asked.kem_epoch, now)
         self._application.unlink()
         return Step.ENROLLED, member
 
     def _renewed(
         self, member: Membership, store: KeyStore, transport: EnrolmentTransport, now: int, days: int
     ) -> Membership:
-        if store.kem.due(now):
-            store.rotate(now, days)
-        if not self._attempt.exists():  # kept until the answer is there: a lost answer is asked for again
-            write_atomic(self._attempt, secrets.token_bytes(16), mode=0o600)
-        renewed = renew(member, store, transport, attempt=self._attempt.read_bytes(), now=now)
-        self._keep(renewed)
-        self._attempt.unlink()
-        store.prune(now)
-        return renewed
+        """See the module; a trip more where an answer was lost that the desk had given for another key."""
+        for trip in range(_TRIPS):
+            attempt, number = self._begun()
+            shown = _to_show(store, number, now, days) if trip == 0 else store.epoch
+            if not attempt:  # kept until the answer is there: a lost answer is asked for again
+                attempt, number = secrets.token_bytes(_ATTEMPT), shown.number
+                write_atomic(self._attempt, attempt + number.to_bytes(_NUMBER, "big"), mode=0o600)
+            member = renew(member, store, transport, attempt=attempt, now=now, epoch=shown)
+            self._keep(member)
+            if shown.number == number:
+                store.accepted(number, now)
+            self._attempt.unlink()
+            store.prune(now)
+            if store.kem.due(now):
+                store.rotate(now, days)
+            if store.epoch.number == store.kem.taken and now < member.renew_at:
+                break
+        return member
+
+    def _begun(self) -> tuple[bytes, int]:
+        """The attempt whose answer is still out, and the epoch whose key it showed first; else nothing."""
+        try:
+            kept = self._attempt.read_bytes()
+        except FileNotFoundError:
+            return b"", 0
+        return (kept[:_ATTEMPT], int.from_bytes(kept[_ATTEMPT:], "big")) if len(kept) >= _ATTEMPT else (b"", 0)
 
     def _applied(self, store: KeyStore) -> tuple[Application, str]:
         try:
@@ -211,6 +258,19 @@ class Folder:
     @property
     def _membership(self) -> Path:
         return self.path / "membership.json"
+
+
+def _to_show(store: KeyStore, begun: int, now: int, days: int) -> KemEpoch:
+    """Whose key a renewal shows: of the attempt under way, else the one that was taken, the newest, a new one.
+
+    The desk refuses a key that has ended, and takes one that it has even where a wrong clock began it in the future.
+    Where none can be shown another is made, by a clock that nobody has agreed with yet; no key is deleted for that.
+    """
+    kem = store.kem
+    for one in (kem.find(begun), kem.find(kem.taken), kem.newest):
+        if one is not None and now < one.ends and (one.number == kem.taken or one.begun(now)):
+            return one
+    return store.rotate(now, days)
 
 
 _FINAL = frozenset(

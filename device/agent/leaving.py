@@ -21,7 +21,8 @@ from skerry.security.identity import backend_of
 __all__ = ["forget_device"]
 
 _KEYS = ("keys", "keys.lock")
-_PLACE = (PAUSE_FILE, HEAD, "checkpoint", "peaks.json", "attempt", "application", "desk", "membership.json")
+_RENEWAL = ("attempt", "membership.json.lock")
+_PLACE = (PAUSE_FILE, HEAD, "checkpoint", "peaks.json", *_RENEWAL, "application", "desk", "membership.json")
 _FOLDERS = ("repository",)
 _ANSWER = answer_beside(Path(LEDGER)).name
 _MARKS = (*_KEYS, "application", "desk", "membership.json", "agent/lock", LEDGER, _ANSWER)

@@ -64,9 +64,8 @@ class Standing:
         """
         now = self._clock()
         force = doubtful and not _within(_FORCED_APART_MS, self._forced, now)
-        due = now >= self.member.renew_at and not _within(_TRIED_APART_MS, self._tried, now)
+        due = self._folder.due(self.member, self.store, now) and not _within(_TRIED_APART_MS, self._tried, now)
         if not (due or force):
-            self.store.prune(now)
             return False
         self._tried = now
         if force:

@@ -165,9 +165,15 @@ def ask(
 
 
 def renew(
-    member: Membership, keys: Applicant, transport: EnrolmentTransport, *, attempt: bytes, now: int
+    member: Membership,
+    keys: Applicant,
+    transport: EnrolmentTransport,
+    *,
+    attempt: bytes,
+    now: int,
+    epoch: KemEpoch | None = None,
 ) -> Membership:
-    """The next certificate, and a newer sealing key if there is one.
+    """The next certificate, and a newer sealing key if there is one; the desk has then agreed with our clock.
 
     Args:
         member: whose certificate is renewed.
@@ -175,21 +181,22 @@ def renew(
         transport: to the desk.
         attempt: 16 random bytes that were kept before this call: the same again asks for an answer that was lost.
         now: ms since the epoch.
+        epoch: of the sealing key that is shown; None for the newest.
 
     Raises:
         EnrolmentRefusedError: the desk's reason; ``not_authentic``: what answers is not the federation.
     """
-    subject = member.subject
+    subject, shown = member.subject, epoch or keys.epoch
     request = RenewalRequest(
         federation=subject.federation,
         name=subject.name,
         serial=member.certificate.serial_number.to_bytes(20, "big"),
         attempt=attempt,
         csr=_request_for(subject.name, keys.device_key),
-        kem_key=keys.epoch.key.public.raw,
-        kem_suite=keys.epoch.key.suite.value,
-        kem_epoch=keys.epoch.number,
-        kem_expires=keys.epoch.ends,
+        kem_key=shown.key.public.raw,
+        kem_suite=shown.key.suite.value,
+        kem_epoch=shown.number,
+        kem_expires=shown.ends,
         ciphers=tuple(cipher.value for cipher in ciphers_here()),
         issued=now,
     ).signed(keys.device_key, keys.identity)

@@ -77,9 +77,17 @@ class KeyStore(Protocol):
         ...
 
     def rotate(self, now: int, days: int) -> KemEpoch:
-        """Begin an epoch of so many days, and delete the keys of those that are over."""
+        """Begin an epoch of so many days; no key is deleted."""
+        ...
+
+    def accepted(self, number: int, now: int) -> None:
+        """Note that the federation has taken the sealing key of this epoch: those before it end at ``now``."""
         ...
 
     def prune(self, now: int) -> int:
-        """Delete the sealing keys of epochs that are over; how many."""
+        """Delete the sealing keys of epochs that are over, at a time that the federation has agreed with; how many."""
+        ...
+
+    def refresh(self) -> None:
+        """Take in what another process has changed."""
         ...

@@ -15,6 +15,7 @@ it.
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,11 @@ from skerry.security.strict import check_name, read_record
 
 __all__ = ["SealedKeyStore", "backend_of"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 _LONGEST = 1 << 16
 _CONTEXT = b"skerry/keystore/1"
 _OUTER = ("schema", "backend", "name", "digest", "box")
-_SECRETS = ("name", "signing", "device", "sealing", "epochs")
+_SECRETS = ("name", "signing", "device", "sealing", "epochs", "taken")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class _Keys:
             "device": self.device,
             "sealing": self.sealing,
             "epochs": epochs,
+            "taken": self.kem.taken,
         })  # fmt: skip
 
     @staticmethod
@@ -70,7 +72,8 @@ class _Keys:
             KemEpoch(number, begins, ends, KemPrivateKey(KemSuite(suite), raw))
             for number, begins, ends, suite, raw in value["epochs"]
         )
-        return _Keys(value["name"], value["signing"], value["device"], value["sealing"], KemKeys(epochs))
+        kem = KemKeys(epochs, value["taken"])
+        return _Keys(value["name"], value["signing"], value["device"], value["sealing"], kem)
 
 
 class SealedKeyStore:
@@ -175,8 +178,12 @@ class SealedKeyStore:
         Raises:
             InputError: an epoch has 7 to 30 days.
         """
-        self._change(lambda kem: kem.next(now, days).pruned(now))
+        self._change(lambda kem: kem.next(now, days))
         return self.epoch
+
+    def accepted(self, number: int, now: int) -> None:
+        """See :class:`~skerry.security.identity.keystore.KeyStore`."""
+        self._change(lambda kem: kem.accepted(number, now))
 
     def prune(self, now: int) -> int:
         """See :class:`~skerry.security.identity.keystore.KeyStore`."""
@@ -185,7 +192,11 @@ class SealedKeyStore:
             self._change(lambda kem: kem.pruned(now))
         return before - len(self._keys.kem.epochs)
 
-    def _change(self, change: Any) -> None:
+    def refresh(self) -> None:
+        """See :class:`~skerry.security.identity.keystore.KeyStore`."""
+        self._keys = _read(self._path, self._lock)
+
+    def _change(self, change: Callable[[KemKeys], KemKeys]) -> None:
         """Change the sealing keys that are on disk now: another process may have rotated them."""
         with exclusive(self._path):
             known = _read(self._path, self._lock)

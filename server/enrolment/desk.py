@@ -158,8 +158,9 @@ class Desk:
             _turned_away(entry)
             newest = entry.certificate
             assert newest is not None  # the holder of a certificate has one
-            if newest.attempt != asked.attempt:
-                _check_turn(newest, asked, now, self._rules.grace)
+            again = newest.attempt == asked.attempt
+            if not again or now >= newest.expires:  # an answer that was lost and has ended is of no use
+                _check_turn(newest, asked, now, self._rules.grace, again=again)
                 if spki(requested_key(asked.csr, asked.name)) != entry.device_key:
                     raise EnrolmentRefusedError(
                         EnrolmentRefusal.NOT_AUTHENTIC, "a renewal is of the key that is enrolled", where=asked.name
@@ -258,6 +259,7 @@ class Desk:
                 EnrolmentRefusal.MALFORMED,
                 f"a sealing key may be used for {self._rules.longest_epoch // DAY_MS} days at most",
                 where=asked.name,
+                mend="set the device's clock (NTP), and call `skerry device enrol` there: it begins another",
             )
 
     def _answer(self, entry: Enrolled, digest: bytes, now: int) -> bytes:
@@ -339,9 +341,9 @@ def _lapsed(entry: Enrolled, now: int, grace: int) -> bool:
     )
 
 
-def _check_turn(newest: Certificate, asked: RenewalRequest, now: int, grace: int) -> None:
-    """Whether it is the newest certificate that asks for the next one, and not too late."""
-    if newest.serial != asked.serial:
+def _check_turn(newest: Certificate, asked: RenewalRequest, now: int, grace: int, *, again: bool) -> None:
+    """Whether it is the newest certificate that asks for the next one, or who never got it, and not too late."""
+    if newest.serial != asked.serial and not again:
         raise EnrolmentRefusedError(
             EnrolmentRefusal.IDENTITY_IN_USE,
             "a later certificate was issued: another agent uses this identity, or an old copy of it came back",

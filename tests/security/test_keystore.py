@@ -160,6 +160,8 @@ def test_what_was_sealed_to_an_epoch_opens_until_its_key_is_deleted_and_then_nev
     old = store.identity.public
     sealed = old.encapsulation_key.seal(b"update", b"info")
     store.rotate(NOW + 6 * DAY, 7)
+    assert store.prune(NOW + 400 * DAY) == 0  # nobody has the next key: the old one is still sealed to
+    store.accepted(2, NOW + 6 * DAY)
     assert store.identity.public.kem_key != old.kem_key
     assert store.identity.public.signing_key == old.signing_key
     assert SealedKeyStore.open(path, PassphraseLock(WORDS)).identity.open(sealed, b"info") == b"update"
