@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +26,8 @@ class RunningServer:
 
     Attributes:
         pid: of its process.
-        born: when the process was started, as the system has it; a number that is used again is not taken for it.
+        born: which process of that number, as the system tells them apart; a number that is used again is not taken for
+            it, and a clock that was set does not hide it.
         federation: whose.
         since: ms since the epoch.
         addresses: ``host:port`` of ``gateway``, ``enrolment``, ``devices``, ``superlink``.
@@ -37,7 +39,7 @@ class RunningServer:
     """
 
     pid: int
-    born: float
+    born: str
     federation: str
     since: int
     addresses: Mapping[str, str]
@@ -52,17 +54,21 @@ class RunningServer:
         try:
             value = json.loads(path.read_bytes())
             noted = RunningServer(**value)
-            process = psutil.Process(noted.pid)
-            alive = process.create_time() == noted.born and process.status() != psutil.STATUS_ZOMBIE
-        except (OSError, ValueError, TypeError, psutil.Error):
+        except (OSError, ValueError, TypeError):
             return None
-        return noted if alive else None
+        return noted if noted.alive else None
 
     @staticmethod
-    def ourselves() -> tuple[int, float]:
-        """This process's number, and when it was started."""
-        process = psutil.Process(os.getpid())
-        return process.pid, process.create_time()
+    def ourselves() -> tuple[int, str]:
+        """This process's number, and what tells it from others of that number."""
+        born = _born(os.getpid())
+        assert born is not None
+        return os.getpid(), born
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is at work."""
+        return _born(self.pid) == self.born
 
     def write(self, path: Path) -> None:
         """Note it; whoever may read the folder may see it."""
@@ -74,21 +80,36 @@ class RunningServer:
         Raises:
             RunFailedError: it is not ours to end, or still runs after half a minute.
         """
-        try:
-            process = psutil.Process(self.pid)
-            if process.create_time() != self.born:
-                return
-            process.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + _END_S
-            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                if time.monotonic() > deadline:
-                    raise RunFailedError(
-                        f"the server (process {self.pid}) still runs after {_END_S:.0f} s", mend="see its log"
-                    )
-                time.sleep(_POLL_S)
-        except psutil.NoSuchProcess:
+        if not self.alive:
             return
-        except psutil.AccessDenied as error:
+        try:
+            os.kill(self.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return
+        except PermissionError as error:
             raise RunFailedError(
                 f"the server (process {self.pid}) is another user's", mend="stop it as that user"
             ) from error
+        deadline = time.monotonic() + _END_S
+        while self.alive:
+            if time.monotonic() > deadline:
+                raise RunFailedError(
+                    f"the server (process {self.pid}) still runs after {_END_S:.0f} s", mend="see its log"
+                )
+            time.sleep(_POLL_S)
+
+
+def _born(pid: int) -> str | None:
+    """What a process that is at work has in common with no other of its number; ``None`` when there is none.
+
+    Linux counts ticks since the boot. As a time of day, which psutil makes of them, they change when the clock is set.
+    """
+    try:
+        if sys.platform == "linux":
+            state, *fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+            return None if state in "ZX" else f"{boot}/{fields[18]}"
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except (OSError, psutil.Error):
+        return None
