@@ -5,19 +5,21 @@ it. What lies there stays: later runs and devices that come late ask for it agai
 """
 
 import json
-import secrets
-import shutil
 from pathlib import Path
 
-from skerry.device.store import MANIFEST, model_store, read_manifest, whole
-from skerry.fsio import disk_errors, sync_files, sync_folder
+from skerry.canonical import sha256_hex
+from skerry.device.store import MANIFEST, model_store, read_manifest
+from skerry.fsio import write_atomic
 from skerry.runfolder import RunFolder
 
 __all__ = ["share_base"]
 
 
 def share_base(folder: RunFolder, repository: Path) -> None:
-    """Put the base of a prepared run into the repository, whole or not at all; one that is whole there stays.
+    """Put the base of a prepared run into the repository, on stable storage.
+
+    A file that lies there is read again, and is replaced when it is not what the manifest names: a power cut or a bad
+    disk may have left another. The manifest, by which devices begin, is written last.
 
     Args:
         folder: the run.
@@ -25,22 +27,19 @@ def share_base(folder: RunFolder, repository: Path) -> None:
 
     Raises:
         DiskFullError: no room.
+        RefusedError: the base on this machine is damaged (``wrong_model``).
     """
     digest = json.loads((folder.path / "model" / "base.json").read_text("utf-8"))["digest"]
-    source, target = model_store() / digest, repository / "bases" / digest
-    if not (source / MANIFEST).exists():  # a network by hand has no base
+    if not (model_store() / digest / MANIFEST).exists():  # a network by hand has no base
         return
-    if target.exists():
-        if whole(digest, target.parent, read_manifest) is not None:
-            return
-        shutil.rmtree(target)
-    beside = target.with_name(f".{digest}.{secrets.token_hex(4)}")
-    try:
-        with disk_errors(target):
-            shutil.copytree(source, beside)
-            sync_files(beside)
-            if not target.exists():
-                beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    sync_folder(target.parent)
+    source, target = read_manifest(digest), repository / "bases" / digest
+    for name, wanted in source.facts["files"].items():
+        if not _is(target / name, wanted):
+            write_atomic(target / name, source.read(name))
+    if not _is(target / MANIFEST, digest):
+        write_atomic(target / MANIFEST, (source.path / MANIFEST).read_bytes())
+
+
+def _is(path: Path, wanted: str) -> bool:
+    """Whether a file has that SHA-256."""
+    return path.exists() and sha256_hex(path.read_bytes()) == wanted

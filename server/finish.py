@@ -10,6 +10,7 @@ from skerry.fsio import write_json
 from skerry.records import Float32Array
 from skerry.result import Result, write_result
 from skerry.runfolder import RunFolder
+from skerry.security.aead import Cipher
 from skerry.security.delivery import publish, verify
 from skerry.server.audit import Auditor
 from skerry.server.federation import Federation
@@ -21,6 +22,7 @@ from skerry.server.measure import (
     measure_quality,
     versions,
 )
+from skerry.server.recipients import enrolled_recipients
 from skerry.server.references import accuracy_without_canaries, run_references
 from skerry.server.rounds import Progress
 from skerry.server.spent import privacy
@@ -147,6 +149,7 @@ def _release(federation: Federation, files: dict[str, Path], quarantined: list[s
             publisher=federation.coordinator,
             recipients=recipients,
             now=federation.clock(),
+            cipher=_cipher(federation),
         )
     delivery = {"version": info.version, "manifest": info.manifest_digest}
     if not any(entry.kind == "delivery" and entry.body == delivery for entry in federation.ledger.entries()):
@@ -159,6 +162,13 @@ def _release(federation: Federation, files: dict[str, Path], quarantined: list[s
         "recipients": len(info.recipients),
         "manifest_digest": info.manifest_digest,
     }
+
+
+def _cipher(federation: Federation) -> Cipher:
+    """The one that suits the devices that are enrolled now, as for every release to them; a simulation has one kind."""
+    if federation.simulated:
+        return Cipher.AES_256_GCM
+    return enrolled_recipients(federation.folder.path.parent, now=federation.clock()).cipher
 
 
 def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> dict[str, dict[str, str | None]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from flwr.serverapp import Grid
 
 from skerry.clock import Clock
-from skerry.errors import InputError, RefusedError
+from skerry.errors import InputError
 from skerry.fsio import write_json
 from skerry.runfolder import RunFolder
 from skerry.security.identity import Directory, PublicIdentity
@@ -21,11 +21,11 @@ from skerry.security.privacy.ledger import Ledger
 from skerry.server.bases import share_base
 from skerry.server.discover import RollCall, wait_for
 from skerry.server.federation_home import FederationHome
+from skerry.server.fleet_rules import check_enrolled, devices_needed
 from skerry.server.provision import coordinator_identity
 from skerry.server.recipients import enrolled_recipients
 from skerry.server.roster import Roster
 from skerry.server.running import RunningServer
-from skerry.strategies.rule import parse_rule
 from skerry.wording import listing
 
 __all__ = ["FleetRoster", "good_standing", "muster"]
@@ -50,22 +50,13 @@ def muster(
         RunFailedError: fewer have answered when nothing happened any more for ``cohort.patience_s``.
     """
     scenario = folder.scenario
-    defence = scenario.defence
-    needed = max(scenario.cohort.at_least, parse_rule(defence.aggregator, tolerate=defence.tolerate).minimum())
-    if len(wanted) < needed:
-        raise RefusedError(
-            "too_few_enrolled",
-            f"{len(wanted)} devices are enrolled and in good standing; {defence.aggregator} that tolerates "
-            f"{defence.tolerate}, and cohort.at_least = {scenario.cohort.at_least}, need {needed}",
-            where=folder.id,
-            mend="invite more (`skerry fleet invite`), see `skerry fleet list`, or ask for less",
-        )
+    check_enrolled(scenario, len(wanted), where=folder.path)
     server = RunningServer.read(FederationHome(folder.path.parent).server)
     if server is not None:
         share_base(folder, Path(server.repository))
     call = RollCall(grid, folder.id, coordinator_identity(folder), clock, again_s=_AGAIN_S)
     directory = good_standing(folder.path.parent, clock())
-    wait_for(call, directory, wanted, patience_s=scenario.cohort.patience_s, at_least=needed)
+    wait_for(call, directory, wanted, patience_s=scenario.cohort.patience_s, at_least=devices_needed(scenario))
     missing = sorted(set(wanted) - call.found.keys())
     if missing:
         folder.notify(f"not there when the run began, and asked when they come: {listing(missing)}")

@@ -1,9 +1,12 @@
-"""What a scenario may ask of a fleet: nothing that only a simulation can do."""
+"""What a scenario may ask of a fleet: nothing that only a simulation can do, and no more devices than are enrolled."""
+
+from pathlib import Path
 
 from skerry.config import Scenario
-from skerry.errors import ScenarioError
+from skerry.errors import RefusedError, ScenarioError
+from skerry.strategies.rule import parse_rule
 
-__all__ = ["check_for_fleet"]
+__all__ = ["check_enrolled", "check_for_fleet", "devices_needed"]
 
 
 def check_for_fleet(scenario: Scenario) -> None:
@@ -29,4 +32,32 @@ def check_for_fleet(scenario: Scenario) -> None:
             "correlated noise needs the same devices in every round, which a fleet does not promise",
             where="privacy.mechanism",
             mend='use privacy.mechanism = "discrete_gaussian"',
+        )
+
+
+def devices_needed(scenario: Scenario) -> int:
+    """How many devices the scenario wants, and its rule needs; a run over a fleet does not begin with fewer."""
+    defence = scenario.defence
+    return max(scenario.cohort.at_least, parse_rule(defence.aggregator, tolerate=defence.tolerate).minimum())
+
+
+def check_enrolled(scenario: Scenario, devices: int, *, where: Path) -> None:
+    """Return when enough devices are enrolled.
+
+    Args:
+        scenario: says how many are needed.
+        devices: how many are enrolled, in good standing, and may be asked.
+        where: the run or its folder of runs, for the message.
+
+    Raises:
+        RefusedError: they are too few (``too_few_enrolled``).
+    """
+    needed = devices_needed(scenario)
+    if devices < needed:
+        raise RefusedError(
+            "too_few_enrolled",
+            f"{devices} devices are enrolled and in good standing; {scenario.defence.aggregator} that tolerates "
+            f"{scenario.defence.tolerate}, and cohort.at_least = {scenario.cohort.at_least}, need {needed}",
+            where=str(where),
+            mend="invite more (`skerry fleet invite`), see `skerry fleet list`, or ask for less",
         )

@@ -41,11 +41,12 @@ def launch(
     Raises:
         InputError: the scenario or its data cannot be used; no folder is left.
         RunFailedError: no server is up for a run over its fleet; no folder is left.
+        RefusedError: too few devices are enrolled for it (``too_few_enrolled``); no folder is left.
         InterruptedRunError: Ctrl-C or SIGTERM; what was finished is kept and can be shown.
         RunFailedError: the run was tried and failed; its folder says why.
     """
     _end_quickly()
-    get_engine(engine).check(parent)  # what is not there is told before there is a folder
+    get_engine(engine).check(parent, scenario)  # what is not there is told before there is a folder
     folder = RunFolder.create(parent, scenario, engine=engine)
     on_folder(folder)
     try:
@@ -75,7 +76,7 @@ def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = 
     _end_quickly()
     folder = RunFolder.open(name, parent)
     reopen(folder)
-    get_engine(folder.status["engine"]).check(folder.path.parent)
+    get_engine(folder.status["engine"]).check(folder.path.parent, folder.scenario)
     if folder.simulated and not (folder.path / "fleet" / "coordinator.json").exists():
         for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
             shutil.rmtree(folder.path / half, ignore_errors=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from skerry.config import Scenario
 from skerry.errors import InputError, InterruptedRunError, MissingDependencyError, RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
@@ -37,11 +38,12 @@ class Engine(Protocol):
 
     name: str
 
-    def check(self, runs: Path) -> None:
+    def check(self, runs: Path, scenario: Scenario) -> None:
         """Return when a run in this folder of runs can be begun, as far as can be told without beginning it.
 
         Raises:
             RunFailedError: a program is missing that the engine does not start itself.
+            RefusedError: devices are missing that it does not make itself.
         """
         ...
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from skerry.clock import system_clock
+from skerry.config import Scenario
 from skerry.errors import RefusedError, RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.security.identity.private_file import read_private
@@ -21,6 +22,7 @@ from skerry.server.engines import flwr_adapter
 from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.engine import Components, logging_to, logs
 from skerry.server.federation_home import FederationHome
+from skerry.server.fleet_rules import check_enrolled
 from skerry.server.running import RunningServer
 
 __all__ = ["FleetEngine"]
@@ -33,13 +35,18 @@ class FleetEngine:
 
     name = "fleet"
 
-    def check(self, runs: Path) -> None:
-        """Return when a server of this folder of runs is up.
+    def check(self, runs: Path, scenario: Scenario) -> None:
+        """Return when a server of this folder of runs is up, and enough devices are enrolled for the scenario.
 
         Raises:
-            RunFailedError: none is.
+            RunFailedError: no server is up.
+            RefusedError: too few are enrolled (``too_few_enrolled``).
         """
         _server_of(runs)
+        flwr_adapter.keep_to_ourselves()
+        from skerry.server.fleet import good_standing  # imports Flower, which is told before to keep to itself
+
+        check_enrolled(scenario, len(good_standing(runs, system_clock())), where=runs)
 
     def run(self, folder: RunFolder) -> None:
         """Run to the end; what the coordinator raises passes through unchanged.

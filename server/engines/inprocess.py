@@ -16,6 +16,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from skerry.config import Scenario
 from skerry.device.worker import process_worker
 from skerry.errors import InputError
 from skerry.runfolder import RunFolder
@@ -174,7 +175,7 @@ class InProcessEngine:
         self.components = components or Components()
         self.workers = workers
 
-    def check(self, runs: Path) -> None:
+    def check(self, runs: Path, scenario: Scenario) -> None:
         """Everything that it needs it starts itself."""
 
     def run(self, folder: RunFolder) -> None:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from skerry.config import Scenario
 from skerry.errors import MissingDependencyError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
@@ -45,7 +46,7 @@ class RayEngine:
     def __init__(self, components: Components | None = None) -> None:
         self.components = components or Components()
 
-    def check(self, runs: Path) -> None:
+    def check(self, runs: Path, scenario: Scenario) -> None:
         """Everything that it needs it starts itself."""
 
     def run(self, folder: RunFolder) -> None:

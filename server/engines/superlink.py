@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from skerry.config import Scenario
 from skerry.errors import RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
@@ -47,7 +48,7 @@ class SuperlinkEngine:
         self.components = components or Components()
         self.port = port
 
-    def check(self, runs: Path) -> None:
+    def check(self, runs: Path, scenario: Scenario) -> None:
         """Everything that it needs it starts itself."""
 
     def run(self, folder: RunFolder) -> None:

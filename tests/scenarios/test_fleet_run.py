@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -15,6 +16,8 @@ from skerry.errors import RefusedError, RunFailedError, ScenarioError
 from skerry.records import Action, Reason, Verdict
 from skerry.result import load_result
 from skerry.runfolder import RunFolder, list_runs
+from skerry.security.aead import Cipher
+from skerry.security.delivery import verify
 from skerry.security.locking import exclusive
 from skerry.server.federation_home import FederationHome
 from skerry.server.launch import launch, resume
@@ -44,9 +47,13 @@ def scenario(*overrides: str) -> Scenario:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """The processor of the last device has no instructions for AES."""
+    aes, other = Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305
     with up(tmp_path_factory.mktemp("runs")) as found:
         for name in NAMES:
-            found.enrol(name, scenario())
+            opens = (other, aes) if name == NAMES[-1] else (aes, other)
+            with mock.patch("skerry.security.enrolment.applicant.ciphers_here", lambda opens=opens: opens):
+                found.enrol(name, scenario())
         yield found
 
 
@@ -78,6 +85,8 @@ def test_enrolled_devices_train_without_a_seed_and_their_data_stay_with_them(fle
     assert [record.accepted for record in folder.rounds()] == [NAMES, NAMES]
     assert result.delivery is not None
     assert result.delivery.recipients == len(NAMES)
+    released = verify(folder.path / "release", publisher=FederationHome(fleet.runs).coordinator().public)
+    assert released.manifest.cipher is Cipher.CHACHA20_POLY1305  # which suits all of them
     assert not list((folder.path / "ledger" / "devices").glob("*"))
     assert sorted(p.name for p in (folder.path / "fleet").iterdir()) == [
         "coordinator.public.json", "devices.public.json",
@@ -135,9 +144,11 @@ def test_too_few_devices_are_named(fleet: Up):
     fleet.devices["writer-02"].off()
     with pytest.raises(RunFailedError, match="writer-02"):
         launch(scenario("cohort.at_least=3"), engine="fleet", parent=fleet.runs)
+    before = set(fleet.runs.iterdir())
     with pytest.raises(RefusedError) as refused:
         launch(scenario("cohort.at_least=9"), engine="fleet", parent=fleet.runs)
     assert refused.value.reason == "too_few_enrolled"
+    assert set(fleet.runs.iterdir()) == before  # told before anything was made
 
 
 def test_a_device_that_died_with_its_instruction_is_asked_again_and_debits_once(fleet: Up):
