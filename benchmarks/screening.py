@@ -24,7 +24,7 @@ DEFENCE = Defence(DefenceConfig().aggregator, DefenceConfig().screen)
 NOVELTY = Defence(DefenceConfig().aggregator, ("novelty",))
 WITH_ROOT = Defence(DefenceConfig().aggregator, (*DefenceConfig().screen, "root_set"))
 DISGUISED = ("near_clones", "near_ipm", "near_alie")
-COPIES = ("ipm", "alie", "min_max", "min_sum", "mimic", "clones")
+COPIES = ("ipm", "alie", "min_max", "min_sum", "mimic", "clones", "scaled_clones", "scaled_ipm")
 OTHERS = ("sign_flip", "scaling", "random", "gaussian", "nan", "inf", "free_rider", "replay", "label_flip")
 
 
@@ -116,7 +116,7 @@ def alarms(_scratch: Path) -> Iterator[Claim]:
 def sybils(_scratch: Path) -> Iterator[Claim]:
     """Eight of twenty devices are one attacker's: how many of their rows enter an average."""
     setting = Setting(hostile=8, steps=ROUNDS)
-    for attack in ("clones", "ipm"):
+    for attack in ("clones", "ipm", "scaled_clones", "scaled_ipm"):
         found = _outcomes(attack, setting)
         votes = max((1 - outcome.dropped) * setting.hostile for outcome in found)
         yield Claim(f"sybil_votes_{attack}", f"votes a round of 8 clones beside {setting.honest} honest devices",

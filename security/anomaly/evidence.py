@@ -25,10 +25,14 @@ class Rows:
 
     Args:
         values: ``(n, d)`` float32, finite; not changed.
+
+    Attributes:
+        scales: ``(n,)``, at most 1: by what detectors so far clip each row before it enters the average.
     """
 
     def __init__(self, values: Float32Array) -> None:
         self.values = values
+        self.scales = np.ones(len(values))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -52,6 +56,10 @@ class Rows:
         """``(n,)`` L2 norms, summed in float64 (float32 sums of squares overflow at 10¹⁹)."""
         wide = (row.astype(np.float64) for row in self.values)
         return np.sqrt(np.fromiter((float(np.dot(row, row)) for row in wide), np.float64, len(self)))
+
+    def clip(self, findings: Sequence["Finding"]) -> None:
+        """Note what a detector's findings, one a row, leave of each row's length."""
+        self.scales = np.minimum(self.scales, [finding.scale for finding in findings])
 
 
 @dataclass(frozen=True)

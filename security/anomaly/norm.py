@@ -42,7 +42,9 @@ class NormDetector:
     log 1.25. With ``far`` = 5, devices whose honest norms differ by up to three times never fail it. What fails it is
     clipped to it, and that is all: the fewer examples an update averages over, the longer it is, and nobody knows over
     how many it does. Among devices that are alike, one with a single example was up to 22 times as long as the others
-    in the lab. Clipping leaves an attacker no more than it has anyway: rows of that length pass.
+    in the lab. Clipping leaves one device no more than it has anyway: a row of that length passes. Nor does it leave
+    many of one attacker more, as far as ``similarity`` compares rows at the lengths that they are clipped to, and a
+    copy at another length is a copy to it.
 
     *Long and foreign* (no stated error of its own): a row that is too long is dropped when next to nothing of it lies
     in the span of the other devices' rows, less than a tenth of what does of theirs. Few examples lengthen an update

@@ -206,7 +206,9 @@ class Screener:
         for detector in self._detectors:
             trusted = np.array([not case.flagged for case in cases], np.bool_)
             far = FAR if self._calibration is None else self._calibration.limit(detector.name)
-            for case, finding in zip(cases, detector.examine(rows, names, trusted, context, far), strict=True):
+            findings = detector.examine(rows, names, trusted, context, far)
+            rows.clip(findings)
+            for case, finding in zip(cases, findings, strict=True):
                 case.findings.append((detector, finding))
         return cases
 

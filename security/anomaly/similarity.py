@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import log, sqrt
+from math import log
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,21 +23,27 @@ SIMILARITY_ERROR = 1e-9
 
 _FLOOR = log(4) / FAR  # least spread assumed: by default a pair is never flagged above a quarter of the usual distance
 _FEWEST = 4  # trusted rows, so that every device has three others to be compared with
+_LENGTH = 2.0  # a difference in length makes two updates at most this much farther apart than their directions are
 _LEAST = 1e-9  # distance that stands for an exact copy
 
 
 class SimilarityDetector:
     """The distance of each update to its nearest neighbour; of a group that is too near, one update keeps its vote.
 
-    *With noise* of known std ν two honest updates differ at least by their independent noise: x_i - x_j has noise of
-    std √2·ν, whatever the signals are, and is shorter than √2·ν·``smallest_norm(d)`` with probability at most
-    ``SIMILARITY_ERROR`` = 10⁻⁹ for all pairs of a round together (a union bound). A nearer pair is a breach of public
-    constants: noise was shared or left out.
+    *With noise* of known std ν an honest update is x_i = s_i + N_i, its noise independent of everything that others
+    send. So for any x_j and any number t, ‖x_i - t·x_j‖ is at least the part of N_i across x_j and s_i, and shorter
+    than ν·``smallest_norm(d - 2)`` with probability at most ``SIMILARITY_ERROR`` = 10⁻⁹ for all pairs of a round
+    together (a union bound). Two updates that are both nearer than that to the other's line are a breach of public
+    constants: noise was shared or left out. Both must be, so nothing that a device sends draws an honest one into a
+    group.
 
-    *Without noise* (no stated error) distance is measured in the pair's mean length, and an update is flagged when
-    that to its nearest neighbour lies five robust standard deviations of its logarithm, each at least log(4)/5, below
-    the other devices': at most a quarter of what is usual. Devices that all send nearly the same, as with much data
-    of one kind, are usual to each other and nobody is flagged.
+    *Without noise* (no stated error) distance is that of the updates as they would enter the average, clipped where
+    ``norm`` clips, over their mean length; but no more than twice the distance of their directions, so that another
+    length does not make a copy another update. (Honest devices with data of one kind and different lengths come near
+    in direction alone.) An update is flagged when the distance to its nearest neighbour lies five robust standard
+    deviations of its logarithm, each at least log(4)/5, below the other devices': at most a quarter of what is usual.
+    Devices that all send nearly the same, as with much data of one kind, are usual to each other and nobody is
+    flagged. Updates that are zero have no direction, and no copies. The reverse of an update is no copy: they cancel.
 
     Groups are the connected pairs that are too near. The first device by name keeps its place: a group has one vote,
     not none, since one of them may be honest and copied. Updates are sealed for the coordinator, so no other
@@ -46,8 +52,10 @@ class SimilarityDetector:
     *Sent again*: a device's last update once more, bit for bit, is flagged, and a breach where fresh noise was agreed;
     without noise, nobody's where half of the devices do it. A stale update that is changed a little is not seen.
 
-    Cannot see: sybils that each add as much noise of their own as honest devices differ by. That noise averages out
-    in a mean; a rule meets it as many ordinary attackers, within its ``tolerate``.
+    Cannot see: sybils that each add noise of their own: with privacy noise 0.71·ν or more, without it so much that they
+    differ by a quarter of what honest devices do, or by an eighth if they are of different lengths too. That noise
+    averages out in a mean; a rule meets it as many ordinary attackers, within its ``tolerate``. Nor sybils that each
+    take a direction of their own.
 
     Reference for the idea: Fung, Yoon and Beschastnikh 2020, "The Limitations of Federated Learning in Sybil Settings"
     (arXiv:1808.04866), which lowers weights instead, also of honest devices with the same classes.
@@ -89,18 +97,18 @@ class SimilarityDetector:
         if context.noise_std == 0 and count < _FEWEST:
             sentence = f"Not compared with others: {count} usable updates are too few to say what is usual."
             return [Finding((Score(self.name, 0.0, None, None, sentence),)) for _ in devices]
-        apart, sizes = _distances(rows)
+        around: list[tuple[float, float] | None]
         if context.noise_std > 0:
-            limits, scores = np.full(len(rows), _noise_limit(rows, context)), apart
-            around: list[tuple[float, float] | None] = [None] * len(rows)
+            apart = _rests(rows)
+            limits, around = np.full(len(rows), _noise_limit(rows, context)), [None] * len(rows)
         else:
-            scores = np.divide(apart, sizes, out=np.full_like(apart, np.inf), where=sizes > 0)
-            around = peers(_logarithms(scores.min(axis=1, initial=np.inf)), trusted, _FLOOR)
+            apart = _differences(rows)
+            around = peers(_logarithms(apart.min(axis=1, initial=np.inf)), trusted & (rows.lengths > 0), _FLOOR)
             limits = np.array([0.0 if pair is None else np.exp(pair[0] - far * pair[1]) for pair in around])
-        near = scores < np.minimum(limits[:, None], limits[None, :])
+        near = apart < np.minimum(limits[:, None], limits[None, :])
         group = _groups(near)
         return [
-            _finding(i, devices, float(scores[i].min(initial=np.inf)), float(limits[i]), around[i], group)
+            _finding(i, devices, float(apart[i].min(initial=np.inf)), float(limits[i]), around[i], group)
             for i in range(len(rows))
         ]
 
@@ -112,23 +120,44 @@ def _sent_again(finding: Finding, fresh: bool) -> Finding:
     return replace(finding, scores=(*finding.scores, score), distance=max(finding.distance, 2 * FAR), certain=fresh)
 
 
-def _distances(rows: Rows) -> tuple[Float64Array, Float64Array]:
-    """``(n, n)`` distances, infinite on the diagonal, and mean lengths of the pairs.
+def _cosines(rows: Rows) -> Float64Array:
+    """``(n, n)``, 0 for updates that are zero.
 
-    From inner products in float64: a distance is known to about 10⁻⁸ of the lengths, where limits are a tenth.
+    From inner products in float64: known to about 10⁻¹⁶, so that distances are to 10⁻⁸, where limits are a tenth.
     """
-    products = rows.gram
-    lengths = np.diagonal(products)
-    distances = np.sqrt(np.maximum(lengths[:, None] + lengths[None, :] - 2 * products, 0.0))
+    lengths = np.sqrt(np.diagonal(rows.gram))
+    inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    found: Float64Array = np.clip(rows.gram * inverse[:, None] * inverse, -1.0, 1.0)
+    return found
+
+
+def _differences(rows: Rows) -> Float64Array:
+    """``(n, n)`` distances of the clipped updates over their mean length, at most ``_LENGTH`` times their directions'.
+
+    Infinite on the diagonal.
+    """
+    cosines, lengths = _cosines(rows), np.sqrt(np.diagonal(rows.gram)) * rows.scales
+    one, other = lengths[:, None], lengths
+    apart = np.sqrt(np.maximum(one**2 + other**2 - 2 * cosines * one * other, 0.0))
+    mean = (one + other) / 2
+    relative = np.divide(apart, mean, out=np.full_like(apart, np.inf), where=mean > 0)
+    found: Float64Array = np.minimum(relative, _LENGTH * np.sqrt(2 - 2 * cosines))
+    np.fill_diagonal(found, np.inf)
+    return found
+
+
+def _rests(rows: Rows) -> Float64Array:
+    """``(n, n)`` distances of the longer update of each pair to the other's line, infinite on the diagonal."""
+    lengths = np.sqrt(np.diagonal(rows.gram))
+    distances: Float64Array = np.maximum(lengths[:, None], lengths) * np.sqrt(1 - _cosines(rows) ** 2)
     np.fill_diagonal(distances, np.inf)
-    lengths = np.sqrt(lengths)
-    return distances, (lengths[:, None] + lengths[None, :]) / 2
+    return distances
 
 
 def _noise_limit(rows: Rows, context: ScreenContext) -> float:
-    pairs = max(len(rows) * (len(rows) - 1) // 2, 1)
-    error = SIMILARITY_ERROR / pairs
-    return sqrt(2) * context.noise_std * smallest_norm(rows.size, error, steps=context.steps)
+    ordered_pairs = max(len(rows) * (len(rows) - 1), 1)
+    error = SIMILARITY_ERROR / ordered_pairs
+    return context.noise_std * smallest_norm(max(rows.size - 2, 0), error, steps=context.steps)
 
 
 def _logarithms(distances: npt.ArrayLike) -> Float64Array:

@@ -15,6 +15,7 @@ from skerry.security.attacks.farthest import MinMax, MinSum
 from skerry.security.attacks.hostile import POISONS, attack_for, compromised
 from skerry.security.attacks.idle import FreeRider, Replay
 from skerry.security.attacks.inner_product import InnerProduct
+from skerry.security.attacks.lengthened import Lengthened
 from skerry.security.attacks.little import LittleIsEnough
 from skerry.security.attacks.mimic import Mimic
 from skerry.security.attacks.named import ATTACKS, attack_named
@@ -36,6 +37,7 @@ __all__ = [
     "Infinite",
     "InnerProduct",
     "Knowledge",
+    "Lengthened",
     "LittleIsEnough",
     "Mimic",
     "MinMax",

@@ -13,6 +13,7 @@ from skerry.security.attacks.disguised import Disguised
 from skerry.security.attacks.farthest import MinMax, MinSum
 from skerry.security.attacks.idle import FreeRider, Replay
 from skerry.security.attacks.inner_product import InnerProduct
+from skerry.security.attacks.lengthened import Lengthened
 from skerry.security.attacks.little import LittleIsEnough
 from skerry.security.attacks.mimic import Mimic
 from skerry.security.attacks.noise import GaussianNoise, RandomDirection
@@ -35,6 +36,8 @@ ATTACKS: Mapping[str, Callable[[], Attack]] = MappingProxyType(
         "inf": Infinite,
         "clones": Clones,
         "near_clones": lambda: Clones(jitter=0.3),
+        "scaled_clones": lambda: Lengthened(Clones()),
+        "scaled_ipm": lambda: Lengthened(InnerProduct()),
         "free_rider": FreeRider,
         "replay": Replay,
         "near_ipm": lambda: Disguised(InnerProduct()),

@@ -18,6 +18,7 @@ from skerry.security.attacks import (
     FreeRider,
     InnerProduct,
     Knowledge,
+    Lengthened,
     LittleIsEnough,
     Mimic,
     MinMax,
@@ -94,6 +95,11 @@ def test_clones_are_one_row_and_near_clones_differ_by_their_jitter() -> None:
     cosine = float(near[0] @ near[1]) / np.linalg.norm(near[0]) / np.linalg.norm(near[1])
     assert cosine == pytest.approx(1 / 1.09, abs=0.05)
     assert np.linalg.norm(exact[0]) == pytest.approx(np.linalg.norm(OWN, axis=1).mean(), rel=1e-4)
+
+
+def test_lengthened_rows_are_the_attack_s_at_lengths_that_grow() -> None:
+    plain, longer = sent(InnerProduct()), sent(Lengthened(InnerProduct(), factor=4.0))
+    np.testing.assert_array_equal(longer, plain * np.float32([[1], [4], [16]]))
 
 
 def test_disguised_rows_lie_apart_and_their_mean_is_near_the_attack() -> None:

@@ -41,6 +41,54 @@ def test_of_forty_percent_clones_one_keeps_its_vote(noise: float) -> None:
         assert out(rows, context(noise), tolerate=6) == {f"device-{i:02d}": (Reason.SIMILARITY,) for i in range(10, 15)}
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.05], ids=["without noise", "with noise"])
+@pytest.mark.parametrize("factor", [1e-3, 0.5, 1.3, 3.0, 100.0])
+def test_another_length_gives_a_clone_no_vote(noise: float, factor: float) -> None:
+    for seed in range(5):
+        rows = honest(15, seed, noise=noise)
+        rows[9:] = rows[9] * np.float32(factor) ** np.arange(6, dtype=np.float32)[:, None]
+        assert out(rows, context(noise), tolerate=6) == {f"device-{i:02d}": (Reason.SIMILARITY,) for i in range(10, 15)}
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.05])
+@pytest.mark.parametrize("factor", [0.6, 3.0, 1e4])
+def test_of_clones_that_the_norm_screen_would_clip_to_one_length_one_enters(factor: float, jitter: float) -> None:
+    """In the direction of the honest ones and another, so that neither norm nor cosine speaks of them."""
+    for seed in range(5):
+        rng = np.random.default_rng([seed, 1])
+        rows = honest(15, seed, common=0.7)
+        row = rows[:9].mean(axis=0) + 0.7 * rng.standard_normal(D) / np.sqrt(D)
+        clones = row + jitter * np.linalg.norm(row) * rng.standard_normal((6, D)) / np.sqrt(D)
+        rows[9:] = clones * factor ** np.arange(6)[:, None]
+        verdicts = Screener(["norm", "similarity", "cosine"], tolerate=6).screen(rows, names(15), context())
+        assert [v.kept for v in verdicts] == [True] * 10 + [False] * 5
+
+
+def test_rows_are_compared_at_the_lengths_at_which_they_enter_the_average() -> None:
+    """With so much noise that another length would save them, were they not clipped to one length."""
+    for seed in range(5):
+        rng = np.random.default_rng([seed, 1])
+        rows = honest(15, seed, common=0.7)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        rows[9:] = rows[:9].mean(axis=0) + 0.12 * rng.standard_normal((6, D)) / np.sqrt(D)
+        rows[9:] *= 4.0 ** np.arange(2, 8)[:, None]
+        alone, clipping = (
+            [v.kept for v in Screener(screen, tolerate=6).screen(rows, names(15), context())]
+            for screen in (["similarity"], ["norm", "similarity"])
+        )
+        assert alone == [True] * 15
+        assert clipping == [True] * 10 + [False] * 5
+
+
+def test_two_devices_of_one_kind_of_data_and_different_lengths_are_no_copies() -> None:
+    """A fifth of the usual distance by direction, as was seen of honest devices with the same few classes."""
+    for seed in range(20):
+        rows = honest(12, seed, common=0.0)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        rows[4] = 2.5 * (0.96 * rows[3] + np.sqrt(1 - 0.96**2) * rows[4])
+        assert out(rows, context(), tolerate=3) == {}
+
+
 def test_clones_that_leave_out_part_of_the_noise_are_caught_by_the_noise_alone() -> None:
     noise = 0.05
     rng = np.random.default_rng(0)
@@ -55,6 +103,39 @@ def test_clones_that_leave_out_part_of_the_noise_are_caught_by_the_noise_alone()
 def test_honest_devices_are_no_copies_however_much_they_agree(common: float, noise: float) -> None:
     for seed in range(40):
         assert out(honest(12, seed, common=common, noise=noise), context(noise), tolerate=5) == {}
+
+
+@pytest.mark.parametrize("kind", ["zero", "less noise", "an honest signal alone", "reversed", "enormous"])
+def test_under_noise_nothing_that_a_device_sends_makes_a_copy_of_an_honest_one(kind: str) -> None:
+    """Were honest ones linked by it, they would be in breach, or, being the majority, hide all other breaches."""
+    noise = 0.05
+    for seed in range(10):
+        rng = np.random.default_rng([seed, 1])
+        signal = 3 * rng.standard_normal(D) / np.sqrt(D)
+        rows = signal + rng.normal(0, noise, (12, D))
+        rows[4] = {
+            "zero": np.zeros(D),
+            "less noise": signal + rng.normal(0, 0.6 * noise, D),
+            "an honest signal alone": signal,
+            "reversed": -signal,
+            "enormous": 1e6 * signal,
+        }[kind]
+        assert out(rows.astype(np.float32), context(noise), tolerate=3) == {}
+
+
+def test_updates_that_are_zero_or_the_reverse_of_each_other_are_no_copies() -> None:
+    for seed in range(10):
+        rows = honest(12, seed)
+        rows[2:5] = 0
+        rows[7] = -2 * rows[6]
+        assert out(rows, context(), tolerate=4) == {}
+
+
+def test_idle_devices_do_not_say_what_is_usual_among_those_that_train() -> None:
+    for seed in range(10):
+        rows = honest(15, seed, common=0.95)
+        rows[:8] = 0
+        assert out(rows, context(), tolerate=4) == {}
 
 
 def test_two_nearly_idle_devices_are_not_alike_for_being_small() -> None:

@@ -98,8 +98,9 @@ def test_rows_without_numbers_never_reach_a_rule(attack: str) -> None:
     assert outcome.accuracy > 0.2
 
 
-def test_clones_keep_one_vote() -> None:
-    outcome = train(DEFAULT, "clones", SHORT, 0)
+@pytest.mark.parametrize("attack", ["clones", "scaled_clones", "scaled_ipm"])
+def test_clones_keep_one_vote(attack: str) -> None:
+    outcome = train(DEFAULT, attack, SHORT, 0)
     assert outcome.caught == 1
     assert outcome.dropped == pytest.approx(0.5)
     assert outcome.dropped_honest == 0
