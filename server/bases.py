@@ -9,7 +9,7 @@ from pathlib import Path
 
 from skerry.canonical import sha256_hex
 from skerry.device.store import MANIFEST, model_store, read_manifest
-from skerry.fsio import write_atomic
+from skerry.fsio import sync_folder, write_atomic
 from skerry.runfolder import RunFolder
 
 __all__ = ["share_base"]
@@ -38,6 +38,7 @@ def share_base(folder: RunFolder, repository: Path) -> None:
             write_atomic(target / name, source.read(name))
     if not _is(target / MANIFEST, digest):
         write_atomic(target / MANIFEST, (source.path / MANIFEST).read_bytes())
+        sync_folder(target.parent)
 
 
 def _is(path: Path, wanted: str) -> bool:

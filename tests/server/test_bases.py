@@ -45,9 +45,10 @@ def test_devices_see_no_manifest_before_the_files_and_all_is_on_stable_storage(
         written.append((path.name, durable))
 
     monkeypatch.setattr(bases, "write_atomic", write)
+    monkeypatch.setattr(bases, "sync_folder", lambda folder: written.append((folder.name, True)))
     share_base(prepared_run, tmp_path)
-    assert [name for name, _ in written][-1] == MANIFEST
-    assert {name for name, _ in written} == {*whole(model_store(), digest), MANIFEST}
+    assert [name for name, _ in written][-2:] == [MANIFEST, "bases"]
+    assert {name for name, _ in written[:-1]} == {*whole(model_store(), digest), MANIFEST}
     assert all(durable for _, durable in written)
 
 

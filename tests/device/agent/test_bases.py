@@ -106,7 +106,7 @@ def test_a_worker_whose_base_is_damaged_has_it_fetched_and_goes_on(
 
 
 def test_nothing_appears_under_its_name_before_it_is_on_stable_storage(
-    fetcher: BaseFetcher, prepared_run: RunFolder, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+    fetcher: BaseFetcher, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
 ):
     done, sync, rename = [], os.fsync, Path.rename
 
@@ -120,14 +120,12 @@ def test_nothing_appears_under_its_name_before_it_is_on_stable_storage(
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "rename", renamed)
-    for put in (lambda: fetcher.fetch(digest), lambda: share_base(prepared_run, tmp_path / "repository")):
-        done.clear()
-        put()
-        at = done.index(("renamed", digest))
-        names = {path.name for path in (model_store() / digest).iterdir()}
-        assert names <= set(done[:at])
-        assert done[at - 1] not in names  # their folder, last
-        assert done[at + 1 :]  # and the name itself
+    fetcher.fetch(digest)
+    at = done.index(("renamed", digest))
+    names = {path.name for path in (tmp_path / digest).iterdir()}
+    assert names <= set(done[:at])
+    assert done[at - 1] not in names  # their folder, last
+    assert done[at + 1 :]  # and the name itself
 
 
 def test_a_shared_base_that_was_damaged_is_shared_again(prepared_run: RunFolder, tmp_path: Path, digest: str):
