@@ -23,7 +23,7 @@ from skerry.device.training.plan import TrainPlan
 from skerry.errors import InputError, RefusedError, ReleaseRefusedError
 from skerry.security import Directory, Expected, Header, Identity, Kind, Refusal, open_envelope, seal
 from skerry.security.delivery import Manifest, ReleaseFile, ReleaseRefusal
-from skerry.security.delivery.bins import open_wrap, read_index, write_bins
+from skerry.security.delivery.bins import names_in, open_wrap, read_index, write_bins
 from skerry.security.delivery.delta import apply_delta, make_delta
 from skerry.security.delivery.repository.describing import Provenance, read_statement, statement
 from skerry.security.delivery.stream import blob_bytes, decrypt, encrypt
@@ -232,16 +232,25 @@ def log_proofs(folder: Path) -> Target:
 
 
 def wraps(folder: Path) -> Target:
-    """The list of bins, or a bin: what it gives is a canonical list or the content key, to nobody but its device."""
+    """The list of bins, or a bin: what it gives is a canonical list or the content key, to nobody but its device.
+
+    Its names are read too: as they are written, or not at all.
+    """
     ann, key, manifest = Identity.generate("ann"), b"k" * 32, _a_manifest(1)
     index = (folder / write_bins(folder, key, manifest, [ann.public, Identity.generate("bob").public])).read_bytes()
     seeds = [index, *((folder / name).read_bytes() for name in read_index(index))]
+
+    def opened(data: bytes) -> str:
+        names = names_in(data)
+        if names != sorted(set(names)):
+            return ACCEPTED
+        return "as_signed" if open_wrap(data, manifest, ann) == key else ACCEPTED
 
     def read(data: bytes) -> str:
         try:
             return "as_said" if encode({"bins": read_index(data)}) == data else ACCEPTED
         except ReleaseRefusedError:
-            return reason_of(lambda: "as_signed" if open_wrap(data, manifest, ann) == key else ACCEPTED)
+            return reason_of(lambda: opened(data))
 
     return Target("wraps", seeds, seeds, lambda data: data, read, frozenset({*ReleaseRefusal, "as_said", "as_signed"}))
 

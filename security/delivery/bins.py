@@ -11,8 +11,9 @@ device and one release only. Memory does not grow with the number of devices: wr
 """
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +22,7 @@ from skerry.errors import InputError, ReleaseRefusedError
 from skerry.security.delivery.manifest import Contents, Manifest
 from skerry.security.delivery.refusal import ReleaseRefusal
 from skerry.security.identity import Identity, PublicIdentity
-from skerry.security.strict import check_hex, read_record
+from skerry.security.strict import check_hex, check_name, read_record
 
 __all__ = [
     "KEY_BYTES",
@@ -108,7 +109,7 @@ def open_wrap(data: bytes, contents: Contents, device: Identity) -> bytes:
         ReleaseRefusedError: no wrap for this device (``not_a_recipient``), or none for its key
             (``not_sealed_to_us``), or no bin (``malformed``).
     """
-    wrap = dict(_records(data)).get(device.name.encode())
+    wrap = _wraps(data).get(device.name)
     if wrap is None:
         raise ReleaseRefusedError(
             ReleaseRefusal.NOT_A_RECIPIENT,
@@ -148,8 +149,12 @@ def bins_in(blobs: Path, manifest: Manifest) -> tuple[bytes, list[bytes]]:
 
 
 def names_in(data: bytes) -> list[str]:
-    """Names of the devices that a bin has wraps for, sorted."""
-    return [name.decode() for name, _ in _records(data)]
+    """Names of the devices that a bin has wraps for, sorted.
+
+    Raises:
+        ReleaseRefusedError: it is no bin (``malformed``).
+    """
+    return list(_wraps(data))
 
 
 def _signed(blobs: Path, digest: str, most: int) -> bytes:
@@ -173,16 +178,24 @@ def _sort(file: IO[bytes], folder: Path) -> str:
     """Put the records of a bin in order; its digest."""
     file.seek(0)
     records = sorted(_records(file.read()))
-    names = {name.decode().casefold() for name, _ in records}
+    names = {name.casefold() for name, _ in records}
     if len(names) < len(records):
         raise InputError("a release is for each recipient only once", where=str(folder))
-    data = b"".join(_record(name, wrap) for name, wrap in records)
+    data = b"".join(_record(name.encode(), wrap) for name, wrap in records)
     file.seek(0)
     file.write(data)
     return sha256_hex(data)
 
 
-def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _wraps(data: bytes) -> Mapping[str, bytes]:
+    """Device → wrap, of a bin in the one form that a publisher writes."""
+    records = list(_records(data))
+    if any(first >= then for (first, _), (then, _) in pairwise(records)):
+        raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "a bin of wraps is not in the order of its names")
+    return dict(records)
+
+
+def _records(data: bytes) -> Iterator[tuple[str, bytes]]:
     at = 0
     while at < len(data):
         begin = at + 1
@@ -191,7 +204,18 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = wrap + int.from_bytes(data[name:wrap], "big")
         if wrap > len(data) or at > len(data):
             raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "a bin of wraps ends inside a wrap")
-        yield data[begin:name], data[wrap:at]
+        yield _name(data[begin:name]), data[wrap:at]
+
+
+def _name(data: bytes) -> str:
+    try:
+        name = data.decode()
+        check_name(name, "a device's name")
+    except (UnicodeDecodeError, InputError) as error:
+        raise ReleaseRefusedError(
+            ReleaseRefusal.MALFORMED, "a bin of wraps has one for what is no device's name"
+        ) from error
+    return name
 
 
 def _record(name: bytes, wrap: bytes) -> bytes:

@@ -147,9 +147,31 @@ def test_garbage_is_no_bin_and_no_list(data):
     for read in (read_index, names_in, lambda d: open_wrap(d, CONTENTS, ANN)):
         try:
             read(data)
-        except (ReleaseRefusedError, UnicodeDecodeError):
+        except ReleaseRefusedError:
             continue
         assert read is names_in
+
+
+def record(name: bytes) -> bytes:
+    return bytes([len(name)]) + name + (80).to_bytes(2, "big") + bytes(80)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        record(b"\xff\xfe"),
+        record(b""),
+        record(b"a/b"),
+        record(b"bob") + record(b"ann"),
+        record(b"ann") + record(b"ann"),
+    ],
+    ids=["not UTF-8", "no name", "no device's name", "not in order", "twice"],
+)
+def test_a_bin_with_names_that_no_publisher_writes_is_refused(data):
+    for read in (names_in, lambda d: open_wrap(d, CONTENTS, ANN)):
+        with pytest.raises(ReleaseRefusedError) as caught:
+            read(data)
+        assert caught.value.reason == ReleaseRefusal.MALFORMED
 
 
 ANN = Identity.generate("ann")
