@@ -267,6 +267,8 @@ def test_old_versions_are_dropped_when_asked_for_and_only_those(shop, run):
     assert shop("rollback", "digits", "--to", 3, "--recipients", shop.directory)["version"] == 5
     shop("rollback", "digits", "--to", 1, "--recipients", shop.directory, code=2)
     shop("prune", "digits", "--keep", 1, code=2)
+    for days in (-1, 366):
+        assert "--grace-days" in shop("prune", "digits", "--grace-days", days, code=2)["error"]["what"]
     shop("prune", "sounds", code=2)
 
 

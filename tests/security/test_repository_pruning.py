@@ -87,10 +87,10 @@ def test_a_version_that_was_the_newest_within_the_grace_stays(shop: Shop) -> Non
     assert prune(shop, now=shop.clock() + WEEK) == [2, 3]
 
 
-@pytest.mark.parametrize("wrong", [{"keep": 1}, {"keep": 0}, {"keep": -1}, {"grace_days": -1}])
+@pytest.mark.parametrize("wrong", [{"keep": 1}, {"keep": 0}, {"keep": -1}, {"grace_days": -1}, {"grace_days": 366}])
 def test_the_version_to_go_back_to_cannot_be_dropped(shop: Shop, wrong: dict[str, int]) -> None:
     versions(shop, 2)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="grace" if "grace_days" in wrong else "newest 2 versions"):
         prune(shop, **wrong)
     with pytest.raises(InputError, match="no model"):
         drop_versions(shop.repository, "sounds", keep=2, now=0)

@@ -19,7 +19,13 @@ def prune(
     repository: RepositoryFolder,
     keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions stay; 2 or more.")] = 5,
     grace_days: Annotated[
-        int, typer.Option("--grace-days", help="Versions and files that were needed so lately stay too; 0 to 365.")
+        int,
+        typer.Option(
+            "--grace-days",
+            min=0,
+            max=365,
+            help="Versions and files that were needed so lately stay too; files a day at least.",
+        ),
     ] = 7,
     keys: Keys = None,
     offline: Offline = None,

@@ -29,6 +29,7 @@ FEWEST = 2
 """Versions that always stay: the newest, and the one before, to which a publisher may have to go back at once."""
 GRACE_DAYS = 7
 """A device fetches what it saw when it began; none takes longer than this."""
+MOST_GRACE_DAYS = 365
 _LEAST_FILE_DAYS = 1  # a device that looked a moment ago still asks for what was named then
 _DAY_MS = 86_400_000
 _NOTED = ".unnamed.json"
@@ -56,9 +57,12 @@ def drop_versions(
         grace_days: a version whose successor is younger stays too.
 
     Raises:
-        InputError: fewer are to stay, there is no such model, or a key is not at hand.
+        InputError: fewer are to stay, the grace is longer than a year or below 0, there is no such model, or a key
+            is not at hand.
     """
-    if keep < FEWEST or grace_days < 0:
+    if not 0 <= grace_days <= MOST_GRACE_DAYS:
+        raise InputError(f"the grace is 0 to {MOST_GRACE_DAYS} days, not {grace_days}", where=model)
+    if keep < FEWEST:
         raise InputError(f"at least the newest {FEWEST} versions stay, for a device may have to go back", where=model)
     if model not in repository.models:
         raise InputError(f"the repository has no model {model!r}", where=str(repository.folder))
