@@ -33,6 +33,7 @@ from skerry.device.training.network import NetworkTrainer
 from skerry.device.training.per_example import Inputs
 from skerry.device.training.plan import TrainPlan
 from skerry.device.training.public_head import fit_public_head
+from skerry.device.yielding import parts_of
 from skerry.errors import InputError
 from skerry.records import Float32Array, ParameterLayout
 from skerry.security.adversarial import AdversarialRecipe
@@ -143,7 +144,10 @@ class NetworkModel:
         examples = self._task.transform(x)
         if self._cut is None:
             return examples
-        values = self._front_model.run(examples)
+        values = self._front_model.run(examples[:0])
+        values = np.empty((len(examples), *values.shape[1:]), values.dtype)
+        for part in parts_of(len(examples)):  # asked to stop, it begins again
+            values[part] = self._front_model.run(examples[part])
         scale = self._cut_scale
         return values if scale is None else RoundedInputs(values.astype(np.uint8), scale.step, scale.zero)
 

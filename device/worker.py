@@ -25,7 +25,7 @@ from skerry.device.protocol import Instruction
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
-from skerry.device.yielding import yield_if_asked
+from skerry.device.yielding import parts_of
 from skerry.errors import InputError, RefusedError
 from skerry.records import Float32Array
 from skerry.security.attacks import POISONS
@@ -35,7 +35,6 @@ from skerry.syncer import Syncer
 __all__ = ["Outcome", "Resident", "Worker", "process_worker"]
 
 _REFUSALS = 64  # kept
-_TOGETHER = 32  # examples between which it is asked whether to stop
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Worker:
     refusals: dict[tuple[ModelConfig, str | None], RefusedError] = field(default_factory=dict)
     identities: dict[tuple[int, str], tuple[Task, str]] = field(default_factory=dict)
     inputs: dict[tuple[str, str], tuple[Any, npt.NDArray[np.int64]]] = field(default_factory=dict)
-    begun: dict[tuple[str, str], list[Float32Array]] = field(default_factory=dict)
+    begun: dict[tuple[str, str, int], list[Float32Array]] = field(default_factory=dict)
     views: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     with_canaries: dict[tuple[str, str, str, CanaryPlan, int], tuple[Any, npt.NDArray[np.int64]]] = field(
         default_factory=dict
@@ -185,18 +184,20 @@ class Worker:
         key = (self.identity_of(device, task), model.digest)
         if key not in self.inputs:
             data = task.local_data(device)
-            inputs = self._features(key, model, data.x) if isinstance(model, HeadModel) else model.prepare(data.x)
+            head = isinstance(model, HeadModel)
+            inputs = self._features((*key, 0), model.prepare, data.x) if head else model.prepare(data.x)
             self.inputs[key] = (inputs, data.y)
         return self.inputs[key]
 
-    def _features(self, key: tuple[str, str], model: HeadModel, x: npt.NDArray[Any]) -> Float32Array:
+    def _features(
+        self, key: tuple[str, str, int], prepare: Callable[[npt.NDArray[Any]], Float32Array], x: npt.NDArray[Any]
+    ) -> Float32Array:
         """Of some examples at a time: each one's depend on it alone, so they are those of all at once."""
         found = self.begun.setdefault(key, [])
-        for first in range(_TOGETHER * len(found), len(x), _TOGETHER):
-            yield_if_asked()
-            found.append(model.prepare(x[first : first + _TOGETHER]))
+        for part in parts_of(len(x), sum(map(len, found))):
+            found.append(prepare(x[part]))
         del self.begun[key]
-        return np.concatenate(found) if found else model.prepare(x)
+        return np.concatenate(found) if found else prepare(x)
 
     def training_inputs(
         self, home: DeviceHome, task: Task, model: LocalModel, views: int = 1, *, attacked: bool = False
@@ -238,9 +239,12 @@ class Worker:
         if views == 1:
             return inputs, y
         assert isinstance(model, HeadModel)
-        known = self.views.setdefault((self.identity_of(device, task), model.digest), [])
+        key = (self.identity_of(device, task), model.digest)
+        known = self.views.setdefault(key, [])
         x = task.local_data(device).x
-        known.extend(model.prepare_view(x, number) for number in range(len(known) + 1, views))
+        for number in range(len(known) + 1, views):
+            view = functools.partial(model.prepare_view, number=number)
+            known.append(self._features((*key, number), view, x))
         return np.stack([inputs, *known[: views - 1]], axis=1), y
 
     def _poisoned_views(

@@ -21,6 +21,7 @@ __all__ = [
     "Yielding",
     "leave_at",
     "may_be_asked_to_yield",
+    "parts_of",
     "went_before",
     "yield_if_asked",
 ]
@@ -98,6 +99,26 @@ def yield_if_asked() -> None:
     yielding = _current.get()
     if yielding is not None and yielding.asked():
         raise YieldedError
+
+
+def parts_of(count: int, first: int = 0, together: int = 32) -> Iterator[slice]:
+    """The rest of a row of things, some at a time; before each part it is looked whether to stop.
+
+    One by one where somebody asks: each may take a second on a small board. Who takes them must give each the same
+    result alone and among others.
+
+    Args:
+        count: of the row.
+        first: so many are done.
+        together: at a time, where nobody asks.
+
+    Raises:
+        YieldedError: it was asked to stop.
+    """
+    step = together if _current.get() is None else 1
+    for begin in range(first, count, step):
+        yield_if_asked()
+        yield slice(begin, begin + step)
 
 
 def went_before() -> Standing | None:

@@ -16,9 +16,10 @@ def pause(
     resume: Annotated[bool, typer.Option("--resume", help="Let it go on.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let the device rest: training stops within two seconds, and goes on where it was after --resume.
+    """Let the device rest: training stops after the example or step that it is at, and goes on there after --resume.
 
-    It holds until then, also over restarts of the agent.
+    It holds until then, also over restarts of the agent. What cannot be left half-way (data being read, a model being
+    loaded, a mini-batch without privacy) ends first.
     """
     from skerry.device.agent.alone import holder
     from skerry.device.agent.enrolled import agent_folder
