@@ -5,7 +5,7 @@ The servers are those of ``skerry server up``; a device's home is that of a real
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,6 +90,14 @@ class Enrolled(Device):
             self._thread.join()
             self._thread = None
 
+    def join(self, link: Link) -> None:
+        """Go on at another SuperLink, as a node that it has not seen; it is on when this returns."""
+        self.off()
+        self.close()
+        self.link = link
+        self.__post_init__()
+        self.on()
+
     @property
     def is_on(self) -> bool:
         return self._thread is not None
@@ -149,6 +157,30 @@ class Up:
     runs: Path
     server: FleetServer
     devices: dict[str, Enrolled] = field(default_factory=dict)
+    _held: ExitStack = field(default_factory=ExitStack)
+
+    @staticmethod
+    def begin(runs: Path) -> "Up":
+        """With servers that answer, and no devices."""
+        held = ExitStack()
+        return Up(runs, held.enter_context(_serving(runs)), _held=held)
+
+    def down(self) -> None:
+        """End the servers; devices stay, and reach nobody."""
+        self._held.close()
+
+    def again(self) -> None:
+        """Start servers in the same folder of runs, after :meth:`down`: all devices go on there."""
+        self.server = self._held.enter_context(_serving(self.runs))
+        for device in self.devices.values():
+            device.join(self.link)
+
+    def end(self) -> None:
+        """End everything."""
+        for device in self.devices.values():
+            device.off()
+            device.close()
+        self.down()
 
     @property
     def link(self) -> Link:
@@ -183,15 +215,15 @@ class Up:
         self.server.office.revoke(self.server.office.find(name), by="ann", why="lost", now=system_clock())
 
 
+def _serving(runs: Path) -> AbstractContextManager[FleetServer]:
+    home = FederationHome(runs)
+    return fleet_server(home, home.authority(now=system_clock()), clock=system_clock, ports=Ports(0, 0, 0))
+
+
 @contextmanager
 def up(runs: Path) -> Iterator[Up]:
-    home = FederationHome(runs)
-    authority = home.authority(now=system_clock())
-    with fleet_server(home, authority, clock=system_clock, ports=Ports(0, 0, 0)) as server:
-        found = Up(runs, server)
-        try:
-            yield found
-        finally:
-            for device in found.devices.values():
-                device.off()
-                device.close()
+    found = Up.begin(runs)
+    try:
+        yield found
+    finally:
+        found.end()
