@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from skerry.errors import InputError, LedgerCorruptError
 from skerry.security.privacy.accounting import ORDERS, GaussianEvent, Rdp, epsilon_from_rdp, rdp
 from skerry.security.privacy.chain import Entry
+from skerry.security.strict import check_integer
 
 __all__ = ["CLOCK_SLACK_MS", "Account", "Policy", "Scope", "Spending", "debit_body", "policy_body", "replay"]
 
@@ -38,7 +39,7 @@ class Policy:
         data: identity of the data set, which this ledger speaks of whoever trains on it; empty where nobody said.
 
     Raises:
-        InputError: another relation or accountant, or a number out of range.
+        InputError: another relation or accountant, a number out of range, or a value of another type.
     """
 
     unit: str
@@ -52,15 +53,18 @@ class Policy:
     data: str = ""
 
     def __post_init__(self) -> None:
+        if type(self.unit) is not str or type(self.data) is not str or type(self.simulated) is not bool:
+            raise InputError("a policy names a unit and data, and says whether it is simulated")
+        if bool in {type(self.epsilon), type(self.delta)}:
+            raise InputError("a policy's ε and δ are numbers")
         if (self.relation, self.accountant) != ("add/remove", "rdp"):
             raise InputError(
                 f"a ledger accounts by rdp under add/remove, not by {self.accountant} under {self.relation}"
             )
         if not (0 < self.epsilon < math.inf and 0 < self.delta < 1):
             raise InputError(f"a policy needs 0 < ε < ∞ and 0 < δ < 1, got ε = {self.epsilon}, δ = {self.delta}")
-        counts = self.min_separation, self.max_participations
-        if not all(type(count) is int for count in counts) or not (counts[0] >= 1 and counts[1] >= 0):
-            raise InputError(f"a policy needs min_separation ≥ 1 and max_participations ≥ 0, got {counts}")
+        check_integer(self.min_separation, "a policy's min_separation", low=1)
+        check_integer(self.max_participations, "a policy's max_participations")
 
 
 class Spending:
@@ -203,7 +207,10 @@ def _opening(entry: Entry) -> Account:
     if entry.kind != "policy":
         raise ValueError("the first entry must be the policy")
     body = dict(entry.body)
-    return Account(body.pop("scope"), body.pop("subject"), Policy(**body), Spending(), entry, [])
+    scope, subject = body.pop("scope"), body.pop("subject")
+    if scope not in get_args(Scope) or type(subject) is not str:
+        raise ValueError("a policy is of a device or a population, which it names")
+    return Account(scope, subject, Policy(**body), Spending(), entry, [])
 
 
 def _check_erasure(entry: Entry) -> None:
@@ -214,13 +221,24 @@ def _check_erasure(entry: Entry) -> None:
 
 def _count(account: Account, entry: Entry) -> None:
     account.debits += 1
-    run, round_, event = entry.body["run"], entry.body["round"], entry.body["event"]
+    run, round_, event = entry.body["run"], entry.body["round"], _event(entry.body["event"])
+    if type(run) is not str:
+        raise ValueError("a run has a name")
+    check_integer(round_, "a round")
     near = account.spending.nearest(run, round_, account.policy.min_separation)
     if near not in {None, round_}:
         account.problems.append(f"entry {entry.seq}: run {run}, round {round_} is too close to round {near}")
     if account.policy.max_participations and account.debits > account.policy.max_participations:
         account.problems.append(f"entry {entry.seq}: more participations than the policy allows")
-    if not account.spending.add(run, round_, None if event is None else GaussianEvent(**event)):
+    if not account.spending.add(run, round_, event):
         account.problems.append(f"entry {entry.seq}: run {run}, round {round_} was debited before")
     if event is None and account.policy.unit != "none":
         account.problems.append(f"entry {entry.seq}: a release without noise, though the policy protects")
+
+
+def _event(given: Any) -> GaussianEvent | None:
+    if given is None:
+        return None
+    event = GaussianEvent(**given)
+    check_integer(event.steps, "a number of steps")
+    return event

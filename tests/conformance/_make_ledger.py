@@ -142,6 +142,48 @@ def _broken(ledger: list[Entry]) -> list[dict[str, Any]]:
         "an erasure of what is to come": _chained(("policy", policy), ("erasure", {"entries": [1]})),
         "an erasure": _chained(("policy", policy), ("erasure", {"entries": [0]})),
     }
+    wrong_policies: dict[str, dict[str, Any]] = {
+        "another scope": {"scope": "person"},
+        "a scope that is a list": {"scope": []},
+        "a subject that is a number": {"subject": 0},
+        "a unit that is a list": {"unit": []},
+        "data that are null": {"data": None},
+        "a simulation that is a number": {"simulated": 5},
+        "an ε that is true": {"epsilon": True},
+        "a δ that is a text": {"delta": "1e-5"},
+        "a separation that is a float": {"min_separation": 2.0},
+        "a separation of 2^53": {"min_separation": 2**53},
+        "participations that are true": {"max_participations": True},
+    }
+    wrong_debits: dict[str, dict[str, Any]] = {
+        "a run that is a number": {"run": 0},
+        "a round that is a float": {"round": 2.5},
+        "a round that is a whole float": {"round": 2.0},
+        "a round that is true": {"round": True},
+        "a round before all": {"round": -1},
+        "a round of 2^53": {"round": 2**53},
+        "an event that is a list": {"event": []},
+        "an event that is false": {"event": False},
+    }
+    wrong_events: dict[str, dict[str, Any]] = {
+        "steps and a half": {"steps": 2.5},
+        "steps that are a whole float": {"steps": 2.0},
+        "steps without number": {"steps": 1e300},
+        "steps that are true": {"steps": True},
+        "2^53 steps": {"steps": 2**53},
+        "noise that is true": {"noise_multiplier": True},
+        "noise that is a text": {"noise_multiplier": "3"},
+        "noise of four hundred digits": {"noise_multiplier": 10**400},
+        "a rate that is true": {"sampling_rate": True},
+        "a rate that is null": {"sampling_rate": None},
+        "another field": {"delta": 0.1},
+    }
+    changed |= {why: _chained(("policy", policy | wrong)) for why, wrong in wrong_policies.items()}
+    changed |= {why: _chained(("policy", policy), ("debit", debit | wrong)) for why, wrong in wrong_debits.items()}
+    changed |= {
+        why: _chained(("policy", policy), ("debit", debit | {"event": debit["event"] | wrong}))
+        for why, wrong in wrong_events.items()
+    }
     return [{"why": why, "given": given, "reason": _reason(given)} for why, given in changed.items()]
 
 

@@ -1,6 +1,7 @@
 """What is released: Gaussian noise on a sum, how often, and how those who take part were drawn."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class GaussianEvent:
         steps: number of releases.
 
     Raises:
-        InputError: σ is not positive and finite, the rate not in [0, 1], or steps negative.
+        InputError: σ is not positive and finite, the rate not in [0, 1], steps negative, or one of another type.
     """
 
     noise_multiplier: float
@@ -33,7 +34,10 @@ class GaussianEvent:
     steps: int = 1
 
     def __post_init__(self) -> None:
-        if not (self.noise_multiplier > 0 and math.isfinite(self.noise_multiplier)):
+        numbers = self.noise_multiplier, self.sampling_rate
+        if not all(isinstance(v, int | float) and type(v) is not bool for v in numbers) or type(self.steps) is not int:
+            raise InputError(f"an event holds two numbers and whole steps, got {(*numbers, self.steps)!r:.80}")
+        if not 0 < self.noise_multiplier <= sys.float_info.max:  # an integer may be longer than any float
             raise InputError(f"a noise multiplier must be positive and finite, got {self.noise_multiplier}")
         if not 0 <= self.sampling_rate <= 1:
             raise InputError(f"a sampling rate lies between 0 and 1, got {self.sampling_rate}")

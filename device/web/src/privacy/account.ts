@@ -2,6 +2,7 @@
 
 import { Float, mapOf, type CborMap, type CborValue } from "../canonical/index.ts";
 import { BudgetExceededError, EnvelopeRefusedError, InputError, LedgerCorruptError, RefusedError } from "../errors.ts";
+import { checkInteger } from "../security/strict.ts";
 import type { Entry } from "./chain.ts";
 import { numberOf, readPolicy, type Policy } from "./policy.ts";
 import { epsilon, gaussianEvent, type GaussianEvent } from "./rdp.ts";
@@ -31,10 +32,9 @@ export class Account {
   }
 
   #count(body: CborMap): void {
-    const [run, round, event] = [body.get("run"), body.get("round"), body.get("event")];
-    if (typeof run !== "string" || typeof round !== "number" || event === undefined) {
-      throw new InputError("a debit names its run, round and event");
-    }
+    const [run, event] = [body.get("run"), body.get("event")];
+    if (typeof run !== "string" || event === undefined) throw new InputError("a debit names its run and event");
+    const round = checkInteger(body.get("round"), "a round");
     if (!this.has(run, round)) this.#participations += 1;
     this.#rounds.set(run, (this.#rounds.get(run) ?? new Set()).add(round));
     const spent = event === null ? null : readEvent(event);
@@ -138,7 +138,7 @@ function readEvent(value: CborValue): GaussianEvent {
   if (!(value instanceof Map)) throw new InputError("an event is a map");
   const { noise_multiplier: noise, sampling_rate: rate = 1, steps = 1, ...more } = Object.fromEntries(value);
   if (Object.keys(more).length > 0) throw new InputError("an event has other fields");
-  return gaussianEvent(numberOf(noise), numberOf(rate), numberOf(steps));
+  return gaussianEvent(numberOf(noise), numberOf(rate), checkInteger(steps, "a number of steps"));
 }
 
 function checkErasure(entry: Entry): void {

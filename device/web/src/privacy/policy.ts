@@ -2,6 +2,7 @@
 
 import { Float, type CborMap, type CborValue } from "../canonical/index.ts";
 import { InputError } from "../errors.ts";
+import { checkInteger } from "../security/strict.ts";
 
 /** See `security/privacy/spending.py` for what each field means. */
 export interface Policy {
@@ -40,6 +41,9 @@ export function readPolicy(body: CborMap): { subject: string; policy: Policy } {
   if (body.get("relation") !== "add/remove" || body.get("accountant") !== "rdp") {
     throw new InputError("a ledger accounts by rdp under add/remove");
   }
+  if (body.get("scope") !== "device" && body.get("scope") !== "population") {
+    throw new InputError("a policy is of a device or a population");
+  }
   if (typeof subject !== "string" || typeof unit !== "string" || typeof data !== "string") {
     throw new InputError("a policy names a subject, a unit and data");
   }
@@ -48,15 +52,8 @@ export function readPolicy(body: CborMap): { subject: string; policy: Policy } {
   if (!(epsilon > 0 && epsilon < Infinity && delta > 0 && delta < 1)) {
     throw new InputError("a policy needs 0 < ε < ∞ and 0 < δ < 1");
   }
-  const [minSeparation, maxParticipations] = [body.get("min_separation"), body.get("max_participations")];
-  if (
-    typeof minSeparation !== "number" ||
-    typeof maxParticipations !== "number" ||
-    minSeparation < 1 ||
-    maxParticipations < 0
-  ) {
-    throw new InputError("a policy needs min_separation ≥ 1 and max_participations ≥ 0");
-  }
+  const minSeparation = checkInteger(body.get("min_separation"), "a policy's min_separation", 1);
+  const maxParticipations = checkInteger(body.get("max_participations"), "a policy's max_participations");
   return { subject, policy: { unit, epsilon, delta, simulated, minSeparation, maxParticipations, data } };
 }
 
