@@ -7,7 +7,7 @@ knows its secret, and speaks to the SuperLink by itself:
 
 - heads of replies are asked for in one call; what they hold is fetched by threads, each for a second at a time, so that
   an upload that stalls holds nobody, and a reply that is too large or is no reply is an error in its own place
-  (:mod:`~skerry.server.engines.replies`);
+  (:mod:`~skerry.server.engines.flwr_replies`);
 - a SuperLink that does not answer for a while is asked again; one that has forgotten the run is an error at once, where
   Flower's own client raises SIGINT in its process.
 """
@@ -26,7 +26,7 @@ from flwr.serverapp import Grid
 
 from skerry.errors import RunFailedError
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, Control, ErrorKind, assign_id, internals, task_identity
-from skerry.server.engines.replies import AnnouncedReply
+from skerry.server.engines.flwr_replies import AnnouncedReply
 
 __all__ = ["DrivenGrid", "driven_run"]
 

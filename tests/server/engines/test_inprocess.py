@@ -270,11 +270,11 @@ def test_a_missing_package_of_an_app_is_named(make_run: Any) -> None:
 
 
 def test_engines_are_found_by_name_and_an_unknown_one_is_bad_input() -> None:
-    assert ENGINES == ("inprocess", "ray", "superlink")
+    assert ENGINES == ("inprocess", "ray", "superlink", "fleet")
     assert [get_engine(name).name for name in ENGINES] == list(ENGINES)
     with pytest.raises(InputError, match="no engine 'kubernetes'") as refused:
         get_engine("kubernetes")
-    assert "inprocess, ray, superlink" in (refused.value.mend or "")
+    assert "inprocess, ray, superlink, fleet" in (refused.value.mend or "")
 
 
 def test_the_package_is_light_to_import() -> None:
