@@ -5,7 +5,6 @@ A device whose clock is off signs with the gateway's time once it was told (the 
 """
 
 import json
-import math
 import secrets
 import ssl
 from collections.abc import Mapping
@@ -18,12 +17,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from skerry.clock import Clock
 from skerry.device.agent.calls import CallFailedError, Fault
+from skerry.device.service.retry_after import retry_after_s
 from skerry.security.http_signature import sign_request
 
 __all__ = ["GatewayLine", "Spoken"]
 
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _LONGEST_REFUSAL = 1 << 16
+_LONGEST_WAIT_S = 600.0
 _KEEP_S = 60.0
 _LATEST_S = 1e11  # what is told beyond is no time
 
@@ -114,7 +115,7 @@ class GatewayLine:
     def _failure(self, answer: httpx.Response, content: bytes, path: str) -> CallFailedError:
         """What an answer that is not 200 says; the gateway's own refusals are JSON, the SuperLink's are not."""
         reason, what = _refusal(content)
-        wait = _seconds(answer.headers.get("retry-after"))
+        wait = retry_after_s(answer, longest=_LONGEST_WAIT_S, otherwise=0.0)
         status = answer.status_code
         if reason == "wrong_clock":
             self._learn_time(answer)
@@ -148,11 +149,3 @@ def _refusal(content: bytes) -> tuple[str, str]:
         return str(error["reason"])[:100], str(error["what"])[:300]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "", content[:300].decode(errors="replace")
-
-
-def _seconds(text: str | None) -> float:
-    try:
-        told = float(text or 0)
-    except ValueError:
-        return 0.0
-    return min(max(told, 0.0), 600.0) if math.isfinite(told) else 0.0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from skerry.device.service.retry_after import retry_after_s
 from skerry.device.service.source import GatewaySource, refusal_of
 from skerry.errors import RefusedError, RunFailedError
 from skerry.fsio import disk_errors, write_atomic
@@ -25,6 +26,7 @@ __all__ = ["copy_log"]
 _LOG = "/v1/log/"
 _LONGEST_NOTE = 1 << 14
 _TILE_BYTES = WIDTH * 32
+_LONGEST_WAIT_S = 10.0
 _PATIENCE = 30  # times that one file is asked for again because the gateway said to wait
 
 
@@ -105,7 +107,7 @@ def _file(source: GatewaySource, name: str, limit: int, pause: Callable[[float],
         try:
             with source.asked(f"{_LOG}{name}") as answer:
                 if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-                    wait_s = min(10.0, float(answer.headers.get("retry-after", "1")))
+                    wait_s = retry_after_s(answer, longest=_LONGEST_WAIT_S)
                 elif answer.status_code == httpx.codes.NOT_FOUND:
                     return None
                 elif answer.status_code != httpx.codes.OK:

@@ -1,8 +1,11 @@
 """An auditor copies the published log through the gateway: what was signed, or nothing."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -161,6 +164,31 @@ def test_a_device_is_told_that_the_log_is_not_for_it(make) -> None:
     with pytest.raises(RefusedError) as refused:
         published.take()
     assert refused.value.reason == "wrong_role"
+
+
+class SaysToWait:
+    """A gateway, or somebody before it, that answers every request with ``Retry-After`` and what it likes."""
+
+    url = "https://gateway.example/"
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @contextmanager
+    def asked(self, _path: str) -> Iterator[httpx.Response]:
+        yield httpx.Response(429, headers={"retry-after": self._text})
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"),
+    [("3", 3.0), ("86400", 10.0), *((text, 1.0) for text in ("Wed, 21 Oct 2026 07:28:00 GMT", "-5", "nan", "1e9", ""))],
+)
+def test_whatever_the_gateway_says_of_waiting_a_copy_waits_a_while_and_gives_up(tmp_path: Path, said, waits) -> None:
+    waited: list[float] = []
+    with pytest.raises(RunFailedError, match="says to wait"):
+        copy_log(SaysToWait(said), SIGNER.key, tmp_path / "copy", pause=waited.append)
+    assert set(waited) == {waits}
+    assert len(waited) < 100
 
 
 def test_a_log_that_is_not_there_yet_is_said(make) -> None:
