@@ -178,6 +178,7 @@ class Agent:
             self.remembered.write(node)
         self._node.online(node)
         self._lapsed = ()
+        self.diary.in_touch()
         self.diary.tell(Event.ONLINE, f"in touch with {self.fleet.line.address}")
         return node
 

@@ -1,6 +1,7 @@
 """From an invitation to a certificate and out again, as an operator and a device type it, with the desk in-process."""
 
 import json
+import stat
 import time
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def test_a_device_waits_is_approved_renews_and_is_revoked(place: Path, skerry) -
     home = ("--home", str(place / "pi-1"))
     first = told(skerry("device", "enrol", invited(skerry), *home, "--name", "pi-1", "--json"))
     assert (first["step"], first["id"]) == ("waiting", None)
+    assert stat.S_IMODE(Path(home[1]).stat().st_mode) == 0o700
     assert told(skerry("device", "enrol", *home, "--json"))["step"] == "waiting"
     pending = told(skerry("fleet", "show", "pi-1", "--json"))["enrolment"]
     assert (pending["state"], pending["class"]) == ("pending", "pi")

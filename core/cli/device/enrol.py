@@ -57,6 +57,7 @@ def enrol(
             f"a device that has no keys yet needs {missing}", where=str(home), mend="see `skerry fleet invite`"
         )
     else:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that is there is its owner's to close: see the doctor
         store = SealedKeyStore.create(folder.keys, name, lock_for(backend, home, key_file, new=True), now=now)
     to_fill_in = write_template(home, store.identity.name, terms) and terms is None
     transport = _transport(asked or folder.desk(), runs_dir)

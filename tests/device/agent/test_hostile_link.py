@@ -16,7 +16,7 @@ from skerry.device.agent.agent import Agent
 from skerry.device.agent.bell import Bell
 from skerry.device.agent.calls import CallFailedError, Fault
 from skerry.device.agent.conditions import AlwaysFit
-from skerry.device.agent.diary import Diary, Event
+from skerry.device.agent.diary import Diary, Event, read_diary
 from skerry.device.agent.flwr_fleet import FleetCalls, Parcel
 from skerry.device.agent.journal import Journal
 from skerry.device.agent.pace import Backoff, Pace
@@ -335,6 +335,12 @@ def test_what_nobody_waits_for_is_erased_also_while_the_device_may_not_work(
     pause(tmp_path)
     ashore.turn(3)
     assert len(expired) == 3
+
+
+def test_the_owner_is_told_of_the_contact_from_the_moment_the_device_is_online(ashore: Ashore, tmp_path: Path):
+    ashore.agent.diary.tell(Event.STARTED, "now")
+    ashore.agent._join()
+    assert read_diary(tmp_path / "diary.json")["last_contact"] is not None
 
 
 def test_trouble_is_told_once_however_long_it_lasts(ashore: Ashore, link: Superlink):
