@@ -6,7 +6,7 @@
 #   --from        what pip installs; a wheel, a folder of the source, or a requirement. Without it: skerry
 #   --train       torch too, for training more than a head (hundreds of MB)
 #   --name        of this device; with an invitation it is enrolled at once
-#   --invitation  a file with what `skerry fleet invite` printed; it is erased when it has been used
+#   --invitation  a file with what `skerry fleet invite` printed; it is erased when the device has applied
 #   --terms       a prepared device.toml; else one to fill in is written
 #
 # It makes /opt/skerry/venv, /etc/skerry/device.env (the passphrase of the keys), the unit skerry-device.service, and the
@@ -37,19 +37,20 @@ python3 -c 'import venv, ensurepip' 2>/dev/null || fail "Python's venv is missin
 [ "$(getconf LONG_BIT)" = 64 ] || fail "a 64-bit system is needed: there are no wheels of onnxruntime for 32 bits"
 if [ -n "$invitation" ]; then
     [ -n "$name" ] || fail "--invitation needs --name" 2
-    [ -r "$invitation" ] || fail "$invitation cannot be read" 2
 fi
 [ -z "$terms" ] || [ -r "$terms" ] || fail "$terms cannot be read" 2
 
 echo "installing $from with extras: $extras"
-[ -x /opt/skerry/venv/bin/python ] || python3 -m venv /opt/skerry/venv
+/opt/skerry/venv/bin/pip --version >/dev/null 2>&1 || python3 -m venv --clear /opt/skerry/venv
 if [ -e "$from" ]; then from=$(realpath "$from"); fi
 /opt/skerry/venv/bin/pip install --quiet --upgrade pip
 /opt/skerry/venv/bin/pip install --quiet --upgrade "${from}[${extras}]"
 
 install -d -m 0755 /etc/skerry
 if [ ! -e /etc/skerry/device.env ]; then
-    (umask 077 && python3 -c 'import secrets; print("SKERRY_PASSPHRASE=" + secrets.token_hex(32))' >/etc/skerry/device.env)
+    (umask 077 && python3 -c 'import secrets; print("SKERRY_PASSPHRASE=" + secrets.token_hex(32))' >/etc/skerry/device.env.new)
+    sync /etc/skerry/device.env.new
+    mv /etc/skerry/device.env.new /etc/skerry/device.env # whole or not there: keys are closed with it
 fi
 install -m 0644 "$here/skerry-device.service" /etc/systemd/system/skerry-device.service
 install -m 0755 "$here/skerry-device" /usr/local/bin/skerry-device
@@ -58,11 +59,9 @@ systemctl daemon-reload
 if [ -n "$invitation" ]; then
     if [ -n "$terms" ]; then
         install -m 0644 "$terms" /etc/skerry/device.toml
-        skerry-device enrol - --name "$name" --terms /etc/skerry/device.toml <"$invitation"
-    else
-        skerry-device enrol - --name "$name" <"$invitation"
+        terms=/etc/skerry/device.toml
     fi
-    shred -u "$invitation" 2>/dev/null || rm -f "$invitation"
+    bash "$here/enrol.sh" "$name" "$invitation" "$terms" || [ $? -eq 75 ] # 75: the operator has to approve it
 fi
 
 cat <<'END'

@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from skerry.cli import app
 from skerry.device.agent.settings import Limits
@@ -28,7 +30,10 @@ def _settings(text: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize(("shell", "name"), [("bash", "install.sh"), ("sh", "skerry-device")])
+_SCRIPTS = (("bash", "install.sh"), ("bash", "enrol.sh"), ("bash", "first-start.sh"), ("sh", "skerry-device"))
+
+
+@pytest.mark.parametrize(("shell", "name"), _SCRIPTS)
 def test_scripts_are_shell(shell: str, name: str) -> None:
     subprocess.run([shell, "-n", PI / name], check=True)
     assert (PI / name).stat().st_mode & 0o111
@@ -65,7 +70,7 @@ def test_the_service_is_bounded_watched_and_left_alone_where_a_start_would_not_h
         ("StateDirectory", "skerry-device"),
         ("ProtectSystem", "strict"),
         ("NoNewPrivileges", "yes"),
-        ("RestartPreventExitStatus", "2 3"),
+        ("RestartPreventExitStatus", "3"),  # 2 is what `run` says while it is not enrolled or has no data
         ("MemoryMax", "70%"),
         ("CPUQuota", "200%"),
         ("WatchdogSec", "10min"),
@@ -91,18 +96,116 @@ def test_the_first_start_is_cloud_init_with_terms_that_are_accepted(tmp_path: Pa
     text = (PI / "cloud-init.yaml").read_text()
     assert text.startswith("#cloud-config\n")
     config = yaml.safe_load(text)
-    assert {"packages", "write_files", "runcmd"} <= config.keys()
+    assert {"write_files", "bootcmd", "runcmd"} <= config.keys()
     (prepared,) = config["write_files"]
     (tmp_path / "device.toml").write_text(prepared["content"])
     terms = read_terms(tmp_path)
     assert terms.conditions.metered == "no"
-    for words in config["runcmd"]:
-        assert all(type(word) is str for word in words)
-    (shell,) = [words[2] for words in config["runcmd"] if words[0] == "bash"]
-    subprocess.run(["bash", "-n"], input=shell, text=True, check=True)
-    options = set(re.findall(r" (--[a-z]+)", shell))
-    assert options <= set(re.findall(r"^ {8}(--[a-z]+)\)", (PI / "install.sh").read_text(), re.MULTILINE))
-    assert prepared["path"] in shell
+    commands = [*config["bootcmd"], *config["runcmd"]]
+    assert all(type(word) is str for words in commands for word in words)
+    (at_every_start,) = config["bootcmd"]
+    assert at_every_start in config["runcmd"]
+    assert at_every_start[2] == "--unit"
+    assert (PI / Path(at_every_start[1]).name).is_file()
+    assert prepared["path"] in (PI / "first-start.sh").read_text()
+    assert "rm" not in {words[0] for words in commands}  # the invitation goes when the device has applied, no sooner
+
+
+def test_the_unit_of_the_first_start_tries_until_it_is_done(tmp_path: Path) -> None:
+    text = (PI / "skerry-first-start.service").read_text()
+    found = _settings(text)
+    for key, value in (
+        ("Type", "oneshot"),
+        ("Restart", "on-failure"),
+        ("StartLimitIntervalSec", "0"),
+        ("TimeoutStartSec", "infinity"),
+        ("WantedBy", "multi-user.target"),
+    ):
+        assert found[key] == [value], key
+    assert "RestartPreventExitStatus" not in found
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not here")
+    unit = tmp_path / "skerry-first-start.service"
+    unit.write_text(text)
+    verified = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def _command(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_first_start_goes_on_where_it_was_cut_off_and_starts_the_agent_last(tmp_path: Path) -> None:
+    card, said = tmp_path / "card", tmp_path / "said"
+    card.mkdir()
+    script = (PI / "first-start.sh").read_text()
+    for place in ("/etc/systemd/system", "/etc/skerry", "/opt/skerry"):
+        (tmp_path / place[1:]).mkdir(parents=True)
+        script = script.replace(place, str(tmp_path / place[1:]))
+    (card / "first-start.sh").write_text(script)
+    shutil.copy(PI / "skerry-first-start.service", card)
+    _command(tmp_path / "bin", "systemctl", f'echo "systemctl $*" >>{said}')
+    for name in ("install.sh", "enrol.sh"):
+        _command(card, name, f"echo {name} >>{said}; exit $(cat {tmp_path}/{name})")
+
+    def attempt(*options: str, install: int = 0, enrol: int = 0) -> tuple[int, list[str]]:
+        said.write_text("")
+        (tmp_path / "install.sh").write_text(str(install))
+        (tmp_path / "enrol.sh").write_text(str(enrol))
+        environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+        ended = subprocess.run(["bash", card / "first-start.sh", *options], env=environment, check=False)
+        return ended.returncode, said.read_text().splitlines()
+
+    unit = "skerry-first-start.service"
+    put_in = (0, ["systemctl daemon-reload", f"systemctl enable {unit}", f"systemctl start --no-block {unit}"])
+    assert attempt("--unit") == put_in
+    assert attempt(install=1) == (1, ["install.sh"])
+    assert attempt(enrol=75) == (75, ["install.sh", "enrol.sh"])
+    assert attempt("--unit") == put_in
+    assert attempt(enrol=3) == (3, ["enrol.sh"])
+    started = ["enrol.sh", "systemctl enable --now --no-block skerry-device", f"systemctl disable {unit}"]
+    assert attempt() == (0, started)
+    assert attempt("--unit") == (0, [])
+
+
+def test_an_invitation_stays_until_the_device_has_applied_and_a_call_that_was_cut_off_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, invitation = tmp_path / "home", tmp_path / "invitation"
+    monkeypatch.setenv("SKERRY_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("SKERRY_ROOT_PASSPHRASE", "root words")
+    monkeypatch.setenv("SKERRY_DEVICE_HOME", str(home))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    _command(tmp_path / "bin", "skerry-device", f'exec {sys.executable} -m skerry.cli device "$@"')
+    terms = tmp_path / "prepared.toml"
+    terms.write_text(yaml.safe_load((PI / "cloud-init.yaml").read_text())["write_files"][0]["content"])
+
+    def enrol() -> int:
+        return subprocess.run(["bash", PI / "enrol.sh", "pi-1", invitation, terms], check=False).returncode
+
+    def fleet(*words: str) -> str:
+        told = CliRunner().invoke(app, ["fleet", *words, "--by", "ann", "--json"])
+        assert told.exit_code == 0, told.output
+        return told.stdout
+
+    assert enrol() == 2  # there is no invitation
+    text = json.loads(fleet("invite", "--class", "pi", "--federation", "harbour"))["invitation"]
+    invitation.write_text(text)
+    assert enrol() != 0  # nobody has said by which passphrase the keys are to be closed
+    assert invitation.read_text() == text
+    monkeypatch.setenv("SKERRY_PASSPHRASE", "correct horse battery")
+    assert enrol() == 75
+    assert not invitation.exists()
+    assert read_terms(home).conditions.metered == "no"
+    invitation.write_text(text)  # as if the power had gone before it was erased
+    assert enrol() == 75
+    assert not invitation.exists()
+    fleet("approve", "pi-1")
+    assert enrol() == 0
+    assert enrol() == 0
 
 
 def test_the_page_names_commands_and_options_that_exist() -> None:
