@@ -109,4 +109,4 @@ lock: setup ## write constraints.txt from what is installed in .venv
 	} | LC_ALL=C sort -f > constraints.txt
 
 clean: ## remove caches and build products; runs/ stays
-	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info server/gateway/web-page
+	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info strategies/_selection.*.so $(VENV)/.ready server/gateway/web-page
