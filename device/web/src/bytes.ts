@@ -20,8 +20,8 @@ export function fromUtf8(data: Uint8Array): string {
   return strictDecoder.decode(data);
 }
 
-/** All parts in a row. */
-export function concat(...parts: readonly Uint8Array[]): Bytes {
+/** All parts in a row; there may be any number of them. */
+export function concat(parts: readonly Uint8Array[]): Bytes {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

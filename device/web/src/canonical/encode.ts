@@ -15,7 +15,7 @@ const LARGEST = (1n << 64n) - 1n;
 export function encode(value: CborValue): Bytes {
   const parts: Uint8Array[] = [];
   write(value, parts);
-  return concat(...parts);
+  return concat(parts);
 }
 
 function write(value: CborValue, out: Uint8Array[]): void {
@@ -63,7 +63,7 @@ function writeText(value: string, out: Uint8Array[]): void {
 function text(value: string): Bytes {
   if (!value.isWellFormed()) throw new InputError("a text holds half a surrogate pair");
   const bytes = utf8(value);
-  return concat(head(3, BigInt(bytes.length)), bytes);
+  return concat([head(3, BigInt(bytes.length)), bytes]);
 }
 
 /** Order of encoded keys: the shorter first, else the smaller. */

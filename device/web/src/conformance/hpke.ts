@@ -46,7 +46,7 @@ async function check(vector: Published | undefined, curve: "x25519" | "p256", su
   const recipient = await pairOf(curve, vector.skRm, vector.pkRm);
   const params = { recipientKey: recipient, enc, info };
   same(toHex(new Uint8Array(await suite.open(params, ciphertext, aad))), vector.pt, "plaintext");
-  await thrown(OpenError, () => suite.open(params, ciphertext, concat(aad, aad)));
+  await thrown(OpenError, () => suite.open(params, ciphertext, concat([aad, aad])));
   const once = await pairOf(curve, vector.skEm, vector.enc);
   const sealed = await suite.seal({ recipientPublicKey: recipient.publicKey, info, ekm: once }, plaintext, aad);
   same(toHex(new Uint8Array(sealed.ct)), vector.ct, "ciphertext");

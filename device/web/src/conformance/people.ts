@@ -29,7 +29,7 @@ export function publicOf(person: PublicPerson): Promise<PublicIdentity> {
 }
 
 export async function identityOf(person: Person): Promise<Identity> {
-  const seed = concat(PKCS8.ed25519, bytesOf(person.signing_private));
+  const seed = concat([PKCS8.ed25519, bytesOf(person.signing_private)]);
   const signing = await crypto.subtle.importKey("pkcs8", seed, "Ed25519", false, ["sign"]);
   const pair = await pairOf(person.suite, person.kem_private, person.kem_key);
   return new Identity(person.name, signing, new KemKeyPair(person.suite, pair, bytesOf(person.kem_key)));
@@ -39,7 +39,7 @@ export async function identityOf(person: Person): Promise<Identity> {
 export async function pairOf(suite: KemSuite, privateKey: string, publicKey: string): Promise<CryptoKeyPair> {
   if (suite === "xwing") throw new Error("browsers have no ML-KEM");
   const algorithm = suite === "x25519" ? { name: "X25519" } : { name: "ECDH", namedCurve: "P-256" };
-  const wrapped: Bytes = concat(PKCS8[suite], bytesOf(privateKey));
+  const wrapped: Bytes = concat([PKCS8[suite], bytesOf(privateKey)]);
   return {
     privateKey: await crypto.subtle.importKey("pkcs8", wrapped, algorithm, false, ["deriveBits"]),
     publicKey: await crypto.subtle.importKey("raw", bytesOf(publicKey), algorithm, true, []),

@@ -45,7 +45,7 @@ async function checkRequest(vectors: Vectors, v: Vectors["requests"][number]): P
   same(contentDigest(body), v.headers["content-digest"], "digest");
   const base = signatureBase(request, body);
   same(fromUtf8(base), v.base, "signature base");
-  const secret = await crypto.subtle.importKey("pkcs8", concat(PKCS8.p256, bytesOf(vectors.private)), ECDSA, false, [
+  const secret = await crypto.subtle.importKey("pkcs8", concat([PKCS8.p256, bytesOf(vectors.private)]), ECDSA, false, [
     "sign",
   ]);
   const signed = await signRequest(request, body, secret);

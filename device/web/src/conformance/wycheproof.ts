@@ -40,7 +40,7 @@ export function wycheproofCases(file: unknown): Case[] {
 async function checkPoint(suite: KemSuite, point: Bytes): Promise<void> {
   await thrown(InputError, () => KemPublicKey.of(suite, point));
   const me = await KemKeyPair.generate(suite);
-  const opened = await me.open(concat(point, new Uint8Array(16 + 7)), new Uint8Array());
+  const opened = await me.open(concat([point, new Uint8Array(16 + 7)]), new Uint8Array());
   if (opened !== undefined) throw new Error("opened");
 }
 

@@ -6,9 +6,9 @@
  */
 
 import { sha256 } from "@noble/hashes/sha2.js";
-import { concat, fromUtf8, toHex, utf8, type Bytes } from "../bytes.ts";
+import { concat, toHex, utf8, type Bytes } from "../bytes.ts";
 import { InputError } from "../errors.ts";
-import { Fields, Writer } from "./protobuf.ts";
+import { asText, Fields, Writer } from "./protobuf.ts";
 
 const RECORD = "skerry";
 const DEEPEST = 8;
@@ -58,7 +58,7 @@ export function pack({ metadata, content, failure }: Letter): Parcel {
   const objects = new Map<string, Bytes>();
   const add = (kind: string, children: readonly Node[], body: Bytes): Node => {
     const head = utf8(`${kind} ${children.map((child) => child.id).join(",")} ${body.length}\0`);
-    const object = concat(head, body);
+    const object = concat([head, body]);
     const id = toHex(sha256(object));
     objects.set(id, object);
     return { id, children };
@@ -88,7 +88,7 @@ export function open({ id, head, objects }: Parcel): Letter {
   if (failure !== undefined) return { metadata, content: new Map(), failure };
   const records = read(objects, only(message.children), "RecordDict");
   const record = only(records.children);
-  if (fromUtf8(records.body) !== `{"${RECORD}": "${record}"}`) throw new InputError("the message has other records");
+  if (asText(records.body) !== `{"${RECORD}": "${record}"}`) throw new InputError("the message has other records");
   return { metadata, content: readRecord(read(objects, record, "ConfigRecord").body) };
 }
 
@@ -194,7 +194,7 @@ function read(objects: ReadonlyMap<string, Bytes>, id: string, wanted: string): 
   if (object === undefined || toHex(sha256(object)) !== id)
     throw new InputError("an object is not the one it is named by");
   const end = object.indexOf(0);
-  const [kind, children = "", length, ...more] = fromUtf8(object.subarray(0, Math.max(end, 0))).split(" ");
+  const [kind, children = "", length, ...more] = asText(object.subarray(0, Math.max(end, 0))).split(" ");
   const body = object.subarray(end + 1);
   if (kind !== wanted || more.length > 0 || length !== String(body.length)) throw new InputError(`not a ${wanted}`);
   return { children: children === "" ? [] : children.split(","), body };

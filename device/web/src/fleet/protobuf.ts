@@ -31,7 +31,7 @@ export class Writer {
 
   /** A repeated field of doubles, packed. */
   doubles(field: number, values: readonly number[]): this {
-    return values.length > 0 ? this.#sized(field, concat(...values.map(doubleBytes))) : this;
+    return values.length > 0 ? this.#sized(field, concat(values.map(doubleBytes))) : this;
   }
 
   bytes(field: number, value: Uint8Array, always = false): this {
@@ -48,11 +48,11 @@ export class Writer {
   }
 
   done(): Bytes {
-    return concat(...this.#parts);
+    return concat(this.#parts);
   }
 
   #sized(field: number, value: Uint8Array): this {
-    return this.#put(field, LENGTH, concat(varint(BigInt(value.length)), value));
+    return this.#put(field, LENGTH, concat([varint(BigInt(value.length)), value]));
   }
 
   #put(field: number, kind: number, value: Uint8Array): this {
@@ -142,7 +142,8 @@ export class Fields {
   }
 }
 
-function asText(data: Bytes): string {
+/** The text of UTF-8 bytes. @throws InputError when they are not UTF-8. */
+export function asText(data: Bytes): string {
   try {
     return fromUtf8(data);
   } catch (error) {

@@ -120,7 +120,7 @@ function integer(fields: CborMap, key: string): number {
 function whole(fields: Fields): Entry {
   const key = fromHex(fields.salt);
   if (key?.length !== SALT) throw new InputError(`a salt is ${SALT} bytes in lower-case hexadecimal`);
-  return hashed(fields, sha256(concat(key, encode(fields.body))));
+  return hashed(fields, sha256(concat([key, encode(fields.body)])));
 }
 
 function gone(fields: Fields, commitment: string): Entry {

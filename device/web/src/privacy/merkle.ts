@@ -9,12 +9,12 @@ const EMPTY_ROOT: Bytes = sha256(new Uint8Array());
 
 /** SHA-256(0x00 ‖ entry). */
 export function leafHash(entry: Bytes): Bytes {
-  return sha256(concat(Uint8Array.of(0), entry));
+  return sha256(concat([Uint8Array.of(0), entry]));
 }
 
 /** SHA-256(0x01 ‖ left ‖ right): no leaf can be taken for a node. */
 function nodeHash(left: Bytes, right: Bytes): Bytes {
-  return sha256(concat(Uint8Array.of(1), left, right));
+  return sha256(concat([Uint8Array.of(1), left, right]));
 }
 
 /** A tree that only grows; it holds the hash of every complete subtree. */

@@ -77,8 +77,8 @@ export async function seal(
   if (head.length + payload.length + receiver.kem.overhead + SIGNATURE > MAX_ENVELOPE_BYTES) {
     throw new InputError(`a payload of ${payload.length} bytes does not fit into an envelope`);
   }
-  const body = concat(head, await receiver.kem.seal(payload, concat(SEALING, head), once));
-  return concat(body, await sender.sign(SIGNING, concat(sha256(body), header.receipt)));
+  const body = concat([head, await receiver.kem.seal(payload, concat([SEALING, head]), once)]);
+  return concat([body, await sender.sign(SIGNING, concat([sha256(body), header.receipt]))]);
 }
 
 /**
@@ -102,10 +102,10 @@ export async function openEnvelope(
   const sender = directory.get(header.sender);
   if (sender === undefined) throw refused("unknown_sender", `nobody of the name ${header.sender} is known`);
   const body = sha256(data.subarray(0, -SIGNATURE));
-  await sender.verify(SIGNING, concat(body, header.receipt), signature);
+  await sender.verify(SIGNING, concat([body, header.receipt]), signature);
   check(header, expected, me.kem.suite);
   checkTime(header, now);
-  const payload = await me.kem.open(sealed, concat(SEALING, head));
+  const payload = await me.kem.open(sealed, concat([SEALING, head]));
   if (payload === undefined) throw refused("not_sealed_to_us", "the payload does not open with our key");
   return { header, payload, digest: sha256(data), body, signature };
 }

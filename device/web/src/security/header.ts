@@ -87,5 +87,5 @@ export function headBytes(header: Header): Bytes {
   const record = mapOf({ ...header });
   headerOf(record);
   const fields = encode(record);
-  return concat(utf8(MAGIC), Uint8Array.of(0, VERSION, fields.length >> 8, fields.length & 0xff), fields);
+  return concat([utf8(MAGIC), Uint8Array.of(0, VERSION, fields.length >> 8, fields.length & 0xff), fields]);
 }

@@ -89,7 +89,7 @@ export class KemPublicKey {
       { recipientPublicKey: this.key, info, ...(once && { ekm: once }) },
       plaintext,
     );
-    return concat(new Uint8Array(sealed.enc), new Uint8Array(sealed.ct));
+    return concat([new Uint8Array(sealed.enc), new Uint8Array(sealed.ct)]);
   }
 }
 

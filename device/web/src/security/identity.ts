@@ -62,5 +62,5 @@ export class Identity {
 /** What is signed; a signature for one use never verifies for another. */
 function separated(domain: string, message: Bytes): Bytes {
   const name = utf8(domain);
-  return concat(Uint8Array.of(name.length), name, message);
+  return concat([Uint8Array.of(name.length), name, message]);
 }
