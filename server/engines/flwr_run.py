@@ -5,7 +5,7 @@ waits for one reply after another: a node that announces a reply and never uploa
 minutes. Here the process that conducts the run claims the run's task from the SuperLink, which gives it to whoever
 knows its secret, and speaks to the SuperLink by itself:
 
-- heads of replies are asked for in one call; what they hold is fetched by threads, each for a second at a time, so that
+- heads of replies are asked for many at a time; what they hold is fetched by threads, each for a second, so that
   an upload that stalls holds nobody, and a reply that is too large or is no reply is an error in its own place
   (:mod:`~skerry.server.engines.flwr_replies`);
 - a SuperLink that does not answer for a while is asked again; one that has forgotten the run is an error at once, where
@@ -30,6 +30,7 @@ from skerry.server.engines.flwr_replies import AnnouncedReply
 
 __all__ = ["DrivenGrid", "driven_run"]
 
+_HEADS = 64  # in one answer: with each comes a list of parts, of up to 1 MiB when its node means harm
 _FETCHERS = 16
 _FETCH_S = 1.0  # of one attempt; then the others have their turn
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25  # between two looks for an object that is not there yet
@@ -174,11 +175,14 @@ class DrivenGrid(Grid):
         with internals("the replies to messages"):
             from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 
-            found = self._ask(self._runtime.PullMessages, PullAppMessagesRequest(message_ids=identifiers))
-            until = self._monotonic() + self._upload_s
-            for head, tree in zip(found.messages_list, found.message_object_trees, strict=True):
-                reply = AnnouncedReply(head, tree, largest=self._largest, until=until)
-                self._coming[reply.asked] = _Coming(reply, self._fetchers.submit(self._fetch, reply))
+            asked = sorted(identifiers)
+            for first in range(0, len(asked), _HEADS):
+                request = PullAppMessagesRequest(message_ids=asked[first : first + _HEADS])
+                found = self._ask(self._runtime.PullMessages, request)
+                until = self._monotonic() + self._upload_s
+                for head, tree in zip(found.messages_list, found.message_object_trees, strict=True):
+                    reply = AnnouncedReply(head, tree, largest=self._largest, until=until)
+                    self._coming[reply.asked] = _Coming(reply, self._fetchers.submit(self._fetch, reply))
 
     def _take(self, identifier: str) -> Message | None:
         """A reply that was fetched; None while a part of it is missing, and it is asked for again."""

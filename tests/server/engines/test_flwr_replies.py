@@ -25,12 +25,13 @@ RUN, LARGEST = 5, 10_000
 class Runtime:
     """The SuperLink's side of a run: it hands on what nodes have announced and uploaded."""
 
-    asked: list[str] = field(default_factory=list)
     parcels: dict[str, Parcel] = field(default_factory=dict)
     pulled: list[str] = field(default_factory=list)
     uploads: bool = True
+    most_heads: int = 0
 
     def PullMessages(self, request):  # noqa: N802 - Flower's name
+        self.most_heads = max(self.most_heads, len(request.message_ids))
         answer = runtime_pb2.PullAppMessagesResponse()
         for asked in set(request.message_ids) & self.parcels.keys():
             parcel = self.parcels[asked]
@@ -194,3 +195,10 @@ def test_of_a_reply_that_is_too_large_no_more_is_fetched_than_it_may_have() -> N
 def test_a_reply_that_does_not_come_is_an_error_when_its_time_is_over() -> None:
     runtime = Runtime(parcels={"asked": honest(), "other": honest("other")}, uploads=False)
     assert heard(runtime, "asked", upload_s=0.1)["asked"].has_error()
+
+
+def test_of_many_replies_the_heads_come_some_at_a_time() -> None:
+    names = [f"asked {n}" for n in range(150)]
+    runtime = Runtime(parcels={name: honest(name) for name in names})
+    assert heard(runtime, *names).keys() == set(names)
+    assert runtime.most_heads <= 64
