@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomli_w
+from click.testing import Result
 from cryptography.hazmat.primitives.serialization import Encoding
+from typer.testing import CliRunner
 
 from skerry.clock import system_clock
 from skerry.config import Scenario, default_scenario
@@ -95,19 +97,21 @@ class Fleet:
 
 def words(command: str, home: Path, *more: object) -> list[str]:
     key = ["--key-file", str(home.parent / "key")] if command in {"doctor", "enrol", "run"} else []
-    given = [command, "--home", str(home), *key, *map(str, more)]
-    return [sys.executable, "-m", "skerry.cli", "device", *given]
+    return ["device", command, "--home", str(home), *key, *map(str, more)]
 
 
-def skerry(command: str, *more: object, home: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words(command, home, *more), capture_output=True, text=True, timeout=60, check=False)
+def skerry(command: str, *more: object, home: Path) -> Result:
+    """The command line, called in this process: a start takes longer than most of what is called."""
+    from skerry.cli import app
+
+    return CliRunner().invoke(app, words(command, home, *more))
 
 
 @contextmanager
 def agent(home: Path, *more: object) -> Iterator[subprocess.Popen]:
     """`skerry device run`, ended with the block."""
     log = (home / "run.log").open("ab")
-    process = subprocess.Popen(words("run", home, *more), stdout=log, stderr=log)
+    process = subprocess.Popen([sys.executable, "-m", "skerry.cli", *words("run", home, *more)], stdout=log, stderr=log)
     try:
         yield process
     finally:

@@ -65,7 +65,7 @@ def test_an_enrolled_device_answers_its_coordinator_and_leaves_when_it_is_told_t
     home = harbour.folder / "pi-1"
     (tmp_path / "terms.toml").write_text(terms("writer-04"))
     given = ("--name", "pi-1", "--terms", tmp_path / "terms.toml")
-    assert skerry("enrol", harbour.invite(), *given, home=home).returncode == 0
+    assert skerry("enrol", harbour.invite(), *given, home=home).exit_code == 0
     with agent(home) as process:
         said(home, "online:")
         with harbour.link.control() as control:
@@ -76,7 +76,7 @@ def test_an_enrolled_device_answers_its_coordinator_and_leaves_when_it_is_told_t
         public = keys(home).identity.public
         assert opened(answer, harbour, public, {Kind.IDENTITY}).header.sender == "pi-1"
         second = skerry("run", home=home)
-        assert (second.returncode, f"process {process.pid}" in second.stderr) == (3, True)
+        assert (second.exit_code, f"process {process.pid}" in second.stderr) == (3, True)
         process.terminate()
         assert process.wait(20) == 0
     assert "stopped: 0 rounds trained" in (home / "run.log").read_text()
@@ -88,7 +88,7 @@ def test_a_device_that_was_not_told_what_it_may_do_does_nothing_and_says_how(har
     assert json.loads(done.stdout)["step"] == "enrolled", done.stderr
     refused = skerry("run", "--json", home=home)
     error = json.loads(refused.stdout)["error"]
-    assert (refused.returncode, error["where"]) == (2, str(home / "device.toml"))
+    assert (refused.exit_code, error["where"]) == (2, str(home / "device.toml"))
     assert "task.name: Field required" in error["what"]
     assert "privacy.unit: Field required" in error["what"]
 
@@ -114,8 +114,8 @@ def test_a_round_is_trained_on_the_owner_s_data_and_its_price_is_told(harbour: F
         with pytest.raises(RefusedError, match="runs with this home"):
             forget_device(home)
     done = json.loads(skerry("forget", "--yes", "--json", home=home).stdout)
-    assert done["kept"] == ["ledger.jsonl"]
-    assert {path.name for path in home.iterdir()} == {"ledger.jsonl", "device.toml", "run.log"}
+    assert done["kept"] == ["ledger.jsonl", "ledger.answer.cbor"]
+    assert {path.name for path in home.iterdir()} == {*done["kept"], "device.toml", "run.log"}
 
 
 def test_killed_while_it_computes_it_goes_on_after_its_restart_and_pays_once(
@@ -151,7 +151,7 @@ def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
             assert node not in grid.get_node_ids()  # nobody waits for it meanwhile
             assert owner_report(home).paused
             assert (agent_folder(home) / CHECKPOINT).stat().st_mode & 0o777 == 0o600
-            assert skerry("pause", "--resume", home=home).returncode == 0
+            assert skerry("pause", "--resume", home=home).exit_code == 0
             said(home, "trained:")
         assert desk.read(answers[0]).header.kind is Kind.UPDATE
     assert not (agent_folder(home) / CHECKPOINT).exists()
@@ -187,7 +187,7 @@ def test_its_doctor_finds_nothing_in_the_way_and_says_which_gateway_it_believed(
     home.chmod(0o700)
     done = skerry("doctor", "--json", home=home)
     told = json.loads(done.stdout)
-    assert done.returncode == 0, told
+    assert done.exit_code == 0, told
     found = {one["name"]: one for one in told["findings"]}
     assert {one["state"] for name, one in found.items() if name not in {"memory", "heat"}} == {"ok"}
     assert "under the root that was pinned" in found["gateway"]["found"]
