@@ -7,7 +7,7 @@ import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { build } from "vite";
 
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -25,13 +25,15 @@ function policy(): string {
 
 let folder: string;
 let server: Server | undefined;
+/** Files that the server does not find. */
+let lost = /^$/;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "skerry-web-"));
   await build({ logLevel: "error", build: { outDir: join(folder, "page") } });
   const serving = createServer((request, response) => {
     const file = join(folder, "page", new URL(request.url ?? "", "http://localhost").pathname);
-    const found = file.startsWith(join(folder, "page")) && existsSync(file);
+    const found = file.startsWith(join(folder, "page")) && existsSync(file) && !lost.test(file);
     response.writeHead(found ? 200 : 404, {
       "content-type": KINDS[extname(file)] ?? "application/octet-stream",
       "content-security-policy": policy(),
@@ -54,7 +56,8 @@ it("comes with the licences of what is in it", () => {
   expect(licences.match(/Permission is hereby granted, free of charge/g)?.length).toBeGreaterThanOrEqual(4);
 });
 
-it.skipIf(browser === undefined)("computes every vector as Python does", async () => {
+/** What a browser shows once the page has done its work. */
+async function shown(): Promise<{ readonly page: string; readonly verdict: string }> {
   const address = server?.address();
   if (browser === undefined || address === undefined || address === null || typeof address === "string")
     throw new Error("no server");
@@ -65,13 +68,39 @@ it.skipIf(browser === undefined)("computes every vector as Python does", async (
       "--headless",
       "--disable-gpu",
       ...sandbox,
-      `--user-data-dir=${join(folder, "profile")}`,
+      `--user-data-dir=${await mkdtemp(join(folder, "profile-"))}`,
       "--virtual-time-budget=120000",
       "--dump-dom",
       `http://127.0.0.1:${address.port}/check.html`,
     ],
     { timeout: 50_000, maxBuffer: 1 << 22 },
   );
-  expect(/id="verdict"[^>]*>([^<]*)/.exec(stdout)?.[1]).toMatch(/^All \d{3,} cases are as in Python\.$/);
-  expect(stdout).toContain('data-conformance="holds"');
+  return { page: stdout, verdict: /id="verdict"[^>]*>([^<]*)/.exec(stdout)?.[1] ?? "" };
+}
+
+describe.skipIf(browser === undefined)("in a browser", () => {
+  afterEach(() => {
+    lost = /^$/;
+  });
+
+  it("computes every vector as Python does", async () => {
+    const { page, verdict } = await shown();
+    expect(verdict).toMatch(/^All \d{3,} cases are as in Python\.$/);
+    expect(page).toContain('data-conformance="holds"');
+  });
+
+  it("says which file does not load, and computes the others", async () => {
+    lost = /noise-[^/]*\.js$/;
+    const { page, verdict } = await shown();
+    expect(verdict).toMatch(
+      /^1 of \d+ files could not be read; 0 of \d{3,} cases in the others are not as in Python\.$/,
+    );
+    expect(page).toMatch(/noise: it could not be read: [^<]{10}/);
+    expect(page).toContain('data-conformance="fails"');
+  });
+
+  it("says that nothing was computed when its own script does not load", async () => {
+    lost = /check-[^/]*\.js$/;
+    expect((await shown()).verdict).toContain("has not run");
+  });
 });

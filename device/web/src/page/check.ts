@@ -5,26 +5,45 @@ import { CONFORMANCE } from "../conformance/index.ts";
 
 const FILES = import.meta.glob<unknown>("../../../../tests/conformance/*.json", { import: "default" });
 
+/** What became of a file: the cases that do not hold, or why it could not be read. */
+type Outcome = { readonly count: number; readonly failed: readonly string[] } | { readonly unread: string };
+
 async function main(): Promise<void> {
   const verdict = element("verdict");
-  let wrong = 0;
-  let cases = 0;
-  for (const [name, casesOf] of Object.entries(CONFORMANCE)) {
-    const load = FILES[`../../../../tests/conformance/${name}.json`];
-    const all = load === undefined ? [] : casesOf(await load());
-    const failed = await failures(all);
-    cases += all.length;
-    wrong += failed.length;
-    show(name, all.length, failed);
+  verdict.textContent = "Computing…";
+  const outcomes: Outcome[] = [];
+  for (const name of Object.keys(CONFORMANCE)) {
+    const outcome = await computed(name);
+    outcomes.push(outcome);
+    show(name, outcome);
   }
-  verdict.textContent =
-    wrong === 0 ? `All ${cases} cases are as in Python.` : `${wrong} of ${cases} cases are not as in Python.`;
-  document.documentElement.dataset["conformance"] = wrong === 0 ? "holds" : "fails";
+  const read = outcomes.filter((outcome) => "failed" in outcome);
+  const unread = outcomes.length - read.length;
+  const cases = read.reduce((sum, { count }) => sum + count, 0);
+  const wrong = read.reduce((sum, { failed }) => sum + failed.length, 0);
+  if (unread > 0) {
+    verdict.textContent = `${unread} of ${outcomes.length} files could not be read; ${wrong} of ${cases} cases in the others are not as in Python.`;
+  } else if (wrong > 0) verdict.textContent = `${wrong} of ${cases} cases are not as in Python.`;
+  else verdict.textContent = `All ${cases} cases are as in Python.`;
+  document.documentElement.dataset["conformance"] = unread + wrong === 0 ? "holds" : "fails";
 }
 
-function show(name: string, count: number, failed: readonly string[]): void {
+async function computed(name: string): Promise<Outcome> {
+  try {
+    const [casesOf, load] = [CONFORMANCE[name], FILES[`../../../../tests/conformance/${name}.json`]];
+    if (casesOf === undefined || load === undefined) throw new Error("the page was built without it");
+    const cases = casesOf(await load());
+    return { count: cases.length, failed: await failures(cases) };
+  } catch (error) {
+    return { unread: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function show(name: string, outcome: Outcome): void {
   const item = document.createElement("li");
-  item.textContent = failed.length === 0 ? `${name}: ${count} cases hold` : `${name}: ${failed.join("; ")}`;
+  if ("unread" in outcome) item.textContent = `${name}: it could not be read: ${outcome.unread}`;
+  else if (outcome.failed.length > 0) item.textContent = `${name}: ${outcome.failed.join("; ")}`;
+  else item.textContent = `${name}: ${outcome.count} cases hold`;
   element("files").append(item);
 }
 
