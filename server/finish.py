@@ -1,6 +1,6 @@
 """After the last round: measure, assemble the deliverable, seal it for each device, compare, and write it all down."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def _release(federation: Federation, files: dict[str, Path], quarantined: list[s
             publisher=federation.coordinator,
             recipients=recipients,
             now=federation.clock(),
-            cipher=_cipher(federation),
+            cipher=_cipher(federation, [recipient.name for recipient in recipients]),
         )
     delivery = {"version": info.version, "manifest": info.manifest_digest}
     if not any(entry.kind == "delivery" and entry.body == delivery for entry in federation.ledger.entries()):
@@ -164,11 +164,11 @@ def _release(federation: Federation, files: dict[str, Path], quarantined: list[s
     }
 
 
-def _cipher(federation: Federation) -> Cipher:
-    """The one that suits the devices that are enrolled now, as for every release to them; a simulation has one kind."""
+def _cipher(federation: Federation, names: Sequence[str]) -> Cipher:
+    """The one that suits those who receive it, by what they said last; a simulation has one kind."""
     if federation.simulated:
         return Cipher.AES_256_GCM
-    return enrolled_recipients(federation.folder.path.parent, now=federation.clock()).cipher
+    return enrolled_recipients(federation.folder.path.parent, now=federation.clock()).cipher_for(names)
 
 
 def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> dict[str, dict[str, str | None]]:

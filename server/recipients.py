@@ -1,11 +1,12 @@
 """For whom a release is sealed, when nobody says it by hand."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from skerry.errors import InputError
 from skerry.runfolder import RunFolder
-from skerry.security.aead import Cipher, suited_cipher
+from skerry.security.aead import EVERYBODYS, Cipher, suited_cipher
 from skerry.security.certificates import Role
 from skerry.security.delivery import verify
 from skerry.security.identity import Directory
@@ -13,25 +14,29 @@ from skerry.server.enrolment import Office
 from skerry.server.provision import coordinator_public, device_directory
 from skerry.server.registry.enrolled import State
 
-__all__ = ["EnrolledRecipients", "enrolled_recipients", "run_recipients"]
+__all__ = ["Recipients", "enrolled_recipients", "run_recipients"]
 
 
 @dataclass(frozen=True)
-class EnrolledRecipients:
-    """Whom a release can be sealed for now.
+class Recipients:
+    """Whom a release can be sealed for.
 
     Attributes:
         devices: by their newest sealing keys.
-        cipher: that suits all of them.
+        opens: the ciphers that a device opens, best first, as far as it has said.
         ended: names of enrolled devices whose certificate or sealing key has ended; they renew before the next release.
     """
 
     devices: Directory
-    cipher: Cipher
-    ended: tuple[str, ...]
+    opens: Mapping[str, Sequence[Cipher]] = field(default_factory=dict)
+    ended: tuple[str, ...] = ()
+
+    def cipher_for(self, names: Iterable[str]) -> Cipher:
+        """The one that suits these: who does not receive it has no say."""
+        return suited_cipher(self.opens.get(name, EVERYBODYS) for name in names)
 
 
-def enrolled_recipients(runs: Path, *, now: int) -> EnrolledRecipients:
+def enrolled_recipients(runs: Path, *, now: int) -> Recipients:
     """The devices that are enrolled now; who was revoked is not among them.
 
     Args:
@@ -52,9 +57,10 @@ def enrolled_recipients(runs: Path, *, now: int) -> EnrolledRecipients:
             mend="renew on the devices: `skerry device enrol`",
         )
     kept = {e.device.name: e.identity for e in good}
-    cipher = suited_cipher(e.ciphers for e in good)
-    return EnrolledRecipients(
-        Directory(kept), cipher, tuple(e.device.name for e in entries if e.device.name not in kept)
+    return Recipients(
+        Directory(kept),
+        {e.device.name: e.ciphers for e in good},
+        tuple(e.device.name for e in entries if e.device.name not in kept),
     )
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from skerry.security import Identity, PublicIdentity
-from skerry.security.aead import ciphers_here
+from skerry.security.aead import Cipher, ciphers_here
 from skerry.security.delivery import publish
 from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.repository import read_statement
+from skerry.security.enrolment import applicant
 from skerry.server.federation_log import federation_log
 
 from ._privacy import resign, rewrite
@@ -146,15 +147,12 @@ def test_enrolled_devices_get_a_release_and_a_revoked_one_no_more(shop, run, tmp
     monkeypatch.setenv("SKERRY_PASSPHRASE", "correct horse battery")
     monkeypatch.setenv("SKERRY_ROOT_PASSPHRASE", "root words")
     homes = {name: tmp_path / name for name in ("away", "pi-1", "pi-2")}
-    invite = ("fleet", "invite", "--class", "pi", "--federation", "harbour", "--by", "ann", "--approve", "--json")
     for name, home in homes.items():
         with monkeypatch.context() as earlier:
             if name == "away":  # its certificate has ended by now
                 then = time.time_ns() - 8 * 86_400 * 10**9
                 earlier.setattr(time, "time_ns", lambda then=then: then)
-            invitation = json.loads(shop.skerry(*invite).stdout)["invitation"]
-            enrolled = shop.skerry("device", "enrol", invitation, "--home", home, "--name", name, "--json")
-        assert enrolled.exit_code == 0, enrolled.output
+            enrol(shop, home, name)
 
     def take(name, code=0):
         arguments = ("--home", homes[name], "--root", shop.root, "--to", shop.models / name)
@@ -171,6 +169,27 @@ def test_enrolled_devices_get_a_release_and_a_revoked_one_no_more(shop, run, tmp
     assert (back["recipients"], back["cipher"]) == (1, "chacha20-poly1305")
     assert take("pi-1")["version"] == 2
     assert take("pi-2", code=3)["error"]["reason"] == "not_a_recipient"
+
+
+def test_who_is_left_out_does_not_choose_the_cipher(shop, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKERRY_PASSPHRASE", "correct horse battery")
+    monkeypatch.setenv("SKERRY_ROOT_PASSPHRASE", "root words")
+    for name, opens in (("quick", tuple(Cipher)), ("slow", tuple(reversed(Cipher)))):
+        monkeypatch.setattr(applicant, "ciphers_here", lambda opens=opens: opens)
+        enrol(shop, tmp_path / name, name)
+    publish = ("publish", run.name, "--model", "digits", "--enrolled")
+    assert shop(*publish)["cipher"] == "chacha20-poly1305"
+    without = shop(*publish, "--without", "slow")
+    assert (without["recipients"], without["cipher"]) == (1, "aes-256-gcm")
+    back = shop("rollback", "digits", "--to", 1, "--enrolled", "--without", "quick")
+    assert (back["recipients"], back["cipher"]) == (1, "chacha20-poly1305")
+
+
+def enrol(shop, home, name):
+    invite = ("fleet", "invite", "--class", "pi", "--federation", "harbour", "--by", "ann", "--approve", "--json")
+    invitation = json.loads(shop.skerry(*invite).stdout)["invitation"]
+    enrolled = shop.skerry("device", "enrol", invitation, "--home", home, "--name", name, "--json")
+    assert enrolled.exit_code == 0, enrolled.output
 
 
 def test_a_bill_of_the_publishing_machines_software_goes_with_each_version(shop, run):

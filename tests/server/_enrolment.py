@@ -10,7 +10,7 @@ from skerry.security.enrolment import Invitation, Membership, apply, ask
 from skerry.security.identity import Identity
 from skerry.security.identity.epochs import KemEpoch, KemKeys
 from skerry.server.enrolment import Desk, Office, Rules
-from skerry.server.recipients import EnrolledRecipients, enrolled_recipients
+from skerry.server.recipients import Recipients, enrolled_recipients
 
 NOW = 1_764_000_000_000
 HOUR, DAY = 3_600_000, 86_400_000
@@ -60,5 +60,5 @@ class Federation:
         asked = apply(invitation or self.invite(), agent, self.desk, now=self.now)
         return ask(asked, self.authority.federation, agent, self.desk, now=self.now)
 
-    def recipients(self) -> EnrolledRecipients:
+    def recipients(self) -> Recipients:
         return enrolled_recipients(self.office.file.path.parent, now=self.now)

@@ -197,11 +197,13 @@ def test_a_release_is_under_the_cipher_that_suits_the_devices_enrolled(harbour: 
     machine(applicant, "ciphers_here", lambda: slow)
     agent = Agent.fresh("pi-4")
     member = harbour.enrol(agent)
-    assert harbour.recipients().cipher is Cipher.CHACHA20_POLY1305
+    both = ("server", "pi-4")
+    assert harbour.recipients().cipher_for(both) is Cipher.CHACHA20_POLY1305
+    assert harbour.recipients().cipher_for(["server"]) is Cipher.AES_256_GCM  # the other does not receive it
     harbour.now += 5 * DAY
     machine(applicant, "ciphers_here", lambda: quick)  # its keys moved into another board
     renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now)
-    assert harbour.recipients().cipher is Cipher.AES_256_GCM
+    assert harbour.recipients().cipher_for(both) is Cipher.AES_256_GCM
 
 
 def test_what_a_device_opens_is_under_its_signatures(harbour: Federation) -> None:

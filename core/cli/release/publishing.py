@@ -14,12 +14,14 @@ from skerry.cli.console import AsJson, RunName, RunsDir, emit, facts, note, out
 from skerry.cli.release.options import Keys, Offline, RepositoryFolder, manifests, open_repository, reader_of
 
 if TYPE_CHECKING:
+    from skerry.security.aead import Cipher
     from skerry.security.delivery.repository import Provenance, Repository
-    from skerry.security.identity import Directory, Identity, PublicIdentity
+    from skerry.security.identity import Identity, PublicIdentity
+    from skerry.server.recipients import Recipients
 
 __all__ = ["publish", "rollback"]
 
-Recipients = Annotated[
+RecipientsFile = Annotated[
     Path | None, typer.Option("--recipients", metavar="FILE", help="Seal for this directory of identities (JSON).")
 ]
 Enrolled = Annotated[
@@ -51,7 +53,7 @@ def publish(
     model: Annotated[
         str | None, typer.Option("--model", help="Name in the repository [default: the scenario's].")
     ] = None,
-    recipients: Recipients = None,
+    recipients: RecipientsFile = None,
     enrolled: Enrolled = False,
     without: Without = None,
     cipher: CipherOption = None,
@@ -67,10 +69,10 @@ def publish(
     from skerry.runfolder import RunFolder
     from skerry.runfolder import runs_dir as runs_in
     from skerry.server.provenance import delivered_files, provenance_of
-    from skerry.server.recipients import run_recipients
+    from skerry.server.recipients import Recipients, run_recipients
 
     folder = RunFolder.open(run, runs_in(runs_dir))
-    chosen = _chosen(recipients, runs_dir, enrolled=enrolled) or _Chosen(run_recipients(folder))
+    chosen = _chosen(recipients, runs_dir, enrolled=enrolled) or _Chosen(Recipients(run_recipients(folder)))
     _publish(
         open_repository(repository, keys, offline),
         _Version(model or folder.scenario.name, delivered_files(folder), provenance_of(folder)),
@@ -86,7 +88,7 @@ def rollback(
     *,
     to: Annotated[int, typer.Option("--to", metavar="VERSION", help="The version whose files shall be used again.")],
     repository: RepositoryFolder,
-    recipients: Recipients = None,
+    recipients: RecipientsFile = None,
     enrolled: Enrolled = False,
     without: Without = None,
     cipher: CipherOption = None,
@@ -137,24 +139,31 @@ class _Version:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """Who shall receive: devices, the cipher that suits them, and who is left out because theirs has ended."""
+    """Who shall receive, who of them is left out by hand, and the cipher that was named, if one was."""
 
-    devices: "Directory"
-    cipher: str = CipherName.AES_256_GCM
-    ended: Collection[str] = ()
+    known: "Recipients"
     without: Collection[str] = ()
+    named: CipherName | None = None
 
     def but(self, without: Collection[str], cipher: CipherName | None) -> "_Chosen":
         """The same without some, and under the cipher that was named, if one was."""
         from skerry.errors import InputError
 
-        if unknown := set(without) - set(self.devices):
+        if unknown := set(without) - set(self.known.devices):
             raise InputError(f"not among the recipients: {', '.join(sorted(unknown))}", where="--without")
-        return replace(self, without=without, cipher=cipher or self.cipher)
+        return replace(self, without=without, named=cipher)
 
     def identities(self) -> "list[PublicIdentity]":
         """Of who is not left out."""
-        return [self.devices.get(name) for name in self.devices if name not in self.without]
+        devices = self.known.devices
+        return [devices.get(name) for name in devices if name not in self.without]
+
+    def cipher(self) -> "Cipher":
+        """The one that was named, else what suits who is not left out."""
+        from skerry.security.aead import Cipher
+
+        names = (name for name in self.known.devices if name not in self.without)
+        return Cipher(self.named) if self.named else self.known.cipher_for(names)
 
 
 def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -> _Chosen | None:
@@ -163,14 +172,13 @@ def _chosen(recipients: Path | None, runs_dir: Path | None, *, enrolled: bool) -
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
     from skerry.security.identity import Directory
-    from skerry.server.recipients import enrolled_recipients
+    from skerry.server.recipients import Recipients, enrolled_recipients
 
     if recipients and enrolled:
         raise InputError("--recipients and --enrolled name two fleets", where="--enrolled", mend="give one of them")
     if enrolled:
-        found = enrolled_recipients(runs_in(runs_dir), now=system_clock())
-        return _Chosen(found.devices, found.cipher, found.ended)
-    return _Chosen(Directory.load(recipients)) if recipients else None
+        return _Chosen(enrolled_recipients(runs_in(runs_dir), now=system_clock()))
+    return _Chosen(Recipients(Directory.load(recipients))) if recipients else None
 
 
 def _publish(
@@ -178,12 +186,11 @@ def _publish(
 ) -> None:
     from skerry.clock import system_clock
     from skerry.errors import InputError
-    from skerry.security.aead import Cipher
     from skerry.security.delivery.repository import Draft, installed, open_version, release
     from skerry.server.run_statements import enter_release
     from skerry.wording import amount, size
 
-    model, recipients = what.model, chosen.identities()
+    model, recipients, ended = what.model, chosen.identities(), chosen.known.ended
     if not recipients:
         raise InputError("nobody is left to receive it", where=model)
     known = manifests(repository, model)
@@ -196,7 +203,7 @@ def _publish(
             recipients=[reader.public, *recipients],
             provenance=what.provenance,
             bases=bases,
-            cipher=Cipher(chosen.cipher),
+            cipher=chosen.cipher(),
             software=installed(),
         )
         done = release(repository, draft, now=system_clock())
@@ -210,7 +217,7 @@ def _publish(
                 "version": done.manifest.version,
                 "digest": done.manifest.digest,
                 "recipients": len(recipients),
-                "ended": list(chosen.ended),
+                "ended": list(ended),
                 "cipher": done.manifest.cipher.value,
                 "full_bytes": done.full_bytes,
                 "delta_bytes": done.delta_bytes,
@@ -224,7 +231,7 @@ def _publish(
         ("release", f"{model} version {done.manifest.version}{back}"),
         ("made by", f"run {what.provenance.run}"),
         ("sealed for", f"{amount(len(recipients), 'device')}, files under {done.manifest.cipher}"),
-        *([("left out", f"{', '.join(chosen.ended)}: certificate or sealing key has ended")] if chosen.ended else []),
+        *([("left out", f"{', '.join(ended)}: certificate or sealing key has ended")] if ended else []),
         ("download", f"{size(done.full_bytes)}{shorter}"),
         ("manifest", done.manifest.digest),
     ]
