@@ -120,6 +120,18 @@ def test_what_is_named_again_in_time_is_not_deleted(shop: Shop) -> None:
     assert not blob.exists()
 
 
+def test_what_a_killed_run_left_of_a_base_goes_and_the_base_stays(shop: Shop) -> None:
+    base = shop.folder / "bases" / ("b" * 64)
+    base.mkdir(parents=True)
+    whole = [base / "manifest.json", base / "head.safetensors"]
+    left = base / ".head.safetensors.k2j4x"  # as `write_atomic` names what it has under way
+    for path in (*whole, left):
+        path.write_bytes(b"weights")
+    assert (sweep(shop.repository, now=0).waiting, left.exists()) == (1, True)
+    assert sweep(shop.repository, now=WEEK).files == 1
+    assert sorted(base.iterdir()) == sorted(whole)
+
+
 def test_nothing_is_deleted_when_what_is_named_cannot_be_read(shop: Shop) -> None:
     manifest = shop.release(weights()).manifest
     (shop.folder / "blobs" / ("e" * 64)).write_bytes(b"x")

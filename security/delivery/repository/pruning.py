@@ -110,6 +110,8 @@ def sweep(repository: Repository, *, now: int, grace_days: int = GRACE_DAYS) -> 
 def _files(folder: Path) -> Iterator[Path]:
     for part in ("metadata", "targets", "blobs"):
         yield from (path for path in (folder / part).rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    # Of base models, which stay, only what a killed process had under way.
+    yield from (path for path in (folder / "bases").rglob(".*") if path.is_file())
 
 
 def _named(folder: Path) -> Iterator[str]:
