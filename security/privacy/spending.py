@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -210,6 +210,8 @@ def _opening(entry: Entry) -> Account:
     scope, subject = body.pop("scope"), body.pop("subject")
     if scope not in get_args(Scope) or type(subject) is not str:
         raise ValueError("a policy is of a device or a population, which it names")
+    if body.keys() != {field.name for field in fields(Policy)}:  # whoever writes one leaves nothing to defaults
+        raise ValueError("a policy has other fields")
     return Account(scope, subject, Policy(**body), Spending(), entry, [])
 
 

@@ -178,6 +178,10 @@ def _broken(ledger: list[Entry]) -> list[dict[str, Any]]:
         "a rate that is null": {"sampling_rate": None},
         "another field": {"delta": 0.1},
     }
+    changed |= {
+        f"a policy without {left_out}": _chained(("policy", {k: v for k, v in policy.items() if k != left_out}))
+        for left_out in policy
+    }
     changed |= {why: _chained(("policy", policy | wrong)) for why, wrong in wrong_policies.items()}
     changed |= {why: _chained(("policy", policy), ("debit", debit | wrong)) for why, wrong in wrong_debits.items()}
     changed |= {
