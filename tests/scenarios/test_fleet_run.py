@@ -132,14 +132,14 @@ def test_one_that_is_away_is_not_waited_for_and_joins_when_it_comes(fleet: Up):
     before = len(late.said)
 
     def wake(send: Callable[[], None]) -> None:
-        send()
         if not late.is_on:
             late.on()
-        while len(late.said) == before:
-            time.sleep(POLL_S)
+            while len(late.said) == before:
+                time.sleep(POLL_S)
+        send()
 
     early.trained = wake
-    folder = launch(scenario("rounds=4", "cohort.at_least=2", "cohort.patience_s=3"), engine="fleet", parent=fleet.runs)
+    folder = launch(scenario("rounds=3", "cohort.at_least=2", "cohort.patience_s=3"), engine="fleet", parent=fleet.runs)
     rounds = told(folder)
     assert rounds[0] == (NAMES[:2], {})
     assert rounds[-1] == (NAMES, {})
