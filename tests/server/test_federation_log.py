@@ -85,6 +85,7 @@ def test_the_report_shows_proofs_that_a_stranger_checks_with_the_key_alone(run, 
     page = _page(folder)
     assert page.count("have the same") == 6
     assert "no evidence: " not in page
+    assert "run of the same scenario" not in page  # none was asked for
     saved = tmp_path / "saved.json"
     saved.write_text(html.unescape(re.search(r'<code id="proofs">(.*?)</code>', page, re.DOTALL)[1]))
     key = str(federation_log(folder.path.parent).key)

@@ -219,6 +219,7 @@ def test_a_clean_run_says_that_nobody_attacked(sample, tmp_path: Path) -> None:
     page = Page(write_report(folder).read_text())
     assert "Nobody attacked" in page.words()
     assert "Without defence" not in page.words()
+    assert "A curve without privacy or without defence is a whole run of the same scenario" in page.words()
 
 
 @pytest.mark.parametrize("missing", ["verdicts.jsonl", "ledger", "release"])
