@@ -118,7 +118,7 @@ def _measured_again(found: Fitted, limits: LimitsConfig) -> Claim:
         id="fit_within",
         text=f"fashion: times that the network of `model fit` keeps {limits.latency_ms:g} ms ({ROOM:g} times what "
         f"width {BEGIN_WITH[0]:g} at {BEGIN_WITH[1]} pixels takes here in int8) and {SIZE_MB:g} MB when it is measured "
-        "again, each time in a process of its own",
+        "again, each time in a process of its own: the median of calls that nothing disturbed",
         value=sum(ms <= limits.latency_ms and size <= 1e6 * SIZE_MB for ms in times.values),
         unit=f"of {AGAIN}",
         op=">=",

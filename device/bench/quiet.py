@@ -5,7 +5,7 @@ Calls are timed in short blocks. A block is thrown away and another one taken in
 - when the process did not run in all of it: wall time beyond its CPU time (another program of this machine);
 - when the hypervisor counted stolen time in it (``/proc/stat``);
 - when the processor was slow around it: a piece of work that is always the same, done before and after, took longer
-  than the least that was ever seen (:mod:`skerry.device.bench.yardstick`).
+  than the least that was lately seen (:mod:`skerry.device.bench.yardstick`).
 
 None of these looks at how long the calls took, so what is kept is not chosen for being quick. Patience is bounded: when
 too few blocks are left by then, all of them count, and the result says so.
@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from skerry.device.bench.machine import cpu_times
@@ -32,6 +33,8 @@ _BETWEEN_S = 1e-3
 _MOST_CALLS = 100
 _AWAY_S, _AWAY_SHARE = 50e-6, 0.05
 _SLOWER = 1.1
+_IN_VAIN_S = 60.0  # neighbours slow the processor for seconds; a limit on its clock or its power lasts
+_LOOK_S = 1.0  # two looks that lie farther apart are not a time in which it was looked at
 
 
 class Timed(Protocol):
@@ -66,26 +69,49 @@ class Block:
 
 @dataclass
 class Pace:
-    """The least time that the yardstick ever took; the longer one is in use, the surer it knows a slow moment."""
+    """The least time that the yardstick took; the longer one is in use, the surer it knows a slow moment.
 
-    best_s: float = field(default=float("inf"))
+    A processor may become slower for good (heat, its power limit, a smaller share of the host). After a minute of
+    looking without a moment nearly as quick as the best one that is forgotten, and the best since then takes its
+    place. Time in which nobody looks does not count.
+    """
+
+    best_s: float = field(default=inf)
+    _since_s: float = field(default=inf, init=False)  # the least since the best was last nearly reached
+    _in_vain_s: float = field(default=0.0, init=False)
+    _looked: float | None = field(default=None, init=False)
 
     @classmethod
     def looked_for(cls, seconds: float = 2.0) -> "Pace":
         """After looking for the processor's best moments for so long: slow ones often last for a second."""
         pace, until = cls(), time.monotonic() + seconds
         while time.monotonic() < until:
-            pace.best_s = min(pace.best_s, yardstick())
+            pace._look(yardstick(), time.monotonic())
             time.sleep(_BETWEEN_S)
         return pace
 
-    def seen(self, block: Timed) -> None:
-        """Learn from a block."""
-        self.best_s = min(self.best_s, *block.yardsticks_s)
+    def seen(self, block: Timed, now: float) -> None:
+        """Learn from a block that ended ``now``, in seconds of a clock that does not go back."""
+        self._look(min(block.yardsticks_s), now)
+
+    def slower(self, block: Timed) -> float:
+        """How many times as long as the best the yardstick took around a block."""
+        return max(block.yardsticks_s) / self.best_s
 
     def kept(self, block: Timed) -> bool:
-        """Whether the processor was as quick as ever around a block."""
-        return max(block.yardsticks_s) <= _SLOWER * self.best_s
+        """Whether the processor was nearly as quick as at its best around a block."""
+        return self.slower(block) <= _SLOWER
+
+    def _look(self, took_s: float, now: float) -> None:
+        between_s = 0.0 if self._looked is None else now - self._looked
+        self._looked = now
+        if took_s <= _SLOWER * self.best_s:
+            self.best_s, self._since_s, self._in_vain_s = min(self.best_s, took_s), inf, 0.0
+            return
+        self._since_s = min(self._since_s, took_s)
+        self._in_vain_s += min(max(between_s, 0.0), _LOOK_S)
+        if self._in_vain_s >= _IN_VAIN_S:
+            self.best_s, self._since_s, self._in_vain_s = self._since_s, inf, 0.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +126,8 @@ class Timing:
         blocks: that count.
         discarded: blocks that were thrown away.
         quiet: the blocks that count were undisturbed; otherwise there were too few such, and all count.
+        slower: how many times as long as at its best the processor took at the quickest of the uninterrupted blocks;
+            above 1.1 it was slower throughout than it had been before.
     """
 
     median_ms: float
@@ -108,6 +136,16 @@ class Timing:
     blocks: int
     discarded: int
     quiet: bool
+    slower: float = 1.0
+
+    @property
+    def doubt(self) -> str:
+        """Why every block counts, in words; empty where those that count were undisturbed."""
+        if self.quiet:
+            return ""
+        if self.slower > _SLOWER:
+            return f"the processor was {self.slower:.2g} times slower throughout than at the beginning"
+        return "the machine was never quiet"
 
 
 def quiet_latency(
@@ -130,7 +168,7 @@ def quiet_latency(
         stolen: seconds that the hypervisor has taken from this machine until now.
     """
     first = take(3)
-    pace.seen(first)
+    pace.seen(first, clock())
     calls = max(1, min(_MOST_CALLS, round(BLOCK_S / statistics.median(first.latencies))))
     begun = clock()
     taken: list[Timed] = []
@@ -139,7 +177,7 @@ def quiet_latency(
         before = stolen()
         block = take(calls)
         taken.append(block)
-        pace.seen(block)
+        pace.seen(block, clock())
         away_s = block.wall_s - block.cpu_s
         if stolen() <= before and away_s <= _AWAY_S + _AWAY_SHARE * block.wall_s:
             uninterrupted.append(block)
@@ -158,6 +196,7 @@ def quiet_latency(
         blocks=len(count),
         discarded=len(taken) - len(count),
         quiet=enough,
+        slower=max(1.0, min((pace.slower(block) for block in uninterrupted), default=1.0)),
     )
 
 

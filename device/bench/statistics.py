@@ -87,7 +87,7 @@ def median_upper(values: Sequence[float]) -> float:
     n, below = len(values), 0
     for rank, value in enumerate(sorted(values)):
         below += math.comb(n, rank)  # this value is below the median only if no more than ``rank`` of them are
-        if below >= 0.95 * 2**n:
+        if 20 * below >= 19 * 2**n:  # in whole numbers: a float ends at 2¹⁰²⁴
             return value
     return max(values)
 

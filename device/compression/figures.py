@@ -144,4 +144,5 @@ def slowest(file: Path, times: int, pace: Pace) -> Timing:
         blocks=sum(timing.blocks for timing in timings),
         discarded=sum(timing.discarded for timing in timings),
         quiet=all(timing.quiet for timing in timings),
+        slower=max(timing.slower for timing in timings),
     )

@@ -187,8 +187,8 @@ def _certainty(figures: "Figures") -> str:
     timing = figures.timing
     if timing is None:
         return ""
-    if not timing.quiet:
-        return f", at most {figures.bound_ms:.3f} ms; the machine was never quiet, every block of calls counts"
+    if timing.doubt:
+        return f", at most {figures.bound_ms:.3f} ms; {timing.doubt}, every block of calls counts"
     return (
         f", at most {figures.bound_ms:.3f} ms; {timing.blocks} blocks of calls, "
         f"{timing.discarded} disturbed ones thrown away"

@@ -14,7 +14,7 @@ from skerry.device.bench.quiet import BLOCK_S, FEWEST, WANTED, Block, Pace, Timi
 from skerry.device.bench.statistics import median_upper
 
 CALL_S, WORK_S = 1e-4, 5e-5
-QUIET, AWAY, STOLEN, SLOW, SLOW_AFTER = "quiet", "away", "stolen", "slow", "slow after"
+QUIET, AWAY, STOLEN, SLOW, SLOW_AFTER, HOT = "quiet", "away", "stolen", "slow", "slow after", "hot"
 
 
 class FakeMachine:
@@ -29,7 +29,7 @@ class FakeMachine:
     def take(self, calls: int) -> Block:
         self.counts.append(calls)
         moment = next(self._moments)
-        factor = 1.8 if moment in {SLOW, SLOW_AFTER} else 1.0
+        factor = {SLOW: 1.8, SLOW_AFTER: 1.8, HOT: 1.2}.get(moment, 1.0)
         each = CALL_S * factor * next(self._jitter)
         cpu_s = each * calls
         wall_s = cpu_s + (3e-3 if moment == AWAY else 0.0)
@@ -39,7 +39,7 @@ class FakeMachine:
             self.stolen_s += 0.01
             latencies = (2 * each,) * calls
         self.now += wall_s
-        return Block(latencies, wall_s, cpu_s, (WORK_S * (1.8 if moment == SLOW else 1.0), WORK_S * factor))
+        return Block(latencies, wall_s, cpu_s, (WORK_S * (1.0 if moment == SLOW_AFTER else factor), WORK_S * factor))
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -92,6 +92,40 @@ def test_a_slow_beginning_is_recognised_once_a_quick_moment_was_seen_or_known_be
     assert (knowing.median_ms, knowing.discarded) == (pytest.approx(0.1), 59)
 
 
+def test_a_processor_that_became_slower_for_good_is_called_so_and_after_a_minute_measured_as_it_is():
+    pace = Pace()
+    FakeMachine([QUIET] * 60).timing(pace)
+    hot = FakeMachine(itertools.repeat(HOT))
+    found = [hot.timing(pace, patience_s=15.0) for _ in range(5)]
+    assert [timing.quiet for timing in found] == [False] * 3 + [True] * 2
+    told = "the processor was 1.2 times slower throughout than at the beginning"
+    assert [timing.doubt for timing in found] == [told] * 3 + [""] * 2
+    assert found[-1].median_ms == pytest.approx(0.12)
+    assert (found[-1].blocks, found[-1].discarded, found[-1].doubt) == (WANTED, 0, "")
+    cooled = FakeMachine([HOT] * 11 + [QUIET] * 100).timing(pace)  # one quick moment is enough to know it again
+    assert (cooled.median_ms, cooled.discarded) == (pytest.approx(0.1), 10)
+
+
+def test_slow_moments_with_a_quick_one_now_and_then_never_become_what_is_usual():
+    pace = Pace()
+    FakeMachine([QUIET] * 60).timing(pace)
+    machine = FakeMachine(itertools.cycle([HOT] * 1000 + [QUIET]))  # about every thirteen seconds
+    for _ in range(6):
+        found = machine.timing(pace, patience_s=15.0)
+        assert not found.quiet
+    assert pace.best_s == pytest.approx(WORK_S)
+
+
+def test_time_in_which_nobody_looks_makes_no_slow_processor_the_usual_one():
+    pace = Pace()
+    FakeMachine([QUIET] * 60).timing(pace)
+    machine = FakeMachine(itertools.repeat(HOT))
+    for _ in range(20):
+        machine.timing(pace, patience_s=0.5)
+        machine.sleep(600.0)  # a training
+    assert pace.best_s == pytest.approx(WORK_S)
+
+
 def test_patience_ends_and_what_was_found_then_is_told():
     few = FakeMachine([QUIET] * (FEWEST + 1) + [AWAY] * 1000).timing(patience_s=2.0)
     assert (few.blocks, few.quiet) == (FEWEST, True)
@@ -123,6 +157,7 @@ def test_the_upper_bound_covers_the_median_as_often_as_it_says():
     assert median_upper(list(range(WANTED))) == rank
     assert 0.94 < covered < 0.99
     assert median_upper([3.0, 1.0, 2.0]) == 3.0
+    assert median_upper(list(range(3000))) == int(binom.ppf(0.95, 3000, 0.5))  # as many as patience may bring
 
 
 def test_steal_is_read_from_the_kernel(tmp_path):
