@@ -1,5 +1,6 @@
 """A federation for the agent: authority, desk, SuperLink and gateway, all real and on this machine."""
 
+import os
 import secrets
 import signal
 import ssl
@@ -108,10 +109,12 @@ def skerry(command: str, *more: object, home: Path) -> Result:
 
 
 @contextmanager
-def agent(home: Path, *more: object) -> Iterator[subprocess.Popen]:
+def agent(home: Path, **environment: str) -> Iterator[subprocess.Popen]:
     """`skerry device run`, ended with the block."""
     log = (home / "run.log").open("ab")
-    process = subprocess.Popen([sys.executable, "-m", "skerry.cli", *words("run", home, *more)], stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skerry.cli", *words("run", home)], stdout=log, stderr=log, env=os.environ | environment
+    )
     try:
         yield process
     finally:
@@ -122,7 +125,7 @@ def agent(home: Path, *more: object) -> Iterator[subprocess.Popen]:
 
 
 def said(home: Path, what: str, *, times: int = 1, within_s: float = 30.0) -> str:
-    """Wait until the agent of this home has said so."""
+    """Wait until the agent of this home has said so; all that it said."""
     until = time.monotonic() + within_s
     while (text := (home / "run.log").read_text()).count(what) < times:
         assert time.monotonic() < until, text

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,29 @@ LONG = 100  # private steps, after the features: some seconds
 def harbour(tmp_path_factory) -> Iterator[Fleet]:
     with fleet(tmp_path_factory.mktemp("harbour")) as running:
         yield running
+
+
+@dataclass
+class Pi:
+    """An agent that several tests ask, started as systemd starts it; it says every millisecond that it gets on."""
+
+    home: Path
+    ear: socket.socket
+    first_word: bytes
+
+    def heard(self) -> int:
+        """So many characters the owner was told by now."""
+        return len((self.home / "run.log").read_text())
+
+
+@pytest.fixture(scope="module")
+def pi(harbour: Fleet, tmp_path_factory) -> Iterator[Pi]:
+    home, path = harbour.enrol("pi-3"), str(tmp_path_factory.mktemp("systemd") / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(path)
+        ear.settimeout(30)
+        with agent(home, NOTIFY_SOCKET=path, WATCHDOG_USEC="4000"):
+            yield Pi(home, ear, ear.recv(100))
 
 
 def keys(home: Path) -> SealedKeyStore:
@@ -93,10 +117,13 @@ def test_a_device_that_was_not_told_what_it_may_do_does_nothing_and_says_how(har
     assert "privacy.unit: Field required" in error["what"]
 
 
-def test_a_round_is_trained_on_the_owner_s_data_and_its_price_is_told(harbour: Fleet, tmp_path: Path, prepared_run):
-    home = harbour.enrol("pi-3")
+def test_a_round_is_trained_on_the_owner_s_data_and_its_price_is_told(
+    harbour: Fleet, pi: Pi, tmp_path: Path, prepared_run
+):
+    home = pi.home
     desk = Desk(harbour, prepared_run, keys(home).identity.public)
-    with agent(home), coordinating(harbour, tmp_path / "app") as grid:
+    before = debits(home)
+    with coordinating(harbour, tmp_path / "app") as grid:
         node = online(home, grid)
         with asked(grid, node, desk.instruct(1)) as answers:
             pass
@@ -106,16 +133,13 @@ def test_a_round_is_trained_on_the_owner_s_data_and_its_price_is_told(harbour: F
         assert desk.read(answers[0]).payload == b"unknown_model"
         told = json.loads(skerry("status", "--json", home=home).stdout)
         privacy = told["privacy"]
-        assert (privacy["rounds"], privacy["unit"], privacy["delta"]) == (1, "example", 1e-5)
+        assert (privacy["rounds"], privacy["unit"], privacy["delta"]) == (before + 1, "example", 1e-5)
         assert 0 < privacy["epsilon"] < 0.5
         assert privacy["left"] == pytest.approx(8 - privacy["epsilon"])
         assert [one["reason"] for one in told["refusals"]] == ["unknown_model"]
         assert told["agent"] > 0
         with pytest.raises(RefusedError, match="runs with this home"):
             forget_device(home)
-    done = json.loads(skerry("forget", "--yes", "--json", home=home).stdout)
-    assert done["kept"] == ["ledger.jsonl", "ledger.answer.cbor"]
-    assert {path.name for path in home.iterdir()} == {*done["kept"], "device.toml", "run.log"}
 
 
 def test_killed_while_it_computes_it_goes_on_after_its_restart_and_pays_once(
@@ -135,12 +159,15 @@ def test_killed_while_it_computes_it_goes_on_after_its_restart_and_pays_once(
                     said(home, "trained:")
         assert desk.read(answers[0]).header.kind is Kind.UPDATE
     assert debits(home) == 1
+    done = json.loads(skerry("forget", "--yes", "--json", home=home).stdout)  # it took part, and its agent has ended
+    assert done["kept"] == ["ledger.jsonl", "ledger.answer.cbor"]
+    assert {path.name for path in home.iterdir()} == {*done["kept"], "device.toml", "run.log"}
 
 
 def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
     harbour: Fleet, tmp_path: Path, prepared_run
 ):
-    home = harbour.enrol("pi-5")
+    home = harbour.enrol("pi-5")  # an agent of its own: one that has just replied goes without a word
     desk = Desk(harbour, prepared_run, keys(home).identity.public)
     with agent(home), coordinating(harbour, tmp_path / "app") as grid:
         node = online(home, grid)
@@ -159,27 +186,22 @@ def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
 
 
 def test_systemd_hears_that_it_is_ready_and_that_its_training_gets_on(
-    harbour: Fleet, tmp_path: Path, prepared_run, monkeypatch: pytest.MonkeyPatch
+    harbour: Fleet, pi: Pi, tmp_path: Path, prepared_run
 ):
-    home = harbour.enrol("pi-9")
-    desk = Desk(harbour, prepared_run, keys(home).identity.public)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
-        ear.bind(str(tmp_path / "notify"))
-        ear.settimeout(30)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        monkeypatch.setenv("WATCHDOG_USEC", "4000")  # every millisecond
-        with agent(home), coordinating(harbour, tmp_path / "app") as grid:
-            assert ear.recv(100) == b"READY=1"
-            node = online(home, grid)
-            with asked(grid, node, desk.instruct(1, epochs=LONG)):
-                until(lambda: debits(home) == 1)
-                ear.setblocking(False)
-                with contextlib.suppress(BlockingIOError):
-                    while ear.recv(100):  # until here it may have been the loop
-                        pass
-                ear.settimeout(30)
-                assert [ear.recv(100) for _ in range(5)] == [b"WATCHDOG=1"] * 5
-                assert "trained:" not in (home / "run.log").read_text()
+    assert pi.first_word == b"READY=1"
+    desk = Desk(harbour, prepared_run, keys(pi.home).identity.public)
+    before, since = debits(pi.home), pi.heard()
+    with coordinating(harbour, tmp_path / "app") as grid:
+        node = online(pi.home, grid)
+        with asked(grid, node, desk.instruct(1, epochs=LONG)):
+            until(lambda: debits(pi.home) == before + 1)
+            pi.ear.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while pi.ear.recv(100):  # until here it may have been the loop
+                    pass
+            pi.ear.settimeout(30)
+            assert [pi.ear.recv(100) for _ in range(5)] == [b"WATCHDOG=1"] * 5
+            assert "trained:" not in (pi.home / "run.log").read_text()[since:]
 
 
 def test_its_doctor_finds_nothing_in_the_way_and_says_which_gateway_it_believed(harbour: Fleet):
