@@ -17,8 +17,8 @@ from skerry.security.delivery.repository import (
 from skerry.security.delivery.repository import releasing as module
 
 from ._delivery import ANN
+from ._release import CLAIM, Device, Shop, weights
 from ._repository import DAY_MS
-from .test_release_client import CLAIM, Device, Shop, weights
 
 WEEK = 7 * DAY_MS
 
