@@ -128,6 +128,7 @@ class Timing:
         quiet: the blocks that count were undisturbed; otherwise there were too few such, and all count.
         slower: how many times as long as at its best the processor took at the quickest of the uninterrupted blocks;
             above 1.1 it was slower throughout than it had been before.
+        all_ms: median of the calls of all blocks, disturbed or not; None for what an older skerry left.
     """
 
     median_ms: float
@@ -137,6 +138,7 @@ class Timing:
     discarded: int
     quiet: bool
     slower: float = 1.0
+    all_ms: float | None = None
 
     @property
     def doubt(self) -> str:
@@ -197,6 +199,7 @@ def quiet_latency(
         discarded=len(taken) - len(count),
         quiet=enough,
         slower=max(1.0, min((pace.slower(block) for block in uninterrupted), default=1.0)),
+        all_ms=1e3 * statistics.median(s for block in taken for s in block.latencies),
     )
 
 

@@ -70,6 +70,7 @@ def test_disturbed_blocks_are_taken_anew_and_counted(trouble):
     found = FakeMachine(itertools.cycle([trouble] * 4 + [QUIET])).timing()
     assert (found.blocks, found.discarded, found.quiet) == (WANTED, 4 * WANTED - 1, True)
     assert (found.median_ms, found.upper_ms) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert found.all_ms > 0.15
 
 
 def test_what_is_kept_is_not_chosen_for_being_quick():
