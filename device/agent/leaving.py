@@ -18,7 +18,7 @@ from skerry.errors import InputError
 from skerry.fsio import sync_folder
 from skerry.security.identity import backend_of
 
-__all__ = ["forget_device"]
+__all__ = ["forget_device", "require_ours"]
 
 _KEYS = ("keys", "keys.lock")
 _RENEWAL = ("attempt", "membership.json.lock")
@@ -26,6 +26,19 @@ _PLACE = (PAUSE_FILE, HEAD, "checkpoint", "peaks.json", *_RENEWAL, "application"
 _FOLDERS = ("repository",)
 _ANSWER = answer_beside(Path(LEDGER)).name
 _MARKS = (*_KEYS, "application", "desk", "membership.json", "agent/lock", LEDGER, _ANSWER)
+
+
+def require_ours(home: Path) -> None:
+    """Return when this is a device's folder and no agent runs with it, so that somebody may be asked whether to erase.
+
+    Raises:
+        InputError, RefusedError: see :func:`forget_device`.
+    """
+    if not any((home / name).exists() for name in _MARKS):
+        raise InputError("this is not the folder of a device", where=str(home), mend="name it with --home")
+    if agent_folder(home).exists():
+        with alone(agent_folder(home)):
+            pass
 
 
 def forget_device(home: Path, *, ledger: bool = False) -> tuple[list[str], list[str]]:
@@ -49,8 +62,7 @@ def forget_device(home: Path, *, ledger: bool = False) -> tuple[list[str], list[
         RefusedError: an agent runs with it (``agent_running``).
         DiskFullError: no room for what is kept of the last answer; keys and all the rest are gone.
     """
-    if not any((home / name).exists() for name in _MARKS):
-        raise InputError("this is not the folder of a device", where=str(home), mend="name it with --home")
+    require_ours(home)
     with alone(agent_folder(home)):
         if Folder(home).keys.exists():
             _lock_again(home)

@@ -25,9 +25,10 @@ def forget(
     gives no second answer under a debit that paid for one. Ask the operator to revoke the device
     (`skerry fleet revoke`): the federation is not told by this.
     """
-    from skerry.device.agent.leaving import forget_device
+    from skerry.device.agent.leaving import forget_device, require_ours
     from skerry.errors import InputError
 
+    require_ours(home)
     if not yes:
         if as_json:
             raise InputError("what is erased does not come back", mend="add --yes")

@@ -53,6 +53,8 @@ def _rows(report: "OwnerReport") -> list[tuple[str, str]]:
 
 
 def _spent(privacy: "Budget | None") -> list[tuple[str, str]]:
+    from skerry.wording import epsilon, guarantee
+
     if privacy is None:
         return [("taken part in", "no round yet")]
     rows = [("taken part in", f"{privacy.rounds} rounds")]
@@ -61,8 +63,8 @@ def _spent(privacy: "Budget | None") -> list[tuple[str, str]]:
     elif privacy.epsilon is None or privacy.left is None:
         rows.append(("privacy", f"no claim: {privacy.unprotected} answers had no noise"))
     else:
-        promise = f"δ = {privacy.delta:g}, per {privacy.unit}, {privacy.relation}"
-        rows.append(("privacy spent", f"ε = {privacy.epsilon:.3g} of {privacy.budget:g} ({promise}; RDP)"))
-        rows.append(("privacy left", f"ε = {privacy.left:.3g}"))
+        spent = guarantee(privacy.epsilon, privacy.delta, privacy.unit, privacy.relation)
+        rows.append(("privacy spent", f"{spent}, by RDP; budget {epsilon(privacy.budget)}"))
+        rows.append(("privacy left", f"ε = {max(0.0, privacy.left):.3g}"))
     rows.extend(("ledger", problem) for problem in privacy.problems)
     return rows

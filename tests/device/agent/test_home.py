@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from skerry.cli.app import app
 from skerry.clock import system_clock
 from skerry.device.agent.alone import alone, holder
 from skerry.device.agent.diary import Diary, Event, read_diary
-from skerry.device.agent.enrolled import LEDGER, device_home, open_ledger
+from skerry.device.agent.enrolled import LEDGER, agent_folder, device_home, open_ledger
 from skerry.device.agent.flwr_fleet import Session
 from skerry.device.agent.journal import Journal
 from skerry.device.agent.leaving import forget_device
@@ -131,6 +133,14 @@ def abandoned(tmp_path: Path) -> Path:
 
 def left(home: Path) -> set[str]:
     return {path.name for path in home.iterdir()}
+
+
+def test_nobody_is_asked_whether_to_erase_what_an_agent_uses(abandoned: Path):
+    with alone(agent_folder(abandoned)):
+        asked = CliRunner().invoke(app, ["device", "forget", "--home", str(abandoned)], input="y\n")
+    assert asked.exit_code == 3
+    assert "Erase" not in asked.output
+    assert (abandoned / "keys").exists()
 
 
 def test_forgetting_takes_what_is_the_device_s_and_nothing_else(abandoned: Path, tmp_path: Path):
