@@ -37,8 +37,9 @@ typing: # mypy does not follow the editable install's import hook: show it the p
 	@for f in core/*; do ln -s ../../$$f .typing/skerry/; done
 	@for d in server device strategies security; do ln -s ../../$$d .typing/skerry/$$d; done
 
-# One process a core, four at most; a file's tests stay together, because they share what is expensive to make.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+# One process more than cores, since tests of servers mostly wait, and five at most; a file's tests stay together,
+# because they share what is expensive to make.
+PARALLEL := -n $(shell $(PYTHON) -c 'import os; print(min(5, 1 + (os.cpu_count() or 1)))') --dist loadfile
 
 # The browser's device. Who works on the rest needs no node; continuous integration does.
 WEB := device/web
