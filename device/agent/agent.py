@@ -266,7 +266,7 @@ class Agent:
     def _by_app(self, message: Message, context: Context) -> Message:
         try:
             return self.app(message, context)
-        except Exception as error:  # noqa: BLE001 - whatever fails in there, the agent lives on, and its text stays here
+        except Exception as error:  # noqa: BLE001 - training may raise anything; the server is told the type, the log the rest
             _LOG.exception("the device's app failed")
             return Message(Error(_APP_FAILED, f"the device's app failed ({type(error).__name__})"), reply_to=message)
 

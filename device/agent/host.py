@@ -24,7 +24,7 @@ def run_command(*words: str) -> str | None:
     if program is None:
         return None
     try:
-        done = subprocess.run(  # noqa: S603 - fixed words of ours, no shell
+        done = subprocess.run(  # noqa: S603 - no shell; callers pass words from their own source, never input
             [program, *words[1:]], capture_output=True, text=True, timeout=_COMMAND_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):

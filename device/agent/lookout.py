@@ -57,6 +57,6 @@ class Lookout:
         while not over.wait(INTERVAL_S):
             try:
                 self._found = self._conditions.lapses()
-            except Exception as error:  # noqa: BLE001 - it is raised where it is asked
+            except Exception as error:  # noqa: BLE001 - kept, and raised in the thread that trains, which asks
                 self._failed = error
                 return
