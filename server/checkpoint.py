@@ -13,6 +13,7 @@ from skerry.device.protocol import to_bytes
 from skerry.fsio import append_durably, write_atomic
 from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
+from skerry.strategies.optimizers import Moments
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store_round", "vector_digest"]
 
@@ -21,11 +22,11 @@ FILE = "checkpoint/round.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The trainable vector after a round, the server's momentum, what the screen remembers, and the round's lines."""
+    """After a round: the trainable vector, what optimizer and screen carry on, and the round's lines."""
 
     round: int
     vector: Float32Array
-    velocity: Float32Array
+    moments: Moments
     screener: dict[str, Any]
     record: dict[str, Any] = field(default_factory=dict)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
@@ -40,7 +41,9 @@ def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Write atomically and durably; one file, so that vector and round cannot disagree."""
     told = {"screener": checkpoint.screener, "record": checkpoint.record, "verdicts": checkpoint.verdicts}
     metadata = {"round": str(checkpoint.round)} | {name: json.dumps(value) for name, value in told.items()}
-    write_atomic(folder.path / FILE, save({"vector": checkpoint.vector, "velocity": checkpoint.velocity}, metadata))
+    moments = checkpoint.moments
+    arrays = {"vector": checkpoint.vector, "velocity": moments.first, "squares": moments.second}
+    write_atomic(folder.path / FILE, save(arrays, metadata))
 
 
 def store_round(folder: RunFolder, checkpoint: Checkpoint) -> None:
@@ -62,6 +65,7 @@ def load_checkpoint(folder: RunFolder) -> Checkpoint | None:
         return None
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    vector, velocity = (load(data)[name].astype(np.float32, copy=False) for name in ("vector", "velocity"))
+    arrays = {name: array.astype(np.float32, copy=False) for name, array in load(data).items()}
+    moments = Moments(arrays["velocity"], arrays["squares"])
     told = {name: json.loads(header[name]) for name in ("screener", "record", "verdicts")}
-    return Checkpoint(int(header["round"]), vector, velocity, **told)
+    return Checkpoint(int(header["round"]), arrays["vector"], moments, **told)

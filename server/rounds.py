@@ -23,9 +23,8 @@ A round in which too few updates are left is *skipped*: the vector stays, the sp
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from skerry.clock import Stopwatch
+from skerry.config.scenario import TrainingConfig
 from skerry.device.tasks.metrics import Quality
 from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
@@ -41,10 +40,10 @@ from skerry.server.journal import RoundJournal
 from skerry.server.judge import Judged, screen, validate
 from skerry.server.plan import RoundPlan, draw_cohort, make_plan
 from skerry.server.tolerance import rule_for
-from skerry.strategies.optimizers import FedAvgM
+from skerry.strategies.optimizers import Moments, ServerOptimizer, named_optimizer
 from skerry.syncer import Syncer
 
-__all__ = ["Progress", "aggregate", "run_round", "run_rounds"]
+__all__ = ["Progress", "aggregate", "run_round", "run_rounds", "server_optimizer"]
 
 
 @dataclass
@@ -52,7 +51,7 @@ class Progress:
     """What changes from round to round."""
 
     vector: Float32Array
-    velocity: Float32Array
+    moments: Moments
     spending: Spending
     base: Quality
     syncer: Syncer
@@ -75,16 +74,16 @@ def run_rounds(federation: Federation) -> Progress:
     initial = federation.model.initial()
     base = evaluate_held_out(federation, initial)
     federation.folder.mark("running", stage=f"round {past.rounds}", extra={"base_accuracy": base.accuracy})
-    vector, velocity = initial, np.zeros_like(initial)
+    vector, moments = initial, server_optimizer(federation.scenario.training).start(initial.size)
     if past.checkpoint is not None:
-        vector, velocity = past.checkpoint.vector, past.checkpoint.velocity
+        vector, moments = past.checkpoint.vector, past.checkpoint.moments
     before = dict(process_worker().watch.seconds)
     with Syncer() as syncer:
         central = None
         if federation.plan.unit == "device":
             central = CentralNoise(federation.scenario, federation.plan.noise_multiplier, vector.size)
         journal = RoundJournal(federation.folder.path)
-        progress = Progress(vector, velocity, Spending(federation), base, syncer, journal, central)
+        progress = Progress(vector, moments, Spending(federation), base, syncer, journal, central)
         progress.records.extend(past.records)
         progress.receipts |= past.receipts
         for number in range(1, past.rounds + 1):
@@ -132,10 +131,9 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
             else:
                 made = progress.central.release(judged.deltas, federation.stream("central noise", number))
                 step, told = made.step, {"clip": made.clip, "unclipped": made.unclipped}
-            training = federation.scenario.training
-            move = FedAvgM(training.server_learning_rate, training.server_momentum)
+            move = server_optimizer(federation.scenario.training)
             before = progress.vector
-            progress.vector, progress.velocity = move(progress.vector, step, progress.velocity)
+            progress.vector, progress.moments = move(progress.vector, step, progress.moments)
             if federation.auditor is not None:
                 federation.auditor.follow(before, progress.vector, federation.plan_for(number))
         except AggregationError as error:
@@ -179,7 +177,7 @@ def _keep(federation: Federation, progress: Progress, record: RoundRecord, judge
     checkpoint = Checkpoint(
         record.round,
         progress.vector,
-        progress.velocity,
+        progress.moments,
         federation.screener.state(),
         record.to_json(),
         [verdict.to_json() for verdict in judged.verdicts],
@@ -187,6 +185,17 @@ def _keep(federation: Federation, progress: Progress, record: RoundRecord, judge
     stored = progress.syncer.begin(store_round, federation.folder, checkpoint)
     if federation.memory is not None:
         federation.memory.take(stored, record.round, record.finished_ms, judged.verdicts)
+
+
+def server_optimizer(training: TrainingConfig) -> ServerOptimizer:
+    """The optimizer that a scenario names."""
+    return named_optimizer(
+        training.server_optimizer,
+        learning_rate=training.server_learning_rate,
+        momentum=training.server_momentum,
+        decay=training.server_decay,
+        adaptivity=training.server_adaptivity,
+    )
 
 
 def aggregate(federation: Federation, judged: Judged, number: int) -> Float32Array:

@@ -160,9 +160,20 @@ class TrainingConfig(_Section):
     views: Annotated[int, Field(ge=1, le=16)] = Field(
         1, description="head: how many views of each example its gradient is the mean of, before it is clipped"
     )
-    server_learning_rate: Positive = Field(1.0, description="factor on the aggregated delta")
+    server_optimizer: Literal["fedavgm", "fedadam", "fedyogi", "fedadagrad"] = Field(
+        "fedavgm", description="how the server moves the model by the aggregated delta"
+    )
+    server_learning_rate: Positive = Field(
+        1.0, description="factor on the aggregated delta; of the adaptive optimizers about the size of a number's step"
+    )
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of the last round's step that the server keeps (FedAvgM)"
+        0.0, description="share of the last rounds' steps that the server keeps: β of FedAvgM, β₁ of the adaptive ones"
+    )
+    server_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99, description="fedadam, fedyogi: share of earlier rounds' squares that the server keeps (β₂)"
+    )
+    server_adaptivity: Positive = Field(
+        1e-3, description="fedadam, fedyogi, fedadagrad: below it a number's change counts as small (τ)"
     )
     adversarial: Literal["none", "fgsm_rs", "n_fgsm", "free", "pgd", "trades"] = Field(
         "none", description="head, bias, lora, qat, full: learn from examples moved to where the network does worst"

@@ -25,12 +25,13 @@ def _checkpoint(folder: RunFolder, *, deliver: bool) -> None:
     from skerry.device.local_model import load_local_model
     from skerry.device.tasks.registry import load_task
     from skerry.server.checkpoint import Checkpoint, save_checkpoint
+    from skerry.strategies.optimizers import Moments
 
     scenario = folder.scenario
     task = load_task(scenario.task, scenario.model)
     digest = json.loads((folder.path / "model" / "base.json").read_text())["digest"]
     model = load_local_model(scenario.model, digest, task)
-    save_checkpoint(folder, Checkpoint(1, model.initial(), np.zeros_like(model.initial()), {}))
+    save_checkpoint(folder, Checkpoint(1, model.initial(), Moments(), {}))
     if deliver:
         model.assemble(model.initial(), folder.path / "model", {"run": folder.id})
 

@@ -142,10 +142,12 @@ class Nursery:
 
 
 def fixed_clip(folder: Path) -> Path:
-    """The shipped ``digits_devices`` with one clip for the whole run."""
+    """The shipped ``digits_devices`` with one clip for the whole run, and a server that carries both moments on."""
     lines = (files("skerry.config") / "digits_devices.toml").read_text("utf-8").splitlines()
     path = folder / "fixed_clip.toml"
-    path.write_text("\n".join(line for line in lines if "clip_quantile" not in line))
+    text = "\n".join(line for line in lines if "clip_quantile" not in line)
+    carried = '[training]\nserver_optimizer = "fedyogi"\nserver_momentum = 0.9\nserver_learning_rate = 0.05'
+    path.write_text(text.replace("[training]", carried, 1))
     return path
 
 

@@ -12,8 +12,6 @@ from skerry.strategies import (
     AdaptiveClipping,
     Clipping,
     Composed,
-    FedAvg,
-    FedAvgM,
     Mean,
     Median,
     MultiKrum,
@@ -170,40 +168,3 @@ def test_nothing_that_a_device_claims_about_itself_can_be_passed_to_a_rule(name:
 def test_another_form_than_a_float32_matrix_is_refused(name: str, rows: object) -> None:
     with pytest.raises(AggregationError, match="float32 matrix"):
         parse_rule(name, tolerate=2)(rows)
-
-
-def test_fedavg_adds_the_scaled_aggregate_to_a_new_vector() -> None:
-    vector, aggregate = np.array([1.0, 2.0], np.float32), np.array([0.5, -4.0], np.float32)
-    before = vector.copy(), aggregate.copy()
-    moved = FedAvg(0.5)(vector, aggregate)
-    assert moved.dtype == np.float32
-    np.testing.assert_array_equal(moved, [1.25, 0.0])
-    np.testing.assert_array_equal(vector, before[0])
-    np.testing.assert_array_equal(aggregate, before[1])
-
-
-def test_fedavg_refuses_a_step_that_does_not_fit_or_explodes() -> None:
-    with pytest.raises(AggregationError, match="shape"):
-        FedAvg()(np.zeros(3, np.float32), np.zeros(2, np.float32))
-    with pytest.raises(AggregationError, match="infinite"):
-        FedAvg()(np.full(2, 3e38, np.float32), np.full(2, 3e38, np.float32))
-
-
-def test_server_momentum_adds_up_what_it_carries_over_rounds() -> None:
-    vector, velocity, step = np.zeros(2, np.float32), np.zeros(2, np.float32), np.array([1.0, -2.0], np.float32)
-    expected, carried = vector.astype(float), velocity.astype(float)
-    for _ in range(4):
-        carried = 0.8 * carried + step
-        expected = expected + 0.5 * carried
-        vector, velocity = FedAvgM(0.5, 0.8)(vector, step, velocity)
-    assert vector == pytest.approx(expected)
-    np.testing.assert_array_equal(FedAvgM(0.5)(step, step, vector)[0], FedAvg(0.5)(step, step))
-    for momentum in (-0.1, 1.0, float("nan")):
-        with pytest.raises(ScenarioError):
-            FedAvgM(1.0, momentum)
-
-
-@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
-def test_fedavg_refuses_a_useless_learning_rate(rate: float) -> None:
-    with pytest.raises(ScenarioError):
-        FedAvg(rate)
