@@ -50,7 +50,9 @@ def up(
         Path | None,
         typer.Option("--database", metavar="FILE", help="Keep messages under way in a file, not in memory; slower."),
     ] = None,
-    device_class: Annotated[str, typer.Option("--device-class", help="Of the device that is invited.")] = "device",
+    device_class: Annotated[
+        str, typer.Option("--device-class", help="Of the device that is invited; phone: a link.")
+    ] = "device",
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +63,7 @@ def up(
     """
     import time
 
-    from skerry.cli.fleet.options import who
+    from skerry.cli.fleet.options import PHONE, who
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
@@ -102,7 +104,8 @@ def up(
                 approve=True,
                 address=address,
             )
-            document = {**_document(server.noted), "invite": {"text": invite.text, "expires": invite.expires}}
+            told = {"text": invite.text, "expires": invite.expires, "link": invite.link}
+            document = {**_document(server.noted), "invite": told}
             if as_json:
                 emit(document)
             else:
@@ -110,7 +113,8 @@ def up(
                 out().print(
                     "\nan invite for one device, for an hour; hand it over in secret:\n", markup=False, soft_wrap=True
                 )
-                out().print(invite.text, markup=False, soft_wrap=True)
+                shown = invite.link if device_class == PHONE else invite.text
+                out().print(shown, markup=False, soft_wrap=True)
                 note().print("\nserving; Ctrl-C ends it", markup=False)
             while True:
                 server.check()

@@ -15,6 +15,7 @@ __all__ = ["TOKEN_BYTES", "Invitation", "invite_id"]
 TOKEN_BYTES = 16
 _SCHEME = "skerry-enrol:"
 _LONGEST_ADDRESS = 512
+_PAGE = "/phone/"
 
 
 def invite_id(token: bytes) -> bytes:
@@ -60,14 +61,29 @@ class Invitation(Record):
         """One word to copy or to show as QR."""
         return _SCHEME + base64.urlsafe_b64encode(self.encode()).decode().rstrip("=")
 
+    @property
+    def link(self) -> str:
+        """What a phone opens: the gateway's page, with :attr:`text` behind the ``#``, which no browser sends.
+
+        Raises:
+            InputError: the invitation has no address.
+        """
+        if not self.address:
+            raise InputError(
+                "a phone opens a link, and this invitation has no address for it",
+                where="--address",
+                mend="such as https://fleet.example:8443",
+            )
+        return f"{self.address.rstrip('/')}{_PAGE}#{self.text}"
+
     @staticmethod
     def parse(text: str) -> "Invitation":
-        """The invitation of :attr:`text`; blanks and line ends in it do no harm.
+        """The invitation of :attr:`text` or :attr:`link`; blanks and line ends in it do no harm.
 
         Raises:
             InputError: it is not one.
         """
-        word = "".join(text.split())
+        word = "".join(text.split()).rpartition(f"{_PAGE}#")[2]
         body = word.removeprefix(_SCHEME)
         try:
             if body == word or len(body) > LONGEST:

@@ -6,7 +6,7 @@
 ``GET  /v1/log/<path>``              the federation's published log, for auditors
 ``/.well-known/est/*``               enrolment: four calls of the desk (:mod:`~skerry.server.gateway.enrolment`)
 ``GET  /v1/revocations``             the signed revocation list
-``GET  /phone/<file>``               the built page for browsers (:mod:`~skerry.server.gateway.web_page`)
+``GET  /phone/``, ``/phone/<file>``  the built page for browsers (:mod:`~skerry.server.gateway.web_page`)
 ``GET  /healthz``                    whether the gateway is up, for whoever starts it
 
 A request passes the door (one spelling of the target), then the reception (address, size, time, signature, rate).

@@ -85,6 +85,20 @@ def test_an_invitation_is_shown_as_text_and_as_a_code_to_scan(place: Path, skerr
     assert (place / "runs" / "federation" / "authority" / "root.key").read_bytes().startswith(b"-----BEGIN ENCRYPTED")
 
 
+def test_a_phone_is_invited_by_a_link_whose_secret_part_no_browser_sends(place: Path, skerry) -> None:
+    command = ("fleet", "invite", "--class", "phone", "--federation", "harbour", "--by", "ann")
+    assert refused(skerry(*command, "--json"), 2)["where"] == "--address"
+    at = ("--address", "https://fleet.example:8443/")
+    made = told(skerry(*command, *at, "--json"))
+    page, _, secret = made["link"].partition("#")
+    assert (page, secret) == ("https://fleet.example:8443/phone/", made["invitation"])
+    assert Invitation.parse(made["link"]) == Invitation.parse(made["invitation"])
+    shown = skerry(*command, *at).stdout
+    assert "https://fleet.example:8443/phone/#skerry-enrol:" in shown
+    assert "▀" in shown
+    assert told(skerry("fleet", "invite", "--class", "pi", "--by", "ann", "--json"))["link"] is None
+
+
 def test_an_invitation_is_read_from_standard_input_where_no_list_of_processes_shows_it(place: Path, skerry) -> None:
     command = ["device", "enrol", "-", "--home", str(place / "pi-1"), "--name", "pi-1", "--json"]
     result = CliRunner().invoke(app, command, input=f"{invited(skerry, '--approve')}\n")

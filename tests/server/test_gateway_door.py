@@ -34,6 +34,7 @@ ROUTES = {
     ("/.well-known/est/simpleenroll", ("POST",)),
     ("/.well-known/est/simplereenroll", ("POST",)),
     ("/v1/revocations", ("GET", "HEAD")),
+    ("/phone", ("GET", "HEAD")),
     ("/phone/{path:path}", ("GET", "HEAD")),
     ("/healthz", ("GET", "HEAD")),
 }

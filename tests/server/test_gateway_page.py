@@ -5,12 +5,30 @@ import pytest
 from ._gateway import reason, running
 
 FILES = {
+    "index.html": b"<!doctype html><title>the page</title>",
+    "manifest.webmanifest": b"{}",
+    "icon.svg": b"<svg/>",
+    "icon.png": b"\x89PNG",
+    "sw.js": b"self",
+    "assets/ort-Ab_1.wasm": b"\0asm",
+    "assets/ort-Ab_1.mjs": b"export {}",
     "check.html": b"<!doctype html><title>a page</title>",
     "assets/check-Ab_1.js": b"x" * 200_000,
     "assets/check-Ab_1.css": b"body {}",
     "licenses.txt": b"whose code is in it",
 }
-KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css", "txt": "text/plain"}
+KINDS = {
+    "html": "text/html",
+    "js": "text/javascript",
+    "mjs": "text/javascript",
+    "css": "text/css",
+    "txt": "text/plain",
+    "wasm": "application/wasm",
+    "webmanifest": "application/manifest+json",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+}
+PACKED = b"the same, packed"
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +38,7 @@ def served(tmp_path_factory):
         path = folder / "page" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    (folder / "page" / "assets" / "check-Ab_1.css.br").write_bytes(PACKED)
     (folder / "secret.html").write_bytes(b"a secret")
     (folder / "page" / "link.html").symlink_to(folder / "secret.html")
     (folder / "page" / "key.pem").write_bytes(b"a key")
@@ -42,15 +61,45 @@ def test_the_policy_lets_the_page_run_its_own_files_and_nothing_else(served):
     answer = served.client.get("/phone/check.html")
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    own = ("style-src", "connect-src", "worker-src", "manifest-src")
+    assert {policy[name] for name in own} == {"'self'"}
+    assert policy["script-src"] == "'self' 'wasm-unsafe-eval'"  # compiles WebAssembly; eval() stays forbidden
     assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
-    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["content-security-policy"].count("unsafe") == 1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_lets_the_page_have_threads_and_no_other_origin_embed_it(served, name):
+    headers = served.client.get(f"/phone/{name}").headers
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cross-origin-embedder-policy"] == "require-corp"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_the_page_is_where_an_invitation_s_link_leads(served):
+    assert served.client.get("/phone/").content == FILES["index.html"]
+    sent = served.client.get("/phone", follow_redirects=False)
+    assert (sent.status_code, sent.headers["location"]) == (308, "/phone/")
+
+
+def test_what_the_build_packed_is_sent_so_to_whoever_reads_it(served):
+    name = "/phone/assets/check-Ab_1.css"
+    for accepted, content, encoding in (
+        ("gzip, br", PACKED, "br"),
+        ("gzip", FILES["assets/check-Ab_1.css"], None),
+        ("br;q=0", FILES["assets/check-Ab_1.css"], None),
+    ):
+        with served.client.stream("GET", name, headers={"accept-encoding": accepted}) as answer:
+            assert b"".join(answer.iter_raw()) == content
+        assert answer.headers.get("content-encoding") == encoding
+        assert answer.headers["vary"] == "accept-encoding"
+        assert answer.headers["content-type"].startswith("text/css")
+    assert served.client.get(f"{name}.br").status_code == 404
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "",
         "secret.html",
         "link.html",
         "key.pem",

@@ -7,7 +7,7 @@ import typer
 
 from skerry.cli.authority import open_authority
 from skerry.cli.console import AsJson, RunsDir, emit, note, out
-from skerry.cli.fleet.options import By, who
+from skerry.cli.fleet.options import PHONE, By, who
 
 __all__ = ["invite"]
 
@@ -16,7 +16,9 @@ _HOUR_MS = 3_600_000
 
 def invite(
     *,
-    device_class: Annotated[str, typer.Option("--class", help="Of the devices that are invited, such as pi or phone.")],
+    device_class: Annotated[
+        str, typer.Option("--class", help="Of the devices that are invited, such as pi; for phone it is a link.")
+    ],
     address: Annotated[
         str, typer.Option("--address", help="Where devices reach the gateway, https://…; none: on this machine only.")
     ] = "",
@@ -33,6 +35,8 @@ def invite(
 ) -> None:
     """Make an invitation: hand it over in secret; of its token only a hash is kept here.
 
+    For class `phone` it is a link to the gateway's page, which a phone opens or scans (with --address).
+
     The first one makes the federation's certificate authority, in the folder `federation` of the folder of runs.
     SKERRY_ROOT_PASSPHRASE encrypts the root's key then.
     """
@@ -48,6 +52,9 @@ def invite(
         raise InputError(f"there is no role {role!r}", where="--role", mend=f"one of {', '.join(Role)}")
     if address and not address.startswith("https://"):
         raise InputError("devices reach the gateway by https", where="--address", mend="such as https://fleet.example")
+    if device_class == PHONE and not address:
+        mend = "where phones reach the gateway, such as https://fleet.example:8443"
+        raise InputError("a phone opens a link to the gateway", where="--address", mend=mend)
     runs, now = runs_in(runs_dir), system_clock()
     made = Office(runs).invite(
         open_authority(FederationHome(runs), federation=federation, now=now),
@@ -64,14 +71,16 @@ def invite(
         emit({
             "invitation": made.text, "federation": made.federation, "address": made.address, "role": made.role,
             "class": made.device_class, "uses": uses, "approve": approve, "expires": made.expires,
+            "link": made.link if address else None,
         })  # fmt: skip
         return
     import segno
 
+    shown = made.link if device_class == PHONE else made.text
     code = io.StringIO()
-    segno.make(made.text, error="l").terminal(out=code, compact=True)
+    segno.make(shown, error="l").terminal(out=code, compact=True)
     typer.echo(code.getvalue())
-    out().print(made.text, markup=False, soft_wrap=True)
+    out().print(shown, markup=False, soft_wrap=True)
     times = "once" if uses == 1 else f"{uses} times"
     then = "enrols at once" if approve else "waits for `skerry fleet approve`"
     said = (

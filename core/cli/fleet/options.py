@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HALF_LIFE_DAYS",
+    "PHONE",
     "By",
     "DeviceName",
     "HalfLife",
@@ -35,6 +36,8 @@ ScopeOption = Annotated[
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the decision.")]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides [default: who is logged in].")]
 HALF_LIFE_DAYS = 30.0
+PHONE = "phone"
+"""The class of devices that join by opening a link in a browser."""
 HalfLife = Annotated[
     float,
     typer.Option(
