@@ -1,38 +1,27 @@
 """Training on a device that gets hot, loses power or is paused: it stops, keeps its place, comes to the same end."""
 
-import errno
 import os
 import signal
-import stat
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from skerry.clock import system_clock
-from skerry.device.agent import lookout as lookout_module
-from skerry.device.agent.care import DeviceCare
-from skerry.device.agent.checkpoint import FILE, Checkpoint, Checkpoints, FileCheckpoints, MemoryCheckpoints
-from skerry.device.agent.conditions import Lapse
+from skerry.device.agent.checkpoint import FILE
 from skerry.device.agent.eligibility import PAUSE_FILE, DeviceConditions
 from skerry.device.agent.lookout import Lookout
-from skerry.device.agent.peaks import Peaks
-from skerry.device.agent.settings import Limits
-from skerry.device.care import Undertaking
 from skerry.device.participation import participate
 from skerry.device.protocol import Update
 from skerry.device.training.dp import Grid
 from skerry.device.training.head import HeadTrainer
-from skerry.device.yielding import Standing, YieldedError, may_be_asked_to_yield
-from skerry.errors import DiskFullError, RefusedError
+from skerry.device.yielding import YieldedError, may_be_asked_to_yield
 from skerry.security.envelope import Expected, Kind, Opened, envelope_digest, open_envelope
-from skerry.security.identity import PassphraseLock, SealedKeyStore
 from skerry.security.privacy.stream import ChaChaStream
 from tests.device._participation import Bench, change_home
-from tests.device.agent.machines import Machine, calm
+from tests.device.agent._world import World
 
 LAPSES: dict[str, tuple[Callable[["World"], None], Callable[["World"], None]]] = {
     "heat": (lambda w: w.machine.heat(90), lambda w: w.machine.heat(50)),
@@ -40,46 +29,6 @@ LAPSES: dict[str, tuple[Callable[["World"], None], Callable[["World"], None]]] =
     "network": (lambda w: w.machine.network(1), lambda w: w.machine.network(2)),
     "paused": (lambda w: (w.home / PAUSE_FILE).touch(), lambda w: (w.home / PAUSE_FILE).unlink()),
 }
-
-
-@dataclass
-class World:
-    """A device on a machine made of files; what happens while it waits is a list of events."""
-
-    machine: Machine
-    home: Path
-    checkpoints: Checkpoints
-    store: SealedKeyStore
-    now: Callable[[], int] = system_clock
-    whenever_it_waits: list[Callable[["World"], None]] = field(default_factory=list)
-    told: list[tuple[Lapse, ...]] = field(default_factory=list)
-    lookout: Lookout = field(init=False)
-
-    def care(self) -> DeviceCare:
-        self.lookout = Lookout(DeviceConditions(Limits(), self.home, self.machine.host))
-        watching = self.lookout.watching
-        return DeviceCare(
-            self.lookout, self.checkpoints, self.now, watching=watching, told=self.told.append, sleep=self._sleep
-        )
-
-    def restarted(self) -> FileCheckpoints:
-        """The checkpoints as the next process has them."""
-        return FileCheckpoints(self.home / "agent", self.store)
-
-    def _sleep(self, _: float) -> None:
-        self.whenever_it_waits.pop(0)(self)
-
-    def reasons(self) -> list[list[str]]:
-        return [[lapse.reason.value for lapse in lapses] for lapses in self.told]
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(lookout_module, "INTERVAL_S", 0.005)  # the watch looks often, so that no test waits for it
-    home = tmp_path / "home"
-    home.mkdir()
-    store = SealedKeyStore.create(home / "keys", "device", PassphraseLock(b"passphrase"), now=system_clock())
-    return World(calm(tmp_path / "machine"), home, FileCheckpoints(home / "agent", store), store)
 
 
 def _at_step(monkeypatch: pytest.MonkeyPatch, world: World, step: int, happen: Callable[[], None]) -> list[int]:
@@ -271,155 +220,3 @@ def _failing(lookout: Lookout) -> bool:
     except OSError:
         return True
     return False
-
-
-def _work(asked: str = "a", until: int = 100) -> Undertaking:
-    return Undertaking(asked, "model", until, resumable=True)
-
-
-KEPT = Checkpoint(bytes(range(32)), Standing(3, np.arange(5.0), np.empty(0), 77))
-
-
-def _same(one: Checkpoint, other: Checkpoint) -> None:
-    assert one.key == other.key
-    assert one.standing is not None
-    assert other.standing is not None
-    assert (one.standing.done, one.standing.drawn) == (other.standing.done, other.standing.drawn)
-    for a, b in ((one.standing.weights, other.standing.weights), (one.standing.velocity, other.standing.velocity)):
-        np.testing.assert_array_equal(a, b)
-        assert a.dtype == b.dtype
-
-
-def test_a_checkpoint_is_sealed_and_its_owners_alone(world: World) -> None:
-    world.checkpoints.keep(_work(), KEPT)
-    path = world.home / "agent" / FILE
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    data = path.read_bytes()
-    assert KEPT.key not in data
-    assert KEPT.standing is not None
-    assert KEPT.standing.weights.tobytes() not in data
-    found = world.checkpoints.find(_work())
-    assert found is not None
-    _same(found, KEPT)
-
-
-@pytest.mark.parametrize("kind", ["file", "memory"])
-def test_a_checkpoint_is_of_one_instruction_and_ends_with_it(world: World, kind: str) -> None:
-    checkpoints = world.checkpoints if kind == "file" else MemoryCheckpoints()
-    checkpoints.keep(_work(), KEPT)
-    checkpoints.expire(99)
-    assert checkpoints.find(_work()) is not None
-    checkpoints.expire(100)
-    assert checkpoints.find(_work()) is None
-    checkpoints.keep(_work(), KEPT)
-    assert checkpoints.find(_work("another")) is None
-    assert checkpoints.find(_work()) is None  # it was erased
-    assert not (world.home / "agent" / FILE).exists()
-
-
-def test_a_checkpoint_that_was_changed_or_moved_to_another_instruction_is_not_used(world: World) -> None:
-    path = world.home / "agent" / FILE
-    world.checkpoints.keep(_work("a"), KEPT)
-    as_b = path.read_bytes().replace(b"asked\x61a" if b"asked\x61a" in path.read_bytes() else b"easkedaa", b"easkedab")
-    assert as_b != path.read_bytes()
-    path.write_bytes(as_b)
-    assert world.checkpoints.find(_work("b")) is None
-    world.checkpoints.keep(_work("a"), KEPT)
-    data = bytearray(path.read_bytes())
-    data[-30] ^= 1
-    path.write_bytes(bytes(data))
-    assert world.checkpoints.find(_work("a")) is None
-    path.write_bytes(b"rubbish")
-    world.restarted().expire(0)
-    assert not path.exists()
-
-
-def test_a_checkpoint_that_cannot_be_erased_now_is_erased_when_it_can(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, "read-only")
-
-    world.checkpoints.keep(_work(), KEPT)
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", fails)
-        world.checkpoints.erase()
-        world.checkpoints.expire(0)
-    assert (world.home / "agent" / FILE).exists()
-    world.checkpoints.expire(0)
-    assert not (world.home / "agent" / FILE).exists()
-
-
-def test_a_checkpoint_of_which_nobody_waits_is_erased_while_the_device_may_not_work(world: World) -> None:
-    moment = [99]
-    world.now = lambda: moment[0]
-    world.machine.heat(90)
-    world.checkpoints.keep(_work(), KEPT)
-    world.checkpoints = world.restarted()
-    care = world.care()
-    care.expire()
-    assert (world.home / "agent" / FILE).exists()
-    moment[0] = 100
-    care.expire()
-    assert not (world.home / "agent" / FILE).exists()
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [DiskFullError("full"), OSError(errno.EROFS, "read-only"), OSError(errno.EIO, "a bad card")],
-    ids=["full", "read-only", "bad"],
-)
-def test_a_disk_that_takes_no_checkpoint_leaves_it_in_memory_and_the_one_before_is_gone(
-    world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
-) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise failure
-
-    world.checkpoints.keep(_work("the one before"), KEPT)
-    monkeypatch.setattr("skerry.device.agent.checkpoint.write_atomic", fails)
-    world.checkpoints.keep(_work(), KEPT)
-    assert not (world.home / "agent" / FILE).exists()
-    world.checkpoints.expire(99)
-    found = world.checkpoints.find(_work())
-    assert found is not None
-    _same(found, KEPT)
-    world.checkpoints.erase()
-    assert world.checkpoints.find(_work()) is None
-
-
-def test_memory_is_asked_for_by_the_measured_peak_and_what_was_taken_counts(tmp_path: Path) -> None:
-    machine = calm(tmp_path)
-    machine.write("proc/self/clear_refs", "")
-
-    def holds(now_mb: int, most_mb: int) -> None:
-        machine.write("proc/self/status", f"VmHWM: {most_mb * 1000} kB\nVmRSS: {now_mb * 1000} kB")
-
-    peaks = Peaks(tmp_path, machine.host)
-    peaks.expect("model")
-    assert peaks.needed() == 0  # nobody measured it yet
-    holds(100, 100)
-    with peaks.measuring():
-        holds(150, 300)
-    assert peaks.needed() == round(1.3 * 200 * 1_024_000)
-    again = Peaks(tmp_path, machine.host)
-    again.expect("model")
-    holds(100, 100)
-    with again.measuring():
-        holds(250, 250)
-        assert again.needed() == round(1.3 * 200 * 1_024_000) - 150 * 1_024_000
-    assert again.needed() == round(1.3 * 200 * 1_024_000)
-    again.expect("another")
-    assert again.needed() == 0
-
-
-def test_too_little_memory_for_the_measured_peak_is_a_lapse(world: World) -> None:
-    (world.home / "agent").mkdir(exist_ok=True)
-    (world.home / "agent" / "peaks.json").write_text('{"model": 1000000000}')
-    peaks = Peaks(world.home / "agent", world.machine.host)
-    conditions = DeviceConditions(Limits(), world.home, world.machine.host, memory_needed=peaks.needed)
-    care = DeviceCare(conditions, world.checkpoints, lambda: 200, peaks=peaks)
-    world.machine.memory(1300)
-    with pytest.raises(RefusedError, match="MB of memory are free"):
-        care.admit(_work(until=100))
-    world.machine.memory(1600)
-    care.admit(_work(until=300))
