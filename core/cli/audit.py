@@ -27,7 +27,7 @@ class Kind(StrEnum):
 def audit(
     scenario: Annotated[
         Path | None,
-        typer.Argument(metavar="[SCENARIO]", help="A scenario file, or a shipped one by name [default: the demo's]."),
+        typer.Argument(metavar="[SCENARIO]", help="A scenario file, or a shipped one by name \\[default: the demo's]."),
     ] = None,
     *,
     canaries: Annotated[int, typer.Option(min=1, help="Canaries on each device.")] = 90,

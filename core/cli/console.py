@@ -22,7 +22,7 @@ from skerry.errors import SkerryError
 __all__ = ["AsJson", "FailedWithDocumentError", "RunName", "RunsDir", "emit", "facts", "fail", "note", "out", "table"]
 
 RunsDir = Annotated[
-    Path | None, typer.Option("--runs-dir", help="Where runs lie [default: $SKERRY_RUNS_DIR, else ./runs].")
+    Path | None, typer.Option("--runs-dir", help="Where runs lie \\[default: $SKERRY_RUNS_DIR, else ./runs].")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its folder, or 'latest'.")]

@@ -44,7 +44,7 @@ def status(
     key_file: KeyFile = None,
     repository: Annotated[
         Path | None,
-        typer.Option("--repository", metavar="DIR", help="A release repository [default: that of the runs, if any]."),
+        typer.Option("--repository", metavar="DIR", help="A release repository \\[default: that of the runs, if any]."),
     ] = None,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,

@@ -29,7 +29,7 @@ _INVITE_MS = 3_600_000
 def up(
     *,
     federation: Annotated[
-        str | None, typer.Option("--federation", help="Name of the federation [default: as before, else fleet].")
+        str | None, typer.Option("--federation", help="Name of the federation \\[default: as before, else fleet].")
     ] = None,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     name: Annotated[
@@ -44,7 +44,7 @@ def up(
         int, typer.Option("--device-port", min=0, max=65535, help="gRPC, mutual TLS; 0: any.")
     ] = 8445,
     repository: Annotated[
-        Path | None, typer.Option("--repository", metavar="DIR", help="Releases [default: repository among the runs].")
+        Path | None, typer.Option("--repository", metavar="DIR", help="Releases \\[default: RUNS/repository].")
     ] = None,
     database: Annotated[
         Path | None,

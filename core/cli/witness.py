@@ -18,7 +18,7 @@ __all__ = ["Memory", "memory_folder", "remembered", "witness"]
 Memory = Annotated[
     Path | None,
     typer.Option(
-        "--memory", help="The witness's memory [default: $SKERRY_WITNESS_DIR, else ~/.local/share/skerry/witness]."
+        "--memory", help="The witness's memory \\[default: $SKERRY_WITNESS_DIR, else ~/.local/share/skerry/witness]."
     ),
 ]
 

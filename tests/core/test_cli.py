@@ -189,3 +189,24 @@ def test_a_finished_run_ends_with_its_figures_and_where_to_go_on(skerry, monkeyp
     assert (run / "report.html").is_file()
     assert json.loads(as_json.stdout) == json.loads((run / "result.json").read_text())
     assert as_json.stderr.strip() == str(run / "report.html")
+
+
+def _all_commands(command, name: str = "skerry"):
+    yield name, command
+    for word, below in getattr(command, "commands", {}).items():
+        yield from _all_commands(below, f"{name} {word}")
+
+
+def test_help_says_all_of_its_words_and_takes_none_for_markup() -> None:
+    from rich.text import Text
+    from typer.main import get_command
+
+    from skerry.cli import app
+
+    seen = 0
+    for name, command in _all_commands(get_command(app)):
+        for said in [command.help, *(getattr(parameter, "help", None) for parameter in command.params)]:
+            if said:
+                seen += "[" in said
+                assert Text.from_markup(said).plain == said.replace("\\[", "["), name
+    assert seen > 10  # words in brackets, of which Rich shows nothing unless they are escaped

@@ -27,7 +27,7 @@ def invite(
     approve: Annotated[bool, typer.Option("--approve", help="Let them in without asking again.")] = False,
     role: Annotated[str, typer.Option("--role", help="device, operator, auditor or publisher.")] = "device",
     federation: Annotated[
-        str | None, typer.Option("--federation", help="Name of the federation, the first time [default: fleet].")
+        str | None, typer.Option("--federation", help="Name of the federation, the first time \\[default: fleet].")
     ] = None,
     by: By = None,
     runs_dir: RunsDir = None,

@@ -34,7 +34,7 @@ ScopeOption = Annotated[
     str | None, typer.Option("--scope", help="Of which scenario and data, where several have a device of that name.")
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the decision.")]
-By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides [default: who is logged in].")]
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides \\[default: who is logged in].")]
 HALF_LIFE_DAYS = 30.0
 PHONE = "phone"
 """The class of devices that join by opening a link in a browser."""

@@ -24,7 +24,7 @@ def compress(
     ] = None,
     *,
     folder: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Where files go [default: compressed/NAME].")
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where files go \\[default: compressed/NAME].")
     ] = None,
     overrides: Annotated[
         list[str] | None,

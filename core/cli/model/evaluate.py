@@ -72,7 +72,7 @@ def evaluate(
         ),
     ] = None,
     norm: Annotated[NormOption, typer.Option(help="In which the radius is measured.")] = NormOption.LINF,
-    autoattack: Annotated[bool, typer.Option("--autoattack", help="AutoAttack too (extra [eval]); slow.")] = False,
+    autoattack: Annotated[bool, typer.Option("--autoattack", help="AutoAttack too (extra \\[eval]); slow.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of corruptions and attacks.")] = 0,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write tables and plots into one HTML file.")

@@ -37,7 +37,7 @@ def fit(
         ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Where files go [default: fitted/TASK].")
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Where files go \\[default: fitted/TASK].")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -53,7 +53,7 @@ def verify(
         Path | None, typer.Option("--publisher", help="The publisher's public identity (JSON), for a folder.")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", help="The root that you trust, for a repository [default: DIR.root.json].")
+        Path | None, typer.Option("--root", help="Root that you trust, for a repository \\[default: DIR.root.json].")
     ] = None,
     run: Annotated[
         str | None,

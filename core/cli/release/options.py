@@ -24,11 +24,11 @@ __all__ = [
 
 RepositoryFolder = Annotated[Path, typer.Option("--repository", metavar="DIR", help="Folder of the repository.")]
 Keys = Annotated[
-    Path | None, typer.Option("--keys", metavar="DIR", help="Folder of the private keys [default: DIR.keys].")
+    Path | None, typer.Option("--keys", metavar="DIR", help="Folder of the private keys \\[default: DIR.keys].")
 ]
 Offline = Annotated[
     Path | None,
-    typer.Option("--offline", metavar="DIR", help="Folder of root and targets keys [default: KEYS/offline]."),
+    typer.Option("--offline", metavar="DIR", help="Folder of root and targets keys \\[default: KEYS/offline]."),
 ]
 
 

@@ -42,7 +42,7 @@ class CipherName(StrEnum):
 
 CipherOption = Annotated[
     CipherName | None,
-    typer.Option("--cipher", help="Of the files [default: what suits the enrolled devices, else aes-256-gcm]."),
+    typer.Option("--cipher", help="Of the files \\[default: what suits the enrolled devices, else aes-256-gcm]."),
 ]
 
 
@@ -51,7 +51,7 @@ def publish(
     *,
     repository: RepositoryFolder,
     model: Annotated[
-        str | None, typer.Option("--model", help="Name in the repository [default: the scenario's].")
+        str | None, typer.Option("--model", help="Name in the repository \\[default: the scenario's].")
     ] = None,
     recipients: RecipientsFile = None,
     enrolled: Enrolled = False,
