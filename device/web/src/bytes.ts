@@ -51,3 +51,14 @@ export function fromHex(text: string): Bytes | undefined {
 export function toBase64(data: Uint8Array): string {
   return btoa(Array.from(data, (byte) => String.fromCharCode(byte)).join(""));
 }
+
+/** Base64 for addresses (RFC 4648, section 5), without padding. */
+export function toBase64Url(data: Uint8Array): string {
+  return toBase64(data).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}
+
+/** The bytes of `toBase64Url`, or `undefined` when the text is none. */
+export function fromBase64Url(text: string): Bytes | undefined {
+  if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) return undefined;
+  return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (one) => one.charCodeAt(0));
+}

@@ -105,7 +105,7 @@ export async function openEnvelope(
   await sender.verify(SIGNING, concat([body, header.receipt]), signature);
   check(header, expected, me.kem.suite);
   checkTime(header, now);
-  const payload = await me.kem.open(sealed, concat([SEALING, head]));
+  const payload = await me.open(sealed, concat([SEALING, head]));
   if (payload === undefined) throw refused("not_sealed_to_us", "the payload does not open with our key");
   return { header, payload, digest: sha256(data), body, signature };
 }

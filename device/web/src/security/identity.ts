@@ -51,7 +51,18 @@ export class Identity {
     readonly name: string,
     private readonly signing: CryptoKey,
     readonly kem: KemKeyPair,
+    /** Sealing keys of epochs before, the newest first, for what is still on its way to them. */
+    private readonly earlier: readonly KemKeyPair[] = [],
   ) {}
+
+  /** What was sealed to the key, or to one of those before it, under this `info`; `undefined` when to none of them. */
+  async open(sealed: Bytes, info: Bytes): Promise<Bytes | undefined> {
+    for (const key of [this.kem, ...this.earlier]) {
+      const plain = await key.open(sealed, info);
+      if (plain !== undefined) return plain;
+    }
+    return undefined;
+  }
 
   /** Ed25519 signature (64 bytes) over `len(domain) ‖ domain ‖ message`. */
   async sign(domain: string, message: Bytes): Promise<Bytes> {

@@ -1,0 +1,66 @@
+/** An invitation as an operator hands it over: one word, `skerry-enrol:…` (`security/enrolment/invitation.py`). */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+import { concat, fromBase64Url, utf8, type Bytes } from "../bytes.ts";
+import { InputError } from "../errors.ts";
+import { checkBytes, checkInteger, checkName, checkText, readRecord } from "../security/strict.ts";
+import type { InviteLink } from "./phone.ts";
+import { checkFederation } from "./names.ts";
+
+const SCHEME = "skerry-enrol:";
+const LONGEST = 16_384;
+const LONGEST_ADDRESS = 512;
+const FIELDS = ["federation", "address", "token", "root", "role", "device_class", "expires"];
+const TOKEN = 16;
+
+/** All that an invitation holds. */
+export interface Invitation extends InviteLink {
+  /** 16 bytes, one-time. */
+  readonly token: Bytes;
+  /** SHA-256 of the root certificate (DER), to which everything from the desk must lead. */
+  readonly root: Bytes;
+}
+
+/**
+ * The invitation of a text, or of a link whose fragment is one (a fragment is never sent to a server).
+ *
+ * @throws InputError when it is not one, or not one for a device.
+ */
+export function readInvitation(text: string): Invitation {
+  const word = text.replace(/\s+/g, "").replace(/^[^#]*#/, "");
+  const data = word.startsWith(SCHEME) ? fromBase64Url(word.slice(SCHEME.length)) : undefined;
+  try {
+    if (data === undefined) throw new InputError("another scheme");
+    const fields = readRecord(data, FIELDS, LONGEST);
+    if (fields.get("role") !== "device") throw new InputError("not for a device");
+    const address = checkText(fields.get("address"), "an address");
+    if (address.length > LONGEST_ADDRESS) throw new InputError("an address is short");
+    return {
+      text: word,
+      federation: checkFederation(fields.get("federation")),
+      address,
+      token: checkBytes(fields.get("token"), "a token", TOKEN),
+      root: checkBytes(fields.get("root"), "a root's digest", 32),
+      deviceClass: checkName(fields.get("device_class"), "a device class"),
+      expires: checkInteger(fields.get("expires"), "a time"),
+    };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    // without the cause, which could quote the token
+    throw new InputError(
+      "this is not an invitation for a device",
+      `copy all of what the operator sent: one word that begins with ${SCHEME}`,
+    );
+  }
+}
+
+/** What a person may see of it before anything is asked. @throws InputError as `readInvitation`. */
+export function readInvite(text: string): InviteLink {
+  const { text: word, federation, address, deviceClass, expires } = readInvitation(text);
+  return { text: word, federation, address, deviceClass, expires };
+}
+
+/** How the desk knows an invite: by a hash of its token. */
+export function inviteId(token: Bytes): Bytes {
+  return sha256(concat([utf8("skerry/invite/1\0"), token]));
+}
