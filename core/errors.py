@@ -79,6 +79,10 @@ class AggregationError(RunFailedError):
     """A round cannot be aggregated: too few valid updates for the rule's assumption."""
 
 
+class ServerLostError(RunFailedError):
+    """The servers that a run went over do not answer any more, or do not know it; it can go on over others."""
+
+
 class DiskFullError(RunFailedError):
     """The file system has no room; nothing half-written is left."""
 

@@ -40,7 +40,7 @@ from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Outcome, Resident, Worker
 from skerry.device.yielding import NotYetError, YieldedError, yield_if_asked
-from skerry.errors import EnvelopeRefusedError, InputError, RefusedError, SkerryError
+from skerry.errors import DiskFullError, EnvelopeRefusedError, InputError, RefusedError, SkerryError
 from skerry.records import Float32Array
 from skerry.security.attacks import attack_for
 from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelope, seal
@@ -146,6 +146,10 @@ def _attended(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> 
             update = _follow(work, resident, worker, clock)
         except NotYetError:
             raise  # who gave the instruction gives it again
+        except DiskFullError as error:
+            if resident.home.simulated:  # its disk is the run's, which ends
+                raise
+            raise NotYetError(str(error)) from error
         except YieldedError:
             yield_if_asked()  # the process is to end: what is kept is for the next one
         except Exception:  # whatever it was, it ends here

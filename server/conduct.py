@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from skerry.clock import Clock
 from skerry.device.app import pointer
 from skerry.device.worker import process_worker
-from skerry.errors import DiskFullError, SkerryError
+from skerry.errors import DiskFullError, ServerLostError, SkerryError
 from skerry.fsio import write_json
 from skerry.runfolder import RunFolder, State
 from skerry.server.discover import discover
@@ -65,7 +65,10 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
 
 @contextmanager
 def recorded(folder: RunFolder) -> Iterator[None]:
-    """Write into ``status.json`` how a block ended, when it did not end well; the exception goes on."""
+    """Write into ``status.json`` how a block ended, when it did not end well; the exception goes on.
+
+    A lost server is not the run's end: its engine goes on over another one, or says that it does not.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -75,6 +78,8 @@ def recorded(folder: RunFolder) -> Iterator[None]:
         # Flower turns the signals that stop its processes into an exit with code 0; with another it gives up.
         told = {"what": f"the coordinator's process was ended (exit code {end.code})", "where": None, "mend": None}
         _mark(folder, *(("failed", told) if end.code else ("interrupted", _INTERRUPTED)))
+        raise
+    except ServerLostError:
         raise
     except SkerryError as error:
         _mark(

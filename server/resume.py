@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from skerry.config import Scenario
 from skerry.errors import RefusedError
 from skerry.fsio import write_atomic
 from skerry.records import RoundRecord
@@ -13,7 +14,7 @@ from skerry.security.privacy.ledger import Ledger
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.checkpoint import Checkpoint, load_checkpoint
 
-__all__ = ["Past", "read_past", "reopen"]
+__all__ = ["Past", "kept_nowhere", "read_past", "reopen"]
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,22 @@ def reopen(folder: RunFolder) -> None:
         raise RefusedError("complete", "this run is complete", where=folder.id)
     if folder.state not in {"interrupted", "failed"}:
         raise RefusedError("running", "this run is still going on", where=folder.id, mend="wait for it, or stop it")
-    scenario = folder.scenario
-    kept_nowhere = {
+    what = kept_nowhere(folder.scenario)
+    if what is not None:
+        raise RefusedError(
+            "not_resumable", f"{what} lives in memory only, so this run cannot go on", where=folder.id,
+            mend="run the scenario again",
+        )  # fmt: skip
+
+
+def kept_nowhere(scenario: Scenario) -> str | None:
+    """What of such a run's state is on no disk; None when it can go on after its process or its servers have ended."""
+    held = {
         "an audit's guesses": scenario.audit.canaries > 0,
         "correlated noise": scenario.privacy.mechanism == "matrix_factorization",
         "a clip that follows a quantile": scenario.privacy.clip_quantile is not None,
     }
-    for what, used in kept_nowhere.items():
-        if used:
-            raise RefusedError(
-                "not_resumable", f"{what} lives in memory only, so this run cannot go on", where=folder.id,
-                mend="run the scenario again",
-            )  # fmt: skip
+    return next((what for what, used in held.items() if used), None)
 
 
 def read_past(folder: RunFolder, ledger: Ledger) -> Past:

@@ -6,8 +6,8 @@ says it is, and whether a device runs such layers on its data, is looked at afte
 
 A download that breaks off goes on where it was: parts stay until the folder is whole. A folder gets its name when all
 of it is on stable storage; files that a power cut or a bad card has damaged all the same are found by their digests,
-and those alone are fetched again. A gateway that cannot answer now is asked again later; only what it says that it does
-not have, or what is not what was named, is final.
+and those alone are fetched again. A gateway that cannot answer now is asked again later, as is one whose answer a full
+disk did not take; only what it says that it does not have, or what is not what was named, is final.
 """
 
 import re
@@ -51,30 +51,34 @@ class BaseFetcher:
         """Have the base of that digest on this machine.
 
         Raises:
-            InputError: it cannot be had: the gateway does not have it, what comes is not it, or the disk takes no more.
-            NotYetError: the gateway does not answer, or says that it cannot now.
+            InputError: it cannot be had: the gateway does not have it, what comes is not it, or the disk fails.
+            NotYetError: the gateway does not answer or says that it cannot now, or the disk has no room.
             YieldedError: the process is to end; as after all others, another call goes on with what is there.
         """
         if not _DIGEST.fullmatch(digest) or whole(digest, self._store, read_manifest) is not None:
             return
         final, coming = self._store / digest, self._store / _COMING / digest
         try:
-            coming.parent.mkdir(parents=True, exist_ok=True)
-            if final.exists():  # damaged: what of it is good is kept
-                shutil.rmtree(coming, ignore_errors=True)
-                final.rename(coming)
-            coming.mkdir(exist_ok=True)
-            with self._connect() as source:
-                self._take(source, digest, MANIFEST, coming, digest, _LONGEST_MANIFEST)
-                for name, wanted in _files(coming, digest).items():
-                    self._take(source, digest, name, coming, wanted, _LARGEST)
-            sync_files(coming)
-            coming.rename(final)
-            sync_folder(self._store)
-        except httpx.HTTPError as error:
+            with disk_errors(self._store):
+                self._fetch(digest, final, coming)
+        except (httpx.HTTPError, DiskFullError) as error:
             raise NotYetError(f"the base model could not be fetched: {error}") from error
-        except (DiskFullError, OSError) as error:
+        except OSError as error:
             raise InputError(f"the base model could not be fetched: {error}", where=digest) from error
+
+    def _fetch(self, digest: str, final: Path, coming: Path) -> None:
+        coming.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():  # damaged: what of it is good is kept
+            shutil.rmtree(coming, ignore_errors=True)
+            final.rename(coming)
+        coming.mkdir(exist_ok=True)
+        with self._connect() as source:
+            self._take(source, digest, MANIFEST, coming, digest, _LONGEST_MANIFEST)
+            for name, wanted in _files(coming, digest).items():
+                self._take(source, digest, name, coming, wanted, _LARGEST)
+        sync_files(coming)
+        coming.rename(final)
+        sync_folder(self._store)
 
     def _take(self, source: GatewaySource, digest: str, name: str, folder: Path, wanted: str, most: int) -> None:
         """One file, whole and checked, or an error; a part of it is gone on with."""

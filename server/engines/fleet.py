@@ -2,19 +2,23 @@
 coordinator is this process.
 
 Nothing is started but the run. It claims the run's task by the secret that the server keeps for its owner
-(:mod:`skerry.server.engines.flwr_run`), and ends with it; devices stay where they are, and wait for the next.
+(:mod:`skerry.server.engines.flwr_run`), and ends with it; devices stay where they are, and wait for the next. Servers
+that are started anew know nothing of it: it claims another task there, and goes on with the round that was under way as
+a run does that was stopped (:mod:`skerry.server.resume`).
 """
 
 import json
+import logging
 import math
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from skerry.clock import system_clock
 from skerry.config import Scenario
-from skerry.errors import RefusedError, RunFailedError
+from skerry.errors import InputError, RefusedError, RunFailedError, ServerLostError
 from skerry.runfolder import RunFolder
 from skerry.security.identity.private_file import read_private
 from skerry.security.locking import exclusive
@@ -28,6 +32,10 @@ from skerry.server.running import RunningServer
 __all__ = ["FleetEngine"]
 
 _AROUND = 64 << 10
+_SERVER_S = 600.0
+_LOOK_S = 0.5
+
+_LOG = logging.getLogger(__name__)
 
 
 class FleetEngine:
@@ -51,30 +59,81 @@ class FleetEngine:
     def run(self, folder: RunFolder) -> None:
         """Run to the end; what the coordinator raises passes through unchanged.
 
+        A server that ends under the run, or does not answer any more, is waited for, and the run goes on over the one
+        that comes; given up when for ten minutes none came and no round was finished.
+
         Raises:
             RefusedError: another run goes on over this fleet (``fleet_in_use``).
+            RunFailedError: the servers were lost, and the run was given up or cannot go on; or they were not there.
         """
         runs = folder.path.parent
         server = _server_of(runs)
         flwr_adapter.require_flwr()
         flwr_adapter.keep_to_ourselves()
-        from skerry.server.conduct import conduct  # imports Flower, which is told before to keep to itself
-        from skerry.server.engines.flwr_run import driven_run
+        from skerry.server.resume import kept_nowhere  # imports Flower, which is told before to keep to itself
 
-        folder.mark("preparing", stage="joining the fleet", extra={"federation": server.federation})
-        with (
-            _alone(runs),
-            tempfile.TemporaryDirectory(prefix="skerry-fleet-") as private,
-            logging_to(logs(folder) / "fleet.log", "flwr", "httpx", __name__),
-            driven_run(
-                server.addresses["superlink"],
-                Path(server.superlink_authority).read_bytes(),
-                read_private(Path(server.superlink_secret)),
-                write_bundle(Path(private), Components()),
-                largest=_largest_reply(folder),
-            ) as (grid, number),
-        ):
-            conduct(folder, grid, system_clock, flwr_run=number)
+        goes_on = kept_nowhere(folder.scenario) is None
+        patience = _Patience(folder)
+        with _alone(runs), logging_to(logs(folder) / "fleet.log", "flwr", "httpx", __name__):
+            while True:
+                try:
+                    _over(server, folder)
+                except ServerLostError as lost:
+                    _LOG.warning("%s (%s)", lost.what, lost.where)
+                    found = patience.another() if goes_on else None
+                    if found is None:
+                        raise RunFailedError(lost.what, where=lost.where, mend=lost.mend) from lost
+                    server = found
+                else:
+                    return
+
+
+class _Patience:
+    """Waits for servers, for ten minutes from the first loss, or from a loss before which a round was finished."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._rounds = -1
+        self._end = 0.0
+
+    def another(self) -> RunningServer | None:
+        """The server that is up, as soon as one is; None when none came in time."""
+        done = len(self._folder.rounds())
+        if done > self._rounds:
+            self._rounds, self._end = done, time.monotonic() + _SERVER_S
+        self._folder.notify("the server was lost under the run, which goes on when `skerry server up` runs again")
+        self._folder.mark("preparing", stage="waiting for the server")
+        home = FederationHome(self._folder.path.parent)
+        while time.monotonic() < self._end:
+            time.sleep(_LOOK_S)  # first: one that is up, and does not do as asked, is not asked without a pause
+            found = RunningServer.read(home.server)
+            if found is not None:
+                return found
+        return None
+
+
+def _over(server: RunningServer, folder: RunFolder) -> None:
+    """Conduct the run over this server, from its last finished round."""
+    from skerry.server.conduct import conduct  # imports Flower, which is told before to keep to itself
+    from skerry.server.engines.flwr_run import driven_run
+
+    folder.mark("preparing", stage="joining the fleet", extra={"federation": server.federation})
+    try:
+        root, secret = Path(server.superlink_authority).read_bytes(), read_private(Path(server.superlink_secret))
+    except (FileNotFoundError, InputError) as error:  # they go with their server
+        raise ServerLostError("the server has just ended", where=str(error)) from error
+    with (
+        tempfile.TemporaryDirectory(prefix="skerry-fleet-") as private,
+        driven_run(
+            server.addresses["superlink"],
+            root,
+            secret,
+            write_bundle(Path(private), Components()),
+            largest=_largest_reply(folder),
+            there=lambda: server.alive,
+        ) as (grid, number),
+    ):
+        conduct(folder, grid, system_clock, flwr_run=number)
 
 
 def _largest_reply(folder: RunFolder) -> int:

@@ -24,7 +24,7 @@ import httpx
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from skerry.errors import RunFailedError
+from skerry.errors import ServerLostError
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, Control, ErrorKind, assign_id, internals, task_identity
 from skerry.server.engines.flwr_replies import AnnouncedReply
 
@@ -50,13 +50,14 @@ class DrivenGrid(Grid):
     it has come; one of which a part is still missing after ``upload_s``, that is larger than ``largest``, or that is no
     reply at all, is given as an error. Replies that nobody asks for any more are forgotten after that time.
 
-    Every call raises :class:`~skerry.errors.RunFailedError` when the SuperLink does not answer for half a minute, or
-    does not know the run (any more).
+    Every call raises :class:`~skerry.errors.ServerLostError` when the SuperLink does not answer for half a minute, does
+    not answer and is known to have ended, or does not know the run (any more).
 
     Args:
         runtime: Flower's client of the Runtime API, with the token of the run's task.
         run: Flower's record of the run.
         largest: bytes of a reply; no more of one is held.
+        there: whether the SuperLink may answer again; asked when it does not.
         upload_s: how long an announced reply may take to come.
         monotonic: clock in seconds.
     """
@@ -67,6 +68,7 @@ class DrivenGrid(Grid):
         run: Any,
         *,
         largest: int,
+        there: Callable[[], bool] = lambda: True,
         upload_s: float = 60.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,6 +77,7 @@ class DrivenGrid(Grid):
         self._runtime = runtime
         self._run = run
         self._largest = largest
+        self._there = there
         self._upload_s = upload_s
         self._monotonic = monotonic
         self._node = Node(node_id=COORDINATOR_NODE)
@@ -233,12 +236,15 @@ class DrivenGrid(Grid):
             try:
                 return call(request)
             except httpx.HTTPStatusError as error:
-                if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR or self._monotonic() > end:
+                if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR or self._given_up(end):
                     raise _lost(f"it answers {error.response.status_code}") from error
             except httpx.TransportError as error:
-                if self._monotonic() > end:
+                if self._given_up(end):
                     raise _lost(f"{type(error).__name__}: {error}") from error
             time.sleep(_AGAIN_S)
+
+    def _given_up(self, end: float) -> bool:
+        return self._monotonic() > end or not self._there()
 
 
 class _Coming:
@@ -250,7 +256,13 @@ class _Coming:
 
 @contextmanager
 def driven_run(
-    address: str, root_certificates: bytes, secret: bytes, app: Path, *, largest: int
+    address: str,
+    root_certificates: bytes,
+    secret: bytes,
+    app: Path,
+    *,
+    largest: int,
+    there: Callable[[], bool] = lambda: True,
 ) -> Iterator[tuple[DrivenGrid, int]]:
     """Start a run at a SuperLink and conduct it in the block, as the coordinator of whom messages are.
 
@@ -263,12 +275,13 @@ def driven_run(
         secret: what the SuperLink was started with.
         app: folder of the app bundle that is submitted; no node has to fetch it.
         largest: bytes of one reply of a node; see :class:`DrivenGrid`.
+        there: see :class:`DrivenGrid`.
 
     Yields:
         The grid, and Flower's number of the run.
 
     Raises:
-        RunFailedError: the SuperLink does not answer, or refuses.
+        ServerLostError: the SuperLink does not answer, or refuses.
     """
     try:
         with Control(address, root_certificates) as control:
@@ -277,12 +290,8 @@ def driven_run(
     except (ConnectionError, httpx.HTTPError) as error:
         raise _lost(str(error)) from error
     try:
-        with internals("the input of a task"):
-            from flwr.common.serde import run_from_proto
-            from flwr.proto.runtime_pb2 import PullTaskInputRequest
-
-            given = runtime.PullTaskInput(PullTaskInputRequest())
-            grid = DrivenGrid(runtime, run_from_proto(given.run), largest=largest)
+        given, run = _input_of(runtime)
+        grid = DrivenGrid(runtime, run, largest=largest, there=there)
         completed = False
         try:
             with (
@@ -318,7 +327,7 @@ def _claimed(address: str, root_certificates: bytes, secret: bytes, number: int)
             while True:
                 task = asking.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
                 if not task.token:
-                    raise RunFailedError("the SuperLink has no task for this run", where=address)
+                    raise _lost("it has no task for this run")
                 told: list[Any] = [
                     RuntimeVersionHttpInterceptor(component_name="flwr-serverapp"),
                     RuntimeTokenHttpInterceptor(token=task.token),
@@ -331,6 +340,19 @@ def _claimed(address: str, root_certificates: bytes, secret: bytes, number: int)
                 runtime.close()
         finally:
             asking.close()
+
+
+def _input_of(runtime: Any) -> tuple[Any, Any]:
+    """What the SuperLink gives whoever claimed a task, and Flower's record of the run."""
+    with internals("the input of a task"):
+        from flwr.common.serde import run_from_proto
+        from flwr.proto.runtime_pb2 import PullTaskInputRequest
+
+        try:
+            given = runtime.PullTaskInput(PullTaskInputRequest())
+        except httpx.HTTPError as error:
+            raise _lost(str(error)) from error
+        return given, run_from_proto(given.run)
 
 
 def _hand_back(runtime: Any, *, completed: bool) -> None:
@@ -363,8 +385,8 @@ def _beating(runtime: Any) -> Iterator[None]:
         thread.join()
 
 
-def _lost(why: str) -> RunFailedError:
-    return RunFailedError(
+def _lost(why: str) -> ServerLostError:
+    return ServerLostError(
         "the SuperLink does not do as asked any more, or was started anew and does not know this run",
         where=why,
         mend="see `skerry server status`; when it runs, go on with `skerry run --resume RUN`",

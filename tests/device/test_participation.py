@@ -18,6 +18,7 @@ from skerry.device import participation
 from skerry.device.ledgers import Ledgers
 from skerry.device.participation import answer_challenge, participate
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
+from skerry.device.yielding import NotYetError
 from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.security.envelope import Header, Kind, seal
 from skerry.security.identity import Identity
@@ -121,6 +122,26 @@ def test_a_debit_that_the_disk_does_not_take_stops_the_answer(bench: Bench, monk
             assert not sealed.is_set()
         assert bench.ask(bench.instruct(2)).header.kind is Kind.UPDATE  # the ledger was read again
     assert bench.debits() == 2  # the first may be on the disk: it counts
+
+
+@pytest.mark.parametrize("after_syncs", [0, 1])
+def test_a_device_whose_disk_is_full_answers_later_under_one_debit(bench: Bench, monkeypatch, after_syncs: int):
+    change_home(bench, simulated=False)
+    envelope = bench.instruct(1, seed=None)
+    real, done = os.fsync, []
+
+    def full(fd: int) -> None:
+        done.append(fd)
+        if len(done) > after_syncs:  # the debit does not fit, or the answer that it pays for
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(NotYetError, match="no space"):
+            participate(envelope, bench.resident, bench.worker, system_clock)
+    assert bench.ask(envelope).header.kind is Kind.UPDATE
+    assert bench.debits() == 1
 
 
 def test_past_the_budget_the_device_refuses_and_computes_nothing(bench: Bench, monkeypatch):

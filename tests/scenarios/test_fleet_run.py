@@ -22,7 +22,7 @@ from skerry.runfolder import RunFolder, list_runs
 from skerry.security.aead import Cipher
 from skerry.security.delivery import verify
 from skerry.security.locking import exclusive
-from skerry.server.engines import flwr_run
+from skerry.server.engines import fleet as engine
 from skerry.server.federation_home import FederationHome
 from skerry.server.launch import launch, resume
 from skerry.server.proof import verify_run
@@ -245,8 +245,7 @@ def test_a_killed_coordinator_goes_on_and_no_round_is_debited_twice(fleet: Up, t
             assert len(list(ledger.debited(folder.id))) == 6
 
 
-def test_a_run_goes_on_when_the_servers_that_were_ended_under_it_are_up_again(fleet: Up, monkeypatch):
-    monkeypatch.setattr(flwr_run, "_PATIENCE_S", 0.5)
+def test_a_run_whose_servers_were_ended_under_it_waits_and_goes_on_over_those_that_come(fleet: Up):
     kept: list[RunFolder] = []
     in_the_second = threading.Event()
 
@@ -256,27 +255,57 @@ def test_a_run_goes_on_when_the_servers_that_were_ended_under_it_are_up_again(fl
         else:
             send()
 
-    def end_servers() -> None:
+    def end_servers_and_start_others() -> None:
         if in_the_second.wait(60):
             fleet.down()
+            while kept[0].status["stage"] != "waiting for the server":
+                time.sleep(POLL_S)
+            fleet.devices["writer-01"].trained = lambda send: send()
+            fleet.again()
 
     fleet.devices["writer-01"].trained = hear_and_be_silent
-    ending = threading.Thread(target=end_servers)
-    ending.start()
+    others = threading.Thread(target=end_servers_and_start_others)
+    others.start()
+    folder = launch(scenario(), engine="fleet", parent=fleet.runs, on_folder=kept.append)
+    others.join()
+    assert told(folder) == [(NAMES, {})] * 2
+    assert any("skerry server up" in notice for notice in folder.notices)
+    assert load_result(folder.path).run.state == "complete"
+    assert verify_run(folder, remembered={}, pld=False).holds
+    for name in NAMES:
+        with fleet.devices[name].ledger() as ledger:
+            assert len(list(ledger.debited(folder.id))) == 2
+
+
+@pytest.mark.slow
+def test_a_run_that_no_server_comes_for_fails_and_is_gone_on_with_later(fleet: Up, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine, "_SERVER_S", 1.0)
+    kept: list[RunFolder] = []
+    ending = threading.Event()
+
+    def end_servers_in_the_second() -> None:
+        if ending.wait(60):
+            fleet.down()
+
+    def hear(send: Callable[[], None]) -> None:
+        if kept[0].rounds():
+            ending.set()
+        else:
+            send()
+
+    fleet.devices["writer-01"].trained = hear
+    ends = threading.Thread(target=end_servers_in_the_second)
+    ends.start()
     with pytest.raises(RunFailedError, match="SuperLink"):
         launch(scenario(), engine="fleet", parent=fleet.runs, on_folder=kept.append)
-    ending.join()
+    ends.join()
+    assert kept[0].state == "failed"
     with pytest.raises(RunFailedError, match="no server is up"):
         resume(kept[0].id, parent=fleet.runs)
     fleet.devices["writer-01"].trained = lambda send: send()
     fleet.again()
     folder = resume(kept[0].id, parent=fleet.runs)
     assert told(folder) == [(NAMES, {})] * 2
-    assert load_result(folder.path).run.state == "complete"
-    assert verify_run(folder, remembered={}, pld=False).holds
-    for name in NAMES:
-        with fleet.devices[name].ledger() as ledger:
-            assert len(list(ledger.debited(folder.id))) == 2
 
 
 def test_one_that_is_revoked_while_it_answers_does_not_count_and_is_asked_no_more(fleet: Up):

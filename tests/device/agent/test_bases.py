@@ -1,5 +1,6 @@
 """Base models fetched from a real gateway: whole and as named, or not at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -231,3 +233,29 @@ def test_a_download_that_breaks_off_is_gone_on_with_later(tmp_path: Path, digest
     with pytest.raises(NotYetError):
         BaseFetcher(lambda: nullcontext(answering), tmp_path).fetch(digest)
     assert (tmp_path / ".fetching" / digest / f"{MANIFEST}.part").stat().st_size > 60_000
+
+
+def test_a_disk_that_is_full_is_tried_again_and_what_came_is_gone_on_with(
+    fetcher: BaseFetcher, gateway: Running, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5000))
+    with pytest.raises(NotYetError, match="free"):
+        fetcher.fetch(digest)
+    assert not (tmp_path / digest).exists()
+    monkeypatch.undo()
+    fetcher.fetch(digest)
+    assert BaseModel.load(digest, tmp_path).initial.size
+
+
+def test_a_disk_that_fills_up_while_a_folder_is_made_is_tried_again(
+    fetcher: BaseFetcher, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", full)
+        with pytest.raises(NotYetError, match="no space"):
+            fetcher.fetch(digest)
+    fetcher.fetch(digest)
+    assert BaseModel.load(digest, tmp_path).initial.size
