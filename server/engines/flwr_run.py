@@ -21,12 +21,12 @@ from threading import Event, Thread
 from typing import Any, TypeVar
 
 import httpx
-from flwr.app import Message, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import Message
 
 from skerry.errors import ServerLostError
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, Control, ErrorKind, assign_id, internals, task_identity
 from skerry.server.engines.flwr_replies import AnnouncedReply
+from skerry.server.engines.grid import RunGrid
 
 __all__ = ["DrivenGrid", "driven_run"]
 
@@ -43,7 +43,7 @@ _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 Answer = TypeVar("Answer")
 
 
-class DrivenGrid(Grid):
+class DrivenGrid(RunGrid):
     """Flower's ``Grid`` over its Runtime API.
 
     Guarantee: no call waits for a node, and nothing that a node sends makes a call raise. A reply is given when all of
@@ -74,8 +74,8 @@ class DrivenGrid(Grid):
     ) -> None:
         from flwr.proto.node_pb2 import Node
 
+        super().__init__(run)
         self._runtime = runtime
-        self._run = run
         self._largest = largest
         self._there = there
         self._upload_s = upload_s
@@ -83,21 +83,6 @@ class DrivenGrid(Grid):
         self._node = Node(node_id=COORDINATOR_NODE)
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="replies")
         self._coming: dict[str, _Coming] = {}
-
-    @property
-    def run(self) -> Any:
-        """Flower's record of the run."""
-        return self._run
-
-    def set_run(self, run: Any) -> None:
-        """Keep the record to be shown as :attr:`run`."""
-        self._run = run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """Deprecated by Flower in favour of ``Message(...)``, but part of its interface."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> list[int]:
         """Nodes that are connected now."""

@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
 
 from skerry.config import Scenario
 from skerry.device.worker import process_worker
@@ -23,6 +21,7 @@ from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.engine import Components, fleet_homes, logging_to, logs
 from skerry.server.engines.flwr_adapter import ErrorKind
+from skerry.server.engines.grid import RunGrid
 
 __all__ = ["InProcessEngine", "InProcessGrid"]
 
@@ -31,7 +30,7 @@ _RUN_ID = 1
 _FIRST_NODE = flwr_adapter.COORDINATOR_NODE + 1
 
 
-class InProcessGrid(Grid):
+class InProcessGrid(RunGrid):
     """Flower's ``Grid`` over a ``ClientApp`` object in this process.
 
     Guarantees: replies come in the order in which their messages were pushed, whatever the number of workers; a node
@@ -63,6 +62,7 @@ class InProcessGrid(Grid):
     ) -> None:
         if workers < 1:
             raise InputError(f"at least one worker is needed, got {workers}")
+        super().__init__(flwr_adapter.empty_run(_RUN_ID))
         self._client = client
         self._contexts = {
             node: Context(_RUN_ID, node, dict(config), RecordDict(), {})
@@ -73,24 +73,6 @@ class InProcessGrid(Grid):
         self._monotonic = monotonic
         self._pushed: dict[str, Message] = {}
         self._count = 0
-        self._run: Any = None
-
-    @property
-    def run(self) -> Any:
-        """Flower's record of the run: empty but for its id."""
-        if self._run is None:
-            self._run = flwr_adapter.empty_run(_RUN_ID)
-        return self._run
-
-    def set_run(self, run: Any) -> None:
-        """Keep the record to be shown as :attr:`run`."""
-        self._run = run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """Deprecated by Flower in favour of ``Message(...)``, but part of its interface."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> list[int]:
         """All nodes, in the order of their configurations; a node in this process is never offline."""
