@@ -10,7 +10,6 @@ is told by the instruction's first bytes, to the device that the rest of its fir
 """
 
 import os
-import secrets
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
+from _round_split import ANNOUNCED, FETCHED, HEARD, SENT, TIMELINE, WORKED, Diary, noting
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from skerry.cli.keystore_options import open_store
@@ -28,10 +28,9 @@ from skerry.device.agent.conditions import AlwaysFit
 from skerry.device.agent.starting import started
 from skerry.device.app import RECORD
 from skerry.device.app import app as real
+from skerry.device.replying import sealed_reply
 from skerry.device.worker import process_worker
-from skerry.security.envelope import Expected, Header, Kind, open_envelope, seal
-
-LIFE_MS = 600_000
+from skerry.security.envelope import Expected, Kind, open_envelope
 
 
 class Work:
@@ -60,21 +59,8 @@ class Work:
         until = time.process_time() + self._seconds
         while time.process_time() < until:
             pass
-        asked, now = opened.header, system_clock()
-        header = Header(
-            suite=resident.coordinator.suite,
-            kind=Kind.UPDATE,
-            run=asked.run,
-            round=asked.round,
-            sender=resident.home.device,
-            receiver=asked.sender,
-            model=asked.model,
-            nonce=secrets.token_bytes(16),
-            in_reply_to=opened.digest,
-            issued=now,
-            expires=now + LIFE_MS,
-        )
-        answer = seal(header, os.urandom(len(opened.payload)), sender=resident.identity, receiver=resident.coordinator)
+        made_up = os.urandom(len(opened.payload))
+        answer = sealed_reply(Kind.UPDATE, made_up, opened, resident, now=system_clock())
         return Message(RecordDict({RECORD: ConfigRecord({"envelope": answer})}), reply_to=message)
 
 
@@ -92,7 +78,18 @@ def main(home: Path, key_file: Path, seconds: float) -> None:
         )
         with agent_of_home as agent:
             work = Work(agent.home.path, seconds)
-            agent.app = work
+            diary, calls = Diary(home / TIMELINE), agent.fleet
+            calls.pull, calls.fetch = noting(calls.pull, HEARD, diary), noting(calls.fetch, FETCHED, diary)
+            calls.announce = noting(calls.announce, ANNOUNCED, diary)
+            agent.app = noting(work, WORKED, diary)
+            clear = agent.journal.clear
+
+            def cleared() -> None:
+                clear()
+                diary.note(SENT)
+                diary.done()
+
+            agent.journal.clear = cleared
             upload = agent.fleet.upload
 
             def uploads(node: int, reply: Any, session: Any, identifier: str) -> None:

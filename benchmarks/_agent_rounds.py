@@ -12,7 +12,11 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from _round_split import COLLECTED, OPENED, PUSHED, SEALED, TIMELINE, Diary, Servers, split
+from flwr.app import Message
 
 from skerry.clock import system_clock
 from skerry.security.envelope import Expected, Header, Kind, open_envelope, seal_named
@@ -43,7 +47,7 @@ class Rounds:
             raise SystemExit(f"{len(self.nodes)} devices instead of {devices}")
 
     def round(self, number: int, fault: str, faulty: str) -> dict:
-        begin = time.perf_counter()
+        begin, marks = time.perf_counter(), {"begin": time.time()}
         payload = f"{fault} {faulty}\n".encode() + os.urandom(self.size)
         sent, digests = {}, {}
         for device in sorted(self.nodes):
@@ -63,6 +67,8 @@ class Rounds:
                 expires=now + 600_000,
             )
             sent[device], digests[device] = seal_named(header, payload, sender=self.coordinator, receiver=receiver)
+        marks[SEALED] = time.time()
+        self.grid.push_messages = self._marking(self.grid.__class__.push_messages, marks)
         answered: dict[str, float] = {}
         contents = {device: (self.nodes[device], {"envelope": envelope}) for device, envelope in sent.items()}
         deadline_s = self.deadline_s
@@ -70,6 +76,7 @@ class Rounds:
         for device, record in exchange(self.grid, contents, "train", **paces):
             if record is None:
                 continue
+            marks[COLLECTED] = time.time()
             open_envelope(
                 record["envelope"],
                 me=self.coordinator,
@@ -86,13 +93,23 @@ class Rounds:
                 replay=None,
             )
             answered[device] = time.perf_counter() - begin
+        marks[OPENED] = time.time()
         others = [at for device, at in answered.items() if device != faulty]
         return {
             "seconds": time.perf_counter() - begin,
             "others_s": max(others, default=None),
             "answered": sorted(answered),
             "fault": fault,
+            "marks": marks,
         }
+
+    def _marking(self, push: Callable[..., list[str]], marks: dict[str, float]) -> Callable[..., list[str]]:
+        def pushed(messages: Iterable[Message]) -> list[str]:
+            identifiers = push(self.grid, messages)
+            marks.setdefault(PUSHED, time.time())
+            return identifiers
+
+        return pushed
 
 
 def main(runs: Path, devices: int, size: int, deadline_s: float, plan: list[str]) -> None:
@@ -112,11 +129,23 @@ def main(runs: Path, devices: int, size: int, deadline_s: float, plan: list[str]
     ):
         claimed = time.perf_counter() - begin
         rounds = Rounds(runs, grid, devices, size, deadline_s)
-        done = []
+        servers = Servers(server.pid)
+        done, used = [], servers.cpu() | {"coordinator": time.process_time()}
         for number, word in enumerate(plan, start=1):
+            if number == 2:  # the first one is not counted
+                used = servers.cpu() | {"coordinator": time.process_time()}
             fault, _, faulty = word.partition(":")
             done.append(rounds.round(number, fault, faulty))
-    print(json.dumps({"claim_s": claimed, "rounds": done}))
+        after = servers.cpu() | {"coordinator": time.process_time()}
+    lines = [Diary.read(runs.parent / device / TIMELINE) for device in sorted(rounds.nodes)]
+    counted = max(1, len(done) - 1)
+    cpu = {name: after[name] - used[name] for name in after}
+    cpu["agents"] = sum(one[-1]["cpu"] - one[-len(done)]["cpu"] for one in lines if len(one) >= len(done))
+    told = {
+        "stages_ms": split([one["marks"] for one in done[1:]], lines),
+        "cpu_ms": {name: round(1000 * seconds / counted, 1) for name, seconds in cpu.items()},
+    }
+    print(json.dumps({"claim_s": claimed, "rounds": done, "split": told}))
 
 
 if __name__ == "__main__":

@@ -26,31 +26,31 @@ def _rounds(runs: Path, plan: list[str], deadline_s: float = DEADLINE_S) -> dict
     return run(words, timeout_s=400).document
 
 
-def _trivial(folder: Path, *, seconds: float = 0.0, database: bool = False) -> tuple[Samples, float]:
-    """Seconds of each round after the first, and of claiming the run."""
+def _trivial(folder: Path, *, seconds: float = 0.0, database: bool = False) -> tuple[Samples, float, dict]:
+    """Seconds of each round after the first, and of claiming the run; and where a round's time goes."""
     with agents(folder, seconds=seconds, database=database) as runs:
         progress(f"{ROUNDS} rounds of {DEVICES} agents, {BYTES} bytes each way, {seconds:g} s of computing")
         done = _rounds(runs, ["-"] * (ROUNDS + 1))
-    return Samples([one["seconds"] for one in done["rounds"][1:]]), done["claim_s"]
+    return Samples([one["seconds"] for one in done["rounds"][1:]]), done["claim_s"], done["split"]
 
 
 def memory(folder: Path) -> Iterator[Claim]:
-    took, claimed = _trivial(folder)
+    took, claimed, split = _trivial(folder)
     text = f"a round of {DEVICES} agents, {BYTES // 1000} kB each way, SuperLink in memory"
-    yield Claim("agent_round_memory", text, took.median, "s", "<=", 0.8, spread=took.spread)
+    yield Claim("agent_round_memory", text, took.median, "s", "<=", 0.8, spread=took.spread, detail=split)
     yield Claim("agent_round_claim", "the run's task claimed by the coordinator's own process", claimed, "s", "<=", 1.0)
 
 
 def database(folder: Path) -> Iterator[Claim]:
-    took, _ = _trivial(folder, database=True)
+    took, _, split = _trivial(folder, database=True)
     text = f"a round of {DEVICES} agents, {BYTES // 1000} kB each way, SuperLink with its database"
-    yield Claim("agent_round_database", text, took.median, "s", "<=", 1.3, spread=took.spread)
+    yield Claim("agent_round_database", text, took.median, "s", "<=", 1.3, spread=took.spread, detail=split)
 
 
 def computing(folder: Path) -> Iterator[Claim]:
-    took, _ = _trivial(folder, seconds=COMPUTING_S)
+    took, _, split = _trivial(folder, seconds=COMPUTING_S)
     text = f"the same with {COMPUTING_S:g} s of processor time on each device; two cores need 0.6 s for that alone"
-    yield Claim("agent_round_computing", text, took.median, "s", "<=", 1.6, spread=took.spread)
+    yield Claim("agent_round_computing", text, took.median, "s", "<=", 1.6, spread=took.spread, detail=split)
 
 
 def faults(folder: Path) -> Iterator[Claim]:
@@ -82,7 +82,7 @@ def stock(folder: Path) -> Iterator[Claim]:
     words = [PYTHON, HERE / "_stock_rounds.py", folder / "stock", str(DEVICES), str(BYTES), str(STOCK_ROUNDS)]
     theirs = Samples(run(words, timeout_s=600).document["seconds"])
     (folder / "ours").mkdir()
-    ours, _ = _trivial(folder / "ours")
+    ours, _, _ = _trivial(folder / "ours")
     used = versions("flwr")
     yield Claim(
         "agent_round_to_stock",

@@ -35,6 +35,7 @@ from skerry.device.care import Undertaking
 from skerry.device.local_model import LocalModel, has_views, withstands
 from skerry.device.personal import PersonalModel
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update, from_bytes, to_bytes
+from skerry.device.replying import REPLY_LIFETIME_MS, sealed_reply
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
@@ -52,8 +53,6 @@ from skerry.security.privacy.receipt import remembers
 from skerry.security.privacy.stream import ChaChaStream, seeded_stream
 
 __all__ = ["answer_challenge", "participate"]
-
-REPLY_LIFETIME_MS = 10 * 60 * 1000
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
         header = opened.header
         worker.told(Outcome(header.run, header.round))
         receipt = update.receipt(header.run, header.round, resident.home.device)
-        return _reply(Kind.UPDATE, update.to_bytes(), opened, resident, clock(), receipt.digest)
+        return sealed_reply(Kind.UPDATE, update.to_bytes(), opened, resident, now=clock(), receipt=receipt.digest)
 
 
 def _attended(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Update:
@@ -330,23 +329,4 @@ def _misbehave(resident: Resident, delta: Float32Array, number: int, seed: int |
 def _refuse(reason: str, error: SkerryError, opened: Opened, resident: Resident, worker: Worker, now: int) -> bytes:
     """The reason travels, the words stay."""
     worker.told(Outcome(opened.header.run, opened.header.round, reason, str(error)))
-    return _reply(Kind.REFUSAL, reason.encode(), opened, resident, now)
-
-
-def _reply(kind: Kind, payload: bytes, opened: Opened, resident: Resident, now: int, receipt: bytes = b"") -> bytes:
-    asked = opened.header
-    header = Header(
-        suite=resident.coordinator.suite,
-        kind=kind,
-        run=asked.run,
-        round=asked.round,
-        sender=resident.home.device,
-        receiver=asked.sender,
-        model=asked.model,
-        nonce=secrets.token_bytes(16),
-        in_reply_to=opened.digest,
-        receipt=receipt,
-        issued=now,
-        expires=now + REPLY_LIFETIME_MS,
-    )
-    return seal(header, payload, sender=resident.identity, receiver=resident.coordinator)
+    return sealed_reply(Kind.REFUSAL, reason.encode(), opened, resident, now=now)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from skerry.clock import system_clock
-from skerry.device import participation
+from skerry.device import replying
 from skerry.device.ledgers import Ledgers
 from skerry.device.participation import answer_challenge, participate
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
@@ -97,7 +97,7 @@ def test_nothing_is_sealed_before_the_debit_is_on_stable_storage(bench: Bench, m
     if fault is not None:  # a refusal tells something too: it waits like an update
         monkeypatch.setattr(type(bench.model), "train", lambda *_: (_ for _ in ()).throw(fault))
     trained = watched(monkeypatch, type(bench.model), "train")
-    sealed = watched(monkeypatch, participation, "seal")
+    sealed = watched(monkeypatch, replying, "seal")
     disk = Disk(monkeypatch)
     held = bench.worker.ledgers.holding() if holding else nullcontext()
     with held, ThreadPoolExecutor(1) as pool:
@@ -112,7 +112,7 @@ def test_nothing_is_sealed_before_the_debit_is_on_stable_storage(bench: Bench, m
 
 @pytest.mark.parametrize("holding", [True, False])
 def test_a_debit_that_the_disk_does_not_take_stops_the_answer(bench: Bench, monkeypatch, holding: bool):
-    sealed = watched(monkeypatch, participation, "seal")
+    sealed = watched(monkeypatch, replying, "seal")
     held = bench.worker.ledgers.holding() if holding else nullcontext()
     with held:
         with monkeypatch.context() as patch:
