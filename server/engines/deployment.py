@@ -24,6 +24,7 @@ __all__ = ["Deployment"]
 
 _START_S = 120.0
 _POLL_S = 0.1
+_OURS = "skerry.server.engines.flwr_superlink"
 
 
 class Deployment:
@@ -95,8 +96,10 @@ class Deployment:
                 )
 
     def _start_link(self) -> Child:
+        # a coordinator of ours and agents of ours wait for this process more than for anything else
+        program = [_program("flower-superlink")] if self.secret is None else [sys.executable, "-m", _OURS]
         command = [
-            _program("flower-superlink"),
+            *program,
             *self._certificates(),
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
