@@ -32,9 +32,11 @@ from skerry.security.enrolment import (
     EnrolmentRefusedError,
     EnrolmentTransport,
     Invitation,
+    LeavingTransport,
     Membership,
     apply,
     ask,
+    leave,
     renew,
 )
 from skerry.security.enrolment.record import SignedBody
@@ -170,6 +172,24 @@ class Folder:
             if not force and not self.due(member, store, now):
                 return Step.NOTHING, member
             return Step.RENEWED, self._renewed(member, store, transport, now, days)
+
+    def leave(self, store: KeyStore, transport: LeavingTransport, *, now: int) -> None:
+        """Tell the federation that the device leaves for good; nothing here is erased by that.
+
+        Raises:
+            InputError: there is no place to leave.
+            RefusedError: the desk's reason; see :func:`~skerry.security.enrolment.leave`.
+        """
+        with exclusive(self._membership):
+            store.refresh()
+            member = self.membership()
+            if member is None:
+                raise InputError(
+                    "this device has no place in a federation that it could leave",
+                    where=str(self.path),
+                    mend="`skerry device forget` erases what is here",
+                )
+            leave(member, store, transport, now=now)
 
     def _asked(self, store: KeyStore, transport: EnrolmentTransport, now: int) -> tuple[Step, Membership | None]:
         """How the application stands."""

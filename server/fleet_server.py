@@ -135,7 +135,7 @@ def fleet_server(
             secret=home.desk_secret(),
             clock=clock,
             coordinator=coordinator,
-            let_in=log.due,
+            changed=log.due,
         )
         devices = RegistryDevices(office.file, authority.federation, clock)
         held.callback(devices.close)

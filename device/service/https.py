@@ -26,7 +26,7 @@ _LONGEST = 1 << 20
 
 
 class HttpsEnrolment:
-    """See :class:`~skerry.security.enrolment.EnrolmentTransport`.
+    """See :class:`~skerry.security.enrolment.LeavingTransport`.
 
     Args:
         invitation: says where, and which root.
@@ -62,6 +62,10 @@ class HttpsEnrolment:
     def renew(self, request: bytes) -> bytes:
         """A signed renewal request in, a signed outcome out."""
         return self._call("POST", f"{_EST}/simplereenroll", request)
+
+    def leave(self, request: bytes) -> bytes:
+        """A signed leave request in, a signed outcome out."""
+        return self._call("POST", "/v1/leave", request)
 
     def authorities(self) -> bytes:
         """Issuing and root certificates, PEM."""

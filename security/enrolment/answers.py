@@ -30,6 +30,7 @@ class Status(StrEnum):
 
     PENDING = "pending"
     ENROLLED = "enrolled"
+    LEFT = "left"
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ class Challenge(Record):
 
 @dataclass(frozen=True)
 class Outcome(Record):
-    """How an enrolment or renewal stands.
+    """How an enrolment stands.
 
     Attributes:
         status: a :class:`Status`.
         request: SHA-256 of the request's bytes that this answers.
-        certificate: DER; empty while pending.
+        certificate: DER; empty while pending, and after leaving.
         certificate_issuer: the issuing certificate that it is under, DER; not the answer's own where the issuing key
-            was made anew in between. Empty while pending.
+            was made anew in between. Empty where there is no certificate.
         coordinator: the coordinator's message keys, as ``PublicIdentity.to_json``; empty where there is none.
         now: the desk's time, ms.
     """
@@ -79,7 +80,7 @@ class Outcome(Record):
             check_der(self.certificate, "a certificate")
             check_der(self.certificate_issuer, "a certificate")
         elif self.certificate or self.certificate_issuer:
-            raise InputError("a certificate before enrolment")
+            raise InputError("a certificate of one who is not enrolled")
         if not isinstance(self.coordinator, dict):
             raise InputError("the coordinator's keys must be a map")
         check_integer(self.now, "a time")

@@ -1,9 +1,10 @@
-"""The device's side: apply under an invitation, ask how it stands, renew in time.
+"""The device's side: apply under an invitation, ask how it stands, renew in time, leave.
 
 1. ask for a challenge; what answers must lead to the root that the invitation pins, and its clock agree with ours
 2. sign the request with the device's key and its message key, and keep its bytes: sent again they ask how it stands
 3. check the answer: signed by the federation, about this request, a certificate of our key and name
 4. at two thirds of the certificate's life, renew
+5. leave: say so, signed by both keys, under a certificate that the desk gave
 """
 
 import hashlib
@@ -20,15 +21,15 @@ from skerry.errors import InputError
 from skerry.security.aead import ciphers_here
 from skerry.security.certificates import Subject, Trust, renew_at
 from skerry.security.certificates.subject import Role
-from skerry.security.enrolment.answers import Challenge, SignedOutcome, Status
+from skerry.security.enrolment.answers import Challenge, Outcome, SignedOutcome, Status
 from skerry.security.enrolment.invitation import Invitation, invite_id
 from skerry.security.enrolment.refusal import EnrolmentRefusal, EnrolmentRefusedError
-from skerry.security.enrolment.requests import ChallengeRequest, EnrolmentRequest, RenewalRequest
-from skerry.security.enrolment.transport import EnrolmentTransport
+from skerry.security.enrolment.requests import ChallengeRequest, EnrolmentRequest, LeaveRequest, RenewalRequest
+from skerry.security.enrolment.transport import EnrolmentTransport, LeavingTransport
 from skerry.security.identity import Identity, PublicIdentity
 from skerry.security.identity.epochs import KemEpoch
 
-__all__ = ["Applicant", "Application", "Membership", "apply", "ask", "renew"]
+__all__ = ["Applicant", "Application", "Membership", "apply", "ask", "leave", "renew"]
 
 _SKEW_MS = 5 * 60_000
 
@@ -207,13 +208,36 @@ def renew(
     return renewed
 
 
-def _membership(
-    answer: bytes, request: bytes, trust: Trust, subject: Subject, keys: Applicant, now: int
-) -> Membership | None:
+def leave(member: Membership, keys: Applicant, transport: LeavingTransport, *, now: int) -> None:
+    """Tell the federation that the device leaves for good; returns when the federation has said that it is out.
+
+    Its certificates are revoked then and its keys not taken again. After a lost answer, leave again.
+
+    Raises:
+        EnrolmentRefusedError: the desk's reason (``revoked``: it was put out before); ``not_authentic``: what answers
+            is not the federation.
+    """
+    subject = member.subject
+    serial = member.certificate.serial_number.to_bytes(20, "big")
+    request = LeaveRequest(subject.federation, subject.name, serial, now).signed(keys.device_key, keys.identity)
+    outcome = _outcome(transport.leave(request), request, Trust(subject.federation, (member.root,)), now)
+    if outcome.status != Status.LEFT:
+        raise EnrolmentRefusedError(EnrolmentRefusal.MALFORMED, "who leaves was answered something else")
+
+
+def _outcome(answer: bytes, request: bytes, trust: Trust, now: int) -> Outcome:
+    """What the federation says to this request."""
     signed = SignedOutcome.decode(answer)
     outcome = signed.open(trust.issuing_key(_certificate(signed.issuer), now=now))
     if outcome.request != hashlib.sha256(request).digest():
         raise EnrolmentRefusedError(EnrolmentRefusal.NOT_AUTHENTIC, "the answer is to another request")
+    return outcome
+
+
+def _membership(
+    answer: bytes, request: bytes, trust: Trust, subject: Subject, keys: Applicant, now: int
+) -> Membership | None:
+    outcome = _outcome(answer, request, trust, now)
     if outcome.status == Status.PENDING:
         return None
     certificate, issuer = _certificate(outcome.certificate), _certificate(outcome.certificate_issuer)

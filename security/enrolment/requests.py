@@ -1,4 +1,4 @@
-"""What a device asks the desk for: a challenge, a certificate, the next certificate."""
+"""What a device asks the desk for: a challenge, a certificate, the next certificate, to be let go."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,20 @@ from skerry.security.hpke import KemSuite
 from skerry.security.identity import Identity
 from skerry.security.strict import check_bytes, check_integer, check_name
 
-__all__ = ["ENROL", "NONCE_BYTES", "RENEW", "ChallengeRequest", "EnrolmentRequest", "RenewalRequest"]
+__all__ = [
+    "ENROL",
+    "LEAVE",
+    "NONCE_BYTES",
+    "RENEW",
+    "ChallengeRequest",
+    "EnrolmentRequest",
+    "LeaveRequest",
+    "RenewalRequest",
+]
 
 NONCE_BYTES = 40
 _LONGEST_KEM_KEY = 2048
-ENROL, RENEW = b"skerry/enrol/1", b"skerry/renew/1"
+ENROL, RENEW, LEAVE = b"skerry/enrol/1", b"skerry/renew/1", b"skerry/leave/1"
 """Domains of their signatures."""
 
 
@@ -121,6 +130,34 @@ class RenewalRequest(Record):
     def signed(self, device_key: ec.EllipticCurvePrivateKey, identity: Identity) -> bytes:
         """The bytes to send."""
         return SignedBody.of(self.encode(), RENEW, device_key, identity).encode()
+
+
+@dataclass(frozen=True)
+class LeaveRequest(Record):
+    """Says that a device leaves for good.
+
+    Attributes:
+        federation: that it leaves.
+        name: under which it is enrolled.
+        serial: of a certificate that it was given there, 20 bytes, big-endian; also of one that has ended.
+        issued: ms since the epoch by the device's clock; kept, and not judged: it may leave with a clock that is wrong.
+    """
+
+    federation: str
+    name: str
+    serial: bytes
+    issued: int
+
+    def __post_init__(self) -> None:
+        if type(self.federation) is not str or type(self.name) is not str:
+            raise InputError("names must be text")
+        Subject(self.federation, Role.DEVICE, self.name)  # refuses what cannot stand in a certificate
+        check_bytes(self.serial, "a serial number", 20)
+        check_integer(self.issued, "a time")
+
+    def signed(self, device_key: ec.EllipticCurvePrivateKey, identity: Identity) -> bytes:
+        """The bytes to send."""
+        return SignedBody.of(self.encode(), LEAVE, device_key, identity).encode()
 
 
 def _check_common(request: "EnrolmentRequest | RenewalRequest") -> None:

@@ -1,8 +1,8 @@
-"""What carries enrolment: five calls of bytes, which a gateway maps to routes and a test calls directly."""
+"""What carries enrolment: calls of bytes, which a gateway maps to routes and a test calls directly."""
 
 from typing import Protocol
 
-__all__ = ["EnrolmentTransport"]
+__all__ = ["EnrolmentTransport", "LeavingTransport"]
 
 
 class EnrolmentTransport(Protocol):
@@ -33,4 +33,12 @@ class EnrolmentTransport(Protocol):
 
     def revocations(self) -> bytes:
         """The signed revocation list, DER."""
+        ...
+
+
+class LeavingTransport(EnrolmentTransport, Protocol):
+    """One over which a device can leave, too; the native enrolment port has no call for that."""
+
+    def leave(self, request: bytes) -> bytes:
+        """A signed ``LeaveRequest`` in, a signed ``Outcome`` out; the same again does nothing more."""
         ...

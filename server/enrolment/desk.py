@@ -1,6 +1,6 @@
 """The desk: what a device asks of a federation, answered; bytes in, bytes out.
 
-It is a :class:`~skerry.security.enrolment.EnrolmentTransport` itself, so that a gateway has five routes to map and a
+It is a :class:`~skerry.security.enrolment.EnrolmentTransport` itself, so that a gateway has six routes to map and a
 device in the same process needs none. An enrolment goes through these states; each holds or ends in an
 :class:`~skerry.security.enrolment.EnrolmentRefusedError` with the reason on the right:
 
@@ -48,27 +48,28 @@ from skerry.security.hpke import KemSuite
 from skerry.security.identity import PublicIdentity
 from skerry.server.enrolment.certify import certify, device_key_of, requested_key
 from skerry.server.enrolment.challenges import Challenges
+from skerry.server.enrolment.departure import depart
+from skerry.server.enrolment.holder import holder_of, turned_away
 from skerry.server.enrolment.rules import Rules
 from skerry.server.registry.enrolled import (
     Admission,
     AdmissionKind,
     Certificate,
     Enrolled,
-    Invite,
     KemKey,
     State,
     add_admission,
     add_capability,
     add_enrolment,
     add_kem_key,
-    certificate_of,
     enrolled,
-    invite_of,
     kem_key_of,
     revoked_serials,
 )
 from skerry.server.registry.file import RegistryFile
+from skerry.server.registry.invites import Invite, invite_of
 from skerry.server.registry.records import DeviceKind, Scope
+from skerry.server.registry.tags import add_tagging
 
 __all__ = ["Desk"]
 
@@ -83,7 +84,8 @@ class Desk:
         clock: tells the time.
         coordinator: whose message keys devices are told to trust; None where there is none yet.
         rules: the times to go by.
-        let_in: called when an invite has let a device in by itself, after that is on stable storage; does not raise.
+        changed: called when a device was let in by an invite or has left, without an operator, after that is on stable
+            storage; does not raise.
     """
 
     def __init__(
@@ -95,12 +97,12 @@ class Desk:
         clock: Clock,
         coordinator: PublicIdentity | None = None,
         rules: Rules | None = None,
-        let_in: Callable[[], None] = lambda: None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         registry.ensure()
         self._file = registry
         self._current = authority
-        self._let_in = let_in
+        self._changed = changed
         self._rules = rules or Rules()
         self._challenges = Challenges(secret, self._rules.challenge)
         self._clock = clock
@@ -137,7 +139,7 @@ class Desk:
                         certify(base, self._authority, entry, now=now)
                 known = enrolled(base, request=digest)
             if known[0].state is State.ENROLLED:
-                self._let_in()
+                self._changed()
         elif _lapsed(known[0], now, self._rules.grace):
             with self._file.writing() as base:
                 (entry,) = enrolled(base, request=digest)
@@ -153,9 +155,9 @@ class Desk:
         digest, now = hashlib.sha256(request).digest(), self._clock()
         self._check_place_and_time(asked, now)
         with self._file.writing() as base:
-            entry = _holder(base, asked.serial, asked.name)
+            entry = holder_of(base, asked.serial, asked.name)
             outer.check(RENEW, device_key_of(entry), _identity(asked, entry.signing_key))
-            _turned_away(entry)
+            turned_away(entry)
             newest = entry.certificate
             assert newest is not None  # the holder of a certificate has one
             again = newest.attempt == asked.attempt
@@ -171,6 +173,15 @@ class Desk:
                 certify(base, self._authority, entry, now=now, attempt=asked.attempt)
                 (entry,) = enrolled(base, number=entry.id)
         return self._answer(entry, digest, now)
+
+    def leave(self, request: bytes) -> bytes:
+        """See :class:`~skerry.security.enrolment.LeavingTransport`."""
+        now, authority = self._clock(), self._authority
+        depart(self._file, request, federation=authority.federation, now=now)
+        self._changed()
+        digest = hashlib.sha256(request).digest()
+        outcome = Outcome(Status.LEFT, digest, certificate=b"", certificate_issuer=b"", coordinator={}, now=now)
+        return SignedOutcome.of(outcome, _der(authority.issuer), authority.key).encode()
 
     def authorities(self) -> bytes:
         """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
@@ -217,6 +228,8 @@ class Desk:
         )
         add_kem_key(base, number, _kem_key(asked, now))
         add_capability(base, number, read_ciphers(asked.ciphers), now)
+        if invite.tags:
+            add_tagging(base, number, invite.tags, by=invite.by, now=now)
         if invite.approve:
             add_admission(base, number, Admission(AdmissionKind.APPROVE, now, invite.by, "the invite approves"))
         (entry,) = enrolled(base, number=number)
@@ -263,7 +276,7 @@ class Desk:
             )
 
     def _answer(self, entry: Enrolled, digest: bytes, now: int) -> bytes:
-        _turned_away(entry)
+        turned_away(entry)
         authority = self._authority
         certificate = b"" if entry.certificate is None else entry.certificate.der
         outcome = Outcome(
@@ -299,7 +312,7 @@ def _check_single(base: Connection, scope: Scope, asked: EnrolmentRequest, key: 
     if sealing is not None:
         same += enrolled(base, number=sealing)
     for entry in same:
-        _turned_away(entry)
+        turned_away(entry)
         raise EnrolmentRefusedError(
             EnrolmentRefusal.IDENTITY_TAKEN,
             f"these keys are enrolled already, as {entry.device.name}",
@@ -314,17 +327,6 @@ def _check_single(base: Connection, scope: Scope, asked: EnrolmentRequest, key: 
                 where=asked.name,
                 mend=f"choose another; or, when its keys are lost: `skerry fleet revoke {asked.name}` first",
             )
-
-
-def _holder(base: Connection, serial: bytes, name: str) -> Enrolled:
-    """The enrolment that a certificate was issued for."""
-    number = certificate_of(base, serial)
-    found = [] if number is None else [one for one in enrolled(base, number=number) if one.device.name == name]
-    if not found:
-        raise EnrolmentRefusedError(
-            EnrolmentRefusal.UNKNOWN_DEVICE, "no device of this name has this certificate", where=name, mend="enrol"
-        )
-    return found[0]
 
 
 def _lapsed(entry: Enrolled, now: int, grace: int) -> bool:
@@ -353,16 +355,6 @@ def _check_turn(newest: Certificate, asked: RenewalRequest, now: int, grace: int
     if now >= newest.expires + grace:
         raise EnrolmentRefusedError(
             EnrolmentRefusal.EXPIRED, "the certificate ended too long ago to be renewed", where=asked.name, mend="enrol"
-        )
-
-
-def _turned_away(entry: Enrolled) -> None:
-    if entry.admission is not None and entry.state in {State.DENIED, State.REVOKED}:
-        raise EnrolmentRefusedError(
-            EnrolmentRefusal(entry.state.value),
-            f"{entry.device.name} was {entry.state.value}: {entry.admission.why}",
-            where=entry.device.name,
-            mend="ask the operator; new keys need a new invite",
         )
 
 

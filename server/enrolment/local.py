@@ -17,12 +17,12 @@ def authority_folder(runs: Path) -> Path:
     return FederationHome(runs).root.parent
 
 
-def local_desk(runs: Path, let_in: Callable[[], None] = lambda: None) -> Desk:
-    """A desk in this process; ``let_in`` as of :class:`Desk`.
+def local_desk(runs: Path, changed: Callable[[], None] = lambda: None) -> Desk:
+    """A desk in this process; ``changed`` as of :class:`Desk`.
 
     Raises:
         InputError: there is no authority yet.
     """
     authority = Authority.open(authority_folder(runs))
     secret = FederationHome(runs).desk_secret()
-    return Desk(RegistryFile(runs / FILE), authority, secret=secret, clock=system_clock, let_in=let_in)
+    return Desk(RegistryFile(runs / FILE), authority, secret=secret, clock=system_clock, changed=changed)

@@ -1,7 +1,8 @@
-"""What operators do: invite, look, approve, deny, revoke."""
+"""What operators do: invite, look, approve, deny, revoke, tag."""
 
 import difflib
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -15,14 +16,13 @@ from skerry.server.registry.enrolled import (
     Admission,
     AdmissionKind,
     Enrolled,
-    Invite,
     State,
     add_admission,
-    add_invite,
     enrolled,
-    invites_in,
 )
 from skerry.server.registry.file import FILE, RegistryFile
+from skerry.server.registry.invites import Invite, add_invite, invites_in
+from skerry.server.registry.tags import add_tagging, check_tags
 from skerry.server.registry.words import plain_words
 
 __all__ = ["Office"]
@@ -53,6 +53,7 @@ class Office:
         uses: int = 1,
         approve: bool = False,
         address: str = "",
+        tags: Iterable[str] = (),
     ) -> Invitation:
         """Make an invitation; the registry keeps the hash of its token only.
 
@@ -66,9 +67,10 @@ class Office:
             uses: how many may enrol by it.
             approve: whether they need no approval.
             address: where the desk is reached.
+            tags: what those are called who enrol by it.
 
         Raises:
-            InputError: a number out of range, or an unusable class.
+            InputError: a number out of range, or an unusable class or tag.
             RefusedError: an invite that would approve an operator, auditor or publisher by itself (``role_by_invite``).
         """
         if not 1 <= uses <= _MOST_USES:
@@ -101,6 +103,7 @@ class Office:
             at=now,
             expires=now + life,
             by=plain_words(by, "by"),
+            tags=check_tags(tags),
         )
         self.file.ensure()
         with self.file.writing() as base:
@@ -159,6 +162,18 @@ class Office:
     def revoke(self, entry: Enrolled, *, by: str, why: str, now: int) -> Enrolled:
         """Put an enrolled device out; its certificates go onto the revocation list and its keys are not taken again."""
         return self._decide(entry, AdmissionKind.REVOKE, by, why, now)
+
+    def tag(self, entry: Enrolled, tags: Iterable[str], *, by: str, now: int) -> Enrolled:
+        """Call an enrolment by these tags from now on, and by no others.
+
+        Raises:
+            InputError: one of them is no tag, or they are too many.
+        """
+        author, checked = plain_words(by, "by"), check_tags(tags)
+        with self.file.writing() as base:
+            add_tagging(base, entry.id, checked, by=author, now=now)
+            (newest,) = enrolled(base, number=entry.id)
+        return newest
 
     def _decide(
         self, entry: Enrolled, kind: AdmissionKind, by: str, why: str, now: int, authority: Authority | None = None

@@ -5,6 +5,7 @@
 ``GET  /v1/blobs/<sha256>``          encrypted blobs, by digest
 ``GET  /v1/log/<path>``              the federation's published log, for auditors
 ``/.well-known/est/*``               enrolment: four calls of the desk (:mod:`~skerry.server.gateway.enrolment`)
+``POST /v1/leave``                   a device leaves the federation for good
 ``GET  /v1/revocations``             the signed revocation list
 ``GET  /phone/``, ``/phone/<file>``  the built page for browsers (:mod:`~skerry.server.gateway.web_page`)
 ``GET  /healthz``                    whether the gateway is up, for whoever starts it
@@ -26,7 +27,7 @@ from starlette.routing import Route
 
 from skerry.clock import Clock
 from skerry.errors import SkerryError
-from skerry.security.enrolment import EnrolmentTransport
+from skerry.security.enrolment import LeavingTransport
 from skerry.server.devices import Devices, Nodes
 from skerry.server.gateway.answers import FIXED_HEADERS, refusal_answer
 from skerry.server.gateway.authentication import Authenticator
@@ -48,7 +49,7 @@ def gateway(
     superlink: httpx.AsyncClient,
     nodes: Nodes,
     devices: Devices,
-    desk: EnrolmentTransport,
+    desk: LeavingTransport,
     repository: Path,
     clock: Clock,
     log: Path | None = None,
@@ -62,7 +63,7 @@ def gateway(
         superlink: a client whose base URL is the SuperLink on loopback.
         nodes: node ids of devices at that SuperLink.
         devices: who is in good standing.
-        desk: enrols and renews.
+        desk: enrols, renews, lets go.
         repository: folder of releases.
         clock: compared with the devices' clocks.
         log: folder of the federation's published log, shown to auditors if there is one.

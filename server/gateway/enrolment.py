@@ -2,7 +2,7 @@
 
 Who enrols has no certificate yet, so nobody signs these requests; the records that they carry are signed, and the
 desk decides. ``cacerts``, ``simpleenroll`` and ``simplereenroll`` stand where EST has them; the challenge before an
-enrolment and the revocation list are ours.
+enrolment, leaving and the revocation list are ours.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from skerry.errors import RefusedError
-from skerry.security.enrolment import EnrolmentTransport
+from skerry.security.enrolment import LeavingTransport
 from skerry.server.gateway.answers import FIXED_HEADERS
 from skerry.server.gateway.reception import Reception
 from skerry.server.gateway.refusal import turned_away_by_desk
@@ -29,8 +29,8 @@ _CBOR, _PEM, _CRL = "application/cbor", "application/x-pem-file", "application/p
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-def enrolment_routes(desk: EnrolmentTransport, reception: Reception) -> list[Route]:
-    """The five routes.
+def enrolment_routes(desk: LeavingTransport, reception: Reception) -> list[Route]:
+    """The six routes.
 
     Args:
         desk: answers; it is called in a few threads of its own, so that a crowd that enrols holds up nobody else.
@@ -62,5 +62,6 @@ def enrolment_routes(desk: EnrolmentTransport, reception: Reception) -> list[Rou
         Route(f"{_EST}/challenge", posted(desk.challenge), methods=["POST"]),
         Route(f"{_EST}/simpleenroll", posted(desk.enrol), methods=["POST"]),
         Route(f"{_EST}/simplereenroll", posted(desk.renew), methods=["POST"]),
+        Route("/v1/leave", posted(desk.leave), methods=["POST"]),
         Route("/v1/revocations", got(desk.revocations, _CRL), methods=["GET"]),
     ]

@@ -1,4 +1,4 @@
-"""Invites, enrolments, keys and certificates in the registry: each function is part of somebody's transaction."""
+"""Enrolments, keys and certificates in the registry: each function is part of somebody's transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,36 +21,36 @@ from skerry.security.aead import EVERYBODYS, Cipher, read_ciphers
 from skerry.security.certificates import Role, fingerprint
 from skerry.security.hpke import KemSuite
 from skerry.security.identity import PublicIdentity
+from skerry.server.registry.invites import Invite
 from skerry.server.registry.records import Device, DeviceKind, Scope
 from skerry.server.registry.tables import (
     admissions,
     capabilities,
     certificates,
+    departures,
     devices,
     enrolments,
     erasures,
-    invites,
     kem_keys,
+    taggings,
 )
+from skerry.server.registry.tags import read_tags
 
 __all__ = [
     "Admission",
     "AdmissionKind",
     "Certificate",
     "Enrolled",
-    "Invite",
     "KemKey",
     "State",
     "add_admission",
     "add_capability",
     "add_certificate",
+    "add_departure",
     "add_enrolment",
-    "add_invite",
     "add_kem_key",
     "certificate_of",
     "enrolled",
-    "invite_of",
-    "invites_in",
     "kem_key_of",
     "revoked_serials",
 ]
@@ -79,22 +79,6 @@ _STATE = {
     AdmissionKind.DENY: State.DENIED,
     AdmissionKind.REVOKE: State.REVOKED,
 }
-
-
-@dataclass(frozen=True)
-class Invite:
-    """An invite as it is kept; ``used`` says how many enrolments it has brought. Times in ms."""
-
-    id: bytes
-    federation: str
-    role: Role
-    device_class: str
-    uses: int
-    approve: bool
-    at: int
-    expires: int
-    by: str
-    used: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,6 +130,8 @@ class Enrolled:
         certificate: the newest; None before the first.
         ciphers: that it opens, best first.
         forgotten: whether its name is an alias, for it was erased.
+        tags: what operators call it, beside its class.
+        left: when it left by itself, ms; None while it did not.
     """
 
     id: int
@@ -160,6 +146,13 @@ class Enrolled:
     certificate: Certificate | None
     ciphers: tuple[Cipher, ...] = EVERYBODYS
     forgotten: bool = False
+    tags: tuple[str, ...] = ()
+    left: int | None = None
+
+    @property
+    def called(self) -> frozenset[str]:
+        """Its class and its tags: what a scenario can choose it by."""
+        return frozenset({self.device_class, *self.tags})
 
     @property
     def state(self) -> State:
@@ -175,40 +168,6 @@ class Enrolled:
     def identity(self) -> PublicIdentity:
         """Its keys for messages."""
         return PublicIdentity(self.device.name, self.signing_key, self.kem.key, self.kem.suite)
-
-
-def add_invite(base: Connection, invite: Invite) -> None:
-    """Keep an invite."""
-    row = {column.name: getattr(invite, column.name) for column in invites.c} | {"role": invite.role.value}
-    base.execute(insert(invites), row)
-
-
-def invite_of(base: Connection, number: bytes) -> Invite | None:
-    """The invite of this id."""
-    return next(iter(invites_in(base, number)), None)
-
-
-def invites_in(base: Connection, number: bytes | None = None) -> list[Invite]:
-    """All invites, or the one of this id, oldest first, with how often each was used."""
-    used = select(func.count()).where(enrolments.c.invite == invites.c.id).scalar_subquery().label("used")
-    query = select(invites, used).order_by(invites.c.at)
-    if number is not None:
-        query = query.where(invites.c.id == number)
-    return [
-        Invite(
-            row.id,
-            row.federation,
-            Role(row.role),
-            row.device_class,
-            row.uses,
-            row.approve,
-            row.at,
-            row.expires,
-            row.by,
-            row.used,
-        )
-        for row in base.execute(query)
-    ]
 
 
 def add_enrolment(
@@ -258,6 +217,11 @@ def add_capability(base: Connection, enrolment: int, ciphers: Sequence[Cipher], 
     base.execute(insert(capabilities), {"enrolment": enrolment, "at": now, "ciphers": " ".join(ciphers)})
 
 
+def add_departure(base: Connection, enrolment: int, request: bytes, now: int) -> None:
+    """Enter that a device left, with what it signed."""
+    base.execute(insert(departures), {"enrolment": enrolment, "at": now, "request": request})
+
+
 def kem_key_of(base: Connection, key: bytes) -> int | None:
     """The enrolment that a sealing key was entered for."""
     return base.execute(select(kem_keys.c.enrolment).where(kem_keys.c.key == key)).scalar()
@@ -305,6 +269,8 @@ def _enrolled_query() -> Select[Any]:
     newest_admission = select(func.max(one_admission.c.id)).where(one_admission.c.enrolment == enrolments.c.id)
     one_capability = capabilities.alias()
     newest_capability = select(func.max(one_capability.c.id)).where(one_capability.c.enrolment == enrolments.c.id)
+    one_tagging = taggings.alias()
+    newest_tagging = select(func.max(one_tagging.c.id)).where(one_tagging.c.enrolment == enrolments.c.id)
     newest_epoch = select(func.max(one_key.c.epoch)).where(one_key.c.enrolment == enrolments.c.id)
     newest_certificate = (
         select(one_certificate.c.serial)
@@ -313,7 +279,17 @@ def _enrolled_query() -> Select[Any]:
         .limit(1)
     )
     return (
-        select(enrolments, devices, kem_keys, admissions, certificates, capabilities.c.ciphers, _FORGOTTEN)
+        select(
+            enrolments,
+            devices,
+            kem_keys,
+            admissions,
+            certificates,
+            capabilities.c.ciphers,
+            taggings.c.tags,
+            departures.c.at,
+            _FORGOTTEN,
+        )
         .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
         .join(devices, devices.c.id == enrolments.c.device)
         .join(
@@ -323,6 +299,8 @@ def _enrolled_query() -> Select[Any]:
         .outerjoin(admissions, admissions.c.id == newest_admission.scalar_subquery())
         .outerjoin(certificates, certificates.c.serial == newest_certificate.scalar_subquery())
         .outerjoin(capabilities, capabilities.c.id == newest_capability.scalar_subquery())
+        .outerjoin(taggings, taggings.c.id == newest_tagging.scalar_subquery())
+        .outerjoin(departures, departures.c.enrolment == enrolments.c.id)
         .order_by(enrolments.c.id)
     )
 
@@ -390,4 +368,6 @@ def _enrolled(one: RowMapping) -> Enrolled:
         certificate=certificate,
         ciphers=read_ciphers(ciphers.split()) if (ciphers := one["capability_ciphers"]) else EVERYBODYS,
         forgotten=bool(one["forgotten"]),
+        tags=read_tags(one["tagging_tags"]),
+        left=one["departure_at"],
     )

@@ -1,8 +1,8 @@
 """A device's name goes from the registry, and everything else stays: the one exception to rows that never change.
 
-A name becomes a random alias wherever it stands: in its row and in what was said of it and of others. Its certificates,
-which bear it, become empty. What was judged stays under the alias, and so do the device's public keys: else whoever was
-revoked could come back with them by asking to be forgotten.
+A name becomes a random alias wherever it stands: in its row, in tags, and in what was said of it and of others. Its
+certificates and what it signed when it left, which bear it, become empty. What was judged stays under the alias, and so
+do the device's public keys: else whoever was revoked could come back with them by asking to be forgotten.
 """
 
 import json
@@ -20,10 +20,14 @@ from skerry.server.registry.tables import (
     certificates,
     changeable,
     decisions,
+    departures,
     devices,
     enrolments,
     erasures,
+    invite_tags,
+    invites,
     outcomes,
+    taggings,
 )
 
 __all__ = ["forget"]
@@ -43,7 +47,7 @@ def forget(base: Connection, device: Device, *, by: str, now: int) -> str:
             score["sentence"] = without(score["sentence"])
         return json.dumps(scores, allow_nan=False)
 
-    with changeable(base, devices, outcomes, decisions, admissions, certificates):
+    with changeable(base, devices, outcomes, decisions, admissions, certificates, departures, taggings, invite_tags):
         base.execute(update(devices).where(devices.c.id == device.id).values(name=alias))
         same_scope = select(devices.c.id).where(
             devices.c.kind == device.scope.kind.value, devices.c.scope == device.scope.name
@@ -53,7 +57,11 @@ def forget(base: Connection, device: Device, *, by: str, now: int) -> str:
         _rewrite(base, outcomes, "scores", outcomes.c.device.in_(same_scope), sentences_without)
         _rewrite(base, decisions, "why", decisions.c.device.in_(same_scope), without)
         _rewrite(base, admissions, "why", admissions.c.enrolment.in_(of_scope), without)
+        _rewrite(base, taggings, "tags", taggings.c.enrolment.in_(of_scope), without)
+        inviting = select(invites.c.id).where(invites.c.federation == device.scope.name)
+        _rewrite(base, invite_tags, "tags", invite_tags.c.invite.in_(inviting), without)
         base.execute(update(certificates).where(certificates.c.enrolment.in_(own)).values(der=b""))
+        base.execute(update(departures).where(departures.c.enrolment.in_(own)).values(request=b""))
     base.execute(insert(erasures), {"device": device.id, "at": now, "by": by})
     return alias
 

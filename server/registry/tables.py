@@ -35,13 +35,16 @@ __all__ = [
     "changeable",
     "create",
     "decisions",
+    "departures",
     "devices",
     "enrolments",
     "erasures",
+    "invite_tags",
     "invites",
     "kem_keys",
     "outcomes",
     "runs",
+    "taggings",
 ]
 
 _METADATA = MetaData()
@@ -166,6 +169,32 @@ capabilities = Table(
     Column("ciphers", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+# What those are called who enrol by an invite, names with blanks between.
+invite_tags = Table(
+    "invite_tag",
+    _METADATA,
+    Column("invite", ForeignKey("invite.id"), primary_key=True),
+    Column("tags", Text, nullable=False),
+)
+# What an enrolment is called, names with blanks between; the newest holds.
+taggings = Table(
+    "tagging",
+    _METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("enrolment", ForeignKey("enrolment.id"), nullable=False, index=True),
+    Column("at", Integer, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+# That a device left by itself: what it signed is the evidence.
+departures = Table(
+    "departure",
+    _METADATA,
+    Column("enrolment", ForeignKey("enrolment.id"), primary_key=True),
+    Column("at", Integer, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+)
 # That a device was forgotten, and not which.
 erasures = Table(
     "erasure",
@@ -181,6 +210,7 @@ _BROUGHT: dict[int, tuple[Table, ...]] = {
     1: (devices, runs, outcomes, decisions),
     2: (invites, enrolments, admissions, kem_keys, certificates, erasures),
     3: (capabilities,),
+    4: (invite_tags, taggings, departures),
 }
 SCHEMA = max(_BROUGHT)
 """The version that this skerry writes; an older one is brought up to it by :func:`create`."""

@@ -2,6 +2,7 @@
 
 import json
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -222,3 +223,34 @@ def test_who_an_invitation_lets_in_by_itself_is_in_the_log_at_once(place: Path, 
 def test_bad_input_says_what_is_missing(place: Path, skerry, command: tuple[str, ...], said: str) -> None:
     words = [str(place / "home") if one == "HOME" else one for one in command]
     assert said in refused(skerry(*words, "--json"), 2)["what"]
+
+
+def test_a_device_leaves_the_federation_is_told_and_its_place_is_erased(place: Path, skerry) -> None:
+    home = ("--home", str(place / "pi-1"))
+    told(skerry("device", "enrol", invited(skerry, "--approve", "--tag", "attic"), *home, "--name", "pi-1", "--json"))
+    assert told(skerry("fleet", "tag", "pi-1", "garden", "--by", "ann", "--json"))["tags"] == ["garden"]
+    assert "--yes" in refused(skerry("device", "leave", *home, "--json"), 2)["mend"]
+    left = told(skerry("device", "leave", *home, "--yes", "--json"))
+    assert (left["left"], left["out_before"]) == (True, False)
+    assert {"keys", "membership.json"} <= set(left["erased"])
+    entry = told(skerry("fleet", "show", "pi-1", "--json"))["enrolment"]
+    decision = entry["decision"]
+    assert (entry["state"], entry["left"], decision["by"]) == ("revoked", decision["at"], "the device")
+    assert "left" in skerry("fleet", "list").stdout
+    assert (place / "pi-1" / "device.toml").exists()
+
+
+def test_who_cannot_reach_the_federation_keeps_its_place(place: Path, skerry, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = ("--home", str(place / "pi-1"))
+    told(skerry("device", "enrol", invited(skerry, "--approve"), *home, "--name", "pi-1", "--json"))
+
+    def down(*_: object) -> None:
+        raise RunFailedError("the gateway does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sys.modules["skerry.cli.device.leave"], "desk_transport", down)
+        refused(skerry("device", "leave", *home, "--yes", "--json"), 1)
+    assert (place / "pi-1" / "keys").exists()
+    told(skerry("fleet", "revoke", "pi-1", "--reason", "lost", "--by", "ann", "--json"))
+    assert told(skerry("device", "leave", *home, "--yes", "--json"))["out_before"] is True
+    assert not (place / "pi-1" / "keys").exists()

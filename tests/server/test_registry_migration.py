@@ -77,12 +77,16 @@ def test_a_device_enrolled_before_it_could_say_what_it_opens_has_the_cipher_of_e
         round(1000 * member.certificate.not_valid_after_utc.timestamp()),
         (Cipher.AES_256_GCM,),
     )
-    assert version(old) == SCHEMA == 3
+    assert version(old) == SCHEMA == 4
 
 
-@pytest.mark.parametrize("table", ["device", "outcome", "capability", "invite", "enrolment", "kem_key", "certificate"])
+@pytest.mark.parametrize(
+    "table",
+    ["device", "outcome", "capability", "invite", "invite_tag", "enrolment", "kem_key", "certificate", "tagging"],
+)
 def test_rows_are_guarded_in_old_and_new_tables(old: Path, table: str) -> None:
-    Federation(old.parent).enrol(Agent.fresh("pi-1"))
+    harbour = Federation(old.parent)
+    harbour.enrol(Agent.fresh("pi-1"), harbour.invite(tags=["attic"]))
     with sqlite3.connect(old) as base, pytest.raises(sqlite3.IntegrityError, match="only grows"):
         base.execute(f"delete from {table}")
 

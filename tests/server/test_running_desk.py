@@ -100,7 +100,7 @@ def test_a_server_that_reads_the_authority_while_keys_are_made_ends_with_the_new
 
 def test_an_invitation_that_lets_in_by_itself_is_entered_without_anybody_deciding(harbour, tmp_path: Path) -> None:
     with LogKeeper(lambda: enter_devices(tmp_path, NOW)) as log:
-        harbour.desk = desk(harbour, harbour.authority, let_in=log.due)
+        harbour.desk = desk(harbour, harbour.authority, changed=log.due)
         harbour.enrol(Agent.fresh("waits"), harbour.invite(approve=False))
         for number, name in enumerate(("pi-1", "pi-2"), 1):
             harbour.enrol(Agent.fresh(name))
@@ -110,7 +110,7 @@ def test_an_invitation_that_lets_in_by_itself_is_entered_without_anybody_decidin
 
 def test_who_waits_is_no_reason_to_write_the_log(harbour: Federation) -> None:
     called = []
-    harbour.desk = desk(harbour, harbour.authority, let_in=lambda: called.append(1))
+    harbour.desk = desk(harbour, harbour.authority, changed=lambda: called.append(1))
     harbour.enrol(Agent.fresh("waits"), harbour.invite(approve=False))
     assert called == []
 
@@ -139,7 +139,7 @@ def test_a_log_that_cannot_be_written_stops_no_enrolment_and_is_brought_up_later
         enter_devices(tmp_path, NOW)
 
     with LogKeeper(enter) as log:
-        harbour.desk = desk(harbour, harbour.authority, let_in=log.due)
+        harbour.desk = desk(harbour, harbour.authority, changed=log.due)
         assert harbour.enrol(Agent.fresh("pi-1"))
         while broken:
             log.due()

@@ -2,15 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, out
+from skerry.cli.device.desk_transport import desk_transport
 from skerry.cli.keystore_options import Backend, BackendOption, HomeOption, KeyFile, lock_for, open_store
-
-if TYPE_CHECKING:
-    from skerry.security.enrolment import EnrolmentTransport, Invitation
 
 __all__ = ["enrol"]
 
@@ -60,7 +58,7 @@ def enrol(
         home.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that is there is its owner's to close: see the doctor
         store = SealedKeyStore.create(folder.keys, name, lock_for(backend, home, key_file, new=True), now=now)
     to_fill_in = write_template(home, store.identity.name, terms) and terms is None
-    transport = _transport(asked or folder.desk(), runs_dir)
+    transport = desk_transport(asked or folder.desk(), runs_dir)
     if asked is not None:
         step, member = folder.apply(asked, store, transport, now=now)
     else:
@@ -92,17 +90,3 @@ def enrol(
         out().print(
             f"say in {home / TERMS} what this device may do, then: skerry device run", markup=False, soft_wrap=True
         )
-
-
-def _transport(asked: "Invitation | None", runs_dir: Path | None) -> "EnrolmentTransport":
-    """To the desk that an invitation names; without an address, to the one of this folder of runs."""
-    if asked is not None and asked.address:
-        from skerry.device.service import HttpsEnrolment
-
-        return HttpsEnrolment(asked)
-    from skerry.cli.fleet.options import enter_decided
-    from skerry.runfolder import runs_dir as runs_in
-    from skerry.server.enrolment import local_desk
-
-    runs = runs_in(runs_dir)
-    return local_desk(runs, lambda: enter_decided(runs))

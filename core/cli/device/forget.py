@@ -22,8 +22,8 @@ def forget(
     """Erase keys, certificate, caches, answers and what was under way; the ledger and device.toml stay.
 
     What was spent was spent by the data: a device that is enrolled again in this folder goes on with its ledger, and
-    gives no second answer under a debit that paid for one. Ask the operator to revoke the device
-    (`skerry fleet revoke`): the federation is not told by this.
+    gives no second answer under a debit that paid for one. The federation is not told by this: `skerry device leave`
+    tells it first.
     """
     from skerry.device.agent.leaving import forget_device, require_ours
     from skerry.errors import InputError

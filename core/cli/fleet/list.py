@@ -91,7 +91,7 @@ def _listed(members: "Iterable[Standing]", admitted: dict[int, dict[str, Any]]) 
         column.no_wrap = True
     for one in some:
         entry = admitted.get(one.device.id)
-        place: list[Text | str] = [] if not real else [Text("" if entry is None else entry["state"]), _until(entry)]
+        place: list[Text | str] = [] if not real else [Text(_state(entry)), _until(entry)]
         kept = one.quarantine
         shown.add_row(
             Text(one.device.name, "" if kept is None else "bold red"),
@@ -104,6 +104,12 @@ def _listed(members: "Iterable[Standing]", admitted: dict[int, dict[str, Any]]) 
             Text("" if kept is None else f"since {moment(kept.at)}, by {kept.by}", "red"),
         )
     return shown
+
+
+def _state(entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    return str(entry["state"]) if entry["left"] is None else "left"
 
 
 def _until(entry: dict[str, Any] | None) -> str:

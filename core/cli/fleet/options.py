@@ -97,6 +97,8 @@ def enrolled_json(entry: "Enrolled") -> dict[str, Any]:
         "state": entry.state.value,
         "role": entry.role.value,
         "class": entry.device_class,
+        "tags": list(entry.tags),
+        "left": entry.left,
         "asked": entry.at,
         "fingerprint": entry.fingerprint,
         "decision": None if decision is None else {**decision.__dict__, "kind": decision.kind.value},

@@ -1,0 +1,40 @@
+"""A device leaves: entered with what it signed, its certificates revoked, its keys not taken again."""
+
+from skerry.security.enrolment import EnrolmentRefusal, EnrolmentRefusedError, LeaveRequest
+from skerry.security.enrolment.record import SignedBody
+from skerry.security.enrolment.requests import LEAVE
+from skerry.server.enrolment.certify import device_key_of
+from skerry.server.enrolment.holder import holder_of, turned_away
+from skerry.server.registry.enrolled import Admission, AdmissionKind, add_admission, add_departure
+from skerry.server.registry.file import RegistryFile
+
+__all__ = ["depart"]
+
+_BY, _WHY = "the device", "it left"  # without its name, which may have to be forgotten
+
+
+def depart(registry: RegistryFile, request: bytes, *, federation: str, now: int) -> None:
+    """Enter that the device which signed this has left; once, however often it says so.
+
+    Its clock is not judged, and a certificate that has ended will do: nobody has to be in order to be let go.
+
+    Raises:
+        EnrolmentRefusedError: it is no such request (``malformed``), to somebody else (``wrong_federation``), under no
+            certificate of ours (``unknown_device``), not signed by the device's keys (``not_authentic``), or of a
+            device that was put out before (``revoked``).
+    """
+    outer = SignedBody.decode(request)
+    asked = LeaveRequest.decode(outer.body)
+    if asked.federation != federation:
+        raise EnrolmentRefusedError(
+            EnrolmentRefusal.WRONG_FEDERATION, f"this is {federation}, not {asked.federation}", where=asked.name
+        )
+    with registry.reading() as base:  # nobody holds up writers before it was seen who it is
+        entry = holder_of(base, asked.serial, asked.name)
+    outer.check(LEAVE, device_key_of(entry), entry.identity)
+    with registry.writing() as base:
+        entry = holder_of(base, asked.serial, asked.name)
+        if entry.left is None:
+            turned_away(entry)
+            add_departure(base, entry.id, request, now)
+            add_admission(base, entry.id, Admission(AdmissionKind.REVOKE, now, _BY, _WHY))
