@@ -39,7 +39,7 @@ class Rounds:
     def __init__(self, runs: Path, grid: DrivenGrid, devices: int, size: int, deadline_s: float) -> None:
         self.grid, self.size, self.deadline_s = grid, size, deadline_s
         self.coordinator = FederationHome(runs).coordinator()
-        self.directory = good_standing(runs, system_clock())
+        self.directory = good_standing(runs, system_clock()).devices
         call = RollCall(grid, RUN, self.coordinator, system_clock)
         wait_for(call, self.directory, self.directory, patience_s=PATIENCE_S)
         self.nodes = call.found

@@ -41,7 +41,7 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
     """
     with recorded(folder), _pointing(folder, flwr_run), FleetMemory(folder) as memory:
         prepared = prepare(folder, clock, process_worker())
-        devices = prepared.task.devices() if folder.simulated else tuple(good_standing(folder.path.parent, clock()))
+        devices = prepared.task.devices() if folder.simulated else _chosen(folder, clock())
         excluded = memory.excluded(devices)
         check_enough(folder, len(devices), len(excluded))
         folder.mark("preparing", stage="waiting for devices")
@@ -61,6 +61,11 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
         write_report(folder)
         forget_secret(folder)
         folder.mark("complete")
+
+
+def _chosen(folder: RunFolder, now: int) -> tuple[str, ...]:
+    """The enrolled devices that the scenario chooses."""
+    return good_standing(folder.path.parent, now).tagged(folder.scenario.cohort.tags)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""The devices of a run over a federation's fleet: looked up in the registry, found by challenge, seen to leave.
+"""The devices of a run over a federation's fleet: looked up in the registry, chosen by tag, found by challenge, seen to
+leave.
 
 Nothing is on this machine of a device but its public keys. Who is enrolled, unrevoked and has a certificate that holds
 is asked of the registry before every round and before answers are opened. A device that answers its challenge later
@@ -23,7 +24,7 @@ from skerry.server.discover import RollCall, wait_for
 from skerry.server.federation_home import FederationHome
 from skerry.server.fleet_rules import check_enrolled, devices_needed
 from skerry.server.provision import coordinator_identity
-from skerry.server.recipients import enrolled_recipients
+from skerry.server.recipients import Recipients, enrolled_recipients
 from skerry.server.roster import Roster
 from skerry.server.running import RunningServer
 from skerry.wording import listing
@@ -55,7 +56,7 @@ def muster(
     if server is not None:
         share_base(folder, Path(server.repository))
     call = RollCall(grid, folder.id, coordinator_identity(folder), clock, again_s=_AGAIN_S)
-    directory = good_standing(folder.path.parent, clock())
+    directory = good_standing(folder.path.parent, clock()).devices
     wait_for(call, directory, wanted, patience_s=scenario.cohort.patience_s, at_least=devices_needed(scenario))
     missing = sorted(set(wanted) - call.found.keys())
     if missing:
@@ -63,7 +64,7 @@ def muster(
     return FleetRoster.of(folder, call, clock, excluded=excluded)
 
 
-def good_standing(runs: Path, now: int) -> Directory:
+def good_standing(runs: Path, now: int) -> Recipients:
     """The enrolled devices, unrevoked, whose certificates and sealing keys hold; nobody where there are none.
 
     Args:
@@ -71,9 +72,9 @@ def good_standing(runs: Path, now: int) -> Directory:
         now: ms since the epoch.
     """
     try:
-        return enrolled_recipients(runs, now=now).devices
+        return enrolled_recipients(runs, now=now)
     except InputError:
-        return Directory()
+        return Recipients(Directory())
 
 
 @dataclass
@@ -83,6 +84,7 @@ class FleetRoster(Roster):
     Attributes:
         call: finds devices at nodes, also while the run goes on.
         excluded: devices that are not asked, whatever they answer.
+        chosen: devices in good standing that the scenario's ``cohort.tags`` choose now.
         known: public keys of every device that was ever on this roster, as it joined: what its receipts are checked by.
     """
 
@@ -90,6 +92,7 @@ class FleetRoster(Roster):
     clock: Clock = field(kw_only=True)
     call: RollCall = field(kw_only=True)
     excluded: frozenset[str] = field(kw_only=True, default=frozenset())
+    chosen: frozenset[str] = field(kw_only=True, default=frozenset())
     known: dict[str, PublicIdentity] = field(kw_only=True, default_factory=dict)
 
     @staticmethod
@@ -111,7 +114,7 @@ class FleetRoster(Roster):
         path = folder.path / "fleet" / "devices.public.json"
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         roster = FleetRoster(
-            good_standing(folder.path.parent, clock()),
+            Directory(),
             {},
             folder=folder,
             clock=clock,
@@ -119,24 +122,32 @@ class FleetRoster(Roster):
             excluded=frozenset(excluded),
             known={name: PublicIdentity.from_json(value) for name, value in before.items()},
         )
+        roster._look(clock())
         roster._take_in(call.found)
         return roster
 
     def renew(self, ledger: Ledger, now: int) -> None:
-        """Look who is in good standing, and take in who has answered since."""
-        self.directory = good_standing(self.folder.path.parent, now)
+        """Look who is in good standing and chosen, and take in who has answered since."""
+        self._look(now)
         self.call.look(self.directory)
         self._take_in(self.call.found)
         self.enter(ledger, now)
 
     def askable(self, devices: Iterable[str]) -> tuple[str, ...]:
-        """Those in good standing, under the keys with which they joined, who have answered for themselves."""
-        return tuple(device for device in devices if device in self.nodes and self._same(device))
+        """Those in good standing and chosen, under the keys with which they joined, who answered for themselves."""
+        here = self.chosen & self.nodes.keys()
+        return tuple(device for device in devices if device in here and self._same(device))
 
     def gone(self, devices: Iterable[str]) -> frozenset[str]:
-        """Those who were revoked meanwhile."""
-        self.directory = good_standing(self.folder.path.parent, self.clock())
+        """Those who were revoked meanwhile, or left; whoever lost its tag is asked no more, and its answer counts."""
+        self._look(self.clock())
         return frozenset(device for device in devices if not self._same(device))
+
+    def _look(self, now: int) -> None:
+        """Read the registry."""
+        found = good_standing(self.folder.path.parent, now)
+        self.directory = found.devices
+        self.chosen = frozenset(found.tagged(self.folder.scenario.cohort.tags))
 
     def _same(self, device: str) -> bool:
         """Whether it is still the device that joined: a name can be enrolled again with other keys."""
@@ -149,7 +160,7 @@ class FleetRoster(Roster):
         fresh = {
             device: node
             for device, node in found.items()
-            if device not in self.nodes and device not in self.excluded and self._same(device)
+            if device in self.chosen - self.nodes.keys() - self.excluded and self._same(device)
         }
         if not fresh:
             return

@@ -46,7 +46,7 @@ def check_enrolled(scenario: Scenario, devices: int, *, where: Path) -> None:
 
     Args:
         scenario: says how many are needed.
-        devices: how many are enrolled, in good standing, and may be asked.
+        devices: how many are enrolled, in good standing, chosen by ``cohort.tags``, and may be asked.
         where: the run or its folder of runs, for the message.
 
     Raises:
@@ -54,10 +54,12 @@ def check_enrolled(scenario: Scenario, devices: int, *, where: Path) -> None:
     """
     needed = devices_needed(scenario)
     if devices < needed:
+        called = f" and called {' or '.join(scenario.cohort.tags)}" if scenario.cohort.tags else ""
         raise RefusedError(
             "too_few_enrolled",
-            f"{devices} devices are enrolled and in good standing; {scenario.defence.aggregator} that tolerates "
+            f"{devices} devices are enrolled, in good standing{called}; {scenario.defence.aggregator} that tolerates "
             f"{scenario.defence.tolerate}, and cohort.at_least = {scenario.cohort.at_least}, need {needed}",
             where=str(where),
-            mend="invite more (`skerry fleet invite`), see `skerry fleet list`, or ask for less",
+            mend="invite more (`skerry fleet invite`), tag more (`skerry fleet tag`), see `skerry fleet list`, "
+            "or ask for less",
         )

@@ -1,6 +1,6 @@
 """For whom a release is sealed, when nobody says it by hand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,15 +25,21 @@ class Recipients:
         devices: by their newest sealing keys.
         opens: the ciphers that a device opens, best first, as far as it has said.
         ended: names of enrolled devices whose certificate or sealing key has ended; they renew before the next release.
+        called: class and tags of each device, as far as the registry knows it.
     """
 
     devices: Directory
     opens: Mapping[str, Sequence[Cipher]] = field(default_factory=dict)
     ended: tuple[str, ...] = ()
+    called: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def cipher_for(self, names: Iterable[str]) -> Cipher:
         """The one that suits these: who does not receive it has no say."""
         return suited_cipher(self.opens.get(name, EVERYBODYS) for name in names)
+
+    def tagged(self, tags: Collection[str]) -> tuple[str, ...]:
+        """Names of the devices whose class or one of whose tags is among these; of all where none is asked for."""
+        return tuple(name for name in self.devices if not tags or not self.called[name].isdisjoint(tags))
 
 
 def enrolled_recipients(runs: Path, *, now: int) -> Recipients:
@@ -61,6 +67,7 @@ def enrolled_recipients(runs: Path, *, now: int) -> Recipients:
         Directory(kept),
         {e.device.name: e.ciphers for e in good},
         tuple(e.device.name for e in entries if e.device.name not in kept),
+        {e.device.name: e.called for e in good},
     )
 
 

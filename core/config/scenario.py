@@ -300,6 +300,9 @@ class CohortConfig(_Section):
     )
     size: Count | None = Field(None, description="fixed: devices per round")
     deadline_s: Positive = 600.0
+    tags: tuple[str, ...] = Field(
+        (), description="fleet: only devices whose class or one of whose tags is among these; none: all"
+    )
     at_least: Count = Field(1, description="fleet: devices that must have answered before the run begins")
     patience_s: Positive = Field(
         30.0, description="fleet: seconds without a new device after which the run begins with those that are there"

@@ -54,7 +54,8 @@ class FleetEngine:
         flwr_adapter.keep_to_ourselves()
         from skerry.server.fleet import good_standing  # imports Flower, which is told before to keep to itself
 
-        check_enrolled(scenario, len(good_standing(runs, system_clock())), where=runs)
+        chosen = good_standing(runs, system_clock()).tagged(scenario.cohort.tags)
+        check_enrolled(scenario, len(chosen), where=runs)
 
     def run(self, folder: RunFolder) -> None:
         """Run to the end; what the coordinator raises passes through unchanged.

@@ -41,9 +41,11 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["security"].commands["log"].commands) == {"list", "prove", "verify", "copy"}
     assert set(root.commands["security"].commands["keys"].commands) == {"status", "rotate", "unlock"}
     assert set(root.commands["fleet"].commands) == {
-        "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget",
+        "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget", "tag",
     }  # fmt: skip
-    assert set(root.commands["device"].commands) == {"enrol", "run", "status", "pause", "forget", "doctor"}
+    assert set(root.commands["device"].commands) == {
+        "enrol", "run", "status", "pause", "leave", "forget", "doctor",
+    }  # fmt: skip
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 
 

@@ -206,6 +206,28 @@ def test_a_device_in_quarantine_is_not_asked(fleet: Up):
     registry.appeal(registry.find("writer-01"), by="ann", why="a test", now=system_clock(), restore=1.0)
 
 
+def test_devices_are_chosen_by_tag_and_one_that_loses_its_tag_is_asked_no_more(fleet: Up):
+    office, losing = fleet.server.office, fleet.devices["writer-02"]
+
+    def call(name: str, *tags: str) -> None:
+        office.tag(office.find(name), tags, by="ann", now=system_clock())
+
+    def lose(send: Callable[[], None]) -> None:
+        call("writer-02")
+        send()
+
+    call("writer-00", "garden")
+    call("writer-02", "attic", "garden")
+    losing.trained = lose
+    folder = launch(scenario("cohort.tags=['garden']"), engine="fleet", parent=fleet.runs)
+    assert told(folder) == [(("writer-00", "writer-02"), {}), (("writer-00",), {})]
+    assert folder.status["state"] == "complete"
+    with pytest.raises(RefusedError, match="called nowhere or cellar") as refused:
+        launch(scenario("cohort.tags=['nowhere', 'cellar']"), engine="fleet", parent=fleet.runs)
+    assert refused.value.reason == "too_few_enrolled"
+    call("writer-00")
+
+
 def test_a_second_run_over_the_fleet_is_refused(fleet: Up):
     with exclusive(FederationHome(fleet.runs).folder / "run"), pytest.raises(RefusedError) as refused:
         launch(scenario(), engine="fleet", parent=fleet.runs)

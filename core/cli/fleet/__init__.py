@@ -9,6 +9,7 @@ from skerry.cli.fleet.invite import invite
 from skerry.cli.fleet.list import list_
 from skerry.cli.fleet.quarantine import quarantine
 from skerry.cli.fleet.show import show
+from skerry.cli.fleet.tag import tag
 
 __all__ = ["app"]
 
@@ -20,5 +21,5 @@ app.command("list")(list_)
 app.command()(show)
 app.command()(quarantine)
 app.command()(appeal)
-for _admission in (invite, approve, deny, revoke, forget):
+for _admission in (invite, approve, deny, revoke, forget, tag):
     app.command()(_admission)

@@ -25,6 +25,9 @@ def invite(
     hours: Annotated[float, typer.Option("--hours", min=0.01, max=720, help="How long the invitation holds.")] = 24.0,
     uses: Annotated[int, typer.Option("--uses", min=1, max=10_000, help="How many devices may enrol by it.")] = 1,
     approve: Annotated[bool, typer.Option("--approve", help="Let them in without asking again.")] = False,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="What those who enrol by it are called; may be repeated.")
+    ] = None,
     role: Annotated[str, typer.Option("--role", help="device, operator, auditor or publisher.")] = "device",
     federation: Annotated[
         str | None, typer.Option("--federation", help="Name of the federation, the first time \\[default: fleet].")
@@ -66,6 +69,7 @@ def invite(
         uses=uses,
         approve=approve,
         address=address,
+        tags=tag or (),
     )
     if as_json:
         emit({

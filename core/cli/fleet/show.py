@@ -117,8 +117,10 @@ def _place(entry: "Enrolled | None") -> "list[tuple[str, str | Text]]":
         return []
     decision, certificate, kem = entry.admission, entry.certificate, entry.kem
     decided = "" if decision is None else f", by {decision.by}: {decision.why}"
+    tags = [("tags", ", ".join(entry.tags))] if entry.tags else []
     return [
         ("enrolment", f"{entry.state.value} as {entry.role.value} of class {entry.device_class}{decided}"),
+        *tags,
         ("key", f"P-256, fingerprint {entry.fingerprint}"),
         ("certificate", "none yet" if certificate is None else f"until {moment(certificate.expires)}"),
         ("sealing key", f"{kem.suite.value}, epoch {kem.epoch}, until {moment(kem.expires)}"),
