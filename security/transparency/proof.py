@@ -64,6 +64,7 @@ class LogProof:
 
         Raises:
             InputError: another form.
+            LedgerCorruptError: the entry does not say what its hash stands for.
         """
         try:
             if not isinstance(value, dict) or value.keys() - {"opening"} != {"entry", "path", "checkpoint"}:
@@ -72,7 +73,7 @@ class LogProof:
             path = tuple(bytes.fromhex(step) for step in value["path"])
             opening = Opening.from_json(value["opening"]) if "opening" in value else None
             return LogProof(_alone(raw), path, str(value["checkpoint"]), opening)
-        except (TypeError, ValueError, RecursionError, RefusedError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InputError("this is not a proof from a log") from error
 
 
@@ -110,6 +111,7 @@ class LogProofs:
 
         Raises:
             InputError: another form.
+            LedgerCorruptError: an entry does not say what its hash stands for.
         """
         if not isinstance(value, dict) or "proofs" not in value:
             return LogProofs((LogProof.from_json(value),))
