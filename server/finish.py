@@ -22,7 +22,7 @@ from skerry.server.measure import (
     measure_quality,
     versions,
 )
-from skerry.server.recipients import enrolled_recipients
+from skerry.server.recipients import enrolled_cipher
 from skerry.server.references import accuracy_without_canaries, run_references
 from skerry.server.rounds import Progress
 from skerry.server.spent import privacy
@@ -168,7 +168,7 @@ def _cipher(federation: Federation, names: Sequence[str]) -> Cipher:
     """The one that suits those who receive it, by what they said last; a simulation has one kind."""
     if federation.simulated:
         return Cipher.AES_256_GCM
-    return enrolled_recipients(federation.folder.path.parent, now=federation.clock()).cipher_for(names)
+    return enrolled_cipher(federation.folder.path.parent, names)
 
 
 def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> dict[str, dict[str, str | None]]:

@@ -12,9 +12,9 @@ from skerry.security.delivery import verify
 from skerry.security.identity import Directory
 from skerry.server.enrolment import Office
 from skerry.server.provision import coordinator_public, device_directory
-from skerry.server.registry.enrolled import State
+from skerry.server.registry.enrolled import Enrolled, State
 
-__all__ = ["Recipients", "enrolled_recipients", "run_recipients"]
+__all__ = ["Recipients", "enrolled_cipher", "enrolled_recipients", "run_recipients"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def enrolled_recipients(runs: Path, *, now: int) -> Recipients:
     Raises:
         InputError: nobody is left.
     """
-    entries = [e for e in Office(runs).enrolled() if e.state is State.ENROLLED and e.role is Role.DEVICE]
+    entries = _enrolled_devices(runs)
     if not entries:
         raise InputError("no device is enrolled", where=str(runs), mend="invite some: `skerry fleet invite`")
     good = [e for e in entries if e.certificate is not None and now < min(e.certificate.expires, e.kem.expires)]
@@ -71,8 +71,22 @@ def enrolled_recipients(runs: Path, *, now: int) -> Recipients:
     )
 
 
+def enrolled_cipher(runs: Path, names: Iterable[str]) -> Cipher:
+    """The one that suits these devices, by what each said last, also where its certificate has ended since.
+
+    Args:
+        runs: folder of runs, in which the registry lies.
+        names: of devices; one that is not enrolled is taken to open what everybody does.
+    """
+    return Recipients(Directory({}), {e.device.name: e.ciphers for e in _enrolled_devices(runs)}).cipher_for(names)
+
+
 def run_recipients(folder: RunFolder) -> Directory:
     """Who a run's own release is for: its devices without those in quarantine."""
     known = device_directory(folder)
     info = verify(folder.path / "release", publisher=coordinator_public(folder))
     return Directory({name: known.get(name) for name in info.recipients})
+
+
+def _enrolled_devices(runs: Path) -> list[Enrolled]:
+    return [e for e in Office(runs).enrolled() if e.state is State.ENROLLED and e.role is Role.DEVICE]

@@ -1,12 +1,23 @@
 """A federation in one process: authority, registry, desk; and agents that enrol."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.security.certificates import Authority
-from skerry.security.enrolment import Invitation, Membership, apply, ask
+from skerry.security.enrolment import (
+    EnrolmentRefusal,
+    EnrolmentRefusedError,
+    EnrolmentRequest,
+    Invitation,
+    Membership,
+    apply,
+    ask,
+)
+from skerry.security.enrolment.record import SignedBody
 from skerry.security.identity import Identity
 from skerry.security.identity.epochs import KemEpoch, KemKeys
 from skerry.server.enrolment import Desk, Office, Rules
@@ -62,3 +73,18 @@ class Federation:
 
     def recipients(self) -> Recipients:
         return enrolled_recipients(self.office.file.path.parent, now=self.now)
+
+
+def refused(reason: EnrolmentRefusal):
+    return pytest.raises(EnrolmentRefusedError, check=lambda error: error.reason == reason.value)
+
+
+def resigned(application, agent: Agent, **changes):
+    """The same application with other fields, signed anew by the agent's keys."""
+    asked = EnrolmentRequest.decode(SignedBody.decode(application.request).body)
+    request = dataclasses.replace(asked, **changes).signed(agent.device_key, agent.identity)
+    return dataclasses.replace(application, request=request)
+
+
+def send(harbour: Federation, application, agent: Agent) -> Membership | None:
+    return ask(application, "harbour", agent, harbour.desk, now=harbour.now)

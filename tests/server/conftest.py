@@ -10,6 +10,7 @@ import pytest
 from skerry.records import Action
 from skerry.server.registry import Registry
 
+from ._enrolment import Federation
 from ._registry import LAB, accepted, judged, rejected
 
 
@@ -43,3 +44,9 @@ def registry(built: Path, tmp_path: Path) -> Registry:
     """Four rounds: ``bad`` is rejected in three, in the last of them for good; ``good`` is accepted in all."""
     shutil.copy(built, tmp_path)
     return Registry(tmp_path)
+
+
+@pytest.fixture
+def harbour(tmp_path: Path) -> Federation:
+    """A federation of that name."""
+    return Federation(tmp_path)

@@ -2,58 +2,28 @@
 
 import dataclasses
 import hashlib
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from pathlib import Path
 from threading import Barrier
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.errors import InputError, RefusedError
-from skerry.security.aead import Cipher
-from skerry.security.certificates import Authority, Role, Trust
+from skerry.security.certificates import Role
 from skerry.security.enrolment import (
     EnrolmentRefusal,
     EnrolmentRefusedError,
     EnrolmentRequest,
     Invitation,
-    applicant,
     apply,
     ask,
     renew,
 )
 from skerry.security.enrolment.record import SignedBody
 from skerry.security.enrolment.requests import ENROL
-from skerry.security.identity import Identity
-from skerry.security.identity.epochs import KemKeys
-from skerry.server.enrolled_devices import RegistryDevices
-from skerry.server.enrolment import Desk
 from skerry.server.enrolment.certify import requested_key
 from skerry.server.registry.enrolled import State
 
-from ._enrolment import DAY, HOUR, NOW, Agent, Federation
-
-
-@pytest.fixture
-def harbour(tmp_path) -> Federation:
-    return Federation(tmp_path)
-
-
-def refused(reason: EnrolmentRefusal):
-    return pytest.raises(EnrolmentRefusedError, check=lambda error: error.reason == reason.value)
-
-
-def resigned(application, agent: Agent, **changes):
-    """The same application with other fields, signed anew by the agent's keys."""
-    asked = EnrolmentRequest.decode(SignedBody.decode(application.request).body)
-    request = dataclasses.replace(asked, **changes).signed(agent.device_key, agent.identity)
-    return dataclasses.replace(application, request=request)
-
-
-def send(harbour: Federation, application, agent: Agent):
-    return ask(application, "harbour", agent, harbour.desk, now=harbour.now)
+from ._enrolment import DAY, HOUR, NOW, Agent, Federation, refused, resigned, send
 
 
 def test_an_invited_device_is_a_member_and_in_the_directory_of_messages(harbour: Federation) -> None:
@@ -158,54 +128,6 @@ def test_two_agents_cannot_have_one_name_or_one_key(harbour: Federation) -> None
             harbour.enrol(copied)
 
 
-def test_the_second_of_two_agents_with_one_identity_cannot_renew(harbour: Federation) -> None:
-    agent = Agent.fresh("pi-1")
-    member = harbour.enrol(agent)
-    harbour.now += 5 * DAY
-    renewed = renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now)
-    assert renewed.certificate.serial_number != member.certificate.serial_number
-    with refused(EnrolmentRefusal.IDENTITY_IN_USE):
-        renew(member, agent, harbour.desk, attempt=b"b" * 16, now=harbour.now)
-
-
-def test_a_renewal_whose_answer_was_lost_is_answered_again(harbour: Federation) -> None:
-    agent = Agent.fresh("pi-1")
-    member = harbour.enrol(agent)
-    harbour.now += 5 * DAY
-    lost = renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now)
-    harbour.now += HOUR
-    assert renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now).certificate == lost.certificate
-
-
-def test_a_device_may_renew_some_time_after_its_certificate_ended_and_not_for_ever(harbour: Federation) -> None:
-    agent = Agent.fresh("pi-1")
-    member = harbour.enrol(agent)
-    harbour.now += 36 * DAY
-    agent.kem = agent.kem.next(harbour.now, 30)
-    member = renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now)
-    harbour.now += 38 * DAY
-    agent.kem = agent.kem.next(harbour.now, 30)
-    with refused(EnrolmentRefusal.EXPIRED):
-        renew(member, agent, harbour.desk, attempt=b"b" * 16, now=harbour.now)
-
-
-def test_a_release_is_under_the_cipher_that_suits_the_devices_enrolled(harbour: Federation, monkeypatch) -> None:
-    quick, slow = (Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305), (Cipher.CHACHA20_POLY1305, Cipher.AES_256_GCM)
-    machine = monkeypatch.setattr
-    machine(applicant, "ciphers_here", lambda: quick)
-    harbour.enrol(Agent.fresh("server"))
-    machine(applicant, "ciphers_here", lambda: slow)
-    agent = Agent.fresh("pi-4")
-    member = harbour.enrol(agent)
-    both = ("server", "pi-4")
-    assert harbour.recipients().cipher_for(both) is Cipher.CHACHA20_POLY1305
-    assert harbour.recipients().cipher_for(["server"]) is Cipher.AES_256_GCM  # the other does not receive it
-    harbour.now += 5 * DAY
-    machine(applicant, "ciphers_here", lambda: quick)  # its keys moved into another board
-    renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now)
-    assert harbour.recipients().cipher_for(both) is Cipher.AES_256_GCM
-
-
 def test_what_a_device_opens_is_under_its_signatures(harbour: Federation) -> None:
     agent = Agent.fresh("pi-1")
     application = apply(harbour.invite(), agent, harbour.desk, now=NOW)
@@ -217,17 +139,6 @@ def test_what_a_device_opens_is_under_its_signatures(harbour: Federation) -> Non
     unusable = dataclasses.replace(body, body=asked.encode().replace(b"aes-256-gcm", b"aes-128-gcm")).encode()
     with refused(EnrolmentRefusal.MALFORMED):
         send(harbour, dataclasses.replace(application, request=unusable), agent)
-
-
-def test_sealing_keys_only_go_forward(harbour: Federation) -> None:
-    agent = Agent.fresh("pi-1")
-    member = harbour.enrol(agent)
-    harbour.now += 5 * DAY
-    later = dataclasses.replace(agent, kem=agent.kem.next(harbour.now, 14))
-    member = renew(member, later, harbour.desk, attempt=b"a" * 16, now=harbour.now)
-    assert harbour.recipients().devices.get("pi-1").kem_key == later.epoch.key.public.raw
-    with refused(EnrolmentRefusal.OLD_KEY):
-        renew(member, agent, harbour.desk, attempt=b"b" * 16, now=harbour.now)
 
 
 def test_a_pending_device_waits_for_the_operator_and_asks_again_with_the_same_bytes(harbour: Federation) -> None:
@@ -361,65 +272,3 @@ def test_the_same_request_twice_at_once_is_one_enrolment_and_both_are_told_so(
         members = list(two.map(lambda _: send(harbour, application, agent), range(2)))
     assert members[0].certificate == members[1].certificate
     assert len(harbour.office.enrolled()) == 1
-
-
-def test_a_device_that_was_approved_before_the_issuing_key_was_made_anew_gets_its_certificate(
-    harbour: Federation, tmp_path: Path
-) -> None:
-    agent = Agent.fresh("pi-1")
-    application = apply(harbour.invite(approve=False), agent, harbour.desk, now=NOW)
-    assert send(harbour, application, agent) is None
-    harbour.office.approve(harbour.office.find("pi-1"), harbour.authority, by="ann", why="known", now=NOW)
-    Authority.rotate(tmp_path / "authority", now=NOW)
-    again = Authority.open(tmp_path / "authority")
-    desk = Desk(harbour.office.file, again, secret=bytes(32), clock=lambda: NOW)
-    member = ask(application, "harbour", agent, desk, now=NOW)
-    assert member.issuer == harbour.authority.issuer != again.issuer
-    later = renew(member, agent, desk, attempt=bytes(16), now=NOW)
-    assert later.issuer == again.issuer
-    assert Trust("harbour", (again.root,)).peer(later.certificate, [later.issuer], now=NOW, revoked=None)
-
-
-def test_nothing_is_sealed_to_a_certificate_or_sealing_key_that_has_ended(harbour: Federation) -> None:
-    harbour.enrol(Agent.fresh("away"))
-    short = Agent(Identity.generate("short"), ec.generate_private_key(ec.SECP256R1()), KemKeys.begin(NOW, 7))
-    short.identity = dataclasses.replace(short.identity, kem=short.kem.newest.key)
-    member = harbour.enrol(short)
-    assert sorted(harbour.recipients().devices) == ["away", "short"]
-    harbour.now += 6 * DAY
-    renew(member, short, harbour.desk, attempt=b"a" * 16, now=harbour.now)  # with the sealing key that it had
-    harbour.enrol(Agent.fresh("here", harbour.now))
-    assert harbour.recipients().ended == ()
-    harbour.now += DAY
-    assert list(harbour.recipients().devices) == ["here"]
-    assert harbour.recipients().ended == ("away", "short")
-    harbour.now += 30 * DAY
-    with pytest.raises(InputError, match="have ended"):
-        harbour.recipients()
-
-
-def test_a_registry_that_was_put_in_its_place_is_looked_at_anew(harbour: Federation, tmp_path: Path) -> None:
-    harbour.enrol(Agent.fresh("pi-1"))
-    devices = RegistryDevices(harbour.office.file, "harbour", lambda: NOW)
-    assert devices.find("pi-1")
-    with closing(sqlite3.connect(harbour.office.file.path)) as source, closing(sqlite3.connect(tmp_path / "c")) as copy:
-        source.backup(copy)
-    (tmp_path / "c").replace(harbour.office.file.path)
-    assert devices.find("pi-1")
-    harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="stolen", now=NOW)
-    assert devices.find("pi-1") is None
-    devices.close()
-
-
-def test_a_device_that_asks_after_its_first_certificate_ended_gets_another(harbour: Federation) -> None:
-    agent = Agent.fresh("pi-1")
-    application = apply(harbour.invite(approve=False), agent, harbour.desk, now=NOW)
-    assert send(harbour, application, agent) is None
-    harbour.office.approve(harbour.office.find("pi-1"), harbour.authority, by="ann", why="known", now=NOW)
-    harbour.now += 8 * DAY  # it was switched off
-    member = send(harbour, application, agent)
-    assert send(harbour, application, agent).certificate == member.certificate
-    renew(member, agent, harbour.desk, attempt=b"a" * 16, now=harbour.now)
-    harbour.now += 8 * DAY
-    with pytest.raises(RefusedError, check=lambda error: error.reason == "certificate_expired"):  # it has renewed since
-        send(harbour, application, agent)
