@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from skerry.errors import RefusedError
+
 ACCEPTED = "accepted"
 SLACK = 4 << 20  # bytes beside what is in proportion to the input: a manifest is read into a buffer of one MiB
 PROPORTION = 64
@@ -54,6 +56,14 @@ class Tally:
             self.wrong.append(f"{name}: accepted: {_show(data)}")
         elif said and said not in codes:
             self.wrong.append(f"{name}: no reason code: {said!r}: {_show(data)}")
+
+
+def reason_of(call: Callable[[], str]) -> str:
+    """The reason code of a refusal; the kind of error is the code where input is bad in itself."""
+    try:
+        return call()
+    except RefusedError as refusal:
+        return str(refusal.reason)
 
 
 def fuzz(target: Target, number: int, seed: int, *, memory_every: int = 0) -> Tally:

@@ -1,33 +1,32 @@
-"""Readers of what comes from a network or a repository: envelopes, payloads, and what a release and a log are made of.
+"""Readers of what comes from a network or a repository: envelopes, payloads, what a log is made of, and releases.
 
 Each is a :class:`~_fuzzing.Target`. A reader that takes what a known signer did sign, in its one form, is not wrong: it
 says ``as_signed``, or ``as_said`` where nothing is signed.
 """
 
-import base64
 import hashlib
-import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from _fuzzing import ACCEPTED, Target
-from securesystemslib.dsse import Envelope
-from securesystemslib.signer import CryptoSigner
+from _fuzzing import ACCEPTED, Target, reason_of
+from _release_readers import (
+    blobs,
+    chunks,
+    deltas,
+    manifests,
+    sealed_deltas,
+    statements,
+    wrapped_keys,
+    wraps,
+)
 
 from skerry.canonical import encode
 from skerry.device.protocol import Instruction, Update
 from skerry.device.training.plan import TrainPlan
-from skerry.errors import InputError, RefusedError, ReleaseRefusedError
+from skerry.errors import InputError
 from skerry.security import Directory, Expected, Header, Identity, Kind, Refusal, open_envelope, seal
-from skerry.security.delivery import Manifest, ReleaseFile, ReleaseRefusal
-from skerry.security.delivery.bins import names_in, open_wrap, read_index, write_bins
-from skerry.security.delivery.delta import apply_delta, make_delta
-from skerry.security.delivery.repository.describing import Provenance, read_statement, statement
-from skerry.security.delivery.stream import blob_bytes, decrypt, encrypt
-from skerry.security.delivery.verifying import MANIFEST_DOMAIN, read_manifest
 from skerry.security.envelope import _PREFIX, _SEALING, _SIGNING
 from skerry.security.hpke import KemSuite
 from skerry.security.transparency import Checkpoint, NoteSigner, sign_note
@@ -37,14 +36,6 @@ from skerry.security.transparency.log import Log
 from skerry.security.transparency.proof import LogProof
 
 NOW = 1_800_000_000_000
-
-
-def reason_of(call: Callable[[], str]) -> str:
-    """The reason code of a refusal; the kind of error is the code where input is bad in itself."""
-    try:
-        return call()
-    except RefusedError as refusal:
-        return str(refusal.reason)
 
 
 def envelopes(kind: Kind, suite: KemSuite = KemSuite.X25519) -> Target:
@@ -129,39 +120,6 @@ def payloads() -> Target:
     return Target("payloads", seeds, seeds, lambda data: data, read, frozenset({"as_said", "malformed"}))
 
 
-def manifests(folder: Path) -> Target:
-    """A release's manifest beside its signature; inside: any bytes that the publisher signed."""
-    publisher = Identity.generate("publisher")
-    seeds = [_a_manifest(version).to_bytes() for version in (1, 2)]
-
-    def sign(data: bytes) -> bytes:
-        return publisher.sign(MANIFEST_DOMAIN, data) + data
-
-    signed = [sign(one) for one in seeds]
-
-    def read(data: bytes) -> str:
-        (folder / "manifest.sig").write_bytes(data[:64])
-        (folder / "manifest.cbor").write_bytes(data[64:])
-
-        def call() -> str:
-            return "as_signed" if read_manifest(folder, publisher.public).to_bytes() == data[64:] else ACCEPTED
-
-        return reason_of(call)
-
-    codes = frozenset({*ReleaseRefusal, "as_signed"})
-    return Target("manifests", signed, seeds, sign, read, codes)
-
-
-def _a_manifest(version: int) -> Manifest:
-    files = tuple(
-        ReleaseFile(name=name, size=size, sha256="1" * 64, blob="2" * 64, blob_size=blob_bytes(size))
-        for name, size in (("a", 0), ("b.onnx", 5_000_000))
-    )
-    return Manifest(
-        name="digits", version=version, run="run", publisher="publisher", created=5, wraps="0" * 64, files=files
-    )
-
-
 def checkpoints() -> Target:
     """A log's signed checkpoint; inside: any text that the log signed."""
     signer = NoteSigner("skerry/ledger/a", Identity.generate("a").signing)
@@ -215,102 +173,19 @@ def log_proofs(folder: Path) -> Target:
     seeds = [json.dumps(proof.to_json()).encode() for proof in proofs]
 
     def read(data: bytes) -> str:
-        try:
-            proof = LogProof.from_json(json.loads(data))
-        except (InputError, ValueError, RecursionError):
-            return "malformed"
-
         def call() -> str:
+            try:
+                proof = LogProof.from_json(json.loads(data))
+            except (InputError, ValueError, RecursionError):
+                return "malformed"
             proof.verify(log.key)
             shown = proof.opening is None or (proof.opening.device, proof.opening.digest) in sent
             return "as_signed" if (proof.entry.seq, proof.entry.hash) in entered and shown else ACCEPTED
 
         return reason_of(call)
 
-    codes = frozenset({"malformed", "signature", "origin", "inclusion", "chain_broken", "as_signed"})
+    codes = frozenset({"malformed", "signature", "origin", "inclusion", "chain_broken", "old_format", "as_signed"})
     return Target("log proofs", seeds, seeds, lambda data: data, read, codes)
-
-
-def wraps(folder: Path) -> Target:
-    """The list of bins, or a bin: what it gives is a canonical list or the content key, to nobody but its device.
-
-    Its names are read too: as they are written, or not at all.
-    """
-    ann, key, manifest = Identity.generate("ann"), b"k" * 32, _a_manifest(1)
-    index = (folder / write_bins(folder, key, manifest, [ann.public, Identity.generate("bob").public])).read_bytes()
-    seeds = [index, *((folder / name).read_bytes() for name in read_index(index))]
-
-    def opened(data: bytes) -> str:
-        names = names_in(data)
-        if names != sorted(set(names)):
-            return ACCEPTED
-        return "as_signed" if open_wrap(data, manifest, ann) == key else ACCEPTED
-
-    def read(data: bytes) -> str:
-        try:
-            return "as_said" if encode({"bins": read_index(data)}) == data else ACCEPTED
-        except ReleaseRefusedError:
-            return reason_of(lambda: opened(data))
-
-    return Target("wraps", seeds, seeds, lambda data: data, read, frozenset({*ReleaseRefusal, "as_said", "as_signed"}))
-
-
-def blobs() -> Target:
-    """An encrypted file: it decrypts to what was encrypted, or not at all."""
-    plain, key, seeds = [b"", b"p" * 3000], bytes(32), []
-    for content in plain:
-        sealed = io.BytesIO()
-        encrypt(io.BytesIO(content), sealed, key, salt=bytes(32))
-        seeds.append(sealed.getvalue())
-
-    def read(data: bytes) -> str:
-        def call() -> str:
-            decrypt(io.BytesIO(data), opened := io.BytesIO(), key)
-            return "as_signed" if data in seeds and opened.getvalue() in plain else ACCEPTED
-
-        return reason_of(call)
-
-    return Target("blobs", seeds, seeds, lambda data: data, read, frozenset({*ReleaseRefusal, "as_signed"}))
-
-
-def deltas(folder: Path) -> Target:
-    """A delta: nothing but a file of the size that was signed comes of it, whose digest the caller compares."""
-    old, new, delta = folder / "old", folder / "new", folder / "delta"
-    old.write_bytes(bytes(range(256)) * 16)
-    new.write_bytes(b"new" + old.read_bytes()[3:])
-    make_delta(old, new, delta)
-    seeds, size = [delta.read_bytes()], new.stat().st_size
-
-    def read(data: bytes) -> str:
-        def call() -> str:
-            digest = apply_delta(io.BytesIO(data), old, made := io.BytesIO(), size)
-            whole = made.getvalue()
-            return "as_said" if len(whole) == size and hashlib.sha256(whole).hexdigest() == digest else ACCEPTED
-
-        return reason_of(call)
-
-    return Target("deltas", seeds, seeds, lambda data: data, read, frozenset({*ReleaseRefusal, "as_said"}))
-
-
-def statements() -> Target:
-    """A release's statement under DSSE; inside: any payload that the model's key signed."""
-    signer, manifest, claim = CryptoSigner.generate_ed25519(), _a_manifest(1), Provenance(run="run")
-    seeds = [statement(manifest, claim, signer)]
-    said = [base64.b64decode(json.loads(one)["payload"]) for one in seeds]
-
-    def sign(data: bytes) -> bytes:
-        envelope = Envelope(data, "application/vnd.in-toto+json", {})
-        envelope.sign(signer)
-        return json.dumps(envelope.to_dict()).encode()
-
-    def read(data: bytes) -> str:
-        def call() -> str:
-            read_statement(data, manifest, [signer.public_key])
-            return "as_signed"  # by the key, of that release: what else it says is the signer's own word
-
-        return reason_of(call)
-
-    return Target("statements", seeds, said, sign, read, frozenset({*ReleaseRefusal, "as_signed"}))
 
 
 def targets(folder: Path) -> list[Target]:
@@ -325,7 +200,10 @@ def targets(folder: Path) -> list[Target]:
         checkpoints(),
         log_proofs(folder),
         wraps(folder),
+        wrapped_keys(),
         blobs(),
+        chunks(),
         deltas(folder),
+        sealed_deltas(folder),
         statements(),
     ]

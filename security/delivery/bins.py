@@ -107,7 +107,7 @@ def open_wrap(data: bytes, contents: Contents, device: Identity) -> bytes:
 
     Raises:
         ReleaseRefusedError: no wrap for this device (``not_a_recipient``), or none for its key
-            (``not_sealed_to_us``), or no bin (``malformed``).
+            (``not_sealed_to_us``), or no bin, or no content key in the wrap (``malformed``).
     """
     wrap = _wraps(data).get(device.name)
     if wrap is None:
@@ -125,6 +125,8 @@ def open_wrap(data: bytes, contents: Contents, device: Identity) -> bytes:
             where=device.name,
             mend="the publisher knows an old key: enrol again",
         )
+    if len(key) != KEY_BYTES:
+        raise ReleaseRefusedError(ReleaseRefusal.MALFORMED, "what was wrapped is no content key", where=device.name)
     return key
 
 

@@ -17,8 +17,11 @@ READERS = [
     "checkpoints",
     "log proofs",
     "wraps",
+    "wrapped keys",
     "blobs",
+    "chunks",
     "deltas",
+    "sealed deltas",
     "statements",
 ]
 
@@ -28,7 +31,7 @@ def fuzzing():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS)
         yield importlib.import_module("_fuzzing")
-        for name in ("_fuzzing", "_readers"):
+        for name in ("_fuzzing", "_readers", "_release_readers"):
             sys.modules.pop(name, None)
 
 
