@@ -1,5 +1,7 @@
 """The privacy ledger: what an event costs, and whether anything that is done to a ledger goes unnoticed.
 
+Beside it the federation's log: what it costs to enter something in a long one.
+
 Times are wall clock and hold for the disk that the scratch folder lies on (``TMPDIR`` chooses it).
 """
 
@@ -13,9 +15,13 @@ from _harness import Claim, Peer, Samples, main, progress, versions
 from _kills import kill_at_random
 from _mutations import attack, victim
 
+from skerry.security import Identity
 from skerry.security.privacy import GaussianEvent, Ledger, Policy, Scope, verify_ledger
 from skerry.security.privacy.chain import leaf, walk
 from skerry.security.privacy.verification import tree_of
+from skerry.security.transparency import NoteSigner
+from skerry.security.transparency.events import Event, EventKind
+from skerry.security.transparency.log import Log
 
 NOW = 1_763_900_000_000
 BATCH, BATCHES = 100, 100
@@ -23,6 +29,7 @@ SINGLE = 300
 MUTATIONS = int(os.environ.get("SKERRY_BENCH_MUTATIONS", "10000"))
 KILLS = int(os.environ.get("SKERRY_BENCH_KILLS", "200"))
 TREES = 1000
+SHORT, LONG, LOG_TURNS = 200, 20_000, 9
 
 
 def _new(path: Path, scope: Scope = "device") -> Ledger:
@@ -169,9 +176,42 @@ def trees(scratch: Path) -> Iterator[Claim]:
     )
 
 
+def log(scratch: Path) -> Iterator[Claim]:
+    """The federation's log, long and short: opened, ten entries entered and proved; and all of it read."""
+    signer = NoteSigner("skerry/log/benchmark", Identity.generate("log").signing)
+    entered: dict[int, list[float]] = {SHORT: [], LONG: []}
+    read: list[float] = []
+    for size in entered:
+        Log(scratch / str(size), signer).append([_statement(n) for n in range(size)], NOW)
+    for _turn in range(LOG_TURNS):
+        for size, spent in entered.items():
+            begin = time.process_time()
+            opened = Log(scratch / str(size), signer)
+            proofs = [opened.prove(one.seq) for one in opened.append([_statement(n) for n in range(10)], NOW)]
+            spent.append(time.process_time() - begin)
+            assert len(proofs) == 10
+        begin = time.process_time()
+        Log(scratch / str(LONG), signer).entries()
+        read.append(time.process_time() - begin)
+    few, many = (Samples([1000 * one for one in entered[size]]) for size in (SHORT, LONG))
+    yield Claim(
+        id="log_entering",
+        text=f"a log of {LONG} entries opened, ten entered and proved: processor time over that for one of {SHORT}",
+        value=many.median / few.median,
+        unit="ratio",
+        op="<=",
+        bar=2.0,
+        detail={"ms": round(many.median, 2), "ms_to_read_all": round(1000 * Samples(read).median, 1)},
+    )
+
+
+def _statement(number: int) -> Event:
+    return Event(EventKind.LEDGER_HEAD, {"ledger": "benchmark", "size": number, "root": "ab" * 32})
+
+
 if __name__ == "__main__":
     main(
         "ledger",
-        {"cost": cost, "mutations": mutations, "kills": kills, "trees": trees},
+        {"cost": cost, "mutations": mutations, "kills": kills, "trees": trees, "log": log},
         versions("skerry", "cryptography", "pymerkle"),
     )

@@ -16,6 +16,12 @@ Several processes may write, one after another; a batch is on stable storage, an
 :meth:`Log.append` returns. Of a batch whose writer was killed, whole entries from its beginning may stay.
 
 A log never goes back: what does not extend the checkpoint that its own key has signed is not opened, and so not signed.
+
+Opening and entering take as long in a long log as in a short one: of the part that was signed, only the end is looked
+at (:mod:`~skerry.security.transparency.signed_end`), and all that follows it is checked. An older entry that was
+changed in the file is found by whoever reads entries (:meth:`Log.entries`, :meth:`Log.prove` of one before that end,
+:meth:`Log.erase`, :meth:`Log.revise`): they read and check the whole file. It cannot change what is signed meanwhile,
+which rests on hashes that were signed before.
 """
 
 import os
@@ -33,7 +39,8 @@ from skerry.security.transparency.events import Event
 from skerry.security.transparency.merkle import MerkleTree
 from skerry.security.transparency.note import NoteKey, NoteSigner
 from skerry.security.transparency.proof import LogProof
-from skerry.security.transparency.publisher import CHECKPOINT, Publisher
+from skerry.security.transparency.publisher import Publisher
+from skerry.security.transparency.signed_end import signed_checkpoint, signed_end
 
 __all__ = ["ENTRIES", "PUBLISHED", "Change", "Log"]
 
@@ -55,15 +62,16 @@ class Change:
 class Log:
     """The log in a folder, open for reading and writing; several objects and processes may have it open.
 
-    Opening reads and checks all of it; later calls read what others have added.
+    Opening checks the end of what was signed, and all that follows; later calls read what others have added, and those
+    that need older entries read and check all of it.
 
     Args:
         folder: made when missing.
         signer: the log's key; its name is the log's, e.g. ``skerry/log/hospitals``.
 
     Raises:
-        LedgerCorruptError: an entry was changed, dropped or moved; or entries are gone that were published
-            (``rewritten``).
+        LedgerCorruptError: the last entry that was signed, or one after it, was changed, dropped or moved; or entries
+            are gone that were published (``rewritten``).
         RefusedError: what was published is not of this key (``signature``, ``origin``, ``malformed``).
     """
 
@@ -71,11 +79,10 @@ class Log:
         self._path = folder / ENTRIES
         self._signer = signer
         self._published = folder / PUBLISHED
-        self._publisher = Publisher(self._published)
-        self._file, self._offset, self._last = 0, 0, b""
-        self._entries: list[Entry] = []
-        self._tree = MerkleTree()
-        with self._held():
+        self._forget()
+        with exclusive(self._path):
+            self._pass_over()
+            self._take_in()
             self._require_published()
 
     @property
@@ -85,12 +92,16 @@ class Log:
 
     def __len__(self) -> int:
         """Number of entries, as last seen."""
-        return len(self._entries)
+        return len(self._tree)
 
     def entries(self) -> tuple[Entry, ...]:
-        """All entries, those of other writers too."""
+        """All entries, those of other writers too, each of them checked.
+
+        Raises:
+            LedgerCorruptError: an entry was changed, dropped or moved.
+        """
         with self._held():
-            return tuple(self._entries)
+            return self._all()
 
     def checkpoint(self) -> Checkpoint:
         """The state as last seen."""
@@ -112,11 +123,15 @@ class Log:
 
         Raises:
             InputError: there is no such entry, or what it said was erased.
+            LedgerCorruptError: it is an older one, and an entry was changed, dropped or moved.
         """
-        found = self.entries()
-        if not 0 <= number < len(found) or found[number].erased:
-            raise InputError(f"there is no entry {number} to be shown", where=str(self._path))
-        return LogProof(found[number], tuple(self._tree.inclusion_proof(number)), self.checkpoint().sign(self._signer))
+        with self._held():
+            if 0 <= number < self._first:
+                self._all()
+            if not self._first <= number < len(self) or self._entries[number - self._first].erased:
+                raise InputError(f"there is no entry {number} to be shown", where=str(self._path))
+            path = tuple(self._tree.inclusion_proof(number))
+            return LogProof(self._entries[number - self._first], path, self.checkpoint().sign(self._signer))
 
     def erase(self, numbers: Sequence[int]) -> None:
         """Forget what entries said (a name that must go); every root and proof of another entry stays.
@@ -135,7 +150,7 @@ class Log:
             InputError, DiskFullError, OSError, NotPublishedError: see :meth:`erase` and :meth:`append`.
         """
         with self._held():
-            change = decide(tuple(self._entries))
+            change = decide(self._all())
             if change.erase:
                 self._erase(change.erase)
             if change.enter:
@@ -151,8 +166,8 @@ class Log:
 
     def _append(self, events: Sequence[Event], now: int) -> tuple[Entry, ...]:
         made: list[Entry] = []
-        prev = self._entries[-1].hash if self._entries else GENESIS
-        for number, event in enumerate(events, len(self._entries)):
+        prev = self._prev
+        for number, event in enumerate(events, len(self)):
             made.append(entry(number, prev, event.kind.value, now, event.body))
             prev = made[-1].hash
         try:
@@ -173,29 +188,44 @@ class Log:
         return tuple(made)
 
     def _erase(self, numbers: Sequence[int]) -> None:
-        if not all(0 <= number < len(self._entries) for number in numbers):
+        if not all(0 <= number < len(self) for number in numbers):
             raise InputError("an entry that is to be erased is not there", where=str(self._path))
         gone = set(numbers)
-        kept = [erased(one) if one.seq in gone and not one.erased else one for one in self._entries]
+        kept = [erased(one) if one.seq in gone and not one.erased else one for one in self._all()]
         write_atomic(self._path, b"".join(map(line, kept)))
         self._take_in()
 
     def _require_published(self) -> None:
         """That the log extends what its key has signed: it would sign another history else."""
-        try:
-            note = (self._published / CHECKPOINT).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        if not note:  # it is not synced: a power cut may leave its name alone
-            return
-        signed = Checkpoint.open(note, [self.key], origin=self.key.name)
-        if len(self._tree) < signed.size or self._tree.root(signed.size) != signed.root:
+        signed = signed_checkpoint(self._published, self.key)
+        if signed is not None and (len(self) < signed.size or self._tree.root(signed.size) != signed.root):
             raise LedgerCorruptError(
                 "rewritten",
-                f"the log has {len(self._tree)} entries and does not extend the {signed.size} that it published",
+                f"the log has {len(self)} entries and does not extend the {signed.size} that it published",
                 where=str(self._path),
                 mend="restore log.jsonl from a newer copy; where there is none, move the folder away: a new log begins",
             )
+
+    def _forget(self) -> None:
+        """As if nothing was read: the entries from number ``_first`` on, and where in which file the last one ends."""
+        self._first, self._entries, self._tree = 0, list[Entry](), MerkleTree()
+        self._file, self._offset, self._last, self._prev = 0, 0, b"", GENESIS
+        self._publisher = Publisher(self._published)
+
+    def _pass_over(self) -> None:
+        """Leave unread what was signed, where its end is as it was."""
+        end = signed_end(self._path, self._published, self.key)
+        if end is not None:
+            self._first, self._tree = len(end.tree), MerkleTree(before=end.tree)
+            self._file, self._offset = self._path.stat().st_ino, end.offset
+            self._last, self._prev = end.line, end.hash
+            self._publisher = Publisher(self._published, len(end.tree))
+
+    def _all(self) -> tuple[Entry, ...]:
+        """Every entry; those that were passed over are read, and must be what was signed."""
+        if self._first:
+            self._take_anew(self._path.stat().st_ino)
+        return tuple(self._entries)
 
     def _take_in(self) -> None:
         """Read what is new; a file that was replaced is read whole, and must begin with what was seen of the other."""
@@ -203,13 +233,12 @@ class Log:
             found = self._path.stat().st_ino
             rest = self._rest(found)
         except FileNotFoundError:
-            found, rest = 0, b"" if not self._entries else None
+            found, rest = 0, None if len(self) else b""
         if rest is None:
             self._take_anew(found)
         else:
             self._file = found
-            before = self._entries[-1].hash if self._entries else GENESIS
-            self._add(rest, list(walk(split(rest)[0], first=len(self._entries), prev=before)))
+            self._add(rest, list(walk(split(rest)[0], first=len(self), prev=self._prev)))
 
     def _take_anew(self, found: int) -> None:
         """Read a file that is not the one read so far; nothing of it is believed before it extends what was seen."""
@@ -220,8 +249,8 @@ class Log:
             raise LedgerCorruptError(
                 "rewritten", "the log does not begin with what was seen of it", where=str(self._path)
             )
-        self._file, self._offset, self._last = found, 0, b""
-        self._entries, self._tree = [], MerkleTree()
+        self._forget()
+        self._file = found
         self._add(data, entries)
 
     def _add(self, data: bytes, entries: Sequence[Entry]) -> None:
@@ -233,7 +262,7 @@ class Log:
             self._tree.append(bytes.fromhex(one.hash))
         if entries:
             self._offset += len(complete)
-            self._last = line(entries[-1])
+            self._last, self._prev = line(entries[-1]), entries[-1].hash
 
     def _bytes(self) -> bytes:
         try:

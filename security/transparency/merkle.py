@@ -131,15 +131,19 @@ class MerkleTree(Tree):
 
     Args:
         leaves: leaf hashes to begin with.
+        before: the leaves before those, of a tree that is kept elsewhere and is believed. What is asked for of it later
+            is what its own root is made of, at most one subtree a level, unless older subtrees are asked for.
     """
 
-    def __init__(self, leaves: Iterable[bytes] = ()) -> None:
+    def __init__(self, leaves: Iterable[bytes] = (), *, before: Tree | None = None) -> None:
+        self._before = before
+        self._first = len(before) if before else 0
         self._levels: list[list[bytes]] = [[]]
         for leaf in leaves:
             self.append(leaf)
 
     def __len__(self) -> int:
-        return len(self._levels[0])
+        return self._first + len(self._levels[0])
 
     def append(self, leaf: bytes) -> int:
         """Add a leaf hash and return its index.
@@ -150,17 +154,21 @@ class MerkleTree(Tree):
         if len(leaf) != _HASH:
             raise InputError(f"a leaf hash has 32 bytes, this one has {len(leaf)}")
         self._levels[0].append(leaf)
-        level = 0
-        while len(self._levels[level]) % 2 == 0:
+        level, last = 0, len(self) - 1
+        while last % 2:
             if level + 1 == len(self._levels):
                 self._levels.append([])
-            self._levels[level + 1].append(node_hash(*self._levels[level][-2:]))
-            level += 1
+            pair = node_hash(self.subtree(level, last - 1), self.subtree(level, last))
+            level, last = level + 1, last >> 1
+            self._levels[level].append(pair)
         return len(self) - 1
 
     def subtree(self, level: int, index: int) -> bytes:
-        """From memory."""
-        return self._levels[level][index]
+        """From memory, or of the tree before."""
+        old = self._first >> level
+        if self._before is not None and index < old:
+            return self._before.subtree(level, index)
+        return self._levels[level][index - old]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:

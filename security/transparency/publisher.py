@@ -1,6 +1,6 @@
 """Publishing a log for witnesses and auditors: its tiles, then the checkpoint that speaks of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.fsio import write_atomic
@@ -17,10 +17,15 @@ CHECKPOINT = "checkpoint"
 
 @dataclass
 class Publisher:
-    """Writes into one folder; one thread at a time. The first publication of a process writes every tile again."""
+    """Writes into one folder; one thread at a time.
+
+    Attributes:
+        folder: where to.
+        since: number of leaves whose tiles are there; 0 writes every tile again.
+    """
 
     folder: Path
-    _published: int = field(default=0, init=False)
+    since: int = 0
 
     def publish(self, tree: Tree, checkpoint: Checkpoint, signer: NoteSigner) -> None:
         """Publish the state that the checkpoint names; the tree may have grown beyond it. Waits for no disk.
@@ -28,6 +33,6 @@ class Publisher:
         Raises:
             DiskFullError: no room; the checkpoint before stays.
         """
-        write_tiles(tree, checkpoint.size, self.folder, since=self._published)
+        write_tiles(tree, checkpoint.size, self.folder, since=self.since)
         write_atomic(self.folder / CHECKPOINT, checkpoint.sign(signer).encode(), durable=False)
-        self._published = checkpoint.size
+        self.since = checkpoint.size
