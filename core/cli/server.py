@@ -10,6 +10,7 @@ import typer
 
 from skerry.cli.authority import open_authority
 from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
+from skerry.cli.server_backup import backup, restore
 
 if TYPE_CHECKING:
     from skerry.server.federation_home import FederationHome
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Serve a fleet of real devices: SuperLink, gateway, device service.")
+
+app.command()(backup)
+app.command()(restore)
 
 _LOOK_S = 0.5
 _ANSWER_S = 5.0

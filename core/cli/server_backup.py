@@ -1,0 +1,107 @@
+"""``skerry server backup`` and ``restore``: a federation in one encrypted file, and back."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
+
+if TYPE_CHECKING:
+    from skerry.server.backup import Contents
+
+__all__ = ["backup", "restore"]
+
+_KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key-file", help="Its content is the passphrase: a file (0600) kept elsewhere."),
+]
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To be written; must not exist.")],
+    *,
+    key_file: _KeyFile = None,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the federation in one encrypted file: registry, log, authority, releases, and the runs that have ended.
+
+    Servers may run meanwhile. SKERRY_BACKUP_PASSPHRASE or --key-file opens the file again; without it, it is lost.
+    """
+    from skerry.clock import system_clock
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.backup import make_backup
+    from skerry.wording import size
+
+    passphrase = _passphrase(key_file, new=True)
+    with note().status("packing") as status:
+        runs = runs_in(runs_dir)
+        contents = make_backup(
+            runs, file, passphrase, now=system_clock(), told=lambda part: status.update(f"packing {part}")
+        )
+    if as_json:
+        emit({**_document(contents), "file": str(file), "bytes": file.stat().st_size})
+        return
+    _tell(contents)
+    out().print(f"wrote {file}, {size(file.stat().st_size)}", markup=False, soft_wrap=True)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `skerry server backup` wrote.")],
+    *,
+    key_file: _KeyFile = None,
+    check: Annotated[bool, typer.Option("--check", help="Only read it to its end and say what is in it.")] = False,
+    runs_dir: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup into a folder of runs that is empty or not there yet.
+
+    What came after it is not in it: devices keep ledgers of their own, and go on from those.
+    """
+    from skerry.errors import InputError
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.backup import read_backup, restore_backup
+
+    if not file.is_file():
+        raise InputError("there is no such file", where=str(file))
+    passphrase = _passphrase(key_file, new=False)
+    runs = runs_in(runs_dir)
+    with note().status("reading"):
+        contents = read_backup(file, passphrase) if check else restore_backup(file, runs, passphrase)
+    if as_json:
+        emit({**_document(contents), "restored": None if check else str(runs)})
+        return
+    _tell(contents)
+    out().print("it is whole" if check else f"restored into {runs}", markup=False, soft_wrap=True)
+
+
+def _passphrase(key_file: Path | None, *, new: bool) -> bytes:
+    from skerry.security.identity.private_file import read_private
+
+    if key_file is not None:
+        return read_private(key_file)
+    told = os.environ.get("SKERRY_BACKUP_PASSPHRASE")
+    if told is None:
+        told = typer.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=new, err=True)
+    return told.encode()
+
+
+def _document(contents: "Contents") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(contents).items()}
+
+
+def _tell(contents: "Contents") -> None:
+    from skerry.wording import listing, moment
+
+    rows = [("made", moment(contents.made)), ("runs", f"{len(contents.runs)}"), ("files", f"{contents.files}")]
+    left_out = {
+        "under way, left out": contents.under_way,
+        "not skerry's, left out": contents.unknown,
+        "links to elsewhere": contents.elsewhere,
+    }
+    rows += [(what, listing(names)) for what, names in left_out.items() if names]
+    out().print(facts(rows))
