@@ -86,7 +86,6 @@ def main(home: Path, key_file: Path, seconds: float) -> None:
 
             def cleared() -> None:
                 clear()
-                diary.note(SENT)
                 diary.done()
 
             agent.journal.clear = cleared
@@ -96,6 +95,7 @@ def main(home: Path, key_file: Path, seconds: float) -> None:
                 if work.fault == "stall":
                     raise CallFailedError(Fault.GONE, "made up")
                 upload(node, reply, session, identifier)
+                diary.note(SENT)
                 if work.fault == "twice":
                     agent.fleet.announce(node, reply)
 

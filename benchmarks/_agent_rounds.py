@@ -125,6 +125,7 @@ def main(runs: Path, devices: int, size: int, deadline_s: float, plan: list[str]
             read_private(Path(server.superlink_secret)),
             write_bundle(Path(private), Components()),
             largest=size + (64 << 10),
+            bells=FederationHome(runs).bells,
         ) as (grid, _),
     ):
         claimed = time.perf_counter() - begin

@@ -89,11 +89,11 @@ def split(rounds: Sequence[Mapping[str, float]], devices: Sequence[Sequence[Mapp
 
     Args:
         rounds: the coordinator's milestones, and ``begin``, of each round.
-        devices: of each device its lines; those of a round lie between its beginning and its end.
+        devices: of each device its lines; it heard of its instruction between a round's beginning and its end.
     """
     spans: dict[str, list[float]] = {name: [] for name in ORDER}
     for one in rounds:
-        here = [[line for line in lines if one["begin"] <= line[SENT] <= one[OPENED] + 1] for lines in devices]
+        here = [[line for line in lines if one["begin"] <= line[HEARD] <= one[OPENED]] for lines in devices]
         if not all(here):
             continue
         before = one["begin"]

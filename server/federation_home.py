@@ -10,6 +10,7 @@ from skerry.security.certificates import Authority, ms_of
 from skerry.security.identity import Identity
 from skerry.security.identity.private_file import read_private
 from skerry.security.locking import exclusive
+from skerry.server.bells import Bells
 from skerry.server.coordinator import COORDINATOR
 
 __all__ = ["FederationHome"]
@@ -44,6 +45,11 @@ class FederationHome:
     def server(self) -> Path:
         """Who serves, and where."""
         return self.folder / "server.json"
+
+    @property
+    def bells(self) -> Bells:
+        """By which coordinator and gateway tell one another that something has come."""
+        return Bells(self.folder / "bells")
 
     @property
     def root(self) -> Path:

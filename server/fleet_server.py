@@ -175,6 +175,7 @@ def fleet_server(
                     log=home.runs / FOLDER / PUBLISHED,
                     clock=clock,
                     idle_since=idle_since,
+                    bells=home.bells,
                 )
                 server = gateway_server(app, certificate=private / "shown.pem", key=private / "shown.key")
                 task = asyncio.create_task(server.serve(sockets=[listening]))

@@ -26,6 +26,7 @@ from skerry.device.agent.bell import Bell
 from skerry.device.agent.calls import CallFailedError, Fault
 from skerry.device.agent.conditions import Lapse, LapseReason
 from skerry.device.agent.diary import Diary, Event
+from skerry.device.agent.ear import Ear
 from skerry.device.agent.enrolled import resident_of
 from skerry.device.agent.flwr_fleet import FleetCalls, Parcel, open_parcel, pack
 from skerry.device.agent.heartbeat import Node
@@ -47,6 +48,7 @@ App = Callable[[Message, Context], Message]
 
 _LOG = logging.getLogger(__name__)
 _APP_FAILED = 2  # Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which its public face does not name
+_HEAVY = 1 << 20  # bytes of a message that the SuperLink should not hold for as long as a training lasts
 _REST_S = 1.0  # how soon a change of pause or conditions is seen
 _STRANGER_S = 600.0
 _TROUBLE_S = 30.0
@@ -90,6 +92,7 @@ class Agent:
 
     def __post_init__(self) -> None:
         self._node = Node(self.fleet, self.random)
+        self._ear = Ear(self.fleet.line, self.bell.nudge, self.random)
         self._backoff = Backoff(0.5, _TROUBLE_S, self.random.uniform)
         self._strange = Backoff(5.0, _STRANGER_S, self.random.uniform)
         self._under_way = self.journal.letter()
@@ -107,6 +110,7 @@ class Agent:
         self.worker.told, self.worker.care = self._hear, self.care
         self._take_place()
         self._node.start()
+        self._ear.start()
         self.watchdog.ready()
         try:
             while not self.bell.rung:
@@ -115,6 +119,7 @@ class Agent:
         finally:
             self.watchdog.stopping()
             self._node.end()
+            self._ear.end()
             self._leave()
             self.diary.tell(Event.STOPPED, self._summary())
 
@@ -136,17 +141,20 @@ class Agent:
         self._keep_up()
         lapses = self.watch.lapses()
         if lapses:
+            self._ear.listen(wanted=False)
             self._yield_to(lapses)
             return _REST_S
         if self.standing.member.coordinator is None:
             raise RunFailedError("the federation has named no coordinator yet")
         node = self._node.identifier or self._join()
+        self._ear.listen(wanted=True)
+        hears = self._ear.hears  # before it asks: what is rung for later is heard
         letter = self._under_way or self._ask(node)
         if letter is None:
-            return self.pace.wait(time.monotonic() - self._worked, self.random)
+            return self.pace.wait(time.monotonic() - self._worked, self.random, hears=hears)
         self._work(node, letter)
         self._worked = time.monotonic()
-        return 0.0
+        return self.pace.slow if self._ear.hears else 0.0  # what was sent meanwhile has nudged
 
     def _keep_up(self) -> None:
         """Renew what is due. Where that fails while the certificate still holds, the work goes on."""
@@ -219,6 +227,8 @@ class Agent:
             self._drop(error.what)
             return
         self._replied = time.monotonic()
+        if letter.size <= _HEAVY:
+            self._confirm(node, letter)
         self.journal.clear()
         self._under_way = None
         self.diary.in_touch()
@@ -229,8 +239,8 @@ class Agent:
             letter = self.fleet.fetch(node, letter)
             self.journal.keep_letter(letter)
             self._under_way = letter
-            with contextlib.suppress(CallFailedError):  # it frees memory at the SuperLink, no more
-                self.fleet.confirm(node, letter)
+            if letter.size > _HEAVY:
+                self._confirm(node, letter)
         begun = time.monotonic()
         try:
             message = open_parcel(letter)
@@ -257,6 +267,10 @@ class Agent:
         self._runtime_s = time.monotonic() - begun
         self.journal.keep_reply(pack(reply))
         return True
+
+    def _confirm(self, node: int, letter: Parcel) -> None:
+        with contextlib.suppress(CallFailedError):  # it frees memory at the SuperLink, no more
+            self.fleet.confirm(node, letter)
 
     def _asked_to_yield(self) -> bool:
         """Asked at every step of the work, which is how it is known to get on."""
@@ -347,7 +361,7 @@ class Agent:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self.bell.wait(min(left, _REST_S)):
             self.watchdog.alive()
-            if bool(self.watch.lapses()) != before:
+            if self.bell.nudged() or bool(self.watch.lapses()) != before:
                 return
 
     def _hear(self, outcome: Outcome) -> None:

@@ -72,6 +72,11 @@ class Parcel:
         return found
 
     @property
+    def size(self) -> int:
+        """Bytes of its objects."""
+        return sum(map(len, self.objects.values()))
+
+    @property
     def expires(self) -> int:
         """When nobody waits for an answer to it any more, ms."""
         found = self.metadata

@@ -3,6 +3,10 @@
 A message that was pulled is never given again. So it is written down as it was announced, and again with its objects
 before the SuperLink is told to delete them; a reply is written down before any of it is sent, so that what is sent
 after a crash is the same to the last byte, in the same session if that still holds.
+
+What a power cut must not take is on stable storage then: the whole message, and the reply. The announcement and the
+session outlive the process that wrote them but perhaps not its machine: of a message that was announced nothing was
+done, and the coordinator sends it again; a session is over by the time that a machine is up again.
 """
 
 from dataclasses import dataclass
@@ -51,7 +55,7 @@ class Journal:
         """
         self._reply.unlink(missing_ok=True)
         self._session.unlink(missing_ok=True)
-        _write(self._letter, _record(letter))
+        _write(self._letter, _record(letter), durable=bool(letter.objects))
 
     def reply(self) -> KeptReply | None:
         """The reply to the message under way; None where none was made."""
@@ -71,7 +75,7 @@ class Journal:
 
     def keep_session(self, session: Session) -> None:
         """Write down in which session the reply goes out."""
-        _write(self._session, {"identifier": session.identifier, "missing": list(session.missing)})
+        _write(self._session, {"identifier": session.identifier, "missing": list(session.missing)}, durable=False)
 
     def clear(self) -> None:
         """Done: nothing is under way. The message goes last, as the others mean nothing without it."""
@@ -87,8 +91,8 @@ def _parcel(value: dict[str, Any] | None) -> Parcel | None:
     return None if value is None else Parcel(value["head"], value["tree"], value["objects"])
 
 
-def _write(path: Path, record: dict[str, Any]) -> None:
-    write_atomic(path, encode({"schema": 1, **record}), mode=0o600)
+def _write(path: Path, record: dict[str, Any], *, durable: bool = True) -> None:
+    write_atomic(path, encode({"schema": 1, **record}), mode=0o600, durable=durable)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

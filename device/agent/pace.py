@@ -11,7 +11,8 @@ _JITTER = 0.2
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between two questions for work, by how long ago there was some; each with ±20 % of chance.
+    """Seconds between two questions for work, by how long ago there was some; each with ±20 % of chance. One that would
+    hear of work asks but rarely.
 
     The spread keeps devices that were started together from asking together.
     """
@@ -19,17 +20,19 @@ class Pace:
     fast: float = 0.1
     slow: float = 0.5
     idle: float = 3.0
+    hears: float = 30.0
     hot: float = 10.0
     warm: float = 120.0
 
-    def wait(self, since: float, random: Random) -> float:
+    def wait(self, since: float, random: Random, *, hears: bool = False) -> float:
         """Seconds to the next question.
 
         Args:
             since: seconds since there was work.
             random: gives the jitter; no secret.
+            hears: whether a message would be heard of.
         """
-        wait = self.fast if since < self.hot else self.slow if since < self.warm else self.idle
+        wait = self.hears if hears else self.fast if since < self.hot else self.slow if since < self.warm else self.idle
         return wait * random.uniform(1 - _JITTER, 1 + _JITTER)
 
 

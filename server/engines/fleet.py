@@ -132,6 +132,7 @@ def _over(server: RunningServer, folder: RunFolder) -> None:
             write_bundle(Path(private), Components()),
             largest=_largest_reply(folder),
             there=lambda: server.alive,
+            bells=FederationHome(folder.path.parent).bells,
         ) as (grid, number),
     ):
         conduct(folder, grid, system_clock, flwr_run=number)

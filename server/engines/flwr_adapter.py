@@ -43,6 +43,7 @@ __all__ = [
     "FleetClaim",
     "FleetMessage",
     "RunStatus",
+    "announced_parts",
     "assign_id",
     "empty_run",
     "fleet_claim",
@@ -256,6 +257,10 @@ class FleetClaim:
     node_id: int | None
     public_key: bytes | None
     messages: tuple[FleetMessage, ...]
+    session: str = ""
+    """Of an upload; empty elsewhere."""
+    part: str = ""
+    """That is uploaded; empty elsewhere."""
 
 
 def fleet_claim(call: str, body: bytes) -> FleetClaim | None:
@@ -303,7 +308,22 @@ def fleet_claim(call: str, body: bytes) -> FleetClaim | None:
                 )
                 for message in messages
             ),
+            session=str(request.session_id) if call == "push-object" else "",
+            part=str(request.object_id) if call == "push-object" else "",
         )
+
+
+def announced_parts(answer: bytes) -> tuple[str, frozenset[str]]:
+    """Of the SuperLink's answer to an announced reply: the session of its upload, and the parts that it lacks."""
+    with internals("the messages of the Fleet API"):
+        from flwr.proto.fleet_pb2 import PushMessagesResponse
+        from google.protobuf.message import DecodeError
+
+        try:
+            found = PushMessagesResponse.FromString(answer)
+        except DecodeError:
+            return "", frozenset()
+        return str(found.session_id), frozenset(map(str, found.objects_to_push))
 
 
 @contextmanager

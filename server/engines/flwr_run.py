@@ -13,7 +13,7 @@ knows its secret, and speaks to the SuperLink by itself:
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +24,7 @@ import httpx
 from flwr.app import Message
 
 from skerry.errors import ServerLostError
+from skerry.server.bells import Belfry, Bells, Rope
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, Control, ErrorKind, assign_id, internals, task_identity
 from skerry.server.engines.flwr_replies import AnnouncedReply
 from skerry.server.engines.grid import RunGrid
@@ -35,6 +36,8 @@ _FETCHERS = 16
 _FETCH_S = 1.0  # of one attempt; then the others have their turn
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25  # between two looks for an object that is not there yet
 _NEAR_S = 0.05  # what is on its way is waited for so long
+_LOOK_S = 0.01  # between two looks at the bell
+_TOGETHER = 16  # messages that are sent, and then rung for: the first nodes begin while others are sent theirs
 _PATIENCE_S = 30.0
 _AGAIN_S = 0.5
 _BEAT_S = 10.0
@@ -59,6 +62,7 @@ class DrivenGrid(RunGrid):
         largest: bytes of a reply; no more of one is held.
         there: whether the SuperLink may answer again; asked when it does not.
         upload_s: how long an announced reply may take to come.
+        bells: rung for nodes that were sent a message, and heard when one has answered; None: nobody rings.
         monotonic: clock in seconds.
     """
 
@@ -70,6 +74,7 @@ class DrivenGrid(RunGrid):
         largest: int,
         there: Callable[[], bool] = lambda: True,
         upload_s: float = 60.0,
+        bells: Bells | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         from flwr.proto.node_pb2 import Node
@@ -83,6 +88,9 @@ class DrivenGrid(RunGrid):
         self._node = Node(node_id=COORDINATOR_NODE)
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="replies")
         self._coming: dict[str, _Coming] = {}
+        self._fetched = Event()
+        self._rope = None if bells is None else Rope(bells.asked)
+        self._belfry = None if bells is None else Belfry(bells.answered)
 
     def get_node_ids(self) -> list[int]:
         """Nodes that are connected now."""
@@ -93,6 +101,16 @@ class DrivenGrid(RunGrid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send; the id of each message, under which its reply is asked for, or "" for one that was not taken."""
+        left = list(messages)
+        identifiers = []
+        for first in range(0, len(left), _TOGETHER):
+            some = left[first : first + _TOGETHER]
+            identifiers += self._push(some)
+            if self._rope is not None:
+                self._rope.ring(message.metadata.dst_node_id for message in some)
+        return identifiers
+
+    def _push(self, messages: Sequence[Message]) -> list[str]:
         with internals("the sending of messages"):
             from flwr.app.message import remove_content_from_message
             from flwr.common.serde import message_to_proto
@@ -113,8 +131,6 @@ class DrivenGrid(RunGrid):
                     objects |= get_all_nested_objects(message)
                     trees.append(get_object_tree(message))
                     heads.append(message_to_proto(remove_content_from_message(message)))
-                if not heads:
-                    return []
                 request = PushAppMessagesRequest(messages_list=heads, message_object_trees=trees)
                 taken = self._ask(self._runtime.PushMessages, request)
                 push = make_push_object_fn_protobuf(
@@ -128,6 +144,7 @@ class DrivenGrid(RunGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Replies to these messages that have come whole since the last call; waits 0.05 s for one that is coming."""
+        self._fetched.clear()
         asked = set(message_ids)
         unheard = asked - self._coming.keys()
         if unheard:
@@ -154,6 +171,17 @@ class DrivenGrid(RunGrid):
                 time.sleep(_NEAR_S)
         return replies
 
+    def rest(self, seconds: float) -> None:
+        """Wait so long, or until the gateway rings or a reply was fetched."""
+        end = self._monotonic() + seconds
+        while not self._fetched.is_set() and (left := end - self._monotonic()) > 0:
+            if self._belfry is None:
+                self._fetched.wait(left)
+            elif self._belfry.changed():
+                return
+            else:
+                self._fetched.wait(min(left, _LOOK_S))
+
     def close(self) -> None:
         """Wait for no upload any more."""
         self._fetchers.shutdown(wait=False, cancel_futures=True)
@@ -170,19 +198,24 @@ class DrivenGrid(RunGrid):
                 until = self._monotonic() + self._upload_s
                 for head, tree in zip(found.messages_list, found.message_object_trees, strict=True):
                     reply = AnnouncedReply(head, tree, largest=self._largest, until=until)
-                    self._coming[reply.asked] = _Coming(reply, self._fetchers.submit(self._fetch, reply))
+                    self._coming[reply.asked] = _Coming(reply, self._fetching(reply))
 
     def _take(self, identifier: str) -> Message | None:
         """A reply that was fetched; None while a part of it is missing, and it is asked for again."""
         one = self._coming[identifier]
         whole = one.fetched.result()
         if not whole and self._monotonic() < one.reply.until:
-            one.fetched = self._fetchers.submit(self._fetch, one.reply)
+            one.fetched = self._fetching(one.reply)
             return None
         del self._coming[identifier]
         if whole:
             return one.reply.message()
         return one.reply.error(ErrorKind.EXPIRED, f"its upload did not end within {self._upload_s:g} s")
+
+    def _fetching(self, reply: AnnouncedReply) -> "Future[bool]":
+        attempt = self._fetchers.submit(self._fetch, reply)
+        attempt.add_done_callback(lambda _: self._fetched.set())
+        return attempt
 
     def _fetch(self, reply: AnnouncedReply) -> bool:
         """Ask for the parts that are missing, for a second; whether none is missing any more."""
@@ -196,6 +229,11 @@ class DrivenGrid(RunGrid):
             else:
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_WAIT_S)
+        with suppress(RuntimeError):  # the grid was closed meanwhile
+            self._fetchers.submit(self._confirm, reply)
+        return True
+
+    def _confirm(self, reply: AnnouncedReply) -> None:
         with internals("the receipt of replies"):
             from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 
@@ -204,7 +242,6 @@ class DrivenGrid(RunGrid):
             )
             with suppress(httpx.HTTPError):  # it may forget the parts; when it does not, they go with the run
                 self._runtime.ConfirmMessageReceived(here)
-        return True
 
     def _part(self, name: str) -> bytes | None:
         """A part of a reply; None while it has not come."""
@@ -248,6 +285,7 @@ def driven_run(
     *,
     largest: int,
     there: Callable[[], bool] = lambda: True,
+    bells: Bells | None = None,
 ) -> Iterator[tuple[DrivenGrid, int]]:
     """Start a run at a SuperLink and conduct it in the block, as the coordinator of whom messages are.
 
@@ -261,6 +299,7 @@ def driven_run(
         app: folder of the app bundle that is submitted; no node has to fetch it.
         largest: bytes of one reply of a node; see :class:`DrivenGrid`.
         there: see :class:`DrivenGrid`.
+        bells: see :class:`DrivenGrid`.
 
     Yields:
         The grid, and Flower's number of the run.
@@ -276,7 +315,7 @@ def driven_run(
         raise _lost(str(error)) from error
     try:
         given, run = _input_of(runtime)
-        grid = DrivenGrid(runtime, run, largest=largest, there=there)
+        grid = DrivenGrid(runtime, run, largest=largest, there=there, bells=bells)
         completed = False
         try:
             with (

@@ -1,5 +1,6 @@
 """What Flower's ``Grid`` asks for beside messages, the same over every transport of ours."""
 
+import time
 from typing import Any
 
 from flwr.app import Message, RecordDict
@@ -32,3 +33,7 @@ class RunGrid(Grid):
     ) -> Message:
         """Deprecated by Flower in favour of ``Message(...)``, but part of its interface."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def rest(self, seconds: float) -> None:
+        """Wait so long between two looks for replies, or less when one may have come."""
+        time.sleep(seconds)

@@ -1,6 +1,7 @@
 """The gateway's routes: these and no others.
 
 ``POST /v1/fleet/<call>``            nine calls of the SuperLink's Fleet API (:mod:`~skerry.server.gateway.fleet`)
+``POST /v1/bell``                    a device waits for a message (:mod:`~skerry.server.gateway.bell`)
 ``GET  /v1/repository/<path>``       the release repository (:mod:`~skerry.server.gateway.files`)
 ``GET  /v1/blobs/<sha256>``          encrypted blobs, by digest
 ``GET  /v1/log/<path>``              the federation's published log, for auditors
@@ -28,9 +29,11 @@ from starlette.routing import Route
 from skerry.clock import Clock
 from skerry.errors import SkerryError
 from skerry.security.enrolment import LeavingTransport
+from skerry.server.bells import Belfry, Bells, Rope
 from skerry.server.devices import Devices, Nodes
 from skerry.server.gateway.answers import FIXED_HEADERS, refusal_answer
 from skerry.server.gateway.authentication import Authenticator
+from skerry.server.gateway.bell import BellTower
 from skerry.server.gateway.door import Door
 from skerry.server.gateway.enrolment import enrolment_routes
 from skerry.server.gateway.files import Downloads
@@ -56,6 +59,7 @@ def gateway(
     limits: GatewayLimits | None = None,
     idle_since: int | None = None,
     page: Path = BUILT,
+    bells: Bells | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -71,17 +75,19 @@ def gateway(
         idle_since: since when no other gateway took requests for these devices, ms since the epoch; ``None``: until
             now. What was signed up to five seconds after it is not taken.
         page: folder of the built page for browsers.
+        bells: rung by and for the coordinator, if there are any.
     """
     limits = limits or GatewayLimits()
     authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
     reception = Reception(authenticator, limits)
-    fleet = FleetPassage(superlink, nodes, reception, limits)
+    fleet = FleetPassage(superlink, nodes, reception, limits, None if bells is None else Rope(bells.answered))
     downloads = Downloads(repository, log, reception, devices, most=limits.downloads)
     routes = [
         Route("/v1/fleet/{call}", fleet.answer, methods=["POST"]),
         Route("/v1/repository/{path:path}", downloads.file, methods=["GET"]),
         Route("/v1/blobs/{digest}", downloads.blob, methods=["GET"]),
         Route("/v1/log/{path:path}", downloads.published, methods=["GET"]),
+        *([] if bells is None else [_bell(bells, nodes, reception, limits)]),
         *enrolment_routes(desk, reception),
         *web_page_routes(reception, page),
         Route("/healthz", _health, methods=["GET"]),
@@ -93,6 +99,11 @@ def gateway(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _bell(bells: Bells, nodes: Nodes, reception: Reception, limits: GatewayLimits) -> Route:
+    tower = BellTower(Belfry(bells.asked), nodes, reception, limits)
+    return Route("/v1/bell", tower.wait, methods=["POST"])
 
 
 async def _health(_: Request) -> Response:

@@ -16,11 +16,13 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 
+from skerry.server.bells import Rope
 from skerry.server.devices import EnrolledDevice, Nodes
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, FleetClaim, fleet_claim
 from skerry.server.gateway.answers import FIXED_HEADERS, InParts, until_sent
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.gateway.uploads import Uploads
 from skerry.server.limits import Room
 
 __all__ = ["FLEET_CALLS", "FleetPassage"]
@@ -57,9 +59,17 @@ class FleetPassage:
         nodes: node ids of devices.
         reception: lets requests in.
         limits: see :class:`~skerry.server.gateway.reception.GatewayLimits`.
+        answered: rung when an answer has come whole, if anybody listens.
     """
 
-    def __init__(self, superlink: httpx.AsyncClient, nodes: Nodes, reception: Reception, limits: GatewayLimits) -> None:
+    def __init__(
+        self,
+        superlink: httpx.AsyncClient,
+        nodes: Nodes,
+        reception: Reception,
+        limits: GatewayLimits,
+        answered: Rope | None = None,
+    ) -> None:
         self._superlink = superlink
         self._nodes = nodes
         self._reception = reception
@@ -69,6 +79,8 @@ class FleetPassage:
         self._places = asyncio.Semaphore(limits.superlink_calls)
         self._calls = Room(limits.superlink_calls * (1 + _WAITING), each=limits.calls_each)
         self._answers = Room(limits.answers, each=limits.answers_each)
+        self._answered = answered
+        self._uploads = Uploads()
 
     async def answer(self, request: Request) -> Response:
         """Pass one call on."""
@@ -116,8 +128,14 @@ class FleetPassage:
             ) from error
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             self._nodes.forget(device)
+        elif answer.status_code == httpx.codes.OK and self._uploads.complete(call, claim, content):
+            self._ring_for(node_id)
         kind = answer.headers.get("content-type", "application/octet-stream")
         return InParts(content, answer.status_code, {**FIXED_HEADERS, "content-type": kind})
+
+    def _ring_for(self, node_id: int) -> None:
+        if self._answered is not None:
+            self._answered.ring([node_id])
 
 
 async def _whole(answer: httpx.Response, longest: int) -> bytes:

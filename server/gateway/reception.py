@@ -42,6 +42,8 @@ class GatewayLimits:
         answers_each: of these for one device.
         downloads: downloads of one device at once.
         chunk_s: seconds for a reader to take one part of an answer, 1 MiB at most of a download.
+        bells: devices that wait for a message at once; others ask again and again.
+        bell_s: seconds that one may wait; then it is told that nothing came.
     """
 
     device: Rate = _DEVICE
@@ -56,6 +58,8 @@ class GatewayLimits:
     answers_each: int = 12 << 20
     downloads: int = 4
     chunk_s: float = 30.0
+    bells: int = 512
+    bell_s: float = 20.0
 
 
 class Reception:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from skerry.clock import system_clock
 from skerry.security.http_signature import sign_request
+from skerry.server.bells import Bells
 from skerry.server.devices import DEVICES, EnrolledDevice
 from skerry.server.engines.certificates import LoopbackTls
 from skerry.server.gateway import GatewayLimits, gateway, gateway_server
@@ -131,6 +132,7 @@ def running(
     devices=None,
     shown: Path | None = None,
     idle_since: int | None = None,
+    bells: Bells | None = None,
 ) -> Iterator[Running]:
     """Serve until the block ends."""
     tls = _shown(folder, shown)
@@ -152,6 +154,7 @@ def running(
                 clock=system_clock,
                 limits=limits or GatewayLimits(),
                 page=folder / "page",
+                bells=bells,
                 idle_since=system_clock() - 3_600_000 if idle_since is None else idle_since,
             )
             held["app"] = app

@@ -1,0 +1,76 @@
+"""Waits at the gateway's bell, in a thread of its own, so that the loop need not ask again and again for a message.
+
+Nothing but "it is worth asking now" comes this way. Where the gateway has no bell, or no place at it, the loop asks at
+its own pace, as it does now and then in any case.
+"""
+
+from collections.abc import Callable
+from random import Random
+from threading import Event, Thread
+
+from skerry.device.agent.calls import CallFailedError
+from skerry.device.agent.line import GatewayLine
+from skerry.device.agent.pace import Backoff
+from skerry.errors import SkerryError
+
+__all__ = ["Ear"]
+
+_PATH = "/v1/bell"
+_STROKE = 64
+_AGAIN_S, _SELDOM_S = 5.0, 600.0
+
+
+class Ear:
+    """Listens while it is told to.
+
+    Args:
+        line: to the gateway.
+        nudge: called, from the thread, when there may be a message.
+        random: gives the jitter; no secret.
+    """
+
+    def __init__(self, line: GatewayLine, nudge: Callable[[], None], random: Random) -> None:
+        self._line = line
+        self._nudge = nudge
+        self._backoff = Backoff(_AGAIN_S, _SELDOM_S, random.uniform)
+        self._wanted, self._ended = Event(), Event()
+        self._heard = ""
+        self.hears = False
+        """Whether a message would be heard of: the gateway answered here last time."""
+        self._thread = Thread(target=self._run, name="ear", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop; a wait that is under way ends with the line."""
+        self._ended.set()
+        self._wanted.set()
+
+    def listen(self, *, wanted: bool) -> None:
+        """Listen from now on, or not: a device that may not work hears nothing, and uses no network for it."""
+        if wanted:
+            self._wanted.set()
+        else:
+            self._wanted.clear()
+            self.hears = False
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._wanted.wait()
+            if self._ended.is_set():
+                return
+            try:
+                stroke = self._line.post(_PATH, self._heard.encode(), {}, longest=_STROKE)
+            except (CallFailedError, SkerryError, OSError, RuntimeError) as error:  # RuntimeError: the line was closed
+                self.hears = False
+                at_least = error.retry_after_s if isinstance(error, CallFailedError) else 0.0
+                self._ended.wait(self._backoff.failed(at_least))
+                continue
+            self._backoff.worked()
+            said = stroke.decode(errors="replace")
+            if said != self._heard:
+                self._heard = said
+                self._nudge()
+            self.hears = self._wanted.is_set()

@@ -1,0 +1,125 @@
+"""The agent hears that there may be a message, and asks by its own pace where it does not."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from random import Random
+
+import pytest
+
+from skerry.device.agent import ear as ear_module
+from skerry.device.agent.bell import Bell
+from skerry.device.agent.calls import CallFailedError, Fault
+from skerry.device.agent.ear import Ear
+from skerry.device.agent.pace import Pace
+
+
+class Line:
+    """A gateway whose bell a test rings; ``asked`` lists what the device said it knew."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.failures = 0
+        self._strokes: list[str] = []
+        self._ring = threading.Condition()
+
+    def ring(self, stroke: str) -> None:
+        with self._ring:
+            self._strokes.append(stroke)
+            self._ring.notify_all()
+
+    def post(self, path: str, body: bytes, headers, *, longest: int) -> bytes:
+        assert path == "/v1/bell"
+        with self._ring:
+            self.asked.append(body.decode())
+            self._ring.notify_all()
+            if self.failures:
+                self.failures -= 1
+                raise CallFailedError(Fault.UNREACHABLE, "no bell here")
+            self._ring.wait_for(lambda: self._strokes, timeout=20)
+            return self._strokes.pop(0).encode()
+
+    def wait_for(self, asked: int) -> None:
+        with self._ring:
+            assert self._ring.wait_for(lambda: len(self.asked) >= asked, timeout=20)
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+@pytest.fixture
+def nudges() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def ear(line: Line, nudges: list[float], monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
+    monkeypatch.setattr(ear_module, "_AGAIN_S", 0.01)
+    made = Ear(line, lambda: nudges.append(time.monotonic()), Random(0))
+    made.start()
+    yield made
+    made.end()
+    line.ring("over")
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_each_ring_nudges_once_and_the_same_one_told_again_does_not(line: Line, ear: Ear, nudges: list[float]) -> None:
+    ear.listen(wanted=True)
+    for stroke in ("a", "a", "b"):
+        line.ring(stroke)
+    line.wait_for(4)
+    assert line.asked == ["", "a", "a", "b"]
+    assert len(nudges) == 2
+    assert ear.hears
+
+
+def test_it_asks_nothing_until_it_is_told_to_listen(line: Line, ear: Ear) -> None:
+    assert not ear.hears
+    assert line.asked == []
+    ear.listen(wanted=True)
+    line.ring("a")
+    line.wait_for(2)
+    ear.listen(wanted=False)
+    assert not ear.hears
+    line.ring("b")
+    until(lambda: not line._strokes)
+    assert not ear.hears
+    assert line.asked == ["", "a"]
+
+
+def test_it_says_that_it_does_not_hear_and_tries_again(line: Line, ear: Ear) -> None:
+    line.failures = 2
+    ear.listen(wanted=True)
+    line.wait_for(3)
+    assert not ear.hears
+    line.ring("a")
+    until(lambda: ear.hears)
+
+
+def test_who_would_hear_of_work_asks_rarely_whatever_happened_last() -> None:
+    pace = Pace()
+    for since in (0.0, 60.0, 1e6):
+        assert pace.wait(since, Random(0), hears=True) >= 24
+    assert pace.wait(0.0, Random(0)) < 0.2
+
+
+def test_a_nudge_cuts_one_wait_short_and_ends_nothing() -> None:
+    with Bell() as bell:
+        for _ in range(100_000):  # more than a pipe takes
+            bell.nudge()
+        assert not bell.wait(20)
+        assert bell.nudged()
+        assert not bell.nudged()
+        while bell.wait(0) or bell.nudged():
+            pass
+        bell.ring()
+        assert bell.wait(20)
+        assert not bell.nudged()
