@@ -11,6 +11,7 @@ import typer
 from skerry.cli.authority import open_authority
 from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
 from skerry.cli.server_backup import backup, restore
+from skerry.cli.server_metrics import metrics
 
 if TYPE_CHECKING:
     from skerry.server.federation_home import FederationHome
@@ -22,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Serve a fleet of real devices: Sup
 
 app.command()(backup)
 app.command()(restore)
+app.command()(metrics)
 
 _LOOK_S = 0.5
 _ANSWER_S = 5.0

@@ -34,7 +34,7 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands) == COMMANDS
     assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare"}
     assert set(root.commands["privacy"].commands) == {"audit", "forget", "plan", "prove", "show", "verify", "witness"}
-    assert set(root.commands["server"].commands) == {"up", "status", "stop", "backup", "restore"}
+    assert set(root.commands["server"].commands) == {"up", "status", "stop", "backup", "restore", "metrics"}
     released = {"init", "publish", "list", "verify", "fetch", "rollback", "renew", "rotate", "prune"}
     assert set(root.commands["release"].commands) == released
     assert set(root.commands["security"].commands) == {"attack", "keys", "log", "scan"}
