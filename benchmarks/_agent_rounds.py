@@ -24,7 +24,8 @@ from skerry.security.identity.private_file import read_private
 from skerry.server.discover import RollCall, wait_for
 from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.engine import Components
-from skerry.server.engines.flwr_run import DrivenGrid, driven_run
+from skerry.server.engines.flwr_grid import DrivenGrid
+from skerry.server.engines.flwr_run import driven_run
 from skerry.server.federation_home import FederationHome
 from skerry.server.fleet import good_standing
 from skerry.server.mailbox import NETWORK_POLL_S, exchange

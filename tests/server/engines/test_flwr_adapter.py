@@ -20,7 +20,7 @@ from skerry.errors import MissingDependencyError, RunFailedError
 from skerry.server.engines import flwr_adapter
 
 ROOT = Path(__file__).parents[3]
-ADAPTERS = {"flwr_adapter.py", "flwr_run.py", "flwr_replies.py", "flwr_fleet.py", "flwr_superlink.py"}
+ADAPTERS = {"flwr_adapter.py", "flwr_run.py", "flwr_grid.py", "flwr_replies.py", "flwr_fleet.py", "flwr_superlink.py"}
 
 
 def message() -> Message:

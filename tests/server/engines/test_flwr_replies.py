@@ -14,8 +14,8 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, 
 from skerry.device.agent.flwr_fleet import Parcel, pack
 from skerry.device.app import RECORD
 from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.flwr_grid import DrivenGrid
 from skerry.server.engines.flwr_replies import MOST_PARTS
-from skerry.server.engines.flwr_run import DrivenGrid
 from skerry.server.mailbox import Mailbox
 
 RUN, LARGEST = 5, 10_000

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from skerry.errors import RunFailedError
-from skerry.server.engines import flwr_run
+from skerry.server.engines import flwr_grid
 from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.deployment import Deployment
 from skerry.server.engines.engine import Components
@@ -78,7 +78,7 @@ def test_a_run_that_fails_says_so_to_the_superlink(served: Served) -> None:
 def test_a_superlink_that_is_gone_or_knows_the_run_no_more_is_an_error_and_no_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flwr_run, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(flwr_grid, "_PATIENCE_S", 1.0)
     with Children() as children:
         served = Served(tmp_path, children)
         with served.claimed() as (grid, _):
