@@ -187,6 +187,7 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
                 with debit as entry:
                     delta, head = _train(work, resident, worker, task, model)
             else:
+                ledger.sync()  # who wrote the debit may have been killed before the disk had it
                 delta, head = _train(work, resident, worker, task, model)
             state = ledger.checkpoint(entry.seq + 1)  # of what is on stable storage now
             sent = _misbehave(resident, delta, header.round, instruction.seed)

@@ -164,6 +164,7 @@ class Federation:
         if not path.exists():
             Ledger.create(path, scope="population", subject=folder.id, policy=policy, now=clock()).close()
         ledger = Ledger.open(path)
+        ledger.sync()  # rounds that it says are open are not opened again
         past = read_past(folder, ledger)
         roster = nodes if isinstance(nodes, Roster) else Roster(device_directory(folder), dict(nodes))
         roster.members |= past.members

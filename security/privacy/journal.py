@@ -68,6 +68,14 @@ class Journal:
         self._size = len(complete)
         self._note(self._size)
 
+    def sync(self) -> None:
+        """Return when everything that :meth:`read` gives is on stable storage.
+
+        What a process wrote that was killed before its sync is read by the next one, and may be lost with the power.
+        """
+        with disk_errors(self._path):
+            os.fsync(self._fd)
+
     def append(self, data: bytes, syncer: Syncer | None) -> Job:
         """Write, and begin to sync: the job tells when ``data`` is on stable storage, or why it is not.
 

@@ -296,6 +296,18 @@ class Ledger:
         self.close()
         return written.entries[0]
 
+    def sync(self) -> None:
+        """Return when all entries are on stable storage, also those that a process wrote which was killed then.
+
+        To be called before anything leaves on the strength of an entry that was found.
+
+        Raises:
+            DiskFullError: no room.
+        """
+        with self._mutex:
+            self._take_in()
+            self._journal.sync()
+
     def untouched(self) -> bool:
         """Whether nobody else has changed the file since it was opened (see :meth:`Journal.untouched`)."""
         return self._journal.untouched()

@@ -8,6 +8,7 @@ import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -141,6 +142,29 @@ def test_a_device_whose_disk_is_full_answers_later_under_one_debit(bench: Bench,
         with pytest.raises(NotYetError, match="no space"):
             participate(envelope, bench.resident, bench.worker, system_clock)
     assert bench.ask(envelope).header.kind is Kind.UPDATE
+    assert bench.debits() == 1
+
+
+def test_a_debit_that_a_killed_process_left_is_synced_before_it_is_answered_under(bench: Bench, monkeypatch):
+    """The power may go after the answer did: what is read is not yet what is on stable storage."""
+    change_home(bench, simulated=False)
+    envelope = bench.instruct(1, seed=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bench.model), "train", lambda *_: (_ for _ in ()).throw(MemoryError("killed")))
+        with pytest.raises(MemoryError, match="killed"):
+            participate(envelope, bench.resident, bench.worker, system_clock)
+    synced, real = [], os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        real(fd)
+
+    trained = watched(monkeypatch, type(bench.model), "train")
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(participation, "seal", lambda *_, **__: synced.append("sealed") or b"")
+    participate(envelope, bench.resident, bench.worker, system_clock)
+    assert trained.is_set()
+    assert bench.resident.home.ledger.resolve() in synced[: synced.index("sealed")]
     assert bench.debits() == 1
 
 
