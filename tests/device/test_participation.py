@@ -161,7 +161,7 @@ def test_a_debit_that_a_killed_process_left_is_synced_before_it_is_answered_unde
 
     trained = watched(monkeypatch, type(bench.model), "train")
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(participation, "seal", lambda *_, **__: synced.append("sealed") or b"")
+    monkeypatch.setattr(replying, "seal", lambda *_, **__: synced.append("sealed") or b"")
     participate(envelope, bench.resident, bench.worker, system_clock)
     assert trained.is_set()
     assert bench.resident.home.ledger.resolve() in synced[: synced.index("sealed")]

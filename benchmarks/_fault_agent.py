@@ -1,0 +1,75 @@
+"""One device's agent that keeps a record of all it answers: ``python _fault_agent.py HOME KEY_FILE RECORD``.
+
+It is the agent of ``skerry device run`` with the real app. Each answer to an instruction is written down before the
+agent has it, so that the record holds everything that can have left the device: ``RECORD.answers``. And so is at each
+``fsync`` which file of the home was given to the disk to keep, and how much of it: what a power cut may take away is
+all else (``RECORD.synced``).
+"""
+
+import os
+import signal
+import stat
+import struct
+import sys
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from flwr.app import Context, Message
+
+from skerry.cli.keystore_options import open_store
+from skerry.clock import system_clock
+from skerry.device.agent.bell import Bell
+from skerry.device.agent.conditions import AlwaysFit
+from skerry.device.agent.starting import started
+from skerry.device.app import RECORD
+
+LENGTHS = struct.Struct(">QI")
+"""Before each answer: when it was made (ms since the epoch), and its bytes."""
+
+
+def record_syncs(home: Path, record: Path) -> None:
+    """From now on ``RECORD.synced`` gets the number (inode) and the size of each file of the home that is synced."""
+    home = home.resolve()
+    synced = os.open(record.with_suffix(".synced"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    real = os.fsync
+
+    def fsync(fd: Any) -> None:
+        found = os.fstat(fd)
+        real(fd)
+        if stat.S_ISREG(found.st_mode) and Path(f"/proc/self/fd/{fd}").readlink().is_relative_to(home):
+            os.write(synced, f"{found.st_ino} {found.st_size}\n".encode())
+
+    os.fsync = fsync
+
+
+def main(home: Path, key_file: Path, record: Path) -> None:
+    record_syncs(home, record)
+    answers = os.open(record.with_suffix(".answers"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with Bell() as bell:
+        signal.signal(signal.SIGTERM, lambda *_: bell.ring())
+        agent_of_home = started(
+            home,
+            lambda: open_store(home, key_file),
+            bell,
+            clock=system_clock,
+            random=SystemRandom(),
+            say=lambda entry: print(entry, flush=True),
+            conditions=AlwaysFit(),  # whatever else this machine does, and however small the disk is
+        )
+        with agent_of_home as agent:
+            real = agent.app
+
+            def answer(message: Message, context: Context) -> Message:
+                reply = real(message, context)
+                if message.metadata.message_type == "train" and reply.has_content():
+                    envelope = reply.content[RECORD]["envelope"]
+                    os.write(answers, LENGTHS.pack(system_clock(), len(envelope)) + envelope)
+                return reply
+
+            agent.app = answer
+            agent.run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
