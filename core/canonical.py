@@ -6,13 +6,14 @@ the canonical encoding of their own value are refused, so that no two encodings 
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import cbor2
 
 from skerry.errors import InputError
 
-__all__ = ["decode", "digest", "encode", "sha256_hex"]
+__all__ = ["decode", "digest", "encode", "file_sha256", "sha256_hex"]
 
 
 def encode(value: Any) -> bytes:
@@ -58,6 +59,12 @@ def decode(data: bytes) -> Any:
 def sha256_hex(data: bytes) -> str:
     """SHA-256 in lower-case hexadecimal (64 characters)."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The same of a file's content, in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: Mapping[str, Any] | list[Any]) -> str:

@@ -1,19 +1,21 @@
 """What a run can show for the model that it delivers: for the statement that goes with a release."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from skerry.canonical import sha256_hex
+from skerry.canonical import file_sha256, sha256_hex
 from skerry.errors import InputError, ReleaseRefusedError
 from skerry.result import load_result
 from skerry.runfolder import RunFolder
-from skerry.security.delivery import Manifest, ReleaseRefusal, verify
+from skerry.security.delivery import Manifest, ReleaseFile, ReleaseRefusal
 from skerry.security.delivery.repository import Provenance
+from skerry.security.delivery.verifying import read_manifest
 from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.server.ledgers import POPULATION, Ledgers, coordinator_key, published_checkpoint
 from skerry.server.provision import coordinator_public
 
-__all__ = ["check_against_run", "delivered_files", "provenance_of"]
+__all__ = ["check_against_run", "plaintexts", "provenance_of", "released_files"]
 
 
 def provenance_of(folder: RunFolder) -> Provenance:
@@ -41,23 +43,19 @@ def provenance_of(folder: RunFolder) -> Provenance:
     )
 
 
-def delivered_files(folder: RunFolder) -> dict[str, Path]:
-    """The plaintext of what the run's own release delivers: exactly that, since its evaluation speaks of nothing else.
+def released_files(folder: RunFolder) -> tuple[ReleaseFile, ...]:
+    """What the run's own release delivers, as its coordinator signed it: its evaluation speaks of nothing else.
 
     Raises:
-        InputError: the run made no release, or one of its files is gone or was changed since.
+        InputError: the run made no release.
+        ReleaseRefusedError: its coordinator did not sign it.
     """
-    manifest = verify(folder.path / "release", publisher=coordinator_public(folder)).manifest
-    files = {file.name: folder.path / "model" / file.name for file in manifest.files}
-    for file in manifest.files:
-        path = files[file.name]
-        if not path.is_file() or sha256_hex(path.read_bytes()) != file.sha256:
-            raise InputError(
-                "the file is not the one that the run evaluated and released",
-                where=str(path),
-                mend="publish another run, or bring the file back",
-            )
-    return files
+    return read_manifest(folder.path / "release", coordinator_public(folder)).files
+
+
+def plaintexts(folder: RunFolder, files: Iterable[ReleaseFile]) -> dict[str, Path]:
+    """Where the contents of a run's released files lie; nothing is said of what they hold now."""
+    return {file.name: folder.path / "model" / file.name for file in files}
 
 
 def check_against_run(manifest: Manifest, stated: Provenance, folder: RunFolder) -> None:
@@ -74,8 +72,16 @@ def check_against_run(manifest: Manifest, stated: Provenance, folder: RunFolder)
     here = provenance_of(folder)
     told = [field.name for field in fields(Provenance) if field.name not in {"checkpoint", "rolled_back_to"}]
     other = [name for name in told if getattr(stated, name) != getattr(here, name)]
-    delivered = {name: sha256_hex(path.read_bytes()) for name, path in delivered_files(folder).items()}
-    if {file.name: file.sha256 for file in manifest.files} != delivered:
+    files = released_files(folder)
+    released = {file.name: file.sha256 for file in files}
+    for name, path in plaintexts(folder, files).items():
+        if not path.is_file() or file_sha256(path) != released[name]:
+            raise InputError(
+                "the file is not the one that the run evaluated and released",
+                where=str(path),
+                mend="publish another run, or bring the file back",
+            )
+    if {file.name: file.sha256 for file in manifest.files} != released:
         other.append("files")
     if not _extends(stated.checkpoint, folder):
         other.append("checkpoint")

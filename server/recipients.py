@@ -8,7 +8,8 @@ from skerry.errors import InputError
 from skerry.runfolder import RunFolder
 from skerry.security.aead import EVERYBODYS, Cipher, suited_cipher
 from skerry.security.certificates import Role
-from skerry.security.delivery import verify
+from skerry.security.delivery.repository.opening import recipients_of
+from skerry.security.delivery.verifying import read_manifest
 from skerry.security.identity import Directory
 from skerry.server.enrolment import Office
 from skerry.server.provision import coordinator_public, device_directory
@@ -84,8 +85,9 @@ def enrolled_cipher(runs: Path, names: Iterable[str]) -> Cipher:
 def run_recipients(folder: RunFolder) -> Directory:
     """Who a run's own release is for: its devices without those in quarantine."""
     known = device_directory(folder)
-    info = verify(folder.path / "release", publisher=coordinator_public(folder))
-    return Directory({name: known.get(name) for name in info.recipients})
+    release = folder.path / "release"
+    names = recipients_of(release, read_manifest(release, coordinator_public(folder)))
+    return Directory({name: known.get(name) for name in names})
 
 
 def _enrolled_devices(runs: Path) -> list[Enrolled]:

@@ -24,9 +24,10 @@ Key Commitment" (USENIX Security 2022); RFC 5869.
 import hashlib
 import hmac
 import struct
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle
 from typing import IO, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -38,7 +39,7 @@ from skerry.errors import ReleaseRefusedError
 from skerry.security.aead import Cipher
 from skerry.security.delivery.refusal import ReleaseRefusal
 
-__all__ = ["CHUNK", "HEADER_BYTES", "TAG", "Streamed", "blob_bytes", "decrypt", "encrypt", "seal_chunks"]
+__all__ = ["BATCH", "CHUNK", "HEADER_BYTES", "TAG", "Streamed", "blob_bytes", "decrypt", "encrypt", "seal_batches"]
 
 
 class Source(Protocol):
@@ -53,6 +54,8 @@ class Source(Protocol):
 
 CHUNK = 1 << 18
 """256 KiB of plaintext: AES-GCM runs at full speed from here on, and 256 KiB is nothing for a Pi."""
+BATCH = 8 * CHUNK
+"""What is hashed, encrypted and written at once: threads that wait for each other at every chunk lose a tenth."""
 TAG = 16
 _FIXED = {c: struct.pack(">4sBBBB", b"SKBL", 1, c.number, CHUNK.bit_length() - 1, 0) for c in Cipher}
 HEADER_BYTES = 8 + 32 + 32
@@ -77,7 +80,9 @@ def blob_bytes(size: int) -> int:
 def encrypt(
     source: Source, target: IO[bytes], key: bytes, *, salt: bytes, cipher: Cipher = Cipher.AES_256_GCM
 ) -> Streamed:
-    """Encrypt to the end of ``source``.
+    """Encrypt to the end of ``source``, which a second thread reads and hashes ahead; 8 MiB of memory.
+
+    Each digest takes several times as long as the encryption, so on two cores all of it takes as long as one of them.
 
     Args:
         source: plaintext.
@@ -88,32 +93,47 @@ def encrypt(
     """
     plain, blob = hashlib.sha256(), hashlib.sha256()
     size = 0
+
+    def take(buffer: bytearray) -> memoryview:
+        taken = memoryview(buffer)[: _fill(source, buffer)]
+        plain.update(taken)
+        return taken
+
     with ThreadPoolExecutor(1, thread_name_prefix="digest") as beside:
-        for chunk, sealed in seal_chunks(source, key, salt=salt, cipher=cipher):
-            # Each digest takes several times as long as the encryption; hashlib leaves the interpreter free meanwhile.
-            hashed = beside.submit(plain.update, chunk)
+        for batch, sealed in seal_batches(_taken_ahead(take, beside), key, salt=salt, cipher=cipher):
             blob.update(sealed)
             target.write(sealed)
-            hashed.result()
-            size += len(chunk)
+            size += len(batch)
     return Streamed(size, plain.hexdigest(), blob_bytes(size), blob.hexdigest())
 
 
-def seal_chunks(
-    source: Source, key: bytes, *, salt: bytes, cipher: Cipher = Cipher.AES_256_GCM
+def seal_batches(
+    batches: Iterable[tuple[memoryview, bool]], key: bytes, *, salt: bytes, cipher: Cipher = Cipher.AES_256_GCM
 ) -> Iterator[tuple[memoryview, memoryview]]:
-    """Plaintext and sealed bytes, chunk after chunk; the header comes first and stands for no plaintext.
+    """Plaintext and sealed bytes, batch after batch; the header comes first and stands for no plaintext.
 
-    Both are valid until the next pair is asked for. Arguments as of :func:`encrypt`.
+    Both are valid until the next pair is asked for.
+
+    Args:
+        batches: plaintext, each with whether it is the last: of :data:`BATCH` bytes, the last one of as many or fewer.
+        key: as of :func:`encrypt`.
+        salt: as of :func:`encrypt`.
+        cipher: of the chunks.
     """
     keyed, commitment, prefix = _derive(key, salt, cipher)
     header = _FIXED[cipher] + salt + commitment
     yield memoryview(b""), memoryview(header)
-    room = memoryview(bytearray(CHUNK + TAG))
-    for counter, (chunk, last) in enumerate(_chunks(source, CHUNK)):
-        sealed = room[: len(chunk) + TAG]
-        keyed.encrypt_into(_nonce(prefix, counter, last), chunk, header, sealed)
-        yield chunk, sealed
+    room = memoryview(bytearray(BATCH // CHUNK * (CHUNK + TAG)))
+    counter = 0
+    for batch, final in batches:
+        end = 0
+        for start in range(0, max(1, len(batch)), CHUNK):  # an empty file has one chunk, an empty one
+            chunk = batch[start : start + CHUNK]
+            begin, end = end, end + len(chunk) + TAG
+            last = final and start + CHUNK >= len(batch)
+            keyed.encrypt_into(_nonce(prefix, counter, last), chunk, header, room[begin:end])
+            counter += 1
+        yield batch, room[:end]
 
 
 def decrypt(source: Source, target: IO[bytes], key: bytes, *, cipher: Cipher = Cipher.AES_256_GCM) -> Streamed:
@@ -157,6 +177,28 @@ def _derive(key: bytes, salt: bytes, cipher: Cipher) -> tuple[AESGCM | ChaCha20P
 
 def _nonce(prefix: bytes, counter: int, last: bool) -> bytes:
     return prefix + struct.pack(">IB", counter, last)
+
+
+def _taken_ahead(take: Callable[[bytearray], memoryview], beside: Executor) -> Iterator[tuple[memoryview, bool]]:
+    """What ``take`` puts into buffers until one is not full, each with whether it is the last.
+
+    None but the first is empty. While one is in use the next is there, which tells whether it is the last, and the one
+    after is being taken.
+    """
+    buffers = cycle(bytearray(BATCH) for _ in range(3))
+
+    def go_on(after: memoryview) -> Future[memoryview] | None:
+        return beside.submit(take, next(buffers)) if len(after) == BATCH else None
+
+    batch = take(next(buffers))
+    coming = go_on(batch)
+    while True:
+        following = coming.result() if coming else memoryview(b"")
+        coming = go_on(following)
+        yield batch, not following
+        if not following:
+            return
+        batch = following
 
 
 def _chunks(source: Source, size: int) -> Iterator[tuple[memoryview, bool]]:

@@ -102,7 +102,8 @@ def test_only_what_the_run_evaluated_and_released_is_published_in_its_name(shop,
     with (run / "model" / "model.onnx").open("r+b") as model:
         model.write(b"x")
     error = shop("publish", run.name, "--model", "digits", code=2)["error"]
-    assert "not the one that the run evaluated" in error["what"]
+    assert f"not the one that run {run.name} evaluated" in error["what"]
+    assert not [path for path in (shop.folder / "blobs").iterdir() if path.is_file()]
 
 
 def test_verify_says_whose_it_is_and_notices_an_altered_blob(shop, run):

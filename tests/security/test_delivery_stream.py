@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from skerry.errors import ReleaseRefusedError
 from skerry.security.aead import Cipher
 from skerry.security.delivery import ReleaseRefusal
-from skerry.security.delivery.stream import CHUNK, HEADER_BYTES, TAG, blob_bytes, decrypt, encrypt
+from skerry.security.delivery.stream import BATCH, CHUNK, HEADER_BYTES, TAG, blob_bytes, decrypt, encrypt
 
 KEY, SALT = b"k" * 32, b"s" * 32
 STEP = CHUNK + TAG
@@ -72,6 +72,32 @@ def test_a_blob_gives_back_its_plaintext_and_says_what_went_through(size, cipher
     target = io.BytesIO()
     assert decrypt(Slow(blob), target, KEY, cipher=cipher) == done
     assert target.getvalue() == plaintext
+
+
+@pytest.mark.parametrize("size", [n * BATCH + more for n in (1, 2, 3, 4, 7) for more in (-1, 0, 1, CHUNK)])
+def test_batches_do_not_show_in_the_blob(size):
+    plaintext = os.urandom(size)
+    blob = blob_of(plaintext)
+    assert plaintext_of(blob) == plaintext
+    key, prefix = derived(KEY)[:32], derived(KEY)[64:]
+    for number in {0, BATCH // CHUNK - 1, BATCH // CHUNK, (size - 1) // CHUNK}:
+        place = number * CHUNK
+        if place < size:
+            nonce = prefix + number.to_bytes(4, "big") + bytes([place + CHUNK >= size])
+            begin = HEADER_BYTES + number * STEP
+            sealed = blob[begin : begin + STEP]
+            assert AESGCM(key).decrypt(nonce, sealed, blob[:HEADER_BYTES]) == plaintext[place : place + CHUNK]
+
+
+def test_a_source_that_cannot_be_read_to_its_end_gives_no_blob():
+    class Torn(Slow):
+        def readinto(self, buffer):
+            if self.inner.tell() > 3 * BATCH:
+                raise OSError("the medium is gone")
+            return super().readinto(buffer)
+
+    with pytest.raises(OSError, match="the medium is gone"):
+        encrypt(Torn(bytes(6 * BATCH)), io.BytesIO(), KEY, salt=SALT)
 
 
 @pytest.mark.parametrize(("cipher", "aead"), [(AES, AESGCM), (CHACHA, ChaCha20Poly1305)])

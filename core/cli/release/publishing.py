@@ -15,6 +15,7 @@ from skerry.cli.release.options import Keys, Offline, RepositoryFolder, manifest
 
 if TYPE_CHECKING:
     from skerry.security.aead import Cipher
+    from skerry.security.delivery import ReleaseFile
     from skerry.security.delivery.repository import Provenance, Repository
     from skerry.security.identity import Identity, PublicIdentity
     from skerry.server.recipients import Recipients
@@ -68,14 +69,15 @@ def publish(
     """
     from skerry.runfolder import RunFolder
     from skerry.runfolder import runs_dir as runs_in
-    from skerry.server.provenance import delivered_files, provenance_of
+    from skerry.server.provenance import plaintexts, provenance_of, released_files
     from skerry.server.recipients import Recipients, run_recipients
 
     folder = RunFolder.open(run, runs_in(runs_dir))
+    files = released_files(folder)
     chosen = _chosen(recipients, runs_dir, enrolled=enrolled) or _Chosen(Recipients(run_recipients(folder)))
     _publish(
         open_repository(repository, keys, offline),
-        _Version(model or folder.scenario.name, delivered_files(folder), provenance_of(folder)),
+        _Version(model or folder.scenario.name, plaintexts(folder, files), files, provenance_of(folder)),
         chosen.but(without or (), cipher),
         reader=reader_of(repository, keys),
         runs=folder.path.parent,
@@ -120,7 +122,7 @@ def rollback(
         files = open_version(repository, known[to], reader, Path(folder))
         _publish(
             opened,
-            _Version(model, files, replace(provenance, rolled_back_to=to)),
+            _Version(model, files, known[to].files, replace(provenance, rolled_back_to=to)),
             chosen.but(without or (), cipher),
             reader=reader,
             runs=runs_in(runs_dir),
@@ -130,10 +132,11 @@ def rollback(
 
 @dataclass(frozen=True)
 class _Version:
-    """What is published: files by their names on the device, and where they come from."""
+    """What is published: files by their names on the device, what each has to hold, and where they come from."""
 
     model: str
     files: Mapping[str, Path]
+    signed: "Collection[ReleaseFile]"
     provenance: "Provenance"
 
 
@@ -199,6 +202,7 @@ def _publish(
         draft = Draft(
             model=model,
             files=what.files,
+            digests={file.name: file.sha256 for file in what.signed},
             publisher=reader.name,
             recipients=[reader.public, *recipients],
             provenance=what.provenance,

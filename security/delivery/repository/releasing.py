@@ -1,12 +1,12 @@
 """A new version of a model in a repository: blobs first, then what describes them, then the signature that shows it."""
 
-import hashlib
 import os
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from skerry.canonical import file_sha256
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, require_space
 from skerry.security.aead import Cipher
@@ -48,6 +48,8 @@ class Draft:
         publisher: name of who publishes.
         recipients: who shall be able to decrypt; whoever shall roll back later is one of them.
         provenance: where the files come from.
+        digests: file name → SHA-256 (hexadecimal) of what it has to hold, where that is known; compared with what was
+            read to be sealed, so that no other content is, whatever happens to the file meanwhile.
         bases: file name → the file in the version before, for deltas.
         cipher: of the blobs; see :func:`~skerry.security.aead.suited_cipher`.
         software: of the machine that publishes, for a bill of materials; none is written without.
@@ -61,6 +63,7 @@ class Draft:
     publisher: str
     recipients: Collection[PublicIdentity]
     provenance: Provenance
+    digests: Mapping[str, str] = field(default_factory=dict)
     bases: Mapping[str, Path] = field(default_factory=dict)
     cipher: Cipher = Cipher.AES_256_GCM
     software: Collection[Package] = ()
@@ -86,7 +89,8 @@ def release(repository: Repository, draft: Draft, *, now: int) -> Published:
         now: ms since the epoch.
 
     Raises:
-        InputError: somebody is to receive it twice, or there are too many files.
+        InputError: somebody is to receive it twice, there are too many files, or one holds something else than it
+            has to.
         DiskFullError: there is no room.
     """
     with repository.one_at_a_time():
@@ -117,7 +121,7 @@ def _sealed(repository: Repository, draft: Draft, now: int) -> Manifest:
     key = secrets.token_bytes(KEY_BYTES)
     with disk_errors(blobs):
         blobs.mkdir(parents=True, exist_ok=True)
-        sealed = tuple(_seal_file(name, draft.files[name], blobs, key, draft.cipher) for name in sorted(draft.files))
+        sealed = tuple(_seal_all(draft, blobs, key))
         contents = Contents(
             name=draft.model,
             version=max(published(repository, draft.model), default=0) + 1,
@@ -148,16 +152,30 @@ def _deltas(sealed: Collection[ReleaseFile], draft: Draft, blobs: Path, key: byt
                 continue
             done = _seal(plain, blobs, key, draft.cipher)
             found.append(
-                Delta(file=file.name, base=_sha256(base), size=done.size, blob=done.blob, blob_size=done.blob_size)
+                Delta(file=file.name, base=file_sha256(base), size=done.size, blob=done.blob, blob_size=done.blob_size)
             )
     finally:
         plain.unlink(missing_ok=True)
     return found
 
 
-def _seal_file(name: str, path: Path, blobs: Path, key: bytes, cipher: Cipher) -> ReleaseFile:
-    done = _seal(path, blobs, key, cipher)
-    return ReleaseFile(name=name, size=done.size, sha256=done.sha256, blob=done.blob, blob_size=done.blob_size)
+def _seal_all(draft: Draft, blobs: Path, key: bytes) -> list[ReleaseFile]:
+    """A blob for each file; none is left when one of them is not what it has to be."""
+    sealed: list[ReleaseFile] = []
+    for name in sorted(draft.files):
+        done = _seal(draft.files[name], blobs, key, draft.cipher)
+        sealed.append(
+            ReleaseFile(name=name, size=done.size, sha256=done.sha256, blob=done.blob, blob_size=done.blob_size)
+        )
+        if done.sha256 != draft.digests.get(name, done.sha256):
+            for file in sealed:
+                (blobs / file.blob).unlink()
+            raise InputError(
+                f"the file is not the one that run {draft.provenance.run} evaluated and released",
+                where=str(draft.files[name]),
+                mend="publish another run, or bring the file back",
+            )
+    return sealed
 
 
 def _seal(path: Path, blobs: Path, key: bytes, cipher: Cipher) -> Streamed:
@@ -169,8 +187,3 @@ def _seal(path: Path, blobs: Path, key: bytes, cipher: Cipher) -> Streamed:
     finally:
         unnamed.unlink(missing_ok=True)
     return done
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
