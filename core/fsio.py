@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from skerry.errors import DiskFullError
 
 __all__ = [
+    "WriteBehind",
     "append_durably",
     "disk_errors",
     "home",
@@ -45,6 +46,33 @@ def disk_errors(path: Path) -> Iterator[None]:
                 mend="free some space, or choose another folder with --runs-dir or SKERRY_HOME",
             ) from error
         raise
+
+
+class WriteBehind:
+    """A file that is written from its beginning, of which the system puts every 32 MiB on the disk while more are made.
+
+    Left to itself Linux keeps them until they are many or somebody waits for them. What is on the disk leaves memory;
+    nothing is on *stable* storage before an ``fsync``. Where the system takes no such advice it only writes.
+
+    Args:
+        file: open for writing, at its beginning.
+    """
+
+    _STEP = 32 << 20
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._written = self._told = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """As of a file."""
+        self._written += self._file.write(data)
+        if self._written - self._told >= self._STEP and hasattr(os, "posix_fadvise"):
+            self._file.flush()
+            length = self._written - self._told
+            os.posix_fadvise(self._file.fileno(), self._told, length, os.POSIX_FADV_DONTNEED)
+            self._told = self._written
+        return len(data)
 
 
 def require_space(folder: Path, needed: int) -> None:

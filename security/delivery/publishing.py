@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.errors import InputError
-from skerry.fsio import disk_errors, require_space, sync_folder, write_json
+from skerry.fsio import WriteBehind, disk_errors, require_space, sync_folder, write_json
 from skerry.security.aead import Cipher
 from skerry.security.delivery.bins import KEY_BYTES, bins_in, write_bins
 from skerry.security.delivery.manifest import MAX_MANIFEST_BYTES, Contents, Manifest, ReleaseFile
@@ -106,7 +106,7 @@ def _room_for(recipient: PublicIdentity) -> int:
 def _encrypt_file(name: str, path: Path, blobs: Path, key: bytes, cipher: Cipher) -> ReleaseFile:
     unnamed = blobs / ".blob"
     with path.open("rb") as source, unnamed.open("wb") as target:
-        done = encrypt(source, target, key, salt=secrets.token_bytes(32), cipher=cipher)
+        done = encrypt(source, WriteBehind(target), key, salt=secrets.token_bytes(32), cipher=cipher)
     unnamed.rename(blobs / done.blob)
     return ReleaseFile(name=name, size=done.size, sha256=done.sha256, blob=done.blob, blob_size=done.blob_size)
 

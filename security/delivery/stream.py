@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle
-from typing import IO, Protocol
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -40,6 +40,13 @@ from skerry.security.aead import Cipher
 from skerry.security.delivery.refusal import ReleaseRefusal
 
 __all__ = ["BATCH", "CHUNK", "HEADER_BYTES", "TAG", "Streamed", "blob_bytes", "decrypt", "encrypt", "seal_batches"]
+
+
+class Target(Protocol):
+    """A file open for writing, or what behaves like one."""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """All of it; how many bytes."""
 
 
 class Source(Protocol):
@@ -78,7 +85,7 @@ def blob_bytes(size: int) -> int:
 
 
 def encrypt(
-    source: Source, target: IO[bytes], key: bytes, *, salt: bytes, cipher: Cipher = Cipher.AES_256_GCM
+    source: Source, target: Target, key: bytes, *, salt: bytes, cipher: Cipher = Cipher.AES_256_GCM
 ) -> Streamed:
     """Encrypt to the end of ``source``, which a second thread reads and hashes ahead; 8 MiB of memory.
 
@@ -136,7 +143,7 @@ def seal_batches(
         yield batch, room[:end]
 
 
-def decrypt(source: Source, target: IO[bytes], key: bytes, *, cipher: Cipher = Cipher.AES_256_GCM) -> Streamed:
+def decrypt(source: Source, target: Target, key: bytes, *, cipher: Cipher = Cipher.AES_256_GCM) -> Streamed:
     """Decrypt to the end of ``source``; what ``target`` got counts only when this returns.
 
     Raises:

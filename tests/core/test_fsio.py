@@ -67,3 +67,25 @@ def test_home_follows_the_environment(tmp_path: Path, monkeypatch):
     monkeypatch.delenv("SKERRY_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert fsio.home() == tmp_path / "cache" / "skerry"
+
+
+@pytest.mark.parametrize("advised", [True, False])
+def test_what_is_written_behind_is_whole_and_told_to_the_system_in_order(tmp_path: Path, monkeypatch, advised: bool):
+    told: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(fsio.WriteBehind, "_STEP", 100)
+    if advised:
+        monkeypatch.setattr(os, "posix_fadvise", lambda fd, at, n, _: told.append((at, n, os.fstat(fd).st_size)))
+    else:
+        monkeypatch.delattr(os, "posix_fadvise")
+    parts = [bytes([n]) * (7 * n) for n in range(20)]
+    with (tmp_path / "file").open("wb") as file:
+        behind = fsio.WriteBehind(file)
+        assert [behind.write(memoryview(part)) for part in parts] == [len(part) for part in parts]
+    assert (tmp_path / "file").read_bytes() == b"".join(parts)
+    assert bool(told) is advised
+    end = 0
+    for at, length, there in told:
+        assert at == end
+        assert length >= 100
+        end = at + length
+        assert there == end  # the system has it, not only our buffer

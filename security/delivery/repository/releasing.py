@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skerry.canonical import file_sha256
 from skerry.errors import InputError
-from skerry.fsio import disk_errors, require_space
+from skerry.fsio import WriteBehind, disk_errors, require_space
 from skerry.security.aead import Cipher
 from skerry.security.delivery.bins import KEY_BYTES, write_bins
 from skerry.security.delivery.delta import MAX_GAIN, make_delta
@@ -182,7 +182,7 @@ def _seal(path: Path, blobs: Path, key: bytes, cipher: Cipher) -> Streamed:
     unnamed = blobs / ".blob"
     try:
         with path.open("rb") as source, unnamed.open("wb") as target:
-            done = encrypt(source, target, key, salt=secrets.token_bytes(32), cipher=cipher)
+            done = encrypt(source, WriteBehind(target), key, salt=secrets.token_bytes(32), cipher=cipher)
         unnamed.replace(blobs / done.blob)
     finally:
         unnamed.unlink(missing_ok=True)
