@@ -190,7 +190,7 @@ def check_enough(folder: RunFolder, devices: int, excluded: int) -> None:
     able = (devices - excluded) // scenario.privacy.min_separation
     asked = min(able, scenario.cohort.size or able)
     defence = scenario.defence
-    rule = rule_for(defence.aggregator, tolerate=defence.tolerate, quarantined=excluded, rows=asked, seed=0)
+    rule = rule_for(defence.aggregator, tolerate=defence.tolerate, out=excluded, rows=asked, seed=0)
     if excluded and asked < rule.minimum():
         raise RefusedError(
             "too_few_left",

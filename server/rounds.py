@@ -201,7 +201,7 @@ def server_optimizer(training: TrainingConfig) -> ServerOptimizer:
 def aggregate(federation: Federation, judged: Judged, number: int) -> Float32Array:
     """The robust rule over accepted deltas.
 
-    ``tolerate`` counts the hostile devices assumed in the whole fleet, with those in quarantine: see
+    ``tolerate`` counts the hostile devices assumed in the whole fleet, with those that are out: see
     :func:`~skerry.server.tolerance.rule_for`.
 
     Raises:
@@ -212,7 +212,7 @@ def aggregate(federation: Federation, judged: Judged, number: int) -> Float32Arr
     rule = rule_for(
         defence.aggregator,
         tolerate=defence.tolerate,
-        quarantined=len(federation.screener.quarantined),
+        out=len(federation.screener.quarantined.union(judged.flagged)),
         rows=len(judged.deltas),
         seed=shuffle,
     )

@@ -36,6 +36,8 @@ class Setting:
     Attributes:
         honest: devices that follow the protocol.
         hostile: devices that do not.
+        silent: hostile devices, the last by name, that send nothing and are known to be hostile from the beginning, as
+            if they had been found; data, batches, noise and the rows of all others are the same as with 0.
         alpha: concentration of the Dirichlet split of the classes over all devices.
         steps: rounds, one momentum gradient of each device in each.
         batch: examples of a device in a round.
@@ -54,6 +56,7 @@ class Setting:
     learning_rate: float = 0.5
     target: int = 0
     few: int | None = None
+    silent: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,15 +124,19 @@ class _Federation:
         self._train, self._test = _data(seed)
         count = setting.honest + setting.hostile
         self._hostile = hostile_places(setting, seed)
-        self._names = [f"device-{number:03d}" for number in range(count)]
+        names = [f"device-{number:03d}" for number in range(count)]
+        self._sends = np.ones(count, np.bool_)
+        self._sends[np.flatnonzero(self._hostile)[setting.hostile - setting.silent :]] = False
+        self._names = [name for name, sends in zip(names, self._sends, strict=True) if sends]
         self._data = self._shared_out(count)
         self._screener = Screener(defence.screen, tolerate=setting.hostile, false_alarms=defence.false_alarms)
+        self._screener.exclude(set(names) - set(self._names))
         self._kept = np.zeros((2, 2), np.int64)  # honest and hostile rows: accepted, dropped
 
     def run(self) -> Outcome:
         setting = self._setting
         parameters = _NETWORK.initial(self._rng)
-        momentum = np.zeros((len(self._names), _NETWORK.size), np.float32)
+        momentum = np.zeros((len(self._data), _NETWORK.size), np.float32)
         root = _RootMomentum(self._seed, setting.momentum) if "root_set" in self._defence.screen else None
         last: Float32Array | None = None
         early: Float32Array | None = None
@@ -142,7 +149,7 @@ class _Federation:
                 rows[self._hostile] = self._sent(self._attack, rows, last, early, number)
             if number == _EARLY:
                 early = momentum[self._hostile].copy()
-            step = self._aggregate(rows, number, None if root is None else root.follow(parameters))
+            step = self._aggregate(rows[self._sends], number, None if root is None else root.follow(parameters))
             if step is None:
                 continue
             rate = setting.learning_rate * 0.5 * (1 + np.cos(np.pi * number / setting.steps))
@@ -187,11 +194,11 @@ class _Federation:
         """The rule over what the screen lets pass; None when too few are left for it."""
         verdicts = self._screener.screen(rows, self._names, ScreenContext(number, 0.0, float("inf"), root=root))
         passed = np.array([verdict.kept for verdict in verdicts], np.bool_)
-        np.add.at(self._kept, (self._hostile.astype(int), (~passed).astype(int)), 1)
+        np.add.at(self._kept, (self._hostile[self._sends].astype(int), (~passed).astype(int)), 1)
         rule = rule_for(
             self._defence.aggregator,
             tolerate=self._setting.hostile,
-            quarantined=len(self._screener.quarantined),
+            out=self._setting.silent + int((~passed).sum()),
             rows=int(passed.sum()),
             seed=number,
         )
@@ -207,8 +214,8 @@ class _Federation:
             trigger = trigger_of(self._setting.target)
             seen = _NETWORK.scores(parameters, trigger.stamped(test.features)).argmax(axis=-1)
             success = trigger.success(seen, test.labels)
-        out = {self._names.index(name) for name in self._screener.quarantined}
-        hostile = set(np.flatnonzero(self._hostile).tolist())
+        out = {place for place, name in enumerate(self._names) if name in self._screener.quarantined}
+        hostile = set(np.flatnonzero(self._hostile[self._sends]).tolist())
         (_, wrong), (_, right) = self._kept.tolist()
         sent_honest, sent_hostile = self._kept.sum(axis=1).tolist()
         return Outcome(
@@ -224,7 +231,7 @@ class _Federation:
 
     def _first_honest(self) -> set[int]:
         """Places of the devices that :attr:`Setting.few` speaks of."""
-        return set(np.flatnonzero(~self._hostile)[:_SCARCE].tolist())
+        return set(np.flatnonzero(~self._hostile[self._sends])[:_SCARCE].tolist())
 
 
 class _RootMomentum:

@@ -106,6 +106,24 @@ def test_clones_keep_one_vote(attack: str) -> None:
     assert outcome.dropped_honest == 0
 
 
+@pytest.mark.parametrize("attack", ["clones", "scaled_ipm"])
+def test_copies_have_no_effect_beyond_the_one_vote_of_one_of_them(attack: str) -> None:
+    """The rule needs eleven rows of the twelve until four copies count as found: no round may be lost for that."""
+    copies = Setting(honest=7, hostile=5, steps=40)
+    alone = replace(copies, silent=4)
+    eight, one = train(DEFAULT, attack, copies, 0), train(DEFAULT, attack, alone, 0)
+    assert eight.accuracy == one.accuracy
+    np.testing.assert_array_equal(eight.parameters, one.parameters)
+    unscreened = Defence(DEFAULT.aggregator)
+    assert train(unscreened, attack, copies, 0).accuracy != train(unscreened, attack, alone, 0).accuracy
+
+
+def test_silent_devices_are_none_that_a_screen_has_found() -> None:
+    outcome = train(DEFAULT, "none", replace(SHORT, silent=2), 0)
+    assert outcome.dropped == 0
+    assert (outcome.caught, outcome.wronged) == (0, 0)
+
+
 @pytest.mark.parametrize("attack", BACKDOORS)
 def test_a_backdoor_says_how_often_its_trigger_works(attack: str) -> None:
     planted = train(Defence("mean"), attack, SHORT, 0)
@@ -138,12 +156,12 @@ def test_cleaning_takes_most_of_a_backdoor_out_of_the_lab_s_network() -> None:
 
 def test_devices_in_quarantine_do_not_disarm_the_rule_while_there_are_rows_enough() -> None:
     def tolerated(rows: int) -> float:
-        rule = rule_for("trimmed_mean", tolerate=2, quarantined=2, rows=rows, seed=0)
+        rule = rule_for("trimmed_mean", tolerate=2, out=2, rows=rows, seed=0)
         return float(rule(np.array([[0.0]] * (rows - 1) + [[1e6]], np.float32))[0])
 
     assert tolerated(9) == tolerated(5) == tolerated(4) == 0
     assert tolerated(2) > 0
-    assert rule_for("trimmed_mean", tolerate=2, quarantined=0, rows=1, seed=0).minimum() == 5
+    assert rule_for("trimmed_mean", tolerate=2, out=0, rows=1, seed=0).minimum() == 5
     assert doctest.testmod(tolerance).failed == 0
 
 
