@@ -6,6 +6,7 @@ const PAGE = fileURLToPath(new URL("../../server/gateway/web-page", import.meta.
 
 export default defineConfig({
   base: "./",
+  worker: { format: "es" },
   build: {
     outDir: PAGE,
     emptyOutDir: true,

@@ -80,7 +80,7 @@ export function pack({ metadata, content, failure }: Letter): Parcel {
 export function open({ id, head, objects }: Parcel): Letter {
   const message = read(objects, id, "Message");
   const outside = new Fields(head);
-  const metadata = readMetadata(new Fields(outside.bytes(1)));
+  const metadata = metadataOf(head);
   const failure = outside.has(3) ? new Fields(outside.bytes(3)).text(2) : undefined;
   if (toHex(message.body) !== toHex(headBytes(metadata, "", failure, false))) {
     throw new InputError("the message's head is not that of its object");
@@ -90,6 +90,11 @@ export function open({ id, head, objects }: Parcel): Letter {
   const record = only(records.children);
   if (asText(records.body) !== `{"${RECORD}": "${record}"}`) throw new InputError("the message has other records");
   return { metadata, content: readRecord(read(objects, record, "ConfigRecord").body) };
+}
+
+/** What a message's head says. @throws InputError when it is none. */
+export function metadataOf(head: Bytes): Metadata {
+  return readMetadata(new Fields(new Fields(head).bytes(1)));
 }
 
 /** Identifiers of a tree, each once. @throws InputError when it is none, or deeper than a message is. */

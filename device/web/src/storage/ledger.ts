@@ -12,6 +12,7 @@ import { policyBody, type Policy } from "../privacy/policy.ts";
 import type { GaussianEvent } from "../privacy/rdp.ts";
 import { receiptDigest, type Receipt } from "../privacy/receipt.ts";
 import type { Change, Database } from "./database.ts";
+import type { Witness } from "./witness.ts";
 
 /** What is to be spent, and for which instruction (`nonce`: its name, hexadecimal). */
 export interface Asked {
@@ -46,11 +47,10 @@ export class Ledger {
     return new Ledger(database, replay(entries), entries, new MerkleTree(entries.map(hashOf)));
   }
 
-  /** A new ledger, whose first line is the policy. @throws RefusedError when there is one. */
-  static async create(database: Database, subject: string, policy: Policy, now: number): Promise<Ledger> {
+  /** The line of a new ledger's policy, to be written with what the promise is given for. */
+  static beginning(subject: string, policy: Policy, now: number): Change {
     const first = entry(0, GENESIS, "policy", now, policyBody(subject, policy));
-    await database.write([{ store: "ledger", key: 0, value: line(first), fresh: true }]);
-    return new Ledger(database, replay([first]), [first], new MerkleTree([hashOf(first)]));
+    return { store: "ledger", key: 0, value: line(first) };
   }
 
   get policy(): Policy {
@@ -64,6 +64,11 @@ export class Ledger {
   /** Hash of the newest entry: whoever keeps it can tell later that nothing was cut off. */
   get head(): string {
     return this.account.last.hash;
+  }
+
+  /** Whether nothing was debited yet: its promise may still be another. */
+  get untouched(): boolean {
+    return this.entries.length === 1;
   }
 
   /** ε spent at the policy's δ. */
@@ -118,6 +123,28 @@ export class Ledger {
   remembers(run: string, device: string, digest: string): boolean {
     return this.debited(run).some((debit) => toHex(receiptDigest(this.receipt(debit, device))) === digest);
   }
+}
+
+/**
+ * The ledger that is kept, or that it was lost: damaged, gone although there is a place in a federation, or without the
+ * entry that the witness saw.
+ */
+export async function openLedger(
+  database: Database,
+  witness: Witness,
+  enrolled: boolean,
+): Promise<{ ledger: Ledger | undefined; lost: boolean }> {
+  const seen = await witness.read();
+  let ledger: Ledger | undefined;
+  try {
+    ledger = await Ledger.open(database);
+  } catch (error) {
+    if (!(error instanceof LedgerCorruptError)) throw error;
+    return { ledger: undefined, lost: true };
+  }
+  const lost = seen === undefined ? enrolled && ledger === undefined : ledger?.contains(seen) !== true;
+  if (!lost && ledger !== undefined) await witness.write(ledger.head);
+  return { ledger, lost };
 }
 
 function hashOf({ hash }: Entry): Uint8Array<ArrayBuffer> {

@@ -1,0 +1,297 @@
+/** The phone itself, behind the seam: what it keeps, its place, its examples, and the loop that takes part. */
+
+import { Bases } from "../delivery/base.ts";
+import { InputError, RefusedError, SkerryError } from "../errors.ts";
+import type { Policy } from "../privacy/policy.ts";
+import type { Database } from "../storage/database.ts";
+import { Ledger, openLedger } from "../storage/ledger.ts";
+import type { Witness } from "../storage/witness.ts";
+import type { loadNetwork } from "../training/features.ts";
+import { Alarm } from "./alarm.ts";
+import { Desk } from "./desk.ts";
+import { Examples } from "./examples.ts";
+import { FleetCalls } from "./fleet.ts";
+import { Journal } from "./journal.ts";
+import { GatewayLine, type Fetch } from "./line.ts";
+import { readInvitation } from "./link.ts";
+import { Loop, reasonOf, YieldedError, type Hooks } from "./loop.ts";
+import type { Random } from "./pace.ts";
+import { Participant } from "./participant.ts";
+import { forgotten } from "./participation.ts";
+import type { Activity, Guess, Membership, PhoneView, Picture, Reason, StoredExample, Terms } from "./phone.ts";
+import { Rounds } from "./rounds.ts";
+import { Standing, type Keys, type Member } from "./standing.ts";
+import { Upkeep } from "./upkeep.ts";
+import { FIRST_VIEW, privacyOf, storageOf } from "./view.ts";
+
+const HEARTBEAT_S = 30;
+const WAITING_MS = 5000;
+const DATA = "digits/drawn on this phone";
+
+/** What a device is made of; a test holds each. */
+export interface Parts {
+  readonly database: Database;
+  readonly witness: Witness;
+  readonly ask: Fetch;
+  readonly origin: string;
+  readonly clock: () => number;
+  readonly monotonic: () => number;
+  readonly random: Random;
+  readonly loadNetwork: typeof loadNetwork;
+  readonly persisted: () => Promise<boolean>;
+}
+
+export class Device {
+  view: PhoneView = FIRST_VIEW;
+  readonly #alarm = new Alarm();
+  readonly #standing: Standing;
+  readonly #examples: Examples;
+  readonly #bases: Bases;
+  #ledger: Ledger | undefined;
+  #lost = false;
+  #ended: Reason | null = null;
+  #line: GatewayLine | undefined;
+  #paused = false;
+  #visible = true;
+  #serving: Promise<void> | undefined;
+  #left = false;
+
+  private constructor(
+    private readonly parts: Parts,
+    private readonly rounds: Rounds,
+    private readonly changed: (view: PhoneView) => void,
+  ) {
+    this.#standing = new Standing(parts.database, new Desk(parts.ask), parts.clock);
+    this.#examples = new Examples(parts.database, parts.loadNetwork);
+    this.#bases = new Bases(parts.database);
+  }
+
+  /** Opens what is kept, and goes on where it was. */
+  static async open(parts: Parts, changed: (view: PhoneView) => void): Promise<Device> {
+    const device = new Device(parts, await Rounds.open(parts.database), changed);
+    await device.#openLedger();
+    device.#paused = (await parts.database.get("state", "paused")) === true;
+    await device.refresh({});
+    device.#serve();
+    return device;
+  }
+
+  async enrol(text: string, name: string, terms: Terms): Promise<void> {
+    this.#checkNotLost();
+    if (!(await this.#standing.waiting())) {
+      const invitation = readInvitation(text);
+      if (invitation.address !== "" && new URL(invitation.address).origin !== this.parts.origin) {
+        throw new InputError("the invitation is of another address", `open ${invitation.address}/phone/ instead`);
+      }
+      const policy = policyOf(terms);
+      const begun = this.#ledger?.untouched === false;
+      if (begun && JSON.stringify(this.#ledger?.policy) !== JSON.stringify(policy)) {
+        const mend = "accept the same terms as before: a budget is not started anew";
+        throw new RefusedError("other_promise", "this phone's ledger was begun with another promise", mend);
+      }
+      const first = begun ? [] : [Ledger.beginning(name, policy, this.parts.clock())];
+      if (!begun) await this.parts.witness.forget(); // of a promise that nothing was spent of
+      await this.#standing.apply(invitation, name, terms, first);
+      await this.#openLedger();
+    }
+    this.#ended = null;
+    try {
+      await this.#standing.ask();
+    } finally {
+      await this.refresh({ reason: null });
+      this.#serve();
+    }
+  }
+
+  async addExample(picture: Picture, label: number): Promise<void> {
+    this.#checkNotLost();
+    await this.#examples.add(picture, label, this.parts.clock());
+    await this.refresh({});
+  }
+
+  async removeExample(id: number): Promise<void> {
+    await this.#examples.remove(id);
+    await this.refresh({});
+  }
+
+  examples(): Promise<StoredExample[]> {
+    return this.#examples.all();
+  }
+
+  async guess(picture: Picture): Promise<Guess | null> {
+    const base = await this.#bases.here(this.rounds.head?.digest);
+    if (base === undefined) return null;
+    const { vector, round } = this.rounds.headOver(base);
+    return this.#examples.guess(base, vector, round, picture);
+  }
+
+  async pause(paused: boolean): Promise<void> {
+    this.#paused = paused;
+    await this.parts.database.write([{ store: "state", key: "paused", value: paused }]);
+    if (paused) await this.refresh({ activity: "paused", reason: PAUSED });
+    this.#alarm.ring();
+  }
+
+  /** Whether the page is in the foreground: in the background nothing is begun. */
+  show(visible: boolean): void {
+    this.#visible = visible;
+    this.#alarm.ring();
+  }
+
+  async leave(erase: boolean): Promise<void> {
+    this.#left = true;
+    this.#alarm.ring();
+    await this.#serving;
+    const { database, witness } = this.parts;
+    const answer = erase ? [] : await forgotten(database);
+    await database.clear(erase ? ["state", "examples", "files", "ledger"] : ["state", "examples", "files"]);
+    await database.write(answer);
+    if (erase) await witness.forget();
+    this.#examples.forget();
+    this.#bases.forget();
+    [this.#left, this.#lost, this.#paused, this.#ended] = [false, false, false, null];
+    [this.rounds.seen, this.rounds.head] = [[], undefined];
+    await this.#openLedger();
+    await this.refresh({ activity: "idle", reason: null, progress: null });
+  }
+
+  /** Looks at what is kept and tells the page. */
+  async refresh(also: Partial<PhoneView>): Promise<void> {
+    const [keys, member, terms] = [
+      await this.#standing.keys(),
+      await this.#standing.member(),
+      await this.#standing.terms(),
+    ];
+    const off = this.#line?.off ?? this.#standing.offset;
+    this.#tell({
+      membership: await this.#membership(member),
+      name: keys?.name ?? "",
+      federation: member?.federation ?? "",
+      rounds: this.rounds.seen,
+      privacy: privacyOf(this.#ledger, terms),
+      examples: await this.#examples.count(),
+      storage: storageOf(this.#lost, await this.parts.persisted()),
+      clockOffsetSeconds: off === undefined ? null : Math.round(off / 1000),
+      base: this.#bases.shown,
+      ...also,
+    });
+  }
+
+  #tell(also: Partial<PhoneView>): void {
+    this.view = { ...this.view, ...also };
+    this.changed(this.view);
+  }
+
+  async #membership(member: Member | undefined): Promise<Membership> {
+    if (this.#ended?.code === "revoked") return "revoked";
+    if (this.#ended !== null) return "ended";
+    if (member !== undefined) return "member";
+    if (await this.#standing.waiting()) return "waiting";
+    return this.#ledger?.untouched === false ? "ended" : "none";
+  }
+
+  async #openLedger(): Promise<void> {
+    const enrolled = (await this.#standing.member()) !== undefined || (await this.#standing.waiting());
+    const { ledger, lost } = await openLedger(this.parts.database, this.parts.witness, enrolled);
+    [this.#ledger, this.#lost] = [ledger, lost];
+  }
+
+  #checkNotLost(): void {
+    if (!this.#lost) return;
+    const what = "this browser has thrown away the phone's ledger, so nobody knows what was spent of its examples";
+    throw new RefusedError("storage_lost", what, "leave and erase; the same examples are not to be used again");
+  }
+
+  /** Waits for the application's decision, then takes part, until the owner leaves or the federation ends it. */
+  #serve(): void {
+    if (this.#serving !== undefined || this.#lost) return;
+    this.#serving = this.#served().finally(() => {
+      this.#serving = undefined;
+    });
+  }
+
+  async #served(): Promise<void> {
+    while (!this.#left && (await this.#standing.waiting())) {
+      await this.#alarm.sleep(WAITING_MS * (0.8 + 0.4 * this.parts.random()));
+      if (!this.#mayWork()) continue;
+      try {
+        await this.#standing.ask();
+        await this.refresh({ reason: null });
+      } catch (error) {
+        if (!(error instanceof SkerryError)) throw error;
+        await this.refresh({ reason: reasonOf(error) });
+      }
+    }
+    const [keys, ledger] = [await this.#standing.keys(), this.#ledger];
+    if (keys === undefined || ledger === undefined || (await this.#standing.member()) === undefined) return;
+    await this.#takePart(keys, ledger);
+  }
+
+  async #takePart(keys: Keys, ledger: Ledger): Promise<void> {
+    const { database, witness, clock, monotonic, random, ask } = this.parts;
+    const line = new GatewayLine(keys.name, keys.device.privateKey, clock, ask);
+    this.#line = line;
+    const spki = new Uint8Array(await crypto.subtle.exportKey("spki", keys.device.publicKey));
+    const fleet = new FleetCalls(line, spki, HEARTBEAT_S, (ms) => this.#alarm.sleep(ms));
+    const upkeep = new Upkeep(this.#standing, clock);
+    const participant = new Participant({
+      ...{ database, witness, clock, line, ledger, bases: this.#bases, rounds: this.rounds },
+      ...{ standing: this.#standing, examples: this.#examples },
+      step: (activity, progress) => {
+        this.#step(activity, progress);
+      },
+    });
+    const hooks: Hooks = {
+      keepUp: async (doubtful) => {
+        const { ended, reason, renewed } = await upkeep.keepUp(doubtful);
+        this.#ended = ended ? reason : null;
+        if (renewed || reason !== null) await this.refresh({ reason });
+      },
+      lapse: () => this.#lapse(),
+      tell: (activity, reason) => {
+        this.#now(activity, reason);
+      },
+      answer: async (kind, content) => {
+        const answer = await participant.answer(kind, content);
+        await this.refresh({ progress: null });
+        return answer;
+      },
+    };
+    const loop = new Loop(database, new Journal(database), fleet, hooks, this.#alarm, random, monotonic);
+    await loop.run(() => !this.#left && this.#ended === null);
+  }
+
+  #now(activity: Activity, reason: Reason | null): void {
+    const offset = this.#line?.off;
+    const same = activity === this.view.activity && reason?.sentence === this.view.reason?.sentence;
+    if (same && this.view.progress === null) return;
+    this.#tell({
+      activity,
+      reason,
+      progress: null,
+      ...(offset !== undefined && { clockOffsetSeconds: Math.round(offset / 1000) }),
+    });
+  }
+
+  #mayWork(): boolean {
+    return !this.#left && this.#lapse() === null;
+  }
+
+  #lapse(): Reason | null {
+    if (this.#paused) return PAUSED;
+    return this.#visible ? null : HIDDEN;
+  }
+
+  /** A step of work is done. @throws YieldedError when it is to stop. */
+  #step(activity: Activity, progress: number | null): void {
+    if (!this.#mayWork()) throw new YieldedError("the phone may not work now");
+    this.#tell({ activity, progress, reason: null });
+  }
+}
+
+const PAUSED: Reason = { code: "paused", sentence: "paused by you" };
+const HIDDEN: Reason = { code: "hidden", sentence: "this page is in the background; it goes on when you look at it" };
+
+function policyOf({ unit, epsilon, delta }: Terms): Policy {
+  return { unit, epsilon, delta, simulated: false, minSeparation: 1, maxParticipations: 0, data: DATA };
+}

@@ -1,0 +1,35 @@
+/** Parts of what the page sees. */
+
+import { CLASSES } from "../preparation/digits.ts";
+import type { Ledger } from "../storage/ledger.ts";
+import { USUAL_TERMS, type PhoneView, type Terms } from "./phone.ts";
+
+/** Before anything is known. */
+export const FIRST_VIEW: PhoneView = {
+  membership: "none",
+  name: "",
+  federation: "",
+  classes: CLASSES,
+  activity: "idle",
+  progress: null,
+  reason: null,
+  rounds: [],
+  privacy: privacyOf(undefined, undefined),
+  examples: 0,
+  storage: "may be evicted",
+  clockOffsetSeconds: null,
+  base: null,
+};
+
+/** What was promised, spent and left; by the ledger where there is one. */
+export function privacyOf(ledger: Ledger | undefined, terms: Terms | undefined): PhoneView["privacy"] {
+  const { unit, relation } = USUAL_TERMS;
+  const { epsilon, delta } = ledger?.policy ?? terms ?? USUAL_TERMS;
+  const spent = ledger?.epsilon() ?? 0;
+  return { unit, relation, epsilon, delta, spent, left: Math.max(0, epsilon - spent) };
+}
+
+export function storageOf(lost: boolean, persisted: boolean): PhoneView["storage"] {
+  if (lost) return "lost";
+  return persisted ? "persisted" : "may be evicted";
+}

@@ -1,0 +1,56 @@
+/** Tensors of a safetensors file (github.com/huggingface/safetensors, "Format"), of the two types that a head file has. */
+
+import { fromUtf8, type Bytes } from "../bytes.ts";
+import { InputError } from "../errors.ts";
+
+const LONGEST_HEADER = 1 << 20;
+
+/** `values` in C order. */
+export interface Tensor {
+  readonly shape: readonly number[];
+  readonly values: Float32Array | Int8Array;
+}
+
+/** @throws InputError when it is no such file, or holds other types. */
+export function readTensors(data: Bytes): Map<string, Tensor> {
+  if (data.length < 8) throw refused();
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const length = Number(view.getBigUint64(0, true));
+  if (length > LONGEST_HEADER || 8 + length > data.length) throw refused();
+  const start = 8 + length;
+  const found = new Map<string, Tensor>();
+  for (const [name, said] of Object.entries(header(data.subarray(8, start)))) {
+    if (name === "__metadata__") continue;
+    const {
+      dtype,
+      shape,
+      data_offsets: offsets,
+    } = said as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
+    if (!areCounts(shape) || !areCounts(offsets)) throw refused();
+    const [first = 0, last = 0] = offsets;
+    const size = shape.reduce((product, side) => product * side, 1);
+    const bytes = dtype === "F32" ? 4 : dtype === "I8" ? 1 : NaN;
+    if (last - first !== size * bytes || start + last > data.length) throw refused();
+    const own = data.slice(start + first, start + last); // aligned
+    found.set(name, { shape, values: bytes === 4 ? new Float32Array(own.buffer) : new Int8Array(own.buffer) });
+  }
+  return found;
+}
+
+function header(data: Bytes): object {
+  try {
+    const found: unknown = JSON.parse(fromUtf8(data));
+    if (typeof found === "object" && found !== null) return found;
+  } catch (error) {
+    if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
+  }
+  throw refused();
+}
+
+function areCounts(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((one) => Number.isSafeInteger(one) && (one as number) >= 0);
+}
+
+function refused(): InputError {
+  return new InputError("the whitening and the first head cannot be read");
+}

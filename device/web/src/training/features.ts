@@ -1,0 +1,70 @@
+/**
+ * The frozen int8 network in WebAssembly (onnxruntime-web), from examples to the rows that a head reads.
+ *
+ * Examples are run one at a time: a row depends, to the last bit, on its own example alone. Differential privacy of what
+ * is trained on the rows rests on this.
+ */
+
+import type { InferenceSession, Tensor } from "onnxruntime-web/wasm";
+import type { Bytes } from "../bytes.ts";
+import { InputError } from "../errors.ts";
+import type { Whitening } from "./whitening.ts";
+
+const MOST_THREADS = 4;
+
+/** Numbers of one example, in and out of a network. */
+export interface Network {
+  /** (f,) pooled features; NaN where the network fails on the example. */
+  run(input: Float32Array): Promise<Float32Array>;
+}
+
+/**
+ * Loads a network into the WebAssembly runtime, which is fetched on first use.
+ *
+ * @param shape channels, height and width of one example.
+ * @param outputs how many features it gives.
+ * @throws InputError when the runtime cannot read it, or it is one of another form.
+ */
+export async function loadNetwork(model: Bytes, shape: readonly number[], outputs: number): Promise<Network> {
+  const [ort, { default: wasm }] = await Promise.all([
+    import("onnxruntime-web/wasm"),
+    import("onnxruntime-web/ort-wasm-simd-threaded.wasm?url"),
+  ]);
+  ort.env.wasm.wasmPaths = { wasm };
+  ort.env.wasm.numThreads = crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
+  ort.env.logLevel = "fatal"; // what the examples are must not show
+  let session: InferenceSession;
+  try {
+    session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 4 });
+  } catch (error) {
+    throw new InputError(`this phone cannot read the network: ${error instanceof Error ? error.message : "no reason"}`);
+  }
+  const [read, given] = [session.inputNames, session.outputNames];
+  const [input, output] = [read[0], given[0]];
+  if (input === undefined || output === undefined || read.length + given.length !== 2) {
+    throw new InputError("the network reads or gives several things");
+  }
+  const dims = [1, ...shape];
+  return {
+    async run(values) {
+      let found: Tensor | undefined;
+      try {
+        found = (await session.run({ [input]: new ort.Tensor("float32", values, dims) }))[output];
+      } catch {
+        return new Float32Array(outputs).fill(NaN); // left out by training: an error would tell something of it
+      }
+      const data = found?.data;
+      return data instanceof Float32Array && data.length === outputs ? data : new Float32Array(outputs).fill(NaN);
+    },
+  };
+}
+
+/** (k + 1,) of one example: whitened, cut to a length, and the constant of the bias. */
+export async function rowOf(
+  network: Network,
+  whitening: Whitening,
+  bias: number,
+  input: Float32Array,
+): Promise<Float32Array> {
+  return whitening.row(await network.run(input), bias);
+}

@@ -1,0 +1,46 @@
+/**
+ * Drives pages in headless Chromium for a test in another language: one JSON command a line in, one JSON answer out.
+ *
+ *     {"do": "open", "page": "a", "url": "https://…"}          a page in a browser profile of its own
+ *     {"do": "run", "page": "a", "code": "(x) => …", "given": 1}  what the code gives in the page
+ *     {"do": "reload", "page": "a"}, {"do": "close", "page": "a"}
+ */
+
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const [, , executablePath] = process.argv;
+const sandbox = process.getuid?.() === 0 ? ["--no-sandbox"] : []; // a container's root has no other way
+const browser = await chromium.launch({ executablePath, args: ["--disable-gpu", ...sandbox] });
+const pages = new Map();
+
+const commands = {
+  async open({ page, url }) {
+    // the federation's root is its own: the phone pins it by its invitation, a browser is told to pass over it
+    const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 360, height: 740 } });
+    const opened = await context.newPage();
+    opened.on("pageerror", (error) => process.stderr.write(`${page}: ${error.message}\n`));
+    opened.on("console", (said) => process.stderr.write(`${page}: ${said.type()}: ${said.text()}\n`));
+    pages.set(page, opened);
+    await opened.goto(url);
+  },
+  // an expression is a text here: the page's policy forbids nothing to who drives the browser
+  run: ({ page, code, given }) => pages.get(page).evaluate(`(${code})(${JSON.stringify(given ?? null)})`),
+  reload: ({ page }) => pages.get(page).reload(),
+  async close({ page }) {
+    await pages.get(page).context().close();
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { do: name, ...given } = JSON.parse(line);
+  let answer;
+  try {
+    const result = await commands[name](given);
+    answer = { result: name === "run" ? (result ?? null) : null };
+  } catch (error) {
+    answer = { error: error.message };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+await browser.close();
