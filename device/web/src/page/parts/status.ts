@@ -1,0 +1,61 @@
+/** The line at the top: what the phone does now, and the button that stops it. */
+
+import type { Phone, PhoneView } from "../../agent/phone.ts";
+import { button, fill, h, icon, setAttribute, setText, show } from "../dom.ts";
+import { noticesOf, statusOf } from "../words.ts";
+import type { Host } from "./teach.ts";
+
+/** One for the page. */
+export class StatusLine {
+  readonly element: HTMLElement;
+  readonly #title = h("p", { class: "status-title", role: "status" });
+  readonly #detail = h("p", { class: "status-detail" });
+  readonly #bar = h("i", { class: "meter status-bar", "aria-hidden": "true" });
+  readonly #notices = h("div", { class: "notices", role: "status" });
+  readonly #pause: HTMLButtonElement;
+  readonly #line: HTMLElement;
+  #paused = false;
+  #shown = "";
+
+  constructor(phone: Phone, host: Host) {
+    this.#pause = button({ class: "pause", "data-action": "pause" }, () => {
+      void host.attempt(this.#paused ? phone.resume() : phone.pause());
+    }, icon("pause"), h("span", {}, "Pause")); // prettier-ignore
+    this.#line = h(
+      "div",
+      { class: "status" },
+      h("div", { class: "status-words" }, this.#title, this.#detail),
+      this.#pause,
+      this.#bar,
+    );
+    this.element = h("div", {}, this.#line, this.#notices);
+  }
+
+  update(view: PhoneView): void {
+    const { tone, title, detail } = statusOf(view);
+    setAttribute(this.#line, "data-tone", tone);
+    setText(this.#title, title);
+    setText(this.#detail, detail);
+    this.#bar.classList.toggle("on", tone === "busy");
+    this.#bar.classList.toggle("unknown", tone === "busy" && view.progress === null);
+    fill(this.#bar, view.progress ?? 0);
+    this.#paused = view.activity === "paused";
+    const word = this.#pause.querySelector("span");
+    if (word !== null) setText(word, this.#paused ? "Resume" : "Pause");
+    this.#pause.querySelector("svg")?.replaceWith(icon(this.#paused ? "play" : "pause"));
+    this.#tell(view);
+  }
+
+  #tell(view: PhoneView): void {
+    const notices = noticesOf(view);
+    const now = notices.map(({ code, title }) => code + title).join();
+    if (now === this.#shown) return;
+    this.#shown = now;
+    show(this.#notices, notices.length > 0);
+    this.#notices.replaceChildren(
+      ...notices.map(({ title, sentence }) =>
+        h("div", { class: "notice" }, h("strong", {}, title), h("p", {}, sentence)),
+      ),
+    );
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * Every state of the page in a real browser at a phone's size, in light and dark: nobody is kept out, nothing sticks out.
+ *
+ * With SKERRY_PICTURES=1 the states are also written to `docs/phone/` and the icons to `public/`.
+ */
+
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtemp } from "node:fs/promises";
+import type { Server } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type axe from "axe-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { build } from "vite";
+import { executablePath, launched, serving } from "./chromium.ts";
+
+const SIZE = { width: 360, height: 740 };
+const LOOK = { hasTouch: true, locale: "en-GB", timezoneId: "UTC" };
+/** Of these a picture is kept in dark, too. */
+const IN_DARK = new Set(["invited", "teach", "examples", "rounds", "privacy", "leave"]);
+const PICTURES =
+  process.env["SKERRY_PICTURES"] === undefined ? null : new URL("../../../../docs/phone/", import.meta.url);
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+let folder: string;
+let server: Server;
+let url: string;
+let browser: Browser;
+
+/** What is done in a story before it is looked at. */
+type Walk = (page: Page) => Promise<void>;
+
+const tab =
+  (name: string): Walk =>
+  (page) =>
+    page.getByRole("navigation").getByRole("button", { name }).click();
+
+async function drawSeven(page: Page): Promise<void> {
+  const box = await page.getByRole("application").boundingBox();
+  if (box === null) throw new Error("there is no pad");
+  const at = (x: number, y: number): readonly [number, number] => [box.x + x * box.width, box.y + y * box.height];
+  await page.mouse.move(...at(0.3, 0.25));
+  await page.mouse.down();
+  await page.mouse.move(...at(0.7, 0.25), { steps: 6 });
+  await page.mouse.move(...at(0.45, 0.8), { steps: 8 });
+  await page.mouse.up();
+  await page.getByText(/The model says/).waitFor();
+}
+
+const join_ = async (page: Page): Promise<void> => page.getByRole("button", { name: "Allow and join" }).click();
+
+/** Each state: the story it is of, and what is done in it. */
+const STATES: Readonly<Record<string, readonly [string, Walk?]>> = {
+  none: ["none"],
+  "not-an-invitation": [
+    "none",
+    async (page) => {
+      await page.getByLabel("Invite link").fill("https://example.org");
+      await page.getByRole("button", { name: "Read the invitation" }).click();
+    },
+  ],
+  invited: ["invited"],
+  late: ["late"],
+  enrolling: ["enrolling", join_],
+  refused: ["refused", join_],
+  waiting: ["waiting"],
+  first: ["first"],
+  teach: ["member", drawSeven],
+  "after-a-round": [
+    "member",
+    async (page) => {
+      await drawSeven(page);
+      await page.evaluate(() => {
+        const { phone } = globalThis as unknown as {
+          phone: { round: number; view: { rounds: { at: number }[] }; set: (change: object) => void };
+        };
+        phone.round = 4;
+        phone.set({ rounds: [{ ...phone.view.rounds[0], round: 4, at: Date.now() }, ...phone.view.rounds] });
+      });
+      await page.getByText("Before round 4").waitFor();
+    },
+  ],
+  kept: [
+    "member",
+    async (page) => {
+      await drawSeven(page);
+      await page.getByRole("button", { name: "Keep as 7" }).click();
+      await page.getByText("Kept as 7.").waitFor();
+    },
+  ],
+  camera: [
+    "member",
+    async (page) => {
+      await page.context().grantPermissions(["camera"]);
+      await page.getByRole("button", { name: "Photograph" }).click();
+      await page.getByRole("button", { name: "Capture" }).and(page.locator(":enabled")).waitFor();
+    },
+  ],
+  "camera-refused": [
+    "member",
+    async (page) => {
+      await page.context().clearPermissions();
+      await page.getByRole("button", { name: "Photograph" }).click();
+      await page.locator(".camera-message", { hasText: "The camera was not allowed" }).waitFor();
+    },
+  ],
+  examples: ["member", tab("Examples")],
+  "no-examples": ["first", tab("Examples")],
+  rounds: ["training", tab("Rounds")],
+  "no-rounds": ["first", tab("Rounds")],
+  privacy: ["member", tab("Privacy")],
+  evictable: ["evictable", tab("Privacy")],
+  leave: [
+    "member",
+    async (page) => {
+      await tab("Privacy")(page);
+      await page.getByRole("button", { name: "Leave and erase" }).click();
+      await page.getByRole("dialog").waitFor();
+    },
+  ],
+  training: ["training"],
+  fetching: ["fetching"],
+  answering: ["answering"],
+  paused: ["paused"],
+  offline: ["offline"],
+  clock: ["clock"],
+  lost: ["lost"],
+  revoked: ["revoked"],
+  ended: ["ended"],
+};
+
+async function opened(context: BrowserContext, story: string, walk?: Walk): Promise<Page> {
+  const page = await context.newPage();
+  await page.goto(`${url}stories.html#${story}`);
+  await page.locator("header").waitFor();
+  await walk?.(page);
+  return page;
+}
+
+describe.skipIf(executablePath === undefined)("every state", () => {
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "skerry-stories-"));
+    await build({
+      configFile: false,
+      logLevel: "error",
+      root: fileURLToPath(new URL(".", import.meta.url)),
+      base: "./",
+      publicDir: fileURLToPath(new URL("../../public", import.meta.url)),
+      build: {
+        outDir: folder,
+        emptyOutDir: true,
+        target: "es2022",
+        assetsInlineLimit: 0,
+        rolldownOptions: { input: fileURLToPath(new URL("stories.html", import.meta.url)) },
+      },
+    });
+    ({ server, url } = await serving(folder));
+    browser = await launched();
+    if (PICTURES !== null) mkdirSync(PICTURES, { recursive: true });
+  });
+
+  afterAll(async () => {
+    await browser.close();
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it.for(Object.keys(STATES))("%s", async (state) => {
+    const [story, walk] = STATES[state] ?? [""];
+    const context = await browser.newContext({ ...LOOK, viewport: SIZE, reducedMotion: "reduce" });
+    await context.addInitScript(AXE);
+    try {
+      const page = await opened(context, story, walk);
+      for (const colorScheme of ["light", "dark"] as const) {
+        await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+        expect(await faults(page, colorScheme === "light" ? undefined : ["color-contrast"])).toEqual([]);
+        if (PICTURES !== null && (colorScheme === "light" || IN_DARK.has(state))) {
+          const name = colorScheme === "light" ? `${state}.png` : `${state}-dark.png`;
+          await page.screenshot({ path: fileURLToPath(new URL(name, PICTURES)) });
+        }
+      }
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0);
+      expect(await smallTargets(page)).toEqual([]);
+    } finally {
+      await context.close();
+    }
+  });
+
+  it("draws its icons from the one mark", async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    for (const side of [192, 512]) {
+      await page.setViewportSize({ width: side, height: side });
+      await page.goto(`${url}icon.svg`);
+      const drawn = await page.screenshot({ omitBackground: true });
+      const file = new URL(`../../public/icon-${side}.png`, import.meta.url);
+      if (PICTURES !== null) writeFileSync(file, drawn);
+      const kept = readFileSync(file);
+      expect([kept.readUInt32BE(16), kept.readUInt32BE(20)]).toEqual([side, side]); // as the manifest says
+    }
+    await context.close();
+  });
+});
+
+/** What axe finds that keeps people out, or hinders them seriously; by all of its rules, or by some. */
+async function faults(page: Page, rules?: string[]): Promise<readonly string[]> {
+  const found = await page.evaluate(async (runOnly) => {
+    const { axe: checker } = globalThis as unknown as { axe: typeof axe };
+    return (await checker.run(runOnly === undefined ? {} : { runOnly })).violations;
+  }, rules);
+  return found
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+}
+
+/** Buttons and fields that are too small for a finger. */
+async function smallTargets(page: Page): Promise<readonly string[]> {
+  return page.evaluate(() =>
+    [
+      ...document.querySelectorAll<HTMLElement>(
+        "button, input:not(.unseen, [type=checkbox]), label.button, label.check",
+      ),
+    ]
+      .filter((element) => element.checkVisibility())
+      .map((element) => ({ element, box: element.getBoundingClientRect() }))
+      .filter(({ box }) => box.width < 44 || box.height < 44)
+      .map(({ element, box }) => `${element.outerHTML.slice(0, 60)} ${box.width}x${box.height}`),
+  );
+}
