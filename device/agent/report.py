@@ -1,6 +1,7 @@
 """What the owner is told of the device: what was done with the data, what it cost, and how the agent is."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ class OwnerReport:
         coordinator: whose instructions are followed.
         agent: the process that runs now.
         paused: by the owner.
+        resting: why an agent that runs does not work now; None when it does.
         last_contact: when the gateway answered last, to a minute.
         terms: what is wrong with what the owner allows; None when nothing is.
         privacy: None before the ledger was begun.
@@ -84,6 +86,7 @@ class OwnerReport:
     coordinator: str | None
     agent: int | None
     paused: bool
+    resting: str | None
     last_contact: int | None
     terms: str | None
     privacy: Budget | None
@@ -108,6 +111,7 @@ def owner_report(home: Path) -> OwnerReport:
     member = folder.membership()
     diary = read_diary(agent_folder(home) / "diary.json")
     entries = tuple(diary.get("entries", ()))
+    agent = holder(agent_folder(home))
     coordinator = None if member is None or member.coordinator is None else member.coordinator.name
     return OwnerReport(
         name=name,
@@ -115,8 +119,9 @@ def owner_report(home: Path) -> OwnerReport:
         certificate_ends=None if member is None else ms_of(member.certificate.not_valid_after_utc),
         renew_at=None if member is None else member.renew_at,
         coordinator=coordinator,
-        agent=holder(agent_folder(home)),
+        agent=agent,
         paused=is_paused(home),
+        resting=None if agent is None else _resting(entries),
         last_contact=diary.get("last_contact"),
         terms=_wrong_terms(home),
         privacy=_budget(home / LEDGER),
@@ -124,6 +129,16 @@ def owner_report(home: Path) -> OwnerReport:
         refusals=tuple(one for one in reversed(entries) if one["event"] == Event.REFUSED)[:_LAST],
         entries=entries,
     )
+
+
+def _resting(entries: Sequence[Mapping[str, Any]]) -> str | None:
+    """What the diary says last of whether the device may work."""
+    for one in reversed(entries):
+        if one["event"] in {Event.YIELDED, Event.PAUSED}:
+            return str(one["what"])
+        if one["event"] in {Event.STARTED, Event.ONLINE, Event.TRAINED, Event.REFUSED}:
+            return None
+    return None
 
 
 def _wrong_terms(home: Path) -> str | None:

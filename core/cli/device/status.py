@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["status"]
 
+_SHOWN = 5
+
 
 def status(*, home: HomeOption, as_json: AsJson = False) -> None:
     """Tell the owner: rounds taken part in, privacy spent and left, refusals and why, certificate, last contact.
@@ -23,9 +25,15 @@ def status(*, home: HomeOption, as_json: AsJson = False) -> None:
         emit(report.to_json())
         return
     out().print(facts(_rows(report)))
-    if report.refusals:
-        from skerry.wording import moment
+    from skerry.wording import moment
 
+    if report.entries:
+        listed = table("what happened last", ["when (UTC)", "what", ""])
+        for one in report.entries[-_SHOWN:]:
+            listed.add_row(moment(one["at"]), one["event"].replace("_", " "), one["what"])
+        out().print()
+        out().print(listed)
+    if report.refusals:
         listed = table("refused by this device", ["when (UTC)", "reason", "what"])
         for one in report.refusals:
             listed.add_row(moment(one["at"]), one["reason"], one["what"])
@@ -41,6 +49,7 @@ def _rows(report: "OwnerReport") -> list[tuple[str, str]]:
         ("device", report.name + ("" if report.federation is None else f" of {report.federation}")),
         ("agent", "does not run" if report.agent is None else f"runs (process {report.agent})"),
         ("paused", "yes, by you: `skerry device pause --resume`" if report.paused else "no"),
+        *([("rests", report.resting)] if report.resting is not None and not report.paused else []),
         ("last contact", moment(report.last_contact) if report.last_contact else "never"),
         ("certificate until", "not enrolled" if report.certificate_ends is None else moment(report.certificate_ends)),
         ("follows", report.coordinator or "nobody yet: the federation has named no coordinator"),

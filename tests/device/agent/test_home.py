@@ -15,6 +15,7 @@ from skerry.device.agent.enrolled import LEDGER, agent_folder, device_home, open
 from skerry.device.agent.flwr_fleet import Session
 from skerry.device.agent.journal import Journal
 from skerry.device.agent.leaving import forget_device
+from skerry.device.agent.report import owner_report
 from skerry.device.agent.terms import TERMS, read_terms, write_template
 from skerry.device.answers import KeptAnswer, answer_beside, keep_answer, kept_answer
 from skerry.device.personal import FILE as HEAD
@@ -213,3 +214,24 @@ def test_forgetting_that_was_killed_on_its_way_is_ended_by_the_next_call(
         forget_device(abandoned, ledger=ledger)
         assert left(abandoned) == {TERMS, "holiday.png"} | (set() if ledger else {LEDGER, ANSWER})
     assert before >= 2
+
+
+def test_status_says_why_an_agent_that_runs_does_not_work(abandoned: Path):
+    def shown() -> str:
+        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["device", "status", "--home", str(abandoned)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    diary = Diary(agent_folder(abandoned) / "diary.json", system_clock, lambda _: None)
+    with alone(agent_folder(abandoned)):
+        diary.tell(Event.STARTED, "pi-1")
+        assert "rests" not in shown()
+        diary.tell(Event.YIELDED, "nothing here tells whether the network is metered", "network")
+        diary.tell(Event.OFFLINE, "told the SuperLink that the device is away")
+        assert owner_report(abandoned).resting == "nothing here tells whether the network is metered"
+        assert shown().count("nothing here tells whether the network is metered") == 2  # now, and among what happened
+        diary.tell(Event.ONLINE, "joined")
+        assert owner_report(abandoned).resting is None
+        diary.tell(Event.YIELDED, "too hot", "heat")
+    assert owner_report(abandoned).resting is None  # an agent that does not run rests for no reason
+    assert "rests" not in shown()
