@@ -109,6 +109,7 @@ class Reason(StrEnum):
     COSINE = "cosine"
     SIMILARITY = "similarity"
     NOVELTY = "novelty"
+    FOREIGN = "foreign"
     SPECTRAL = "spectral"
     CLUSTERING = "clustering"
     ROOT_SET = "root_set"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -121,19 +122,24 @@ class Federation:
         step = plan.learning_rate * plan.noise_multiplier * plan.clip / (plan.sampling_rate * plan.denominator)
         return float(step * np.sqrt(plan.steps)) if plan.unit == "example" else 0.0
 
-    def screen_context(self, number: int, root: Float32Array | None = None) -> ScreenContext:
-        """What the detectors may know about honest updates in this round; ``root`` as :meth:`root_updates` gives them.
+    def screen_context(self, number: int, vector: Float32Array | None = None) -> ScreenContext:
+        """What the detectors may know about honest updates in this round.
 
         No bound on the signal is claimed: a device may hold more examples than the public denominator.
-        """
-        noise = self.noise_std(number)
-        return ScreenContext(round=number, noise_std=noise, signal_bound=float("inf"), steps=self.plan.steps, root=root)
 
-    def root_updates(self, number: int, vector: Float32Array) -> Float32Array | None:
-        """What the server computes on public examples in a round that starts from ``vector``; None unless asked to."""
-        if self.root is None:
-            return None
-        return self.root.updates(vector, self.plan_for(number), self.scenario.seed, number)
+        Args:
+            number: of the round.
+            vector: ``(d,)`` what it started from; without it nothing is computed on public examples.
+        """
+        context = ScreenContext(number, self.noise_std(number), float("inf"), self.plan.steps, start=vector)
+        if self.root is None or vector is None:
+            return context
+        asked = (vector, self.plan_for(number), self.scenario.seed, number)
+        return replace(
+            context,
+            root=self.root.updates(*asked),
+            mislabelled=partial(self.root.mislabelled, *asked) if self.root.can_mislabel else None,
+        )
 
     @staticmethod
     def assemble(

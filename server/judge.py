@@ -70,7 +70,7 @@ def screen(federation: Federation, number: int, valid: Valid, vector: Float32Arr
         valid: its well-formed updates.
         vector: ``(d,)`` what the round started from.
     """
-    context = federation.screen_context(number, federation.root_updates(number, vector))
+    context = federation.screen_context(number, vector)
     early = [_early(federation, number, device, reason) for device, reason in valid.dropped.items()]
     found = federation.screener.screen(valid.deltas, valid.devices, context)
     keep = [i for i, verdict in enumerate(found) if verdict.kept]

@@ -253,6 +253,7 @@ class DefenceConfig(_Section):
             "norm",
             "similarity",
             "novelty",
+            "foreign",
             "root_set",
             "spectral",
             "clustering",
@@ -265,6 +266,8 @@ class DefenceConfig(_Section):
         "fresh",
         "norm",
         "similarity",
+        "novelty",
+        "foreign",
         "cosine",
     )
     root_set: Literal["auto", "off"] = Field(

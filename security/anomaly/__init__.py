@@ -4,6 +4,7 @@ from skerry.security.anomaly.clustering import ClusteringDetector
 from skerry.security.anomaly.cosine import CosineDetector
 from skerry.security.anomaly.detectors import DETECTORS, detectors_for
 from skerry.security.anomaly.evidence import Detector, Finding, ScreenContext
+from skerry.security.anomaly.foreign import ForeignDetector
 from skerry.security.anomaly.norm import NormDetector
 from skerry.security.anomaly.novelty import NoveltyDetector
 from skerry.security.anomaly.root_set import RootSetDetector
@@ -18,6 +19,7 @@ __all__ = [
     "CosineDetector",
     "Detector",
     "Finding",
+    "ForeignDetector",
     "NormDetector",
     "NoveltyDetector",
     "RootSetDetector",

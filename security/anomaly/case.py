@@ -39,6 +39,11 @@ class Case:
         return any(found.flagged and not (found.learned or found.clips) for _, found in self.findings)
 
     @property
+    def grave(self) -> bool:
+        """Speaks for a hostile device, so far out or so certain that its drop counts towards quarantine."""
+        return any(found.grave for _, found in self.findings)
+
+    @property
     def distance(self) -> float:
         """The largest of its findings'."""
         return max((finding.distance for _, finding in self.findings), default=0.0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import normal_quantile
-from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
+from skerry.security.anomaly.evidence import FAR, GRAVE, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.history import EVIDENCE, CourseHistory
 from skerry.security.anomaly.peers import median, peers
 from skerry.security.anomaly.reference import cosines_to_others
@@ -105,7 +105,9 @@ def _this_round(cosine: float, length: float, noise: float, usual: tuple[float, 
     sentence = (
         f"Points against the others: cosine {cosine:+.2f} to their median; honest updates stay above {shown:+.2f}."
     )
-    return Finding((Score("cosine", cosine, shown, None, sentence),), distance=strangeness, strangeness=strangeness)
+    # Under noise the error of what lies beyond the fixed limit is stated, so it needs no further distance to count.
+    distance = max(strangeness, GRAVE) if noise > 0 and strangeness > FAR else strangeness
+    return Finding((Score("cosine", cosine, shown, None, sentence),), distance=distance, strangeness=strangeness)
 
 
 def _with_history(finding: Finding, weight: float) -> Finding:
@@ -116,7 +118,7 @@ def _with_history(finding: Finding, weight: float) -> Finding:
         return replace(finding, scores=(*finding.scores, score))
     sentence = f"Has kept pointing against the others: evidence 10^{value:.1f}, the alarm is at 10^{limit:.1f}."
     score = Score("cosine_history", value, None, limit, sentence)
-    return replace(finding, scores=(*finding.scores, score), distance=max(finding.distance, sqrt(2 * weight), FAR))
+    return replace(finding, scores=(*finding.scores, score), distance=max(finding.distance, sqrt(2 * weight), GRAVE))
 
 
 def _unjudged(count: int) -> Finding:

@@ -8,6 +8,7 @@ from skerry.errors import ScenarioError
 from skerry.security.anomaly.clustering import ClusteringDetector
 from skerry.security.anomaly.cosine import CosineDetector
 from skerry.security.anomaly.evidence import Detector
+from skerry.security.anomaly.foreign import ForeignDetector
 from skerry.security.anomaly.norm import NormDetector
 from skerry.security.anomaly.novelty import NoveltyDetector
 from skerry.security.anomaly.root_set import RootSetDetector
@@ -24,6 +25,7 @@ DETECTORS: Mapping[str, Callable[[], Detector]] = MappingProxyType(
         NormDetector.name: NormDetector,
         SimilarityDetector.name: SimilarityDetector,
         NoveltyDetector.name: NoveltyDetector,
+        ForeignDetector.name: ForeignDetector,
         RootSetDetector.name: RootSetDetector,
         SpectralDetector.name: SpectralDetector,
         ClusteringDetector.name: ClusteringDetector,

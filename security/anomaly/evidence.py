@@ -1,6 +1,6 @@
 """What a detector is told, and what it answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 
-__all__ = ["FAR", "Detector", "Finding", "Mask", "Rows", "ScreenContext"]
+__all__ = ["FAR", "GRAVE", "Detector", "Finding", "Mask", "Rows", "ScreenContext"]
 
 Mask = npt.NDArray[np.bool_]
 
 FAR = 5.0
 """Robust standard deviations from the others that flag, where no false-alarm rate is set or nothing is known yet."""
+
+GRAVE = 6.0
+"""Robust standard deviations that count towards quarantine at once. Nearer ones count where they are sustained."""
 
 _BLOCK = 4096  # columns converted to float64 at a time
 
@@ -75,6 +78,9 @@ class ScreenContext:
         steps: noisy gradient steps inside one delta. ``noise_std`` is that of their sum.
         root: ``(k, d)`` what a device with examples of one class alone would send, without noise, for each of k classes
             of which the server has examples; None when it has none, or nobody asks.
+        mislabelled: computes ``(k² - k, d)`` what a device would send whose examples of one class carry the label of
+            another, for each pair; None when nobody can.
+        start: ``(d,)`` the model that the round started from; None where it is not told.
     """
 
     round: int
@@ -82,6 +88,8 @@ class ScreenContext:
     signal_bound: float
     steps: int = 1
     root: Float32Array | None = None
+    mislabelled: Callable[[], Float32Array] | None = None
+    start: Float32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,11 @@ class Finding:
     def flagged(self) -> bool:
         """True when the detector speaks against the update."""
         return self.certain or self.distance > 0
+
+    @property
+    def grave(self) -> bool:
+        """True when it counts towards quarantine."""
+        return self.certain or (self.distance >= GRAVE and not self.clips)
 
     @property
     def learned(self) -> bool:

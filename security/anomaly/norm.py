@@ -1,7 +1,7 @@
 """The norm detector: updates that are larger than an honest one can be, or smaller than its noise allows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, log
 from typing import Any, ClassVar
 
@@ -99,33 +99,63 @@ def _calibrated(size: int, context: ScreenContext) -> tuple[float | None, float]
     return low, high
 
 
-def _judge(value: float, low: float | None, high: float, around: tuple[float, float] | None, far: float) -> Finding:
-    strangeness, distance, typical, limit = None, 0.0, 0.0, inf
-    if around is not None:
-        centre, spread = around
-        typical, limit = exp(centre), exp(min(centre + far * spread, _LARGEST_LOG))
-        strangeness = (log(value) - centre) / spread if value > 0 else -_LARGEST_LOG
-        distance = strangeness if strangeness > far else 0.0
+@dataclass(frozen=True)
+class _Around:
+    """One length among the others'.
+
+    Attributes:
+        strangeness: how far above them, in robust standard deviations; None with too few others to say.
+        typical: their median.
+        limit: the longest that passes among them.
+    """
+
+    strangeness: float | None = None
+    typical: float = 0.0
+    limit: float = inf
+
+
+def _among(value: float, usual: tuple[float, float] | None, far: float) -> _Around:
+    """The length beside the median and spread of the others' logarithms."""
+    if usual is None:
+        return _Around()
+    centre, spread = usual
+    strangeness = (log(value) - centre) / spread if value > 0 else -_LARGEST_LOG
+    return _Around(strangeness, exp(centre), exp(min(centre + far * spread, _LARGEST_LOG)))
+
+
+def _judge(value: float, low: float | None, high: float, usual: tuple[float, float] | None, far: float) -> Finding:
+    """The finding on one length: ``low`` and ``high`` follow from public constants, ``usual`` from the others."""
+    around = _among(value, usual, far)
+    long = around.strangeness is not None and around.strangeness > far
     breach = value > high or (low is not None and value < low)
+    shown = min(high, around.limit)
+    score = Score("norm", value, low or None, shown if isfinite(shown) else None, _said(value, low, high, around, long))
+    return Finding(
+        (score,),
+        distance=around.strangeness if long and around.strangeness is not None else 0.0,
+        certain=breach,
+        strangeness=around.strangeness,
+        scale=around.limit / value if long else 1.0,
+        clips=long and low is None and not breach,
+    )
+
+
+def _said(value: float, low: float | None, high: float, around: _Around, long: bool) -> str:
+    """The sentence for the operator."""
     if low is not None and value < low:
-        sentence = (
+        return (
             f"Norm {value:.3g} is below {low:.3g}, the least that the agreed privacy noise leaves: "
             "the noise was reduced or left out."
         )
-    elif value > high:
+    if value > high:
         times = f"{value / high:.3g} times the" if high > 0 else "more than the"
-        sentence = f"Norm {value:.3g} is {times} most that an honest update can reach, {high:.3g}."
-    elif distance:
-        sentence = (
-            f"Norm {value:.3g} is {value / typical:.3g} times the other devices' median; "
-            f"up to {limit / typical:.3g} times is usual among them."
+        return f"Norm {value:.3g} is {times} most that an honest update can reach, {high:.3g}."
+    if long:
+        return (
+            f"Norm {value:.3g} is {value / around.typical:.3g} times the other devices' median; "
+            f"up to {around.limit / around.typical:.3g} times is usual among them."
         )
-    else:
-        sentence = f"Norm {value:.3g} is within what honest devices send."
-    shown = min(high, limit)
-    score = Score("norm", value, low or None, shown if isfinite(shown) else None, sentence)
-    scale = limit / value if distance else 1.0
-    return Finding((score,), distance, breach, strangeness, scale, clips=distance > 0 and low is None and not breach)
+    return f"Norm {value:.3g} is within what honest devices send."
 
 
 def _in_span(rows: Rows, positive: Mask, members: Mask) -> tuple[Float64Array, float]:

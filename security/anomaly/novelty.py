@@ -21,12 +21,13 @@ NOVELTY_ERROR = 1e-9
 """Bound on the probability that the noise of one honest update lies so nearly along the last step."""
 
 _FLOOR = log(2) / FAR  # least spread assumed: by default nobody is flagged above half of the usual novelty
+_LITTLE = 0.3  # novelty above which nobody is flagged; honest devices had 0.57 and more in the lab, riders 0.1
 _LEAST = 1e-6  # novelty that stands for none
 _FEWEST = 4
 
 
 class NoveltyDetector:
-    """How much of each update does not lie along the mean of the updates that the last round accepted unflagged.
+    """How much of each update does not lie along the model's last step: what it changed by from round to round.
 
     Novelty is ``sin`` of the angle between the two, 1 for an update that opposes it or is across it. Whoever hands the
     global model's last step back, under whatever factor and a little noise, has little of it; training has much.
@@ -34,11 +35,11 @@ class NoveltyDetector:
     *With noise* of known std ν the part across the last step, which was fixed before this round's noise was drawn, is
     at least ν·``smallest_norm(d - 1)`` long except with probability ``NOVELTY_ERROR`` = 10⁻⁹; less is a breach.
 
-    *Relative to the others* (no stated error): flagged when the logarithm lies ``far`` robust standard deviations,
-    each at least log(2)/5, below the other devices': by default at most half of what is usual.
+    *Without noise, relative to the others* (no stated error): flagged when the logarithm lies ``far`` robust standard
+    deviations, each at least log(2)/5, below the other devices': by default at most half of what is usual, and at
+    most 0.3.
 
-    Cannot see: an echo under noise as large as itself; the first round; a rule whose result points far from the mean
-    of what it was given.
+    Cannot see: an echo under noise a third as long as itself; an echo of an earlier step; the first round.
 
     Reference for the attack: Lin, Du and Liu 2019, "Free-riders in Federated Learning" (arXiv:1911.12560).
     """
@@ -47,14 +48,14 @@ class NoveltyDetector:
     reason: ClassVar[Reason] = Reason.NOVELTY
 
     def __init__(self) -> None:
-        self._last: Float32Array | None = None
+        self._start: Float32Array | None = None
 
     def examine(
         self, rows: Rows, devices: Sequence[str], trusted: Mask, context: ScreenContext, far: float = FAR
     ) -> list[Finding]:
         """One finding a row."""
         del devices
-        last = self._last
+        last = self._last_step(context)
         if last is None or len(last) != rows.size or not last.any():
             return [_unjudged("no earlier step is known")] * len(rows)
         novelty, across = _novelty(rows.values, last)
@@ -62,7 +63,9 @@ class NoveltyDetector:
         if context.noise_std > 0:
             least = context.noise_std * smallest_norm(rows.size - 1, NOVELTY_ERROR, steps=context.steps)
         usable = trusted & (rows.lengths > 0)
-        around = peers(np.log(np.maximum(novelty, _LEAST)), usable, _FLOOR)
+        around: list[tuple[float, float] | None] = [None] * len(rows)
+        if context.noise_std == 0:
+            around = peers(np.log(np.maximum(novelty, _LEAST)), usable, _FLOOR)
         if least == 0 and int(usable.sum()) < _FEWEST:
             return [_unjudged(f"{int(usable.sum())} usable updates are too few to say what is usual")] * len(rows)
         return [
@@ -71,19 +74,25 @@ class NoveltyDetector:
         ]
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
-        """Remember the mean of the accepted rows; the last one stays while nobody is accepted."""
-        del context
-        if accepted.any():
-            self._last = rows[accepted].mean(axis=0, dtype=np.float64).astype(np.float32)
+        """Remember what the round started from."""
+        del rows, accepted
+        self._start = None if context.start is None else context.start.copy()
 
     def state(self) -> dict[str, Any]:
-        """The last mean (base64 of little-endian float32), as JSON values."""
-        return {"last": None if self._last is None else b64encode(self._last.astype("<f4").tobytes()).decode()}
+        """What the last round started from (base64 of little-endian float32), as JSON values."""
+        return {"start": None if self._start is None else b64encode(self._start.astype("<f4").tobytes()).decode()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`, bit for bit."""
-        text = state["last"]
-        self._last = None if text is None else np.frombuffer(b64decode(text), "<f4").astype(np.float32)
+        text = state["start"]
+        self._start = None if text is None else np.frombuffer(b64decode(text), "<f4").astype(np.float32)
+
+    def _last_step(self, context: ScreenContext) -> Float32Array | None:
+        """``(d,)`` what the model changed by since the last round; None where it is not known."""
+        if self._start is None or context.start is None or len(self._start) != len(context.start):
+            return None
+        step: Float32Array = context.start - self._start
+        return step
 
 
 def _novelty(rows: Float32Array, last: Float32Array) -> tuple[Float64Array, Float64Array]:
@@ -105,9 +114,9 @@ def _judge(value: float, part: float, least: float, usual: tuple[float, float] |
     strangeness, distance, limit = None, 0.0, None
     if usual is not None:
         centre, spread = usual
-        limit = float(np.exp(centre - far * spread))
+        limit = min(float(np.exp(centre - far * spread)), _LITTLE)
         strangeness = (centre - log(max(value, _LEAST))) / spread
-        distance = strangeness if strangeness > far else 0.0
+        distance = strangeness if value < limit else 0.0
     if part < least:
         sentence = (
             f"Repeats the model's last step: what is new is {part:.3g} long, the agreed privacy noise alone is at "

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import largest_norm
-from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
+from skerry.security.anomaly.cone import Cone
+from skerry.security.anomaly.evidence import FAR, GRAVE, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import median, median_without
 
 __all__ = ["ROOT_ERROR", "RootSetDetector"]
@@ -21,14 +22,14 @@ ROOT_ERROR = 1e-9
 """Bound on the probability that noise alone is called unexplained."""
 
 _SPREAD = log(5) / FAR  # of the logarithm: by default five times the usual unexplained share is flagged
-_LEAST = 0.09  # what a smaller share counts as: below five times as much, 45 %, nothing is called much
+_LEAST = 0.06  # what a smaller share counts as: below five times as much, 30 %, nothing is called much
 _BACKWARDS = 0.2  # of the squared length: more is explained of the reverse than of three examples' in the lab
+_MISLABELLED = 2 / 3  # of the rest; of three examples' at most 53 % in the lab, of flipped labels' 83 % and more
+_ROOM = 20  # coordinates for each wrongly labelled update: fewer could explain anything
 _NEXT_TO_NOTHING = 0.12  # explained; of two examples at least 17 % is
 _TOO_MUCH = 6.0  # times the others' weight in the mixture
 _LIGHT = 1e-9  # what a smaller weight counts as
 _FEWEST = 4
-_RIDGE = 1e-9  # of the mean diagonal, so that classes with one direction can be told apart
-_BLOCK = 4096
 _UNSOLVED = "its nearest mixture was not found"
 
 
@@ -44,13 +45,15 @@ class RootSetDetector:
     rest, which noise alone exceeds with probability at most ``ROOT_ERROR`` = 10⁻⁹.
 
     *Relative to the others* (no stated error of its own): flagged at five times the others' median share, a share below
-    0.09 counting as 0.09. Strangeness is the logarithm of the ratio in units of log(5)/5. The spread of the others is
+    0.06 counting as 0.06. Strangeness is the logarithm of the ratio in units of log(5)/5. The spread of the others is
     not measured: hostile rows would widen it.
 
     *And only if few examples do not explain it.* An update of a few examples is no mixture of what many have in common,
     however honest: in the lab a half of it is left. But it points where its classes do. So a large rest is held against
-    an update only when 20 % more of its *reverse* is explained, as of reversed updates and wrong labels, or
-    when next to nothing of it is explained, under 12 %, as of noise.
+    an update only when 20 % more of its *reverse* is explained, as of reversed updates, when next to nothing of it
+    is explained, under 12 %, as of noise, or when *wrong labels* explain two thirds of the rest: the server computes
+    what public examples of each class would teach under each other label (``ScreenContext.mislabelled``, asked for in
+    rounds with such a rest only), and adds that to the mixture.
 
     *Mixture and too much of it*: the weights of honest mixtures add up to about what the others' do, those of a single
     example to five times that at most in the lab. Six times as much is flagged where the root set fits.
@@ -64,9 +67,11 @@ class RootSetDetector:
     look like nobody's (negated readings of another sensor), or that has a class which the root set lacks, can look
     hostile.
 
+    Who labels what the public examples call one class as another *is* hostile to it, whatever the reason.
+
     Cannot see: anything in the cone, such as honest training on some classes alone, or the gradient of a wrong label
-    that looks like the right one's; stale updates and whatever else points half right; backdoors that change little;
-    and under noise whatever is shorter than it.
+    that looks like the right one's; wrong labels on a small part of the examples; stale updates and whatever else
+    points half right; backdoors that change little; and under noise whatever is shorter than it.
 
     Why not the loss on the root set: under label skew an honest update raises the loss of most classes, and the mean
     loss cannot tell it from a hostile one. Reference for a root set: Cao et al. 2021, "FLTrust" (NDSS), which has one
@@ -94,9 +99,12 @@ class RootSetDetector:
         rest = np.log([_LEAST if fit is None else max(fit.rest, _LEAST) for fit in fits])
         weight = np.log([_LIGHT if fit is None else max(fit.weight, _LIGHT) for fit in fits])
         usual = zip(np.exp(_others(rest, usable)).tolist(), np.exp(_others(weight, usable)).tolist(), strict=True)
+        judged = [None if fit is None else (fit, *around) for fit, around in zip(fits, usual, strict=True)]
+        doubtful = [i for i, one in enumerate(judged) if one is not None and _unexplained(*one[:2], far)]
+        wrong = _mislabelled(rows, doubtful, fits, context)
         return [
-            _unjudged(_UNSOLVED) if fit is None else _judge(fit, *around, far)
-            for fit, around in zip(fits, usual, strict=True)
+            _unjudged(_UNSOLVED) if one is None else _judge(*one, far, wrong.get(i, 0.0))
+            for i, one in enumerate(judged)
         ]
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
@@ -135,46 +143,65 @@ class _Fit:
 
 def _fits(rows: Rows, root: Float32Array, noise: float) -> list[_Fit | None]:
     """For each row its nearest mixture; None where it was not found, and an empty one for a row of zeros."""
-    k = len(root)
-    with_root, among = np.zeros((len(rows), k)), np.zeros((k, k))
-    for start in range(0, rows.size, _BLOCK):
-        part = root[:, start : start + _BLOCK].astype(np.float64)
-        with_root += rows.values[:, start : start + _BLOCK].astype(np.float64) @ part.T
-        among += part @ part.T
-    corner = np.linalg.cholesky(among + _RIDGE * np.trace(among) / k * np.eye(k))
-    targets = np.linalg.solve(corner, with_root.T).T
+    cone = Cone(rows, root)
     hidden = (noise * largest_norm(rows.size, 0.0, ROOT_ERROR)) ** 2
-    squares = (rows.lengths**2).tolist()
-    return [_fit(corner.T, target, square, hidden) for target, square in zip(targets, squares, strict=True)]
+    found: list[_Fit | None] = []
+    for index, square in enumerate((rows.lengths**2).tolist()):
+        ahead, back = cone.nearest(index), cone.nearest(index, -1)
+        if square == 0:
+            found.append(_Fit(0.0, 0.0, 0.0, 0.0))
+        elif ahead is None or back is None:
+            found.append(None)
+        else:
+            rest = max(1 - ahead[0] - hidden / square, 0.0)
+            found.append(_Fit(rest, ahead[0], back[0], float(ahead[1].sum())))
+    return found
 
 
-def _fit(sides: Float64Array, target: Float64Array, square: float, hidden: float) -> _Fit | None:
-    """The nearest point to the target in the cone of the columns of ``sides``; None when the solver gives up."""
-    from scipy.optimize import nnls
-
-    if square == 0:
-        return _Fit(0.0, 0.0, 0.0, 0.0)
-    try:
-        (weights, away), (_, back) = nnls(sides, target), nnls(sides, -target)
-    except RuntimeError:  # after 3 k steps, which rounding can take it to
-        return None
-    explained = float(target @ target) - np.array([away, back]) ** 2
-    forward, backward = (explained / square).tolist()
-    return _Fit(max(1 - forward - hidden / square, 0.0), forward, backward, float(weights.sum()))
+def _strangeness(fit: _Fit, usual: float) -> float:
+    return log(max(fit.rest, _LEAST) / usual) / _SPREAD
 
 
-def _judge(fit: _Fit, usual: float, weight: float, far: float) -> Finding:
-    """One finding; ``usual`` and ``weight`` are the others' medians."""
-    strangeness = log(max(fit.rest, _LEAST) / usual) / _SPREAD
+def _unexplained(fit: _Fit, usual: float, far: float) -> bool:
+    """Its rest is large, and neither its reverse nor the lack of any share explains why."""
+    return _strangeness(fit, usual) > far and not (_backwards(fit) or fit.forward < _NEXT_TO_NOTHING)
+
+
+def _backwards(fit: _Fit) -> bool:
+    return fit.backward > fit.forward + _BACKWARDS
+
+
+def _mislabelled(
+    rows: Rows, doubtful: Sequence[int], fits: Sequence[_Fit | None], context: ScreenContext
+) -> dict[int, float]:
+    """Share of the rest of each doubtful row that wrong labels explain; empty where the server cannot say."""
+    if not doubtful or context.mislabelled is None or context.root is None:
+        return {}
+    given = np.concatenate([context.root, context.mislabelled()])
+    if len(given) * _ROOM > rows.size or not np.isfinite(given).all():
+        return {}
+    cone = Cone(rows, given)
+    found = {}
+    for index in doubtful:
+        fit, more = fits[index], cone.nearest(index)
+        if fit is not None and more is not None:
+            found[index] = (more[0] - fit.forward) / fit.rest
+    return found
+
+
+def _judge(fit: _Fit, usual: float, weight: float, far: float, wrong: float) -> Finding:
+    """One finding; ``usual`` and ``weight`` are the others' medians, ``wrong`` the rest's share of wrong labels."""
+    strangeness = _strangeness(fit, usual)
     limit = usual * exp(far * _SPREAD)
     shown = limit if limit < 1 else None
-    wrong = fit.backward > fit.forward + _BACKWARDS or fit.forward < _NEXT_TO_NOTHING
-    if strangeness > far and wrong:
-        better = f"; of its reverse they explain {fit.backward:.0%}" if fit.backward > fit.forward else ""
-        sentence = (
-            f"No mixture of the server's classes explains {fit.rest:.0%} of it{better}; around {usual:.0%} is usual."
-        )
-        return Finding((Score("root_set", fit.rest, None, shown, sentence),), strangeness, strangeness=strangeness)
+    if strangeness > far:
+        found = _held_against(fit, usual, wrong)
+        if found is not None:
+            distance, sentence = found
+            score = Score("root_set", fit.rest, None, shown, sentence)
+            # What a learned limit alone calls large counts as that, whatever explains it.
+            distance = max(distance, strangeness) if strangeness > FAR else strangeness
+            return Finding((score,), distance, strangeness=strangeness)
     if shown and fit.weight > _TOO_MUCH * weight:
         times = fit.weight / weight
         sentence = f"It is a mixture of the server's classes, and {times:.3g} times as much of it as others send."
@@ -186,6 +213,19 @@ def _judge(fit: _Fit, usual: float, weight: float, far: float) -> Finding:
         why = "nothing unusual" if shown else f"around {usual:.0%} is usual, too much to judge by"
     sentence = f"A mixture of the server's classes leaves {fit.rest:.0%} of it unexplained: {why}."
     return Finding((Score("root_set", fit.rest, None, shown, sentence),), strangeness=strangeness)
+
+
+def _held_against(fit: _Fit, usual: float, wrong: float) -> tuple[float, str] | None:
+    """How far out a large rest puts an update, and the sentence; None where few examples may be why it is large."""
+    sentence = f"No mixture of the server's classes explains {fit.rest:.0%} of it{{}}; around {usual:.0%} is usual."
+    if fit.forward < _NEXT_TO_NOTHING:
+        return 2 * GRAVE, sentence.format("")
+    if _backwards(fit):
+        distance = FAR * (fit.backward - fit.forward) / _BACKWARDS
+        return distance, sentence.format(f"; of its reverse they explain {fit.backward:.0%}")
+    if wrong > _MISLABELLED:
+        return 2 * GRAVE, sentence.format(f", and wrong labels explain {wrong:.0%} of that")
+    return None
 
 
 def _unjudged(why: str) -> Finding:

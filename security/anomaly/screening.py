@@ -12,9 +12,10 @@
    comparison can cost an honest one its place.
 6. A row that is kept although it is too long for the others is clipped to the longest that passes. Length alone is
    worth no more: few examples explain it (:mod:`skerry.security.anomaly.norm`).
-7. Each drop is a strike; enough of them put the device into quarantine for the rest of the run
-   (:mod:`skerry.security.anomaly.strikes`). Where as many of its strikes were breaches as would have been enough alone,
-   its revocation is proposed.
+7. A drop for a breach, or for something at least six robust standard deviations out, is a strike; what is nearer only
+   costs the update its place, unless it goes on for rounds. Enough strikes put the device into quarantine for the rest
+   of the run (:mod:`skerry.security.anomaly.strikes`). Where as many of them were breaches as would have been enough
+   alone, its revocation is proposed (:mod:`skerry.security.anomaly.consequences`).
 
 With ``false_alarms`` the limits of comparisons are learned from earlier updates
 (:mod:`skerry.security.anomaly.calibration`). A row that only a learned limit flags, nearer than the fixed one of five
@@ -30,34 +31,31 @@ from typing import Any
 import numpy as np
 
 from skerry.errors import InputError
-from skerry.records import Action, Float32Array, Reason, Score, Verdict
+from skerry.records import Float32Array, Reason, Score, Verdict
 from skerry.security.anomaly.allowance import Allowance
 from skerry.security.anomaly.calibration import Calibration
 from skerry.security.anomaly.case import Case
+from skerry.security.anomaly.consequences import FAULTS, Consequences
 from skerry.security.anomaly.detectors import detectors_for
 from skerry.security.anomaly.evidence import FAR, Rows, ScreenContext
-from skerry.security.anomaly.strikes import Strikes
 from skerry.security.anomaly.validate import check_update, describe_fault
 
 __all__ = ["ScreenContext", "Screener"]
-
-_FAULTS = frozenset({Reason.SHAPE, Reason.NOT_FINITE})
 
 
 class Screener:
     """Judges the updates of every round and remembers who was dropped.
 
-    **What is promised** with fixed limits (no ``false_alarms``) and no detectors but ``norm``, ``similarity`` and
-    ``cosine`` (with its history), about an honest device whose update is x = s + N, with noise N of the stated std,
-    ‖s‖ within the stated bound, and s not opposed to what the others agree on: in R rounds it is dropped at all with
-    probability at most R·(2·10⁻⁹ (norm, similarity) + 10⁻⁶ (cosine) + 5·10⁻⁶ (history)) < R·10⁻⁵; quarantine takes
-    ``patience`` drops, though one by the history makes the next likelier. The relative limit on norms adds to this
-    only if honest norms differ by more than three times.
+    **What is promised** with fixed limits (no ``false_alarms``) and no detectors but ``norm``, ``similarity``,
+    ``novelty``, ``foreign`` (which noise makes mute) and ``cosine`` (with its history), about an honest device whose
+    update is x = s + N, with noise N of the stated std, ‖s‖ within the stated bound, and s not opposed to what the
+    others agree on: in R rounds it is dropped at all with probability at most R·(3·10⁻⁹ (norm, similarity, novelty) +
+    10⁻⁶ (cosine) + 5·10⁻⁶ (history)) < R·10⁻⁵; quarantine takes ``patience`` drops, though one by the history makes
+    the next likelier. The relative limit on norms adds to this only if honest norms differ by more than three times.
 
-    **No such figure** is stated without noise, where step 5 of the module's text limits the harm; for ``novelty``,
-    ``spectral``, ``clustering`` and ``root_set``, whose comparisons have no stated error; and with
-    ``false_alarms``, where the rate of :class:`~skerry.security.anomaly.calibration.Calibration` holds as far as its
-    assumptions do.
+    **No such figure** is stated without noise, where step 5 of the module's text limits the harm; for ``spectral``,
+    ``clustering`` and ``root_set``, whose comparisons have no stated error; and with ``false_alarms``, where the rate
+    of :class:`~skerry.security.anomaly.calibration.Calibration` holds as far as its assumptions do.
 
     **What it cannot see**: an update of ordinary length that points across the common direction, or against it while
     the common signal is small against the noise; label flips and backdoors that look like honest training; more
@@ -74,6 +72,7 @@ class Screener:
         InputError: ``tolerate``, ``patience`` or ``false_alarms`` out of range.
 
     >>> import numpy as np
+    >>> from skerry.records import Action
     >>> noise = np.random.default_rng(0).normal(size=(6, 400)).astype(np.float32)
     >>> noise[2] *= -4
     >>> screener = Screener(["norm", "cosine"], tolerate=1)
@@ -89,22 +88,21 @@ class Screener:
             raise InputError(f"tolerate must be ≥ 0 and patience ≥ 1, got {tolerate} and {patience}")
         self._detectors = detectors_for(detectors)
         self._tolerate = tolerate
-        self._strikes = Strikes(patience, false_alarms)
+        self._consequences = Consequences(tolerate, patience, false_alarms)
         names = [detector.name for detector in self._detectors]
         self._calibration = None if false_alarms is None else Calibration(false_alarms, names)
         self._allowance = None if false_alarms is None else Allowance(false_alarms)
         self._waiting: dict[str, list[dict[str, float]]] = {}  # strangeness of dropped rows, until a device is cleared
-        self._quarantine: dict[str, int] = {}
         self._rejected: dict[str, int] = {}  # the last round in which a device's reply never became a row
 
     @property
     def quarantined(self) -> frozenset[str]:
         """Devices that are out for the rest of the run."""
-        return frozenset(self._quarantine)
+        return self._consequences.quarantined
 
     def exclude(self, devices: Iterable[str]) -> None:
         """Treat devices as in quarantine from the beginning: they were put there before this run."""
-        self._quarantine.update(dict.fromkeys(devices, 0))
+        self._consequences.exclude(devices)
 
     def screen(self, deltas: Float32Array, devices: Sequence[str], context: ScreenContext) -> list[Verdict]:
         """One verdict a device, in the order given; the order has no influence on what they say.
@@ -120,27 +118,27 @@ class Screener:
         _check_input(deltas, devices, context)
         verdicts: dict[str, Verdict] = {}
         usable: list[int] = []
+        after, number, excluded = self._consequences, context.round, self.quarantined
         for index in sorted(range(len(devices)), key=devices.__getitem__):
             device = devices[index]
-            if device in self._quarantine:
-                verdicts[device] = self._in_quarantine(device, context)
+            if device in excluded:
+                verdicts[device] = after.out(device, number)
             elif check_update(deltas[index], deltas.shape[1]) is not None:
                 score = describe_fault(deltas[index], deltas.shape[1])
-                case = Case(device, dropped=True)
-                verdicts[device] = self._strike(case, context, (Reason.NOT_FINITE,), (score,) if score else ())
+                verdicts[device] = after.fault(device, number, Reason.NOT_FINITE, score)
             else:
                 usable.append(index)
         # Rows that are all usable and already in order are not copied.
         rows = deltas if usable == list(range(len(devices))) else deltas[usable]
         cases = self._examine(Rows(rows), [devices[index] for index in usable], context)
         self._excuse(cases)
-        self._choose(cases, out=set(verdicts) | {d for d, last in self._rejected.items() if last == context.round})
+        self._choose(cases, out=set(verdicts) | {d for d, last in self._rejected.items() if last == number})
         unflagged = np.array([not case.flagged for case in cases], np.bool_)  # so neither dropped nor clipped
         for detector in self._detectors:
             detector.learn(rows, unflagged, context)
         if self._allowance is not None:
             self._allowance.pay(sum(case.limited for case in cases))
-        verdicts.update((case.device, self._verdict(case, context)) for case in cases)
+        verdicts.update((case.device, after.verdict(case, number)) for case in cases)
         self._calibrate(cases)
         return [verdicts[device] for device in devices]
 
@@ -159,22 +157,21 @@ class Screener:
         Raises:
             InputError: another reason.
         """
-        if reason not in _FAULTS:
+        if reason not in FAULTS:
             raise InputError(f"{reason.value!r} is no fault of the update itself and counts against nobody")
-        if device in self._quarantine:
-            return self._in_quarantine(device, context)
+        if device in self.quarantined:
+            return self._consequences.out(device, context.round)
         self._rejected[device] = context.round
-        return self._strike(Case(device, dropped=True), context, (reason,), (score,) if score else ())
+        return self._consequences.fault(device, context.round, reason, score)
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs to go on after a restart, as JSON values."""
         return {
-            "schema": 4,
-            "strikes": self._strikes.state(),
+            "schema": 5,
+            "consequences": self._consequences.state(),
             "calibration": None if self._calibration is None else self._calibration.state(),
             "allowance": None if self._allowance is None else self._allowance.state(),
             "waiting": {device: [dict(row) for row in rows] for device, rows in self._waiting.items()},
-            "quarantine": dict(self._quarantine),
             "detectors": {detector.name: detector.state() for detector in self._detectors},
         }
 
@@ -186,18 +183,17 @@ class Screener:
         """
         names = {detector.name for detector in self._detectors}
         calibrated = state.get("calibration") is not None
-        fits = state.get("schema") == 4 and calibrated == (self._calibration is not None)
+        fits = state.get("schema") == 5 and calibrated == (self._calibration is not None)
         if not fits or set(state["detectors"]) != names:
             raise InputError(
                 "the saved state of the screen does not fit", mend="resume with the defence that the run started with"
             )
-        self._strikes.restore(state["strikes"])
+        self._consequences.restore(state["consequences"])
         if self._calibration is not None:
             self._calibration.restore(state["calibration"])
         if self._allowance is not None:
             self._allowance.restore(state["allowance"])
         self._waiting = {str(device): [dict(row) for row in rows] for device, rows in state["waiting"].items()}
-        self._quarantine = {str(device): int(since) for device, since in state["quarantine"].items()}
         for detector in self._detectors:
             detector.restore(state["detectors"][detector.name])
 
@@ -227,7 +223,7 @@ class Screener:
         if len(cases) < 3 or 2 * len(breaches) <= len(cases):
             for case in breaches:
                 case.dropped = True
-        out = out | set(self._quarantine) | {case.device for case in cases if case.dropped}
+        out = out | self.quarantined | {case.device for case in cases if case.dropped}
         allowed = max(self._tolerate - len(out), 0)
         rest = [case for case in cases if not case.dropped]
         if len(rest) < 2 * allowed + 2:
@@ -237,67 +233,22 @@ class Screener:
         for case in suspects[:allowed]:
             case.dropped = True
 
-    def _verdict(self, case: Case, context: ScreenContext) -> Verdict:
-        scores = tuple(score for _, finding in case.findings for score in finding.scores)
-        reasons = tuple(detector.reason for detector, finding in case.findings if finding.flagged)
-        if case.dropped and not case.far:
-            return Verdict(context.round, case.device, Action.DROP, reasons, scores)
-        if case.dropped:
-            return self._strike(case, context, reasons, scores)
-        if not case.flagged:
-            return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
-        if case.scale < 1:
-            sentence = f"Too long, but not dropped: enters the average at {case.scale:.3g} of its length."
-            score = Score("screen", case.distance, None, None, sentence)
-            return Verdict(context.round, case.device, Action.CLIP, reasons, (*scores, score), case.scale)
-        sentence = (
-            "Flagged, but kept: most updates of this round breach the public limits, so the limits are in doubt."
-            if case.certain
-            else "Flagged by a learned limit, but kept: as many were dropped as defence.false_alarms allows so far."
-            if case.excused
-            else f"Flagged, but kept: defence.tolerate = {self._tolerate} and the number of updates allow no "
-            "further device to be dropped for being unlike the others."
-        )
-        scores = (*scores, Score("screen", case.distance, None, None, sentence))
-        return Verdict(context.round, case.device, Action.ACCEPT, (), scores)
-
     def _calibrate(self, cases: Sequence[Case]) -> None:
         """Learn from all rows; those dropped for lying far out wait until unflagged ones clear their device."""
         if self._calibration is None:
             return
         honest: list[dict[str, float]] = []
         for case in cases:
-            if case.device in self._quarantine:
+            if case.device in self.quarantined:
                 self._waiting.pop(case.device, None)
             elif case.dropped and case.far:
                 self._waiting.setdefault(case.device, []).append(case.strangeness)
             else:
-                if not case.flagged and self._strikes.spare(case.device):
+                if not case.flagged and self._consequences.cleared(case.device):
                     honest += self._waiting.pop(case.device, [])
                 honest.append(case.strangeness)
         for detector in self._detectors:
             self._calibration.learn(detector.name, [row[detector.name] for row in honest if detector.name in row])
-
-    def _strike(
-        self, case: Case, context: ScreenContext, reasons: tuple[Reason, ...], scores: tuple[Score, ...]
-    ) -> Verdict:
-        device = case.device
-        if not self._strikes.strike(device, certain=case.certain, fault=not _FAULTS.isdisjoint(reasons)):
-            return Verdict(context.round, device, Action.DROP, reasons, scores)
-        self._quarantine[device] = context.round
-        count, proven = self._strikes.count(device), self._strikes.proven(device)
-        advice = " Its breaches need no comparison: its key should be revoked." if proven else ""
-        sentence = f"Dropped {count} times: out for the rest of the run.{advice}"
-        score = Score("strikes", float(count), None, float(self._strikes.patience), sentence)
-        return Verdict(context.round, device, Action.QUARANTINE, reasons, (*scores, score), propose_revocation=proven)
-
-    def _in_quarantine(self, device: str, context: ScreenContext) -> Verdict:
-        sentence = f"In quarantine since round {self._quarantine[device]}."
-        score = Score("strikes", float(self._strikes.count(device)), None, float(self._strikes.patience), sentence)
-        proven = self._strikes.proven(device)
-        return Verdict(
-            context.round, device, Action.QUARANTINE, (Reason.QUARANTINED,), (score,), propose_revocation=proven
-        )
 
 
 def _check_input(deltas: Float32Array, devices: Sequence[str], context: ScreenContext) -> None:

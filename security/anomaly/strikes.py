@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from math import log
 from typing import Any
 
-__all__ = ["HOSTILE_RATE", "QUARANTINE_EVIDENCE", "Strikes"]
+__all__ = ["HOSTILE_RATE", "QUARANTINE_EVIDENCE", "SUSTAINED", "Strikes"]
 
 HOSTILE_RATE = 0.5
 """Share of its rounds in which a hostile device is expected to be dropped; see :class:`Strikes`."""
@@ -13,10 +13,14 @@ HOSTILE_RATE = 0.5
 QUARANTINE_EVIDENCE = 5000.0
 """Factor by which a device's drops must speak for hostile: R rounds exceed it by chance with probability ≤ R/5000."""
 
+SUSTAINED = 5
+"""Near drops more than accepted updates, from which on a further near one counts."""
+
 
 @dataclass
 class _Record:
     drops: int = 0
+    near: int = 0
     certain: int = 0
     faults: int = 0
     evidence: float = 0.0  # natural logarithm
@@ -24,6 +28,10 @@ class _Record:
 
 class Strikes:
     """Counts the drops of each device; ``patience`` of them, over the whole run, are enough.
+
+    *Near* drops, for what lies little beyond a limit, count only where they are sustained: a count of them, which an
+    accepted update takes one from, never below 0, must stand at ``SUSTAINED``. Honest devices that lie far out pass a
+    limit for some rounds; a reversed update passes it in all.
 
     Where false alarms happen at a known rate α, a long run would bring them up to any patience. Then drops must also be
     more than α explains: the evidence grows by log(½/α) with a drop, falls by log((1 - α)/½) with an accepted update,
@@ -50,15 +58,20 @@ class Strikes:
         """Drops so far."""
         return self._records[device].drops if device in self._records else 0
 
-    def strike(self, device: str, *, certain: bool = False, fault: bool = False) -> bool:
+    def strike(self, device: str, *, near: bool = False, certain: bool = False, fault: bool = False) -> bool:
         """Count a drop. True: into quarantine with the device.
 
         Args:
             device: whose update it was.
+            near: it lies little beyond the limit.
             certain: the drop rests on public constants alone.
             fault: the update was none: not finite, or of another shape.
         """
         record = self._records.setdefault(device, _Record())
+        if near:
+            record.near += 1
+            if record.near < SUSTAINED:
+                return False
         record.drops += 1
         record.certain += certain
         record.faults += fault
@@ -67,13 +80,19 @@ class Strikes:
         record.evidence += log(HOSTILE_RATE / self._rate)
         return record.drops >= self.patience and record.evidence >= log(QUARANTINE_EVIDENCE)
 
-    def spare(self, device: str) -> bool:
-        """Count an accepted update. True: nothing is held against the device any more."""
+    def spare(self, device: str) -> None:
+        """Count an accepted update."""
         record = self._records.get(device)
-        if record is None or self._rate is None:
-            return True
-        record.evidence = max(record.evidence - log((1 - self._rate) / (1 - HOSTILE_RATE)), 0.0)
-        return record.evidence == 0.0
+        if record is None:
+            return
+        record.near = max(record.near - 1, 0)
+        if self._rate is not None:
+            record.evidence = max(record.evidence - log((1 - self._rate) / (1 - HOSTILE_RATE)), 0.0)
+
+    def cleared(self, device: str) -> bool:
+        """Whether nothing is held against the device any more."""
+        record = self._records.get(device)
+        return record is None or (record.evidence == 0.0 and record.near == 0)
 
     def proven(self, device: str) -> bool:
         """True when breaches of public constants alone are ``patience``: no chance, no comparison, no accident."""

@@ -1,6 +1,6 @@
 """One cell of a grid: a small federation on MNIST-1D, some of its devices hostile, under one defence."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -149,7 +149,7 @@ class _Federation:
                 rows[self._hostile] = self._sent(self._attack, rows, last, early, number)
             if number == _EARLY:
                 early = momentum[self._hostile].copy()
-            step = self._aggregate(rows[self._sends], number, None if root is None else root.follow(parameters))
+            step = self._aggregate(rows[self._sends], number, parameters, root)
             if step is None:
                 continue
             rate = setting.learning_rate * 0.5 * (1 + np.cos(np.pi * number / setting.steps))
@@ -190,9 +190,15 @@ class _Federation:
         stream: RandomStream = seeded_stream(self._seed, "attack", number)
         return attack.rows(known, stream)
 
-    def _aggregate(self, rows: Float32Array, number: int, root: Float32Array | None = None) -> Float32Array | None:
+    def _aggregate(
+        self, rows: Float32Array, number: int, parameters: Float32Array, root: "_RootMomentum | None"
+    ) -> Float32Array | None:
         """The rule over what the screen lets pass; None when too few are left for it."""
-        verdicts = self._screener.screen(rows, self._names, ScreenContext(number, 0.0, float("inf"), root=root))
+        context = ScreenContext(number, 0.0, float("inf"), start=parameters)
+        if root is not None:
+            root.follow(parameters)
+            context = replace(context, root=root.right, mislabelled=lambda: root.wrong)
+        verdicts = self._screener.screen(rows, self._names, context)
         passed = np.array([verdict.kept for verdict in verdicts], np.bool_)
         np.add.at(self._kept, (self._hostile[self._sends].astype(int), (~passed).astype(int)), 1)
         rule = rule_for(
@@ -235,7 +241,7 @@ class _Federation:
 
 
 class _RootMomentum:
-    """What a device with examples of one class would send, for each class, from examples that nobody else has."""
+    """What a device with examples of one class would send, under each label, from examples that nobody else has."""
 
     def __init__(self, seed: int, momentum: float) -> None:
         data, _ = mnist1d(_ROOT_SEED + seed, train=_ROOT_EXAMPLES, test=CLASSES)
@@ -244,13 +250,25 @@ class _RootMomentum:
         chosen = np.stack([index[:least] for index in by_class])
         self._features, self._labels = data.features[chosen], data.labels[chosen]
         self._share = np.float32(momentum)
-        self._momentum = np.zeros((CLASSES, _NETWORK.size), np.float32)
+        self._momentum = np.zeros((CLASSES, CLASSES, _NETWORK.size), np.float32)
 
-    def follow(self, parameters: Float32Array) -> Float32Array:
-        """``(classes, d)`` of this round."""
-        gradients = _NETWORK.gradients(parameters, self._features, self._labels)
-        self._momentum = self._share * self._momentum - (1 - self._share) * gradients
-        return self._momentum
+    @property
+    def right(self) -> Float32Array:
+        """``(classes, d)`` under their own labels."""
+        right: Float32Array = self._momentum[0]
+        return right
+
+    @property
+    def wrong(self) -> Float32Array:
+        """``(classes² - classes, d)`` under all others."""
+        return self._momentum[1:].reshape(-1, _NETWORK.size)
+
+    def follow(self, parameters: Float32Array) -> None:
+        """Carry them on by this round."""
+        self._momentum *= self._share
+        for shift in range(CLASSES):
+            gradients = _NETWORK.gradients(parameters, self._features, (self._labels + shift) % CLASSES)
+            self._momentum[shift] -= (1 - self._share) * gradients
 
 
 def _drawn(data: Examples, count: int, seed: int) -> Examples:

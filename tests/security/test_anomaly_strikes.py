@@ -3,15 +3,17 @@
 import json
 
 import numpy as np
+import pytest
 
-from skerry.security.anomaly.strikes import QUARANTINE_EVIDENCE, Strikes
+from skerry.security.anomaly.strikes import QUARANTINE_EVIDENCE, SUSTAINED, Strikes
 
 
 def test_without_a_rate_the_third_drop_is_enough_however_far_apart() -> None:
     strikes = Strikes(3, None)
     assert not strikes.strike("a")
     for _ in range(500):
-        assert strikes.spare("a")
+        strikes.spare("a")
+    assert strikes.cleared("a")
     assert not strikes.strike("a")
     assert strikes.strike("a")
     assert strikes.count("a") == 3
@@ -51,9 +53,28 @@ def test_a_device_that_is_dropped_most_of_the_time_is_out_soon() -> None:
 def test_a_device_is_cleared_when_its_drops_are_explained() -> None:
     strikes = Strikes(3, 0.05)
     strikes.strike("a")
-    cleared = [strikes.spare("a") for _ in range(5)]
+    cleared = []
+    for _ in range(5):
+        strikes.spare("a")
+        cleared.append(strikes.cleared("a"))
     assert cleared == [False, False, False, True, True]
-    assert strikes.spare("never dropped")
+    assert strikes.cleared("never dropped")
+
+
+@pytest.mark.parametrize("rate", [None, 0.01])
+def test_near_drops_count_where_they_are_sustained(rate: float | None) -> None:
+    strikes = Strikes(3, rate)
+    found = [strikes.strike("a", near=True) for _ in range(SUSTAINED + 2)]
+    assert found == [False] * (SUSTAINED + 1) + [True]
+    strikes = Strikes(3, rate)
+    for _ in range(50):
+        for _ in range(SUSTAINED - 1):
+            assert not strikes.strike("a", near=True)
+        for _ in range(SUSTAINED - 1):
+            assert not strikes.cleared("a")
+            strikes.spare("a")
+        assert strikes.cleared("a")
+    assert strikes.count("a") == 0
 
 
 def test_only_breaches_of_public_constants_prove_anything() -> None:

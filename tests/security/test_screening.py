@@ -1,6 +1,7 @@
 """The policy of the screen: who is dropped, who is kept, who is put into quarantine, and that it can be resumed."""
 
 import json
+from math import log
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from skerry.errors import InputError, ScenarioError
 from skerry.records import Action, Reason
 from skerry.security.anomaly import ScreenContext, Screener, describe_fault
+from skerry.security.anomaly.strikes import SUSTAINED
 from skerry.server.registry import beyond
 
 from ._screening import ALL, INF, context, foreign, names, out, rows
@@ -52,6 +54,35 @@ def test_three_drops_put_a_device_into_quarantine_and_it_stays_there() -> None:
     assert screener.quarantined == {"device-04"}
     assert verdict.reasons == (Reason.QUARANTINED,)
     assert verdict.scores[0].sentence == "In quarantine since round 3."
+
+
+def near(deltas: np.ndarray, device: int, out: float) -> np.ndarray:
+    """The same updates, one of them so many robust standard deviations too long, in a direction of its own."""
+    lengths = np.linalg.norm(np.delete(deltas, device, axis=0), axis=1)
+    spread = max(log(1.25), 1.4826 * float(np.median(np.abs(np.log(lengths) - np.median(np.log(lengths))))))
+    length = float(np.median(lengths)) * np.exp(out * spread)
+    return foreign(deltas, device, length / float(np.linalg.norm(deltas[device])))
+
+
+@pytest.mark.parametrize(("out", "lost"), [(5.3, False), (6.3, True)])
+def test_what_lies_little_beyond_the_limit_costs_a_row_and_no_strike(out: float, lost: bool) -> None:
+    screener = Screener(["norm"], tolerate=1)
+    for number in range(30):
+        deltas = rows(seed=number)
+        if number % 4 == 0:
+            deltas = near(deltas, 4, out)
+        verdict = screener.screen(deltas, names(11), context(number, 0.0, INF))[4]
+        assert verdict.kept == (number % 4 != 0) or lost
+    assert (screener.quarantined == {"device-04"}) is lost
+
+
+def test_what_lies_little_beyond_the_limit_in_every_round_is_a_strike_in_the_end() -> None:
+    screener = Screener(["norm"], tolerate=1)
+    actions = [
+        screener.screen(near(rows(seed=number), 4, 5.3), names(11), context(number, 0.0, INF))[4].action
+        for number in range(SUSTAINED + 2)
+    ]
+    assert actions == [Action.DROP] * (SUSTAINED + 1) + [Action.QUARANTINE]
 
 
 def test_drops_count_over_the_run_not_in_a_row() -> None:
@@ -165,7 +196,7 @@ def test_rejected_replies_lead_to_quarantine_but_only_for_faults_of_the_update()
             screener.reject("device-04", reason, context(1))
 
 
-@pytest.mark.parametrize("detector", ["norm", "similarity", "clustering", "spectral", "cosine", "root_set"])
+@pytest.mark.parametrize("detector", ["norm", "similarity", "clustering", "spectral", "cosine", "root_set", "foreign"])
 def test_no_score_of_an_unflagged_update_lies_outside_the_limits_that_it_is_told(detector: str) -> None:
     """Else the registry takes a plain acceptance for one that something spoke against."""
     judged = 0

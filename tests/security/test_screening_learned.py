@@ -61,7 +61,7 @@ def test_what_only_a_learned_limit_flags_is_dropped_without_a_strike_and_learned
             assert verdict.reasons == (Reason.NORM,)
     assert actions[60:].count(Action.DROP) >= 3
     assert screener.quarantined == frozenset()
-    assert screener.state()["strikes"].get("device-04") is None
+    assert screener.state()["consequences"]["strikes"].get("device-04") is None
     assert actions[-10:].count(Action.DROP) < 10, "what it sends in every round is part of what is usual"
 
 

@@ -84,7 +84,7 @@ def test_what_a_run_judged_is_in_the_registry_and_the_next_run_asks_everybody_un
 
     third = run("defence.remember=true")
     assert {v["device"] for v in third.lines("verdicts.jsonl")} == set(WRITERS) - out
-    assert set(load_checkpoint(third).screener["quarantine"]) == out  # its screen counts them as found
+    assert set(load_checkpoint(third).screener["consequences"]["quarantine"]) == out  # its screen counts them as found
     assert third.status["excluded"] == third.result["defence"]["excluded"] == sorted(out)
     assert third.result["defence"]["attackers"] == []
     assert third.result["defence"]["quarantined"] == []

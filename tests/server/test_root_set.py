@@ -66,6 +66,21 @@ def test_it_is_what_a_device_with_those_examples_sends(task, model) -> None:
     np.testing.assert_allclose(RootSet.of(Small(), model).updates(start, PLAN, 0, 1)[1], sent, rtol=1e-4, atol=1e-6)
 
 
+def test_wrong_labels_are_tried_for_each_pair_of_classes(task, model) -> None:
+    """Each goes down the loss of the label that was given, on the examples of the class that was not."""
+    start = model.initial()
+    root = RootSet.of(task, model)
+    assert root.can_mislabel
+    updates = root.mislabelled(start, PLAN, seed=0, number=1)
+    pairs = [(label, wrong) for label in range(3) for wrong in range(3) if wrong != label]
+    assert updates.shape == (len(pairs), len(start))
+    data = task.public_data()
+    for (label, wrong), update in zip(pairs, updates, strict=True):
+        x = data.x[data.y == label]
+        assert loss(model, start + update, x, wrong) < loss(model, start, x, wrong)
+        assert loss(model, start + update, x, label) > loss(model, start, x, label)
+
+
 def test_examples_of_a_class_are_taken_from_all_over_the_file() -> None:
     class Sorted:
         name, classes = "sorted", ("a", "b")
@@ -77,7 +92,9 @@ def test_examples_of_a_class_are_taken_from_all_over_the_file() -> None:
         def prepare(self, x):
             return x
 
-    taken = RootSet.of(Sorted(), Same()).inputs
+    whole = RootSet.of(Sorted(), Same())
+    taken = whole.inputs
+    np.testing.assert_array_equal(whole.few[1], [100, 104, 108, 112, 117, 121, 125, 129])
     assert len(taken[0]) == 32
     assert (taken[0][0], taken[0][-1]) == (0, 99)
     assert set(np.diff(taken[0])) == {3, 4}
