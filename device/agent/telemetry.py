@@ -60,6 +60,6 @@ def level(share: float | None) -> "pb.Level":
 
 
 def words(told: "pb.Condition") -> dict[str, str]:
-    """The same for a person: what the device's owner may see of what the federation is told."""
+    """The same for a person, the device's owner or the federation's operator."""
     levels = {name: pb.Level.Name(getattr(told, name)) for name in ("battery", "free_memory", "free_disk")}
     return {"activity": pb.Activity.Name(told.activity), **levels}

@@ -103,6 +103,13 @@ class Inbox:
         with self._open() as file:
             return [LastCondition(*row) for row in file.execute("SELECT * FROM conditions ORDER BY device").fetchall()]
 
+    def of(self, device: str) -> tuple[LastCondition | None, int]:
+        """How a device said last that it is, and how many receipts it has handed in."""
+        with self._open() as file:
+            row = file.execute("SELECT * FROM conditions WHERE device = ?", (device,)).fetchone()
+            (count,) = file.execute("SELECT count(*) FROM receipts WHERE device = ?", (device,)).fetchone()
+        return None if row is None else LastCondition(*row), int(count)
+
     @contextmanager
     def _open(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         with self._lock, disk_errors(self._path):

@@ -44,7 +44,7 @@ def test_only_commands_that_work_are_registered() -> None:
         "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget", "tag",
     }  # fmt: skip
     assert set(root.commands["device"].commands) == {
-        "enrol", "run", "status", "pause", "leave", "forget", "doctor",
+        "enrol", "run", "status", "pause", "leave", "forget", "doctor", "tell",
     }  # fmt: skip
     assert set(root.commands["model"].commands) == {"bench", "build", "compress", "evaluate", "export", "fit", "show"}
 

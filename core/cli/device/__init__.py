@@ -9,6 +9,7 @@ from skerry.cli.device.leave import leave
 from skerry.cli.device.pause import pause
 from skerry.cli.device.run import run
 from skerry.cli.device.status import status
+from skerry.cli.device.tell import tell
 
 __all__ = ["app"]
 
@@ -30,3 +31,4 @@ app.command()(pause)
 app.command()(leave)
 app.command()(forget)
 app.command()(doctor)
+app.command()(tell)

@@ -18,6 +18,8 @@ from skerry.cli.fleet.options import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from skerry.records import Score
     from skerry.server.registry import Decision, Judgement, Reputation, Standing
     from skerry.server.registry.enrolled import Enrolled
+    from skerry.server.service.inbox import LastCondition
 
 __all__ = ["show"]
 
@@ -57,12 +60,15 @@ def show(
     history = registry.history(found)
     entry = enrolment_of(registry.path.parent, found)
     past = list(trace(history.events, half_life))
+    said, receipts = _handed_in(registry.path.parent, entry)
     if as_json:
         emit({
             "registry": str(registry.path),
             "half_life_days": half_life,
             **standing_json(standing),
             "enrolment": None if entry is None else enrolled_json(entry),
+            "told": None if said is None else {"at": said.at, **_words(said)},
+            "receipts": receipts,
             "verdicts": [_judgement_json(one) for one in history.judgements],
             "decisions": [decision_json(one) for one in history.decisions],
             "reputation": [_point_json(at, one) for at, one in past],
@@ -70,7 +76,7 @@ def show(
         return
     console = out()
     console.print(Text.assemble((found.name, "bold"), (f"  {found.scope.kind.value} · {found.scope.name}", "dim")))
-    console.print(facts([*_facts(standing, past, half_life), *_place(entry)]))
+    console.print(facts([*_facts(standing, past, half_life), *_place(entry), *_said(said, receipts)]))
     console.print()
     if history.judgements:
         console.print(_evidence(history.judgements[: -last - 1 : -1]))
@@ -125,6 +131,36 @@ def _place(entry: "Enrolled | None") -> "list[tuple[str, str | Text]]":
         ("certificate", "none yet" if certificate is None else f"until {moment(certificate.expires)}"),
         ("sealing key", f"{kem.suite.value}, epoch {kem.epoch}, until {moment(kem.expires)}"),
     ]
+
+
+def _handed_in(runs: "Path", entry: "Enrolled | None") -> "tuple[LastCondition | None, int]":
+    """What an enrolled device has handed in at the devices' port: its last condition, and so many receipts."""
+    from skerry.server.federation_home import FederationHome
+
+    path = FederationHome(runs).inbox
+    if entry is None or not path.exists():
+        return None, 0
+    from skerry.server.service.inbox import Inbox
+
+    return Inbox(path, most=0).of(entry.device.name)
+
+
+def _words(told: "LastCondition") -> dict[str, str]:
+    from skerry.device.service import device_pb2 as pb
+
+    levels = {name: pb.Level.Name(getattr(told, name)) for name in ("battery", "free_memory", "free_disk")}
+    return {"activity": pb.Activity.Name(told.activity), **levels}
+
+
+def _said(told: "LastCondition | None", receipts: int) -> "list[tuple[str, str | Text]]":
+    from skerry.wording import amount, moment
+
+    rows: list[tuple[str, str | Text]] = []
+    if told is not None:
+        plain = {name: step.partition("_")[2].replace("_", " ").lower() for name, step in _words(told).items()}
+        steps = ", ".join(f"{name.replace('_', ' ')} {step}" for name, step in plain.items())
+        rows.append(("it told", f"{steps}; {moment(told.at)}"))
+    return [*rows, ("handed in", amount(receipts, "receipt"))] if receipts else rows
 
 
 def _evidence(judgements: "tuple[Judgement, ...]") -> "RenderableType":
