@@ -182,7 +182,8 @@ def wait_for(
             raise RunFailedError(
                 f"{len(missing)} of {len(wanted)} devices did not answer{needed}: {', '.join(missing[:5])}",
                 where=f"{call.asked} connected nodes, {call.silent} of them silent for {patience_s:g} s",
-                mend="check that their nodes run the same skerry version and reach the server; `skerry device status` there says why one rests",
+                mend="check that their nodes run the same skerry version and reach the server; "
+                "`skerry device status` there says why one rests",
             )
         if wanted - call.found.keys():
             time.sleep(POLL_S)
