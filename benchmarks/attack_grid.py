@@ -22,6 +22,7 @@ UNTARGETED = (
     "near_clones", "free_rider", "replay", "label_flip",
 )  # fmt: skip
 DISGUISED = ("near_ipm", "near_alie", "adaptive", "scaled_clones", "scaled_ipm")
+CAMOUFLAGED = ("own_ipm", "blended_ipm")
 WORST_ALONE = 31.0  # %, a bar from a comparison with one seed whose program is not here: no claim about other libraries
 
 
@@ -78,6 +79,13 @@ def disguised(_scratch: Path) -> Iterator[Claim]:
     found = {attack: _cell(DEFAULT, attack) for attack in DISGUISED}
     yield _worst("worst_disguised", "default defence under attackers who hide that they are one", found, 36.0)
     yield _kept("kept_disguised", found, _cell(DEFAULT, QUIET))
+
+
+def camouflaged(_scratch: Path) -> Iterator[Claim]:
+    """Attackers who know how copies under noise are found, and hide among what honest updates are made of."""
+    found = {attack: _cell(DEFAULT, attack) for attack in CAMOUFLAGED}
+    yield _worst("worst_camouflaged", "default defence under attackers who hide among honest differences", found, 36.0)
+    yield _kept("kept_camouflaged", found, _cell(DEFAULT, QUIET))
 
 
 def quiet(_scratch: Path) -> Iterator[Claim]:
@@ -138,6 +146,7 @@ def rule_alone(_scratch: Path) -> Iterator[Claim]:
 GROUPS = {
     "untargeted": untargeted,
     "disguised": disguised,
+    "camouflaged": camouflaged,
     "quiet": quiet,
     "root": root,
     "sybils": sybils,

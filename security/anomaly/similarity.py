@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import smallest_norm
+from skerry.security.anomaly.disguise import Disguises, disguises
 from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import peers
 from skerry.security.anomaly.repeats import Repeats
@@ -45,17 +46,22 @@ class SimilarityDetector:
     Devices that all send nearly the same, as with much data of one kind, are usual to each other and nobody is
     flagged. Updates that are zero have no direction, and no copies. The reverse of an update is no copy: they cancel.
 
-    Groups are the connected pairs that are too near. The first device by name keeps its place: a group has one vote,
-    not none, since one of them may be honest and copied. Updates are sealed for the coordinator, so no other
-    device can copy one in the round in which it is sent.
+    *Copies under noise of their own* (without privacy noise; no stated error): two updates that differ in directions of
+    the other updates by no more than noise does are one update too, however far apart the noise sets them
+    (:mod:`skerry.security.anomaly.disguise`). Where the others lie within five times that of a neighbour, as with few
+    coordinates, nobody is flagged for it.
+
+    Groups are the connected pairs that are too near or differ by noise alone. The first device by name keeps its
+    place: a group has one vote, not none, since one of them may be honest and copied. Updates are sealed for the
+    coordinator, so no other device can copy one in the round in which it is sent.
 
     *Sent again*: a device's last update once more, bit for bit, is flagged, and a breach where fresh noise was agreed;
     without noise, nobody's where half of the devices do it. A stale update that is changed a little is not seen.
 
-    Cannot see: sybils that each add noise of their own: with privacy noise 0.71·ν or more, without it so much that they
-    differ by a quarter of what honest devices do, or by an eighth if they are of different lengths too. That noise
-    averages out in a mean; a rule meets it as many ordinary attackers, within its ``tolerate``. Nor sybils that each
-    take a direction of their own.
+    Cannot see: with privacy noise, sybils that each add 0.71·ν or more of noise of their own. Without it, sybils that
+    add something else than noise: updates of their own honest training, combinations of honest updates that they
+    know, or noise that adds up to less than they are many (any of them is then a combination of the others). A rule
+    meets them as many ordinary attackers, within its ``tolerate``.
 
     Reference for the idea: Fung, Yoon and Beschastnikh 2020, "The Limitations of Federated Learning in Sybil Settings"
     (arXiv:1808.04866), which lowers weights instead, also of honest devices with the same classes.
@@ -106,9 +112,12 @@ class SimilarityDetector:
             around = peers(_logarithms(apart.min(axis=1, initial=np.inf)), trusted & (rows.lengths > 0), _FLOOR)
             limits = np.array([0.0 if pair is None else np.exp(pair[0] - far * pair[1]) for pair in around])
         near = apart < np.minimum(limits[:, None], limits[None, :])
-        group = _groups(near)
+        hidden = None if context.noise_std > 0 else disguises(rows.gram, rows.size)
+        group = _groups(near if hidden is None else near | hidden.pairs)
         return [
             _finding(i, devices, float(apart[i].min(initial=np.inf)), float(limits[i]), around[i], group)
+            if hidden is None or near[i].any() or len(group[i]) == 1
+            else _disguised(i, devices, hidden, group[i])
             for i in range(len(rows))
         ]
 
@@ -198,8 +207,7 @@ def _finding(
         # Below its own limit where the neighbour's decided, or where there is no neighbour.
         decides = limit if 0 < limit <= shown else None
         return Finding((Score("similarity", shown, decides, None, sentence),), strangeness=strangeness)
-    others = [devices[i] for i in group if i != index]
-    said = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    said = _others(index, devices, group)
     if index == group[0]:
         sentence = f"Nearly the same update as {said}: this one keeps the group's one vote."
         return Finding((Score("similarity", shown, None, None, sentence),), strangeness=strangeness)
@@ -211,3 +219,23 @@ def _finding(
     sentence = f"Nearly the same update as {said}: distance {shown:.3g}, {why}. The group has one vote."
     score = Score("similarity", shown, limit, None, sentence)
     return Finding((score,), distance, certain=usual is None, strangeness=strangeness)
+
+
+def _disguised(index: int, devices: Sequence[str], hidden: Disguises, group: list[int]) -> Finding:
+    """The finding on a row that is another's copy but for noise."""
+    share, said = float(hidden.shares[index].min()), _others(index, devices, group)
+    if index == group[0]:
+        sentence = f"But for noise the same update as {said}: this one keeps the group's one vote."
+        return Finding((Score("similarity", share, None, None, sentence),))
+    sentence = (
+        f"But for noise the same update as {said}: they differ by {share:.2g} where others point, noise explains "
+        f"{hidden.limit:.2g} and {hidden.usual:.2g} is usual. The group has one vote."
+    )
+    distance = FAR * (1 + log(hidden.limit / max(share, _LEAST)) / log(4))
+    return Finding((Score("similarity", share, hidden.limit, None, sentence),), distance)
+
+
+def _others(index: int, devices: Sequence[str], group: list[int]) -> str:
+    """The other devices of a group, the first three by name."""
+    others = [devices[i] for i in group if i != index]
+    return ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")

@@ -9,6 +9,7 @@ is what a simulation measures. Only the set-up of simulated devices may ask :fun
 from skerry.security.attacks.adaptive import Adaptive
 from skerry.security.attacks.attack import Attack, Knowledge
 from skerry.security.attacks.broken import Infinite, NotANumber
+from skerry.security.attacks.camouflaged import Blended, Camouflaged
 from skerry.security.attacks.clones import Clones
 from skerry.security.attacks.disguised import Disguised
 from skerry.security.attacks.farthest import MinMax, MinSum
@@ -30,6 +31,8 @@ __all__ = [
     "POISONS",
     "Adaptive",
     "Attack",
+    "Blended",
+    "Camouflaged",
     "Clones",
     "Disguised",
     "FreeRider",

@@ -8,6 +8,7 @@ from skerry.errors import InputError
 from skerry.security.attacks.adaptive import Adaptive
 from skerry.security.attacks.attack import Attack
 from skerry.security.attacks.broken import Infinite, NotANumber
+from skerry.security.attacks.camouflaged import Blended, Camouflaged
 from skerry.security.attacks.clones import Clones
 from skerry.security.attacks.disguised import Disguised
 from skerry.security.attacks.farthest import MinMax, MinSum
@@ -43,6 +44,8 @@ ATTACKS: Mapping[str, Callable[[], Attack]] = MappingProxyType(
         "near_ipm": lambda: Disguised(InnerProduct()),
         "near_alie": lambda: Disguised(LittleIsEnough()),
         "adaptive": lambda: Disguised(Adaptive()),
+        "own_ipm": lambda: Camouflaged(InnerProduct()),
+        "blended_ipm": lambda: Blended(InnerProduct()),
     }
 )
 """Attacks at the strength at which the lab tries them."""

@@ -13,6 +13,8 @@ from skerry.errors import InputError
 from skerry.security.attacks import (
     ATTACKS,
     Adaptive,
+    Blended,
+    Camouflaged,
     Clones,
     Disguised,
     FreeRider,
@@ -107,6 +109,16 @@ def test_disguised_rows_lie_apart_and_their_mean_is_near_the_attack() -> None:
     length = np.linalg.norm(HONEST, axis=1).mean()
     assert np.linalg.norm(hidden - plain, axis=1) == pytest.approx(np.full(3, 0.7 * length), rel=0.1)
     assert np.linalg.norm(hidden[0] - hidden[1]) == pytest.approx(0.7 * np.sqrt(2) * length, rel=0.1)
+
+
+def test_camouflaged_rows_differ_as_honest_updates_do_and_keep_the_attack() -> None:
+    plain, own = sent(InnerProduct()), sent(Camouflaged(InnerProduct()))
+    np.testing.assert_allclose(own - plain, OWN - HONEST.mean(axis=0), atol=1e-5)
+    blended = sent(Blended(InnerProduct(), share=0.7))
+    length = np.linalg.norm(HONEST, axis=1).mean()
+    assert np.linalg.norm(blended - plain, axis=1) == pytest.approx(np.full(3, 0.7 * length), rel=1e-4)
+    across = (blended - plain) - (blended - plain) @ np.linalg.pinv(HONEST) @ HONEST
+    assert np.linalg.norm(across) < 1e-3 * length
 
 
 def test_free_riders_echo_the_last_step_and_replayers_their_past() -> None:
