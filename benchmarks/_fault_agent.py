@@ -1,20 +1,18 @@
 """One device's agent that keeps a record of all it answers: ``python _fault_agent.py HOME KEY_FILE RECORD``.
 
 It is the agent of ``skerry device run`` with the real app. Each answer to an instruction is written down before the
-agent has it, so that the record holds everything that can have left the device: ``RECORD.answers``. And so is at each
-``fsync`` which file of the home was given to the disk to keep, and how much of it: what a power cut may take away is
-all else (``RECORD.synced``).
+agent has it, so that the record holds everything that can have left the device: ``RECORD.answers``. What a power cut
+may not take away is in ``RECORD.synced``.
 """
 
 import os
 import signal
-import stat
 import struct
 import sys
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
 
+from _power import record_syncs
 from flwr.app import Context, Message
 
 from skerry.cli.keystore_options import open_store
@@ -26,21 +24,6 @@ from skerry.device.app import RECORD
 
 LENGTHS = struct.Struct(">QI")
 """Before each answer: when it was made (ms since the epoch), and its bytes."""
-
-
-def record_syncs(home: Path, record: Path) -> None:
-    """From now on ``RECORD.synced`` gets the number (inode) and the size of each file of the home that is synced."""
-    home = home.resolve()
-    synced = os.open(record.with_suffix(".synced"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    real = os.fsync
-
-    def fsync(fd: Any) -> None:
-        found = os.fstat(fd)
-        real(fd)
-        if stat.S_ISREG(found.st_mode) and Path(f"/proc/self/fd/{fd}").readlink().is_relative_to(home):
-            os.write(synced, f"{found.st_ino} {found.st_size}\n".encode())
-
-    os.fsync = fsync
 
 
 def main(home: Path, key_file: Path, record: Path) -> None:

@@ -23,6 +23,7 @@ import psutil
 import tomli_w
 from _faulty_line import FaultyLine
 from _harness import HERE, PYTHON, QUIET, NotMeasuredError, progress, run
+from _small_disk import small_disk
 
 from skerry.clock import system_clock
 from skerry.config import load_scenario
@@ -113,6 +114,8 @@ class Fleet:
         self.runs = self.disk / "runs"
         self.places: dict[str, Place] = {}
         self.started: Counter[str] = Counter()
+        self.given_up: Exception | None = None
+        """Why nothing is started again any more."""
         self.scenario = scenario
         words = ["server", "up", "--json", "--runs-dir", self.runs, "--database", self.disk / "superlink.sqlite"]
         numbers = zip(("--port", "--enrolment-port", "--device-port"), ports, strict=True)
@@ -168,17 +171,22 @@ class Fleet:
 
     def keep(self) -> None:
         """Start again what has ended, until told to stop."""
-        while not self._over.wait(LOOK_S):
-            with self._hands:
-                self._again("server", self.server)
-                for name, agent in self.agents.items():
-                    self._again(name, agent)
-                if self._running.is_set() and self.server_is_up and not self._finished():
-                    words = ["--resume", self.run_folder.id] if self.run_folder else [self.scenario]
-                    self.run.command = [*SKERRY, "run", *words, "--engine", "fleet", "--runs-dir", self.runs, "--json"]
-                    if self.run_folder:
-                        self.run.command = [*SKERRY, "run", *words, "--runs-dir", self.runs, "--json"]
-                    self._again("run", self.run)
+        try:
+            while not self._over.wait(LOOK_S):
+                with self._hands:
+                    self._look()
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for the federation is told
+            self.given_up = error
+
+    def _look(self) -> None:
+        self._again("server", self.server)
+        for name, agent in self.agents.items():
+            self._again(name, agent)
+        if self._running.is_set() and self.server_is_up and not self._finished():
+            begun = self.run_folder
+            words = [self.scenario, "--engine", "fleet"] if begun is None else ["--resume", begun.id]
+            self.run.command = [*SKERRY, "run", *words, "--runs-dir", self.runs, "--json"]
+            self._again("run", self.run)
 
     def end(self) -> None:
         self._over.set()
@@ -225,62 +233,6 @@ def fleet(folder: Path, devices: int, scenario: Path) -> Iterator[Fleet]:
             cache = {"SKERRY_HOME": str(place.disk / "cache")}
             made.agents[place.name] = Program(command, folder / f"{place.name}.log", cache)
         yield made
-
-
-@contextmanager
-def small_disk(path: Path, size: str) -> Iterator[None]:
-    """A file system of its own of that size at a new folder, for the time of a block.
-
-    Raises:
-        NotMeasuredError: this process may not mount one.
-    """
-    path.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", path], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise NotMeasuredError(f"no disk that can be full may be mounted here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", path], capture_output=True, check=False)
-
-
-@contextmanager
-def full(disk: Path) -> Iterator[None]:
-    """Not a byte of room is left on it within the block."""
-    filler = disk / "filler"
-    for size in (1 << 20, 1 << 12):
-        with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
-            while file.write(bytes(size)) == size:
-                pass
-    try:
-        yield
-    finally:
-        filler.unlink(missing_ok=True)
-
-
-def lose_power(place: Place) -> int:
-    """Take away what a power cut may; the agent must be dead. How many bytes went.
-
-    Of the ledger it is what was not synced; of the files beside it and in the agent's folder, which are replaced whole,
-    it is each of which not all was.
-    """
-    record = place.record.with_suffix(".synced")
-    pairs = [tuple(map(int, row.split())) for row in record.read_text().splitlines()] if record.exists() else []
-    synced = dict(pairs)
-    lost = 0
-    for path in (*place.home.glob("ledger.*"), *place.home.glob("agent/*")):
-        found = path.stat()
-        kept = synced.get(found.st_ino, found.st_size if path == place.ledger else 0)
-        if not path.is_file() or kept >= found.st_size:
-            continue
-        lost += found.st_size - kept
-        if path == place.ledger:
-            os.truncate(path, kept)
-        else:
-            path.unlink()
-    return lost
 
 
 def _enrol(made: Fleet, place: Place, holder: str) -> None:

@@ -23,9 +23,11 @@ from pathlib import Path
 
 import tomli_w
 from _fault_account import Account, account
-from _fault_fleet import SKERRY, Fleet, Place, copied, fleet, full, lose_power
+from _fault_fleet import SKERRY, Fleet, Place, copied, fleet
 from _faulty_line import BROKEN
 from _harness import Claim, NotMeasuredError, main, progress, run, versions
+from _power import lose_power
+from _small_disk import full
 
 SCENARIO = {
     "name": "faults",
@@ -85,7 +87,7 @@ class Faults:
         place = self._any()
         with self._fleet.held():
             self._fleet.agents[place.name].kill()
-            self.told["bytes_lost_with_the_power"] += lose_power(place)
+            self.told["bytes_lost_with_the_power"] += lose_power(place.home, place.record)
 
     def superlink_killed(self) -> None:
         """``kill -9``; the servers end with it and are started again."""
@@ -179,6 +181,8 @@ def _reach(made: Fleet, rounds: int) -> None:
     """Wait until so many rounds are finished, and the run itself when it is all of them."""
     last, since = -1, time.monotonic()
     while not made.complete:
+        if made.given_up is not None:
+            raise NotMeasuredError(f"the supervisor failed: {made.given_up!r}")
         now = made.rounds
         if now != last:
             last, since = now, time.monotonic()

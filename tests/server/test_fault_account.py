@@ -203,22 +203,22 @@ def test_a_line_breaks_as_it_is_told_and_is_whole_again(monkeypatch: pytest.Monk
 
 def test_a_power_cut_takes_what_was_not_synced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from _fault_agent import record_syncs
-    from _fault_fleet import Place, lose_power
+    from _power import lose_power, record_syncs
 
-    place = Place("pi-1", tmp_path, tmp_path / "pi-1.record", line=None)
-    place.home.mkdir()
+    home, record = tmp_path / "home", tmp_path / "record"
+    home.mkdir()
+    path = home / "ledger.jsonl"
     monkeypatch.setattr(os, "fsync", os.fsync)  # put back afterwards
-    record_syncs(place.home, place.record)
-    with place.ledger.open("ab", buffering=0) as ledger:
+    record_syncs(home, record)
+    with path.open("ab", buffering=0) as ledger:
         ledger.write(b"kept\n")
         os.fsync(ledger.fileno())
         ledger.write(b"lost\n")
-    write_atomic(place.home / "agent" / "letter.cbor", b"kept")
-    write_atomic(place.home / "agent" / "diary.json", b"gone", durable=False)
-    assert lose_power(place) == len(b"lost\n") + len(b"gone")
-    assert place.ledger.read_bytes() == b"kept\n"
-    assert [path.name for path in (place.home / "agent").iterdir()] == ["letter.cbor"]
-    assert lose_power(place) == 0
+    write_atomic(home / "agent" / "letter.cbor", b"kept")
+    write_atomic(home / "agent" / "diary.json", b"gone", durable=False)
+    assert lose_power(home, record) == len(b"lost\n") + len(b"gone")
+    assert path.read_bytes() == b"kept\n"
+    assert [path.name for path in (home / "agent").iterdir()] == ["letter.cbor"]
+    assert lose_power(home, record) == 0
 
 
