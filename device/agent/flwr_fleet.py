@@ -46,7 +46,8 @@ _MEDIA = "application/protobuf"
 _SMALL, _OBJECT = 1 << 20, (5 << 20) + (64 << 10)
 _MOST_OBJECTS, _LARGEST = 4096, 64 << 20  # of a message: what a small board can hold
 _LATEST_S = 1e11  # some thousand years: times beyond are no times
-_FIRST_WAIT_S, _LONGEST_WAIT_S, _PULL_S = 0.02, 0.5, 60.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.5
+_PULL_S = 20.0  # who announced a message sends its parts at once, or died over it and asks again by another one
 
 Answer = TypeVar("Answer", bound=Protobuf)
 

@@ -71,7 +71,7 @@ class BellTower:
     async def _newer(self, node: int, known: str) -> None:
         self._waiting += 1
         try:
-            self._belfry.changed()
+            self._hear()  # who comes just after a ring hears it first, and must not be the only one
             while self._belfry.last(node) == known:
                 if self._look is None or self._look.done():
                     self._look = asyncio.create_task(self._watch())
@@ -82,7 +82,10 @@ class BellTower:
     async def _watch(self) -> None:
         """One look for all who wait, and none when nobody does."""
         while self._waiting:
-            if self._belfry.changed():
-                self._rung.set()
-                self._rung = asyncio.Event()
+            self._hear()
             await asyncio.sleep(_LOOK_S)
+
+    def _hear(self) -> None:
+        if self._belfry.changed():
+            self._rung.set()
+            self._rung = asyncio.Event()

@@ -1,5 +1,6 @@
 """A device waits at the gateway's bell until there is something to ask for; nobody else's ring wakes it."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from flwr.proto.fleet_pb2 import PushMessagesResponse
 from skerry.server.bells import Belfry, Bells, Rope
 from skerry.server.engines.flwr_adapter import FleetClaim
 from skerry.server.gateway import GatewayLimits
+from skerry.server.gateway.bell import BellTower
 from skerry.server.gateway.uploads import Uploads
 
 from ._gateway import Running, Signing, reason, running
@@ -91,6 +93,18 @@ def test_where_nothing_rings_it_is_told_so_in_the_end(served: Running, bells: Be
     assert served.post(PATH, device, b"").text == ""
     stroke = rung(bells, 7)
     assert served.post(PATH, device, stroke.encode()).text == stroke
+
+
+def test_a_ring_wakes_all_it_is_for_also_when_one_of_them_comes_just_then(bells: Bells) -> None:
+    async def waits() -> None:
+        tower = BellTower(Belfry(bells.asked), Numbered(), None, GatewayLimits())
+        early = asyncio.create_task(tower._newer(7, ""))
+        await asyncio.sleep(0.01)  # it waits, and the tower has just looked
+        Rope(bells.asked).ring([7, 8])
+        await tower._newer(8, "")
+        await asyncio.wait_for(early, 10)
+
+    asyncio.run(waits())
 
 
 def test_nobody_waits_who_is_not_enrolled_or_says_too_much(served: Running, device: Signing) -> None:

@@ -105,6 +105,20 @@ def test_a_message_comes_in_and_its_reply_goes_out_whole(ashore: Ashore, link: S
     assert ashore.agent.journal.letter() is None
 
 
+def test_a_message_whose_sender_died_over_it_does_not_hold_the_next_one_for_long(ashore: Ashore, link: Superlink):
+    waited: list[float] = []
+    ashore.agent.fleet = FleetCalls(link, sleep=waited.append)
+    link.letters.append(letter(b"half"))
+    link.hidden = 1_000
+    ashore.turn()
+    assert Event.DROPPED in ashore.events()
+    assert 5.0 < sum(waited) < 30.0  # a coordinator that comes again gives devices half a minute to answer
+    link.hidden = 0
+    link.letters.append(letter(b"dig"))
+    ashore.turn()
+    assert ashore.worked == [b"dig"]
+
+
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_an_upload_that_breaks_off_goes_on_in_its_session_and_is_not_made_again(
     ashore: Ashore, link: Superlink, at: int
