@@ -93,7 +93,7 @@ def account(folder: RunFolder, places: Mapping[str, tuple[Path, Path]]) -> Accou
         places: for each device its ledger and its agent's record.
     """
     runs = folder.path.parent
-    directory = good_standing(runs, system_clock())
+    directory = good_standing(runs, system_clock()).devices
     devices = {name: _device(runs, directory, folder.id, *paths) for name, paths in places.items()}
     found = Account(folder.rounds(), devices)
     for name, device in devices.items():

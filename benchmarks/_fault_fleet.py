@@ -165,7 +165,7 @@ class Fleet:
             return None
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.server.process.pid).children():
-                if any("flower-superlink" in word for word in child.cmdline()):
+                if any("superlink" in Path(word).name for word in child.cmdline()):
                     return child
         return None
 

@@ -93,8 +93,9 @@ class Faults:
         """``kill -9``; the servers end with it and are started again."""
         self._until(lambda: self._fleet.superlink() is not None)
         link = self._fleet.superlink()
-        if link is not None:
-            link.kill()
+        if link is None:
+            raise NotMeasuredError("the servers have no SuperLink that could be killed")
+        link.kill()
 
     def gateway_killed(self) -> None:
         """``kill -9`` of the process that serves gateway and devices; its SuperLink ends with it."""
