@@ -1,4 +1,7 @@
-"""Which node this device was: a SuperLink refuses to activate one that it still takes for online."""
+"""Which node this device was: a SuperLink refuses to activate one that it still takes for online.
+
+So one that lost its number with the power would be shut out for as long, a minute or more: it is on stable storage.
+"""
 
 from pathlib import Path
 
@@ -22,4 +25,4 @@ class RememberedNode:
 
     def write(self, node: int) -> None:
         """Remember it."""
-        write_atomic(self._path, f"{node}\n".encode(), durable=False)
+        write_atomic(self._path, f"{node}\n".encode())
