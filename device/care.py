@@ -30,7 +30,13 @@ class Undertaking:
 
 
 class Care(Protocol):
-    """Looks after the device while it takes part."""
+    """Looks after the device while it takes part.
+
+    Attributes:
+        last_call: what is not begun or gone on with now is refused, as an answer would soon come too late.
+    """
+
+    last_call: bool
 
     def admit(self, work: Undertaking) -> None:
         """Wait until the device may work.
@@ -59,6 +65,8 @@ class Care(Protocol):
 
 class Unattended:
     """The device may always work: it has no battery and no owner."""
+
+    last_call = False
 
     def admit(self, work: Undertaking) -> None:
         """At once."""

@@ -1,8 +1,9 @@
 """How a resident agent looks after its device while it takes part in a round.
 
 1. *Admit*: an instruction waits, before anything is debited, until every condition holds; when nobody waits for the
-   answer any more it is refused with the reason ``conditions_lapsed``, signed like every refusal. The agent's loop does
-   not let it wait in here: it takes it back, goes offline, and gives it again when the device may work.
+   answer any more, or soon nobody will (``last_call``), it is refused with the reason ``conditions_lapsed``, signed
+   like every refusal. The agent's loop does not let it wait in here: it takes it back, and gives it again when the
+   device may work, or when it is time to refuse.
 2. *Watch*: while it trains, a thread looks at the conditions (``lookout.py``). Training asks between its steps, and
    between the examples of long ones, and yields when one lapsed.
 3. *Keep*: where it stood is kept (``checkpoint.py``), ledger and locks are let go, and the owner is told why.
@@ -56,6 +57,7 @@ class DeviceCare:
         self._conditions, self._checkpoints, self._clock = conditions, checkpoints, clock
         self._watching, self._peaks, self._told, self._sleep = watching, peaks, told, sleep
         self._lapses: tuple[Lapse, ...] = ()
+        self.last_call = False
         self.expire()
 
     def admit(self, work: Undertaking) -> None:
@@ -66,7 +68,7 @@ class DeviceCare:
         while True:
             yield_if_asked()
             lapses = self._look()
-            if (lapses or waited) and self._clock() >= work.until:
+            if (lapses and self.last_call) or ((lapses or waited) and self._clock() >= work.until):
                 why = "; ".join(lapse.sentence for lapse in lapses)
                 raise RefusedError(
                     "conditions_lapsed", f"the device could not work until nobody waited any more: {why}"

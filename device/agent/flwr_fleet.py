@@ -73,6 +73,11 @@ class Parcel:
         return found
 
     @property
+    def life_ms(self) -> int:
+        """For how long its answer was to be waited for, from the moment that it was made."""
+        return round(1000 * self.metadata.ttl)
+
+    @property
     def size(self) -> int:
         """Bytes of its objects."""
         return sum(map(len, self.objects.values()))

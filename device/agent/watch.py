@@ -64,6 +64,11 @@ class Watch:
             self._found = self._conditions.lapses()
         return self._found
 
+    @property
+    def ending(self) -> bool:
+        """Whether the agent is to stop."""
+        return self._bell.rung
+
     def asked_to_yield(self) -> bool:
         """Whether work is to stop at its next step."""
         return self._bell.rung or bool(self.lapses(_LOOK_AT_WORK_S))

@@ -167,15 +167,15 @@ def test_killed_while_it_computes_it_goes_on_after_its_restart_and_pays_once(
 def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
     harbour: Fleet, tmp_path: Path, prepared_run
 ):
-    home = harbour.enrol("pi-5")  # an agent of its own: one that has just replied goes without a word
+    home = harbour.enrol("pi-5")
     desk = Desk(harbour, prepared_run, keys(home).identity.public)
     with agent(home), coordinating(harbour, tmp_path / "app") as grid:
         node = online(home, grid)
         with asked(grid, node, desk.instruct(1, epochs=LONG)) as answers:
             until(lambda: debits(home) == 1)
             pause(home)
-            assert "trained:" not in said(home, "offline:")
-            assert node not in grid.get_node_ids()  # nobody waits for it meanwhile
+            assert "trained:" not in said(home, "paused:")
+            assert node in grid.get_node_ids()  # or its answer would not count any more
             assert owner_report(home).paused
             assert (agent_folder(home) / CHECKPOINT).stat().st_mode & 0o777 == 0o600
             assert skerry("pause", "--resume", home=home).exit_code == 0

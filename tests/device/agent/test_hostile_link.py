@@ -4,73 +4,23 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from random import Random
-from types import SimpleNamespace
 
 import pytest
-from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.proto import fleet_pb2, message_pb2
 
-from skerry.clock import system_clock
-from skerry.device.agent.agent import Agent
-from skerry.device.agent.bell import Bell
 from skerry.device.agent.calls import CallFailedError, Fault
-from skerry.device.agent.conditions import AlwaysFit
-from skerry.device.agent.diary import Diary, Event, read_diary
-from skerry.device.agent.flwr_fleet import FleetCalls, Parcel
+from skerry.device.agent.diary import Event, read_diary
+from skerry.device.agent.flwr_fleet import Parcel
 from skerry.device.agent.journal import Journal
-from skerry.device.agent.pace import Backoff, Pace
+from skerry.device.agent.pace import Backoff
 from skerry.device.agent.remembered import RememberedNode
-from skerry.device.agent.watch import Watch, pause
-from skerry.device.agent.watchdog import Watchdog
+from skerry.device.agent.watch import pause
 from skerry.device.care import Unattended
-from skerry.device.worker import Worker
 from skerry.device.yielding import NotYetError
 from skerry.errors import DiskFullError
 
+from ._ashore import Ashore
 from ._superlink import NODE, Superlink, letter
-
-QUICK = Pace(fast=0.0, slow=0.0, idle=0.0)
-
-
-class Ashore:
-    """An agent over a SuperLink in memory, turned by hand; what the app was given is in ``worked``."""
-
-    def __init__(self, folder: Path, link: Superlink, app: Callable[[bytes], bytes] = lambda text: text) -> None:
-        self.link, self.app, self.worked, self.told = link, app, [], []
-        self.bell = Bell()
-
-        def by_app(message: Message, context: Context) -> Message:
-            text = message.content["skerry"]["envelope"]
-            self.worked.append(text)
-            return Message(RecordDict({"skerry": ConfigRecord({"envelope": self.app(text)})}), reply_to=message)
-
-        member = SimpleNamespace(coordinator=None, subject=SimpleNamespace(federation="harbour"))
-        standing = SimpleNamespace(member=member, keep_up=lambda doubtful=False: False, store=None)
-        self.agent = Agent(
-            home=SimpleNamespace(path=folder, device="pi"),
-            standing=standing,
-            fleet=FleetCalls(link, sleep=lambda _: None),
-            app=by_app,
-            worker=Worker(),
-            journal=Journal(folder),
-            remembered=RememberedNode(folder / "node"),
-            diary=Diary(folder / "diary.json", system_clock, self.told.append),
-            watch=Watch(folder, AlwaysFit(), self.bell),
-            care=Unattended(),
-            watchdog=Watchdog({}, 0),
-            bell=self.bell,
-            random=Random(0),
-            pace=QUICK,
-        )
-        member.coordinator = SimpleNamespace(name="coordinator")
-
-    def turn(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.agent._turn_or_trouble()
-
-    def events(self) -> list[Event]:
-        return [entry.event for entry in self.told]
 
 
 @pytest.fixture
@@ -107,7 +57,7 @@ def test_a_message_comes_in_and_its_reply_goes_out_whole(ashore: Ashore, link: S
 
 def test_a_message_whose_sender_died_over_it_does_not_hold_the_next_one_for_long(ashore: Ashore, link: Superlink):
     waited: list[float] = []
-    ashore.agent.fleet = FleetCalls(link, sleep=waited.append)
+    ashore.agent.fleet._sleep = waited.append
     link.letters.append(letter(b"half"))
     link.hidden = 1_000
     ashore.turn()

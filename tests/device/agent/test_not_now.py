@@ -1,0 +1,164 @@
+"""A device that may not work for a while stays in touch with its work in hand, and refuses it before it is too late."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from skerry.clock import system_clock
+from skerry.device.agent.care import DeviceCare
+from skerry.device.agent.checkpoint import MemoryCheckpoints
+from skerry.device.agent.conditions import Lapse, LapseReason
+from skerry.device.agent.diary import Event
+from skerry.device.agent.line import Spoken
+from skerry.device.participation import participate
+from skerry.device.training.dp.grid import Grid
+from skerry.security.envelope import Expected, Kind, Opened, envelope_digest, open_envelope
+from tests.device._participation import Bench
+
+from ._ashore import Ashore
+from ._superlink import Superlink, letter
+
+LIFE_S = 60.0
+STEPS = 6
+
+
+class Weather:
+    """Conditions that a test changes."""
+
+    hot = False
+
+    def lapses(self) -> tuple[Lapse, ...]:
+        return (Lapse(LapseReason.HEAT, "it is hot"),) if self.hot else ()
+
+
+class Pi:
+    """A device that trains for real, and its agent; the gateway's clock is turned by hand."""
+
+    def __init__(self, folder: Path, bench: Bench) -> None:
+        self.bench, self.weather, self.said = bench, Weather(), []
+        self.later_ms = 0
+        self.link = Superlink()
+        self.link.spoken = lambda: Spoken(self.link.key, system_clock() + self.later_ms)
+        care = DeviceCare(self.weather, MemoryCheckpoints(), system_clock)
+        bench.worker.care = care
+        self.ashore = Ashore(folder, self.link, self._app, conditions=self.weather, care=care)
+        # so many steps, and so much noise that the budget holds the round
+        self.asked = bench.instruct(1, epochs=STEPS, noise_multiplier=8 * bench.plan.noise_multiplier)
+        self.link.letters.append(letter(self.asked, ttl=LIFE_S))
+
+    def _app(self, text: bytes) -> bytes:
+        self.said.append(participate(text, self.bench.resident, self.bench.worker, system_clock))
+        return self.said[-1]
+
+    def answered(self) -> Opened | None:
+        """What the coordinator has, once it is whole."""
+        if not self.link.whole():
+            return None
+        (answer,) = self.said
+        asked = Expected(
+            kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
+            receiver="coordinator",
+            sender=self.bench.device,
+            in_reply_to=envelope_digest(self.asked),
+        )
+        bench = self.bench
+        return open_envelope(
+            answer, me=bench.coordinator, directory=bench.directory, expected=asked, now=system_clock(), replay=None
+        )
+
+    @property
+    def in_touch(self) -> bool:
+        return self.ashore.agent._node.identifier is not None and "deactivate-node" not in self.link.heard
+
+
+@pytest.fixture
+def pi(bench: Bench, tmp_path: Path) -> Iterator[Pi]:
+    made = Pi(tmp_path, bench)
+    with made.ashore.bell:
+        yield made
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, happen: Callable[[], None]) -> list[int]:
+    """Something happens in that step of the training."""
+    steps = [0]
+    release = Grid.release
+
+    def watched(self, total, stream):
+        steps[0] += 1
+        if steps[0] == step:
+            happen()
+        return release(self, total, stream)
+
+    monkeypatch.setattr(Grid, "release", watched)
+    return steps
+
+
+def heats(pi: Pi) -> None:
+    pi.weather.hot = True
+
+
+def test_it_stays_in_touch_with_its_work_in_hand_and_ends_it_when_it_may(
+    pi: Pi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = at_step(monkeypatch, 3, lambda: heats(pi))
+    pi.ashore.turn(4)
+    assert steps[0] == 3
+    assert pi.answered() is None
+    assert pi.in_touch  # so that its answer still counts
+    pi.weather.hot = False
+    pi.ashore.turn()
+    assert pi.answered().header.kind is Kind.UPDATE
+    assert steps[0] == STEPS
+    assert pi.bench.debits() == 1
+
+
+def test_it_refuses_signed_before_nobody_waits_and_then_goes(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = at_step(monkeypatch, 3, lambda: heats(pi))
+    pi.ashore.turn(2)
+    pi.later_ms = 44_000
+    pi.ashore.turn(2)
+    assert pi.answered() is None
+    pi.later_ms = 46_000
+    pi.ashore.turn()
+    refusal = pi.answered()
+    assert (refusal.header.kind, refusal.payload) == (Kind.REFUSAL, b"conditions_lapsed")
+    assert steps[0] == 3  # nothing was computed for it
+    assert pi.bench.debits() == 1  # what was spent stays spent
+    pi.ashore.turn()
+    assert not pi.in_touch
+
+
+def test_a_lapse_when_there_is_no_time_left_is_refused_at_once(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late_and_hot() -> None:
+        pi.later_ms = 50_000
+        heats(pi)
+
+    at_step(monkeypatch, 3, late_and_hot)
+    pi.ashore.turn()
+    assert pi.answered().payload == b"conditions_lapsed"
+
+
+def test_one_that_may_work_trains_to_its_end_however_late_it_is(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 2, lambda: setattr(pi, "later_ms", 59_000))
+    pi.ashore.turn()
+    assert pi.answered().header.kind is Kind.UPDATE
+
+
+def test_one_that_was_hot_for_too_long_drops_what_nobody_waits_for(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 3, lambda: heats(pi))
+    pi.ashore.turn()
+    pi.later_ms = 61_000  # it slept
+    pi.ashore.turn(2)
+    assert pi.answered() is None
+    assert Event.DROPPED in pi.ashore.events()
+    assert not pi.in_touch
+
+
+def test_one_that_may_not_work_and_has_nothing_to_do_goes_at_once(pi: Pi) -> None:
+    pi.link.letters.clear()
+    pi.ashore.turn()
+    assert pi.in_touch
+    heats(pi)
+    pi.ashore.turn()
+    assert "deactivate-node" in pi.link.heard
