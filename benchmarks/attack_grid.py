@@ -4,6 +4,7 @@ Everything is seeded: figures do not depend on the machine's load, up to the las
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ CAMOUFLAGED = ("own_ipm", "blended_ipm")
 WORST_ALONE = 31.0  # %, a bar from a comparison with one seed whose program is not here: no claim about other libraries
 
 
+@cache
 def _cell(defence: Defence, attack: str, setting: Setting | None = None) -> list[Outcome]:
     found = [train(defence, attack, setting or Setting(), seed) for seed in range(SEEDS)]
     mean = 100 * sum(outcome.accuracy for outcome in found) / SEEDS

@@ -45,11 +45,12 @@ def test_examples_run() -> None:
 
 @pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
 @pytest.mark.parametrize("lengths", [1.0, 1.5])
-def test_of_copies_under_noise_of_their_own_one_keeps_its_vote(factor: float, lengths: float) -> None:
+@pytest.mark.parametrize("more", [1.0, 1.1], ids=["as much noise", "more noise on each"])
+def test_of_copies_under_noise_of_their_own_one_keeps_its_vote(factor: float, lengths: float, more: float) -> None:
     for seed in range(10):
         rows = honest(12, seed)
         rows[7:] = -2 * rows[:7].mean(axis=0)
-        rows[7:] += noise(rows[:7], seed, factor)[:5]
+        rows[7:] += noise(rows[:7], seed, factor)[:5] * np.float32(more) ** np.arange(5, dtype=np.float32)[:, None]
         rows[7:] *= np.float32(lengths) ** np.arange(5, dtype=np.float32)[:, None]
         assert out(rows, tolerate=5) == names(12)[8:]
 
@@ -92,6 +93,9 @@ def test_nothing_that_a_device_sends_makes_a_copy_of_an_honest_one(sent: str) ->
             "the reverse of another": -3 * rows[7],
         }[sent]
         assert out(rows, tolerate=4) == []
+        found = disguises(rows.astype(float) @ rows.T.astype(float), D)
+        assert found.limit > 0, "one device must not be able to silence the comparison"
+        assert not found.pairs.any()
 
 
 def test_where_honest_devices_differ_by_noise_alone_nobody_is_flagged() -> None:
