@@ -15,11 +15,11 @@ __all__ = ["AdaptiveClipping"]
 
 @dataclass(frozen=True)
 class AdaptiveClipping:
-    """ARC: the ``⌊2f(n - f)/n⌋`` longest rows are clipped to the length of the longest other.
+    """ARC: ``y_i = x_i · min(1, C/‖x_i‖)``, C the length of the longest row but ``⌊2f(n - f)/n⌋``.
 
     The limit follows the updates, so that it never clips more than about 2f honest ones: unlike a fixed C it keeps
     the guarantee of the robust rule that follows, and unlike the median length it leaves honest differences of length
-    alone. Needs f < n/2.
+    alone. The breakdown point is that of the rule that follows. Needs f < n/2.
 
     Reference: Allouah et al. 2025, "Adaptive Gradient Clipping for Robust Federated Learning" (ICLR, arXiv:2405.14432).
 

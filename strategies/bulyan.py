@@ -61,8 +61,9 @@ class KrumSelection:
 
 @dataclass(frozen=True)
 class Bulyan(SortedRule):
-    """In each coordinate the mean of the θ - 2f values nearest to the median of θ = n - 2f rows selected by Krum.
+    """In each coordinate ``1/(θ - 2f) Σ_{i ∈ N} x_i``, N the θ - 2f values nearest to the median of θ selected rows.
 
+    Krum selects them, θ = n - 2f, one after the other (:class:`KrumSelection`).
     Breakdown point f/n while n ≥ 4f + 3. Krum alone bounds the distance of the result, and in high dimension a
     hostile row may hide a large error in one coordinate within it; here each coordinate must also agree with the
     selected majority.

@@ -48,6 +48,8 @@ class Clipping:
 
     The rows that were sent are never changed: clipping is a factor on each row's weight.
 
+    The breakdown point is that of the rule that follows; a mean after it is moved by at most ``2C·f/n``.
+
     Reference: Sun et al. 2019, "Can You Really Backdoor Federated Learning?" (arXiv:1911.07963).
 
     Args:

@@ -21,9 +21,9 @@ class FLTrust(WeighingRule):
     Every update is brought to the root's length, so that size buys nothing; what points against the root has no weight.
     If no update agrees with the root, the result is zero: the model stays.
 
-    Assumes that r comes from clean data that resemble the devices'. Then there is no bound on the number of hostile
-    devices; an attack within the root's half-space still turns the result within it. A root from other data than the
-    devices' costs accuracy that no attacker need exist for.
+    Assumes that r comes from clean data that resemble the devices'. Then there is no breakdown point, that is no bound
+    on the number of hostile devices; an attack within the root's half-space still turns the result within it. A root
+    from other data than the devices' costs accuracy that no attacker need exist for.
 
     Needs a vector for each round, so a scenario cannot name it: build it where the root update is made.
 

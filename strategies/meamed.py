@@ -41,7 +41,7 @@ def mean_around_median(block: Float32Array, keep: int) -> Float32Array:
 
 @dataclass(frozen=True)
 class MeaMed(SortedRule):
-    """In each coordinate the mean of the n - f values nearest to the median (mean around the median).
+    """In each coordinate ``1/(n - f) Σ_{i ∈ N} x_i``, N the n - f values nearest to the median (mean around it).
 
     Breakdown point f/n while n ≥ 2f + 1. Unlike the trimmed mean it removes f values in all, not f at either end, and
     on the side where the outliers are: less variance and less bias by one-sided attacks; a result can lie outside the

@@ -14,7 +14,9 @@ __all__ = ["Median"]
 
 @dataclass(frozen=True)
 class Median(SortedRule):
-    """In each coordinate the middle of the sorted values ``x_(1) ≤ … ≤ x_(n)``; for even n the two middle ones' mean.
+    """In each coordinate ``(x_(⌈n/2⌉) + x_(⌊n/2⌋ + 1)) / 2`` of the sorted values ``x_(1) ≤ … ≤ x_(n)``.
+
+    That is the middle value; for even n the mean of the two middle ones.
 
     Breakdown point 1/2: with f < n/2 hostile devices every coordinate lies between the smallest and the
     largest honest value. That is all it promises: under label skew the honest values themselves lie far apart,

@@ -20,7 +20,10 @@ class NormClippedMean(WeighingRule):
     f hostile devices move it by at most ``2C·f/n``: a bound, however they lie, but one that grows with f, so no
     breakdown point in the sense of the other rules (f/n for "stays finite", 0 for "stays near the honest mean"). It
     is the rule with a plain sensitivity for differential privacy, and in large fleets with few hostile devices often
-    all that is needed (Shejwalkar et al. 2022, arXiv:2108.10241).
+    all that is needed.
+
+    Reference: Shejwalkar et al. 2022, "Back to the Drawing Board: A Critical Evaluation of Poisoning Attacks on
+    Production Federated Learning" (IEEE S&P, arXiv:2108.10241).
 
     Args:
         limit: C; None for the median length.

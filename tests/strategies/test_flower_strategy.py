@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import FedAvg
 from skerry.errors import InputError, ScenarioError
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.inprocess import InProcessGrid
-from skerry.strategies import Krum, RobustStrategy, parse_rule
+from skerry.strategies import RULES, STEPS, FLTrust, Krum, RobustStrategy, parse_rule
 
 N, F = 11, 2
 MODEL = {
@@ -68,7 +68,7 @@ Nodes.__abstractmethods__ = frozenset()
 class Round:
     """A strategy that has asked all nodes, and the messages that they got."""
 
-    def __init__(self, rule: str = "multi_krum", **options: object) -> None:
+    def __init__(self, rule: str | FLTrust = "multi_krum", **options: object) -> None:
         self.strategy = RobustStrategy(rule, tolerate=F, **options)
         asked = self.strategy.configure_train(1, record(MODEL), ConfigRecord(), Nodes())
         self.asked = sorted(asked, key=lambda message: message.metadata.dst_node_id)  # sampled in any order
@@ -107,9 +107,7 @@ def assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> 
         )
 
 
-@pytest.mark.parametrize(
-    "rule", ["mean", "median", "nnm+trimmed_mean", "multi_krum", "bucketing+mean", "geometric_median"]
-)
+@pytest.mark.parametrize("rule", [*RULES, *(f"{step}+mean" for step in STEPS), "nnm+trimmed_mean"])
 def test_a_round_moves_the_model_by_the_rules_step_and_keeps_every_type(rule: str) -> None:
     turn = Round(rule)
     found, metrics = turn.finish([turn.reply(i) for i in range(N)])
@@ -117,6 +115,14 @@ def test_a_round_moves_the_model_by_the_rules_step_and_keeps_every_type(rule: st
     assert metrics["replies-used"] == N
     assert metrics["replies-refused"] == 0
     assert metrics["loss"] == (N - 1) / 2
+
+
+def test_a_rule_that_no_text_can_name_goes_in_as_an_object() -> None:
+    root = np.linspace(-1, 1, sum(value.size for value in MODEL.values())).astype(np.float32)
+    turn = Round(FLTrust(root))
+    found, metrics = turn.finish([turn.reply(i) for i in range(N)])
+    assert metrics["replies-used"] == N
+    assert any((found[name] != value).any() for name, value in MODEL.items())
 
 
 def test_the_order_in_which_replies_arrive_has_no_influence() -> None:

@@ -3,10 +3,12 @@
 import doctest
 import importlib
 import pkgutil
+import re
 
 import pytest
 
 import skerry.strategies
+from skerry.strategies import RULES, STEPS, Composed, FLTrust, parse_rule
 
 NAMES = [found.name for found in pkgutil.iter_modules(skerry.strategies.__path__)]
 MODULES = [f"skerry.strategies.{name}" for name in NAMES if not name.startswith("_")]  # not what is compiled
@@ -21,6 +23,22 @@ def test_examples_run(name: str) -> None:
         assert result.attempted > 0, f"{name} shows no example"
     assert sorted(set(module.__all__)) == sorted(module.__all__)
     assert all(hasattr(module, public) for public in module.__all__)
+
+
+@pytest.mark.parametrize("name", [*RULES, *STEPS, "fltrust"])
+def test_every_rule_says_its_formula_breakdown_point_and_reference_and_shows_an_example(name: str) -> None:
+    rule = FLTrust if name == "fltrust" else type(parse_rule(name, tolerate=1)) if name in RULES else _step(name)
+    text = rule.__doc__ or ""
+    assert re.search(r"``[^`]*[Σ·/⟨][^`]*``", text), "no formula"
+    assert re.search(r"[Bb]reakdown point", text), "no breakdown point"
+    assert re.search(r"Reference: .+\d{4}", text), "no reference"
+    assert ">>> " in text, "no example"
+
+
+def _step(name: str) -> type:
+    rule = parse_rule(f"{name}+mean", tolerate=1)
+    assert isinstance(rule, Composed)
+    return type(rule.before[0])
 
 
 def test_strategies_import_no_heavy_library() -> None:
