@@ -26,8 +26,19 @@ def test_a_processor_without_instructions_for_aes_is_told(tmp_path: Path, name: 
     assert ciphers_here(tmp_path / "cpuinfo") == expected
 
 
-@pytest.mark.parametrize(("machine", "expected"), [("arm64", QUICK), ("AMD64", QUICK), ("armv7l", PI_4)])
-def test_where_no_file_tells_the_kind_of_processor_does(tmp_path, monkeypatch, machine, expected) -> None:
+@pytest.mark.parametrize(
+    ("system", "machine", "expected"),
+    [
+        ("Darwin", "arm64", QUICK),
+        ("Windows", "AMD64", QUICK),
+        ("Windows", "ARM64", QUICK),
+        ("Linux", "x86_64", QUICK),
+        ("Linux", "aarch64", PI_4),  # a container without /proc on a Pi 4
+        ("Linux", "armv7l", PI_4),
+    ],
+)
+def test_where_no_file_tells_the_kind_of_machine_does(tmp_path, monkeypatch, system, machine, expected) -> None:
+    monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert ciphers_here(tmp_path / "none") == expected
 
