@@ -1,6 +1,7 @@
 """What is on disk, what is packaged, and what may import what are the same story."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -57,3 +58,20 @@ def test_the_lock_file_of_the_web_device_records_no_download_addresses():
     for name, package in lock["packages"].items():
         assert "resolved" not in package, name
         assert not name or "integrity" in package, name  # the digest, from wherever it comes
+
+
+def test_a_wheel_without_the_compiled_part_is_for_any_processor_and_one_with_it_is_not():
+    code = (
+        "import setuptools; from distutils.core import run_setup;"
+        "command = run_setup('setup.py', ['bdist_wheel'], 'commandline').get_command_obj('bdist_wheel');"
+        "command.ensure_finalized(); print(*command.get_tag())"
+    )
+    tags = [
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=os.environ | given, capture_output=True, text=True, check=True
+        ).stdout.split()
+        for given in ({"SKERRY_PURE": "1"}, {"SKERRY_PURE": ""})
+    ]
+    assert tags[0] == ["py3", "none", "any"]
+    assert tags[1][:2] == ["cp311", "abi3"]
+    assert tags[1][2] != "any"
