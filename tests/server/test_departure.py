@@ -1,12 +1,24 @@
 """A device leaves: signed by its keys, entered once, out for good; nobody else can make it leave."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from skerry.clock import system_clock
 from skerry.device.service import HttpsEnrolment
-from skerry.security.enrolment import EnrolmentRefusedError, LeaveRequest, Membership, leave, renew
+from skerry.errors import RefusedError
+from skerry.security.enrolment import (
+    EnrolmentRefusedError,
+    LeaveRequest,
+    Membership,
+    Outcome,
+    SignedOutcome,
+    Status,
+    leave,
+    renew,
+)
 from skerry.security.enrolment.record import SignedBody
 from skerry.security.enrolment.requests import RENEW
 from skerry.server.enrolled_devices import RegistryDevices
@@ -100,6 +112,33 @@ def test_who_was_put_out_before_is_told_so(harbour: Federation) -> None:
     harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="stolen", now=NOW)
     assert refused(harbour, request_of(member, agent)) == "revoked"
     assert harbour.office.find("pi-1").left is None
+
+
+class Answering:
+    """Answers a request to leave as it is told, signed by a federation."""
+
+    def __init__(self, federation: Federation, status: Status, digest: bytes | None = None) -> None:
+        self.authority, self.status, self.digest = federation.authority, status, digest
+
+    def leave(self, request: bytes) -> bytes:
+        digest = self.digest or sha256(request).digest()
+        outcome = Outcome(self.status, digest, certificate=b"", certificate_issuer=b"", coordinator={}, now=NOW)
+        issuer = self.authority.issuer.public_bytes(Encoding.DER)
+        return SignedOutcome.of(outcome, issuer, self.authority.key).encode()
+
+
+def test_only_the_federation_s_own_word_that_it_is_out_counts(harbour: Federation, tmp_path: Path) -> None:
+    agent, false = Agent.fresh("pi-1"), Federation(tmp_path / "false")
+    member = harbour.enrol(agent)
+    leave(member, agent, Answering(harbour, Status.LEFT), now=NOW)
+    for answering, reason_ in (
+        (Answering(false, Status.LEFT), "foreign_certificate"),
+        (Answering(harbour, Status.LEFT, bytes(32)), "not_authentic"),
+        (Answering(harbour, Status.PENDING), "malformed"),
+    ):
+        with pytest.raises(RefusedError) as error:
+            leave(member, agent, answering, now=NOW)
+        assert error.value.reason == reason_
 
 
 def test_its_name_can_be_enrolled_with_other_keys_and_that_one_stays(harbour: Federation) -> None:
