@@ -10,10 +10,10 @@ export MKL_NUM_THREADS := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help setup demo check test web web-check web-test wheel vectors test-all coverage bench bench-models bench-setup export-setup typing proto lock clean
+.PHONY: help setup demo check test web web-check web-test wheel wheel-any vectors test-arm64 test-all coverage bench bench-models bench-setup export-setup typing proto lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.ready ## make .venv with everything that the demo, the tests and the checks need
 
@@ -70,6 +70,10 @@ wheel: setup web ## the package with the browser's page built into it, in dist/
 	rm -rf build # what an earlier build left there would be taken along
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 
+wheel-any: setup web ## the same for any processor, without the compiled part: for a Raspberry Pi
+	rm -rf build
+	SKERRY_PURE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+
 vectors: setup typing ## write tests/conformance/*.json anew from our own code
 	PYTHONPATH=.typing $(BIN)/python -m tests.conformance.make_vectors
 
@@ -78,6 +82,11 @@ test: setup web-test ## the test suite without the long matrices; of device/web 
 
 test-all: setup web-test ## the whole test suite
 	$(BIN)/pytest $(PARALLEL)
+
+# Exit code 75 of root.sh: it cannot be done on this machine, and said why in one line.
+test-arm64: setup ## an agent on an emulated aarch64 in a federation with one of this machine (root, apt, x86_64)
+	@root=$$(tests/arm64/root.sh $(BIN)/python) || { code=$$?; test $$code = 75 && exit 0; exit $$code; }; \
+	  SKERRY_ARM64_ROOT=$$root $(BIN)/pytest tests/arm64
 
 coverage: setup ## branch coverage of security/ and strategies/, at least 90 %
 	$(BIN)/pytest -q -m 'not slow and not engine' $(PARALLEL) --cov=skerry.security --cov=skerry.strategies --cov-branch --cov-fail-under=90
