@@ -24,6 +24,7 @@ from . import (
     _make_ledger,
     _make_messages,
     _make_noise,
+    _make_pictures,
     _make_signatures,
     _make_whitening,
 )
@@ -42,6 +43,7 @@ MAKERS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "ledger": _make_ledger.make,
     "messages": _make_messages.make,
     "noise": _make_noise.make,
+    "pictures": _make_pictures.make,
     "signatures": _make_signatures.make,
     "whitening": _make_whitening.make,
 }

@@ -52,6 +52,16 @@ def serving_phones(runs: Path, page: Path) -> Iterator[Up]:
         yield fleet
 
 
+_READ = """() => new Promise((resolve, reject) => {
+    const asked = indexedDB.open("skerry-phone");
+    asked.onerror = () => reject(asked.error);
+    asked.onsuccess = () => {
+        const lines = asked.result.transaction("ledger").objectStore("ledger").getAll();
+        lines.onsuccess = () => { asked.result.close(); resolve(lines.result); };
+    };
+})"""
+
+
 class Browser:
     """A Chromium, driven by lines."""
 
@@ -91,11 +101,11 @@ class PhoneError(AssertionError):
 class PhonePage:
     """One phone: a page in a profile of its own."""
 
-    def __init__(self, browser: Browser, fleet: Up, name: str) -> None:
+    def __init__(self, browser: Browser, fleet: Up, name: str, *, hours_off: float = 0.0) -> None:
         self.name = name
         self._browser = browser
         self.address = f"https://{fleet.server.noted.addresses['gateway']}"
-        browser.do("open", page=name, url=f"{self.address}/phone/harness.html")
+        browser.do("open", page=name, url=f"{self.address}/phone/harness.html", off=hours_off * 3_600_000)
 
     def run(self, code: str, given: Any = None) -> Any:
         return self._browser.do("run", page=self.name, code=code, given=given)
@@ -105,6 +115,14 @@ class PhonePage:
 
     def close(self) -> None:
         self._browser.do("close", page=self.name)
+
+    def ledger(self) -> list[str]:
+        """The lines of its ledger, as they are kept."""
+        return self.run(_READ)
+
+    def evict(self) -> None:
+        """What a browser does that needs room: the database goes; the page is as if it had just been opened."""
+        self._browser.do("evict", page=self.name, url=f"{self.address}/phone/harness.html")
 
     @property
     def view(self) -> dict[str, Any]:

@@ -1,21 +1,34 @@
 """A phone in a browser and devices in Python in the same rounds, over real HTTPS."""
 
+import threading
+import time
+from base64 import b64encode
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from skerry.config import Scenario, default_scenario
+from skerry.device.basebuild import build_base
+from skerry.device.tasks.digits import DigitsTask
+from skerry.device.training.head import HeadTrainer
+from skerry.device.training.plan import TrainPlan
 from skerry.result import load_result
+from skerry.runfolder import RunFolder
+from skerry.security.privacy.stream import seeded_stream
 from skerry.server.launch import launch
 
 from ._enrolled import Up
-from ._phone import MISSING, Browser, PhonePage, build, invite, serving_phones
+from ._phone import MISSING, Browser, PhoneError, PhonePage, build, invite, serving_phones
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.slow,
     pytest.mark.timeout(280),
     pytest.mark.skipif(MISSING is not None, reason=MISSING or ""),
 ]
+
+PICTURES = 20
 
 
 def scenario(*overrides: str) -> Scenario:
@@ -37,6 +50,7 @@ def scenario(*overrides: str) -> Scenario:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     page = build(tmp_path_factory.mktemp("page"))
     with serving_phones(tmp_path_factory.mktemp("runs"), page) as found:
+        found.enrol("writer-00", scenario())
         yield found
 
 
@@ -47,20 +61,122 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     found.close()
 
 
-@pytest.mark.slow
-def test_a_phone_and_a_python_device_finish_two_rounds(fleet: Up, browser: Browser):
-    given = scenario()
-    fleet.enrol("writer-00", given)
-    phone = PhonePage(browser, fleet, "phone-1")
-    assert phone.view["membership"] == "none"
-    phone.draw("writer-05", 20)
-    phone.enrol(invite(fleet))
-    assert phone.until("v.activity === 'idle' && v.membership === 'member'")["examples"] == 20
-    folder = launch(given, engine="fleet", parent=fleet.runs)
-    assert [(record.accepted, dict(record.dropped)) for record in folder.rounds()] == [
-        (("phone-1", "writer-00"), {})
-    ] * 2
+@pytest.fixture(scope="module")
+def phone(fleet: Up, browser: Browser) -> PhonePage:
+    """A member with examples."""
+    found = PhonePage(browser, fleet, "phone-1")
+    assert found.view["membership"] == "none"
+    found.draw("writer-05", PICTURES)
+    found.enrol(invite(fleet))
+    found.until("v.activity === 'idle' && v.membership === 'member'")
+    return found
+
+
+def told(folder: RunFolder) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+    return [(record.accepted, dict(record.dropped)) for record in folder.rounds()]
+
+
+BOTH = (("phone-1", "writer-00"), {})
+
+
+def test_a_phone_and_a_python_device_finish_two_rounds(fleet: Up, phone: PhonePage):
+    folder = launch(scenario(), engine="fleet", parent=fleet.runs)
+    assert told(folder) == [BOTH] * 2
     view = phone.until("v.rounds.length === 2")
     claim = load_result(folder.path).privacy.devices.per_device["phone-1"]
     assert claim.epsilon_rdp == pytest.approx(view["privacy"]["spent"])
-    assert [(one["round"], one["examples"], one["refused"]) for one in view["rounds"]] == [(2, 20, None), (1, 20, None)]
+    seen = [(one["round"], one["examples"], one["refused"]) for one in view["rounds"]]
+    assert seen == [(2, PICTURES, None), (1, PICTURES, None)]
+    drawn = phone.run("async () => phone.guess((await phone.examples())[0].picture)")
+    assert len(drawn["probabilities"]) == 10
+    assert sum(drawn["probabilities"]) == pytest.approx(1)
+
+
+def test_a_reload_in_mid_round_loses_nothing_and_debits_once(fleet: Up, phone: PhonePage):
+    before = phone.view["privacy"]["spent"]
+    ledger = len(phone.ledger())
+    kept: list[RunFolder] = []
+    running = threading.Thread(
+        target=lambda: launch(scenario("rounds=3"), engine="fleet", parent=fleet.runs, on_folder=kept.append)
+    )
+    running.start()
+    reloads = 0
+    while running.is_alive():
+        phone.until("v.activity === 'training' || v.activity === 'answering'", 30) if reloads < 3 else time.sleep(0.2)
+        if reloads < 3:
+            phone.reload()
+            reloads += 1
+    running.join()
+    assert told(kept[0]) == [BOTH] * 3
+    debits = [line for line in phone.ledger()[ledger:] if '"kind":"debit"' in line]
+    assert len(debits) == 3
+    assert phone.view["privacy"]["spent"] > before
+    claim = load_result(kept[0].path).privacy.devices.per_device["phone-1"]
+    assert claim.rounds == 3
+
+
+def test_what_does_not_let_a_phone_in_is_told(fleet: Up, browser: Browser):
+    """An invitation that was used, one that has expired, and a clock that is hours off."""
+    used, page = invite(fleet), PhonePage(browser, fleet, "phone-2")
+    page.enrol(used)
+    assert page.until("v.membership === 'member'")["name"] == "phone-2"
+    other = PhonePage(browser, fleet, "phone-3")
+    for invitation, said in ((used, "invite"), (invite(fleet, life=1), "expired")):
+        time.sleep(0.01)
+        with pytest.raises(PhoneError, match=said):
+            other.enrol(invitation)
+        assert other.view["membership"] == "none"
+    late = PhonePage(browser, fleet, "phone-4", hours_off=-3)
+    with pytest.raises(PhoneError, match=r"clock is 10[78]\d\d s behind"):
+        late.enrol(invite(fleet))
+    assert late.view["clockOffsetSeconds"] == pytest.approx(3 * 3600, abs=5)
+    for one in (page, other, late):
+        one.close()
+
+
+def test_a_database_that_was_thrown_away_starts_no_budget_anew(fleet: Up, browser: Browser):
+    page = PhonePage(browser, fleet, "phone-5")
+    page.enrol(invite(fleet))
+    page.until("v.activity === 'idle'")
+    page.evict()
+    assert page.until("v.storage === 'lost'")["membership"] == "none"
+    with pytest.raises(PhoneError, match="thrown away"):
+        page.enrol(invite(fleet), "phone-6")
+    page.run("() => phone.leave(true)")
+    assert page.until("v.storage !== 'lost'")["membership"] == "none"
+    page.close()
+
+
+def test_the_update_is_pythons_on_the_same_examples_and_noise(fleet: Up, phone: PhonePage):
+    given = scenario()
+    task = DigitsTask(given.task, given.model)
+    base = build_base(given.model, task)
+    data = task.local_data("writer-07").select(np.arange(PICTURES))
+    x = task.transform(data.x)
+    plan = TrainPlan(unit="example", epochs=4, learning_rate=200.0, clip=0.05, noise_multiplier=3.0, denominator=128)
+    pooled, rows = base.pooled(x), base.features(x)
+    trainer = HeadTrainer(10, base.width)
+    delta = trainer.train(base.initial, rows, data.y, plan, seeded_stream(7, "train", "phone-1", 1))
+    asked = {
+        "network": b64encode(base.file(8).read_bytes()).decode(),
+        "head": b64encode(base.read("head.safetensors")).decode(),
+        "bound": base.whitening.bound,
+        "bias": base.bias,
+        "blocks": data.x.reshape(PICTURES, -1).tolist(),
+        "labels": data.y.tolist(),
+        "plan": {
+            "steps": 4, "learningRate": 200.0, "momentum": 0, "proximal": 0, "clip": 0.05, "noiseMultiplier": 3.0,
+            "denominator": 128, "samplingRate": 1,
+        },
+        "seed": 7,
+        "device": "phone-1",
+        "round": 1,
+    }  # fmt: skip
+    same = phone.run("(given) => seededUpdate(given)", {**asked, "rows": rows.tolist()})
+    assert np.array_equal(np.float32(same["delta"]), delta)  # from the same features: every bit
+    own = phone.run("(given) => seededUpdate(given)", {**asked, "rows": None})
+    # int8 arithmetic is the same, but where a float lies between two integers runtimes may round it either way
+    agreeing = np.abs(np.float32(own["pooled"]) - pooled).max(1) < 1e-5
+    assert agreeing.mean() >= 0.8
+    assert np.abs(np.float32(own["rows"]) - rows)[agreeing].max() < 1e-6
+    assert np.abs(np.float32(own["delta"]) - delta).max() < 0.01 * np.sqrt((delta**2).mean())

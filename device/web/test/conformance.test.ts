@@ -19,6 +19,7 @@ const IDLE: Readonly<Record<string, readonly RegExp[]>> = {
   messages: [/^challenge\.coordinator\.(name|kem_key)$/], // a challenge is signed by the other key
   // so little noise that every sample is 0; one person more, who is not drawn
   noise: [/^samples\.0\.(scale|key)$/, /^drawn\.\d+\.count$/],
+  pictures: [/^prepared\.\d+\.gray$/], // a shade more or less of one pixel, which tips no cut at half ink
   whitening: [/^rows\.\d+\.(pooled\.\d+|bound)$/], // features beyond the bound, and a bound that none reaches
   // points and signatures that are refused stay so when they are changed once more; no browser has ML-KEM
   wycheproof: [/^p256_/, /^ed25519_/, /^mlkem/],

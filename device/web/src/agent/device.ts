@@ -78,29 +78,33 @@ export class Device {
 
   async enrol(text: string, name: string, terms: Terms): Promise<void> {
     this.#checkNotLost();
-    if (!(await this.#standing.waiting())) {
-      const invitation = readInvitation(text);
-      if (invitation.address !== "" && new URL(invitation.address).origin !== this.parts.origin) {
-        throw new InputError("the invitation is of another address", `open ${invitation.address}/phone/ instead`);
-      }
-      const policy = policyOf(terms);
-      const begun = this.#ledger?.untouched === false;
-      if (begun && JSON.stringify(this.#ledger?.policy) !== JSON.stringify(policy)) {
-        const mend = "accept the same terms as before: a budget is not started anew";
-        throw new RefusedError("other_promise", "this phone's ledger was begun with another promise", mend);
-      }
-      const first = begun ? [] : [Ledger.beginning(name, policy, this.parts.clock())];
-      if (!begun) await this.parts.witness.forget(); // of a promise that nothing was spent of
-      await this.#standing.apply(invitation, name, terms, first);
-      await this.#openLedger();
-    }
-    this.#ended = null;
     try {
+      if (!(await this.#standing.waiting())) await this.#apply(text, name, terms);
+      this.#ended = null;
       await this.#standing.ask();
     } finally {
       await this.refresh({ reason: null });
       this.#serve();
     }
+  }
+
+  /** Applies; the ledger begins with the promise that it is for, in the same step. */
+  async #apply(text: string, name: string, terms: Terms): Promise<void> {
+    const invitation = readInvitation(text);
+    const { address } = invitation;
+    if (address !== "" && (!URL.canParse(address) || new URL(address).origin !== this.parts.origin)) {
+      throw new InputError("the invitation is of another address", `open ${address}/phone/ instead`);
+    }
+    const policy = policyOf(terms);
+    const begun = this.#ledger?.untouched === false;
+    if (begun && JSON.stringify(this.#ledger?.policy) !== JSON.stringify(policy)) {
+      const mend = "accept the same terms as before: a budget is not started anew";
+      throw new RefusedError("other_promise", "this phone's ledger was begun with another promise", mend);
+    }
+    const first = begun ? [] : [Ledger.beginning(name, policy, this.parts.clock())];
+    if (!begun) await this.parts.witness.forget(); // of a promise that nothing was spent of
+    await this.#standing.apply(invitation, name, terms, first);
+    await this.#openLedger();
   }
 
   async addExample(picture: Picture, label: number): Promise<void> {
@@ -267,8 +271,7 @@ export class Device {
     if (same && this.view.progress === null) return;
     this.#tell({
       activity,
-      reason,
-      progress: null,
+      ...{ reason, progress: null },
       ...(offset !== undefined && { clockOffsetSeconds: Math.round(offset / 1000) }),
     });
   }

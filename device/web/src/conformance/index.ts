@@ -12,6 +12,7 @@ import { ledgerCases } from "./ledger.ts";
 import { merkleCases } from "./merkle.ts";
 import { messagesCases } from "./messages.ts";
 import { noiseCases } from "./noise.ts";
+import { picturesCases } from "./pictures.ts";
 import { signaturesCases } from "./signatures.ts";
 import { whiteningCases } from "./whitening.ts";
 import { wycheproofCases } from "./wycheproof.ts";
@@ -29,6 +30,7 @@ export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = 
   merkle: merkleCases,
   messages: messagesCases,
   noise: noiseCases,
+  pictures: picturesCases,
   signatures: signaturesCases,
   whitening: whiteningCases,
   wycheproof: wycheproofCases,

@@ -4,6 +4,7 @@
  *     {"do": "open", "page": "a", "url": "https://…"}          a page in a browser profile of its own
  *     {"do": "run", "page": "a", "code": "(x) => …", "given": 1}  what the code gives in the page
  *     {"do": "reload", "page": "a"}, {"do": "close", "page": "a"}
+ *     {"do": "evict", "page": "a", "url": "https://…"}         the database goes, the page comes again
  */
 
 import { createInterface } from "node:readline";
@@ -14,14 +15,37 @@ const sandbox = process.getuid?.() === 0 ? ["--no-sandbox"] : []; // a container
 const browser = await chromium.launch({ executablePath, args: ["--disable-gpu", ...sandbox] });
 const pages = new Map();
 
+/** The Worker as the gateway serves it, on a machine whose clock is off. */
+async function withClockOff(route, off) {
+  const answer = await route.fetch();
+  const body = `{ const now = Date.now; Date.now = () => now() + ${off}; }\n${await answer.text()}`;
+  await route.fulfill({ response: answer, body });
+}
+
 const commands = {
-  async open({ page, url }) {
+  async open({ page, url, off }) {
     // the federation's root is its own: the phone pins it by its invitation, a browser is told to pass over it
     const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 360, height: 740 } });
     const opened = await context.newPage();
     opened.on("pageerror", (error) => process.stderr.write(`${page}: ${error.message}\n`));
     opened.on("console", (said) => process.stderr.write(`${page}: ${said.type()}: ${said.text()}\n`));
     pages.set(page, opened);
+    if (off) await context.route("**/worker-*.js", (route) => withClockOff(route, off));
+    await opened.goto(url);
+  },
+  /** Deletes the phone's database while no page has it open, and opens the page again. */
+  async evict({ page, url }) {
+    const opened = pages.get(page);
+    await opened.goto(url.replace("harness.html", "licenses.txt"));
+    await opened.evaluate(
+      () =>
+        new Promise((resolve, reject) => {
+          const asked = indexedDB.deleteDatabase("skerry-phone");
+          asked.onsuccess = () => resolve();
+          asked.onerror = () => reject(asked.error);
+          asked.onblocked = () => reject(new Error("the database is open"));
+        }),
+    );
     await opened.goto(url);
   },
   // an expression is a text here: the page's policy forbids nothing to who drives the browser
