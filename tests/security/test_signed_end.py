@@ -6,6 +6,7 @@ import pytest
 
 from skerry.errors import LedgerCorruptError
 from skerry.security import Identity
+from skerry.security.privacy.chain import entry, line
 from skerry.security.transparency import Checkpoint, MerkleTree, NoteSigner, TiledTree
 from skerry.security.transparency import log as module
 from skerry.security.transparency.events import Event, EventKind
@@ -159,6 +160,30 @@ def test_where_the_tiles_do_not_give_the_signed_root_all_of_it_is_read_and_they_
     tree = TiledTree(folder / "published", 601)
     assert tree.is_whole()
     assert tree.root() == log.checkpoint().root
+
+
+@pytest.mark.parametrize("size", [256, 512])
+def test_a_hash_over_full_tiles_is_not_believed_either(tmp_path, size):
+    """What stands above the last leaf's own tile is on no way from that leaf, and the next root is made of it."""
+    Log(tmp_path / "log", SIGNER).append(events(size), NOW)
+    tile = tmp_path / "log" / "published" / "tile" / "1" / "000.p" / str(size // 256)
+    tile.write_bytes(tile.read_bytes()[:-32] + bytes(32))
+    log = Log(tmp_path / "log", SIGNER)
+    log.append(events(1), NOW)
+    assert log.checkpoint().root == MerkleTree(bytes.fromhex(one.hash) for one in log.entries()).root()
+    assert Log(tmp_path / "log", SIGNER).checkpoint() == log.checkpoint()
+
+
+def test_a_last_entry_and_its_hash_in_a_full_tile_are_not_changed_together(tmp_path):
+    log = Log(tmp_path / "log", SIGNER)
+    log.append(events(256), NOW)
+    *_, before, last = log.entries()
+    other = entry(255, before.hash, last.kind, last.at, {**last.body, "size": 7})
+    path, tile = tmp_path / "log" / "log.jsonl", tmp_path / "log" / "published" / "tile" / "0" / "000"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]) + line(other))
+    tile.write_bytes(tile.read_bytes()[:-32] + bytes.fromhex(other.hash))
+    with pytest.raises(LedgerCorruptError, match="does not extend"):
+        Log(tmp_path / "log", SIGNER)
 
 
 def test_a_last_entry_that_is_not_the_one_that_was_signed_is_not_opened(folder):
