@@ -13,6 +13,7 @@ device and one release only. Memory does not grow with the number of devices: wr
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
+from io import DEFAULT_BUFFER_SIZE
 from itertools import pairwise
 from pathlib import Path
 from typing import IO
@@ -42,6 +43,7 @@ MAX_BINS = 256
 MAX_INDEX_BYTES = 1 << 15
 MAX_BIN_BYTES = 1 << 24
 _PER_BIN = 128
+_BUFFERS = MAX_BINS * DEFAULT_BUFFER_SIZE  # of all bins' files together, however few these are
 _DOMAIN = b"skerry/delivery/1/bin:"
 
 
@@ -64,7 +66,7 @@ def write_bins(folder: Path, key: bytes, contents: Contents, recipients: Collect
     try:
         with ExitStack() as stack:
             # Each is opened once: to make a file takes longer than to write what is in it.
-            files = [stack.enter_context(path.open("w+b")) for path in paths]
+            files = [stack.enter_context(path.open("w+b", buffering=_BUFFERS // count)) for path in paths]
             for recipient in recipients:
                 name = recipient.name.encode()
                 wrap = recipient.encapsulation_key.seal(key, _info(contents, recipient.name))
