@@ -69,7 +69,7 @@ def idle(folder: Path) -> Iterator[Claim]:
             cpu, resident, unique = _watched(agent)
             progress("idle: one round")
             after = _after_a_round(folder, runs, agent, place)
-    detail = {"unique_mb": round(unique, 1), "after_a_round_mb": round(after), "idle_poll_s": Pace().idle}
+    detail = {"unique_mb": round(unique, 1), "after_a_round_mb": round(after), "asks_every_s": Pace().hears}
     yield Claim("idle_rss", "resident memory of the torch-free agent at its idle pace", resident, "MB", "<=", 140,
                 detail=detail)  # fmt: skip
     yield Claim("idle_cpu", f"processor time at that pace, over {_WATCH_S:.0f} s", cpu, "% of a core", "<=", 0.5)

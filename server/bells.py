@@ -11,11 +11,14 @@ import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from skerry.errors import DiskFullError
 from skerry.fsio import write_atomic
 
-__all__ = ["Belfry", "Bells", "Rope"]
+__all__ = ["NEVER", "Belfry", "Bells", "Rope"]
+
+NEVER: Final = "0"
 
 
 class Bells:
@@ -79,5 +82,5 @@ class Belfry:
         return True
 
     def last(self, node: int) -> str:
-        """What the last ring for a node is known by; empty when there was none."""
-        return str(self._strokes.get(str(node), ""))
+        """What the last ring for a node is known by; :data:`NEVER` when there was none."""
+        return str(self._strokes.get(str(node), NEVER))

@@ -1,8 +1,9 @@
 """``POST /v1/bell``: a device waits here until it is worth asking for a message, instead of asking again and again.
 
-The body is what the last ring that the device knows of is known by, at first nothing; the answer is that of the newest
-one, at once when it is another, else when it rings or when :attr:`~GatewayLimits.bell_s` are over. Nothing is given
-here, so nothing is lost with a connection that breaks: the device then asks by the call that it always has.
+The body is what the last ring that the device knows of is known by, at first nothing, which is answered at once. The
+answer is that of the newest one: at once when it is another, else when it rings, or when
+:attr:`~GatewayLimits.bell_s` are over. Nothing is given here, so nothing is lost with a connection that breaks: the
+device then asks by the call that it always has.
 """
 
 import asyncio

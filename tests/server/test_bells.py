@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry.server.bells import Belfry, Bells, Rope
+from skerry.server.bells import NEVER, Belfry, Bells, Rope
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def test_a_ring_is_heard_once_and_by_those_it_was_for(bells: Bells) -> None:
     rope.ring([7, 8])
     assert belfry.changed()
     assert not belfry.changed()
-    assert belfry.last(7) == belfry.last(8) != ""
-    assert belfry.last(9) == ""
+    assert belfry.last(7) == belfry.last(8) != NEVER
+    assert belfry.last(9) == NEVER
     before = belfry.last(7)
     rope.ring([8])
     assert belfry.changed()
@@ -28,7 +28,7 @@ def test_a_ring_is_heard_once_and_by_those_it_was_for(bells: Bells) -> None:
 
 def test_the_two_bells_are_not_taken_for_one_another(bells: Bells) -> None:
     Rope(bells.asked).ring([7])
-    assert Belfry(bells.answered).last(7) == ""
+    assert Belfry(bells.answered).last(7) == NEVER
 
 
 def test_a_ringer_that_comes_after_another_is_heard(bells: Bells) -> None:
@@ -57,7 +57,7 @@ def test_who_cannot_ring_and_who_hears_rubbish_goes_on(tmp_path: Path) -> None:
     for rubbish in (b"{", b"\xff", b"[]"):
         path.write_bytes(rubbish)
         belfry.changed()
-    assert belfry.last(7) in {before, ""}
+    assert belfry.last(7) in {before, NEVER}
     Rope(path).ring([7])
     assert belfry.changed()
-    assert belfry.last(7) not in {before, ""}
+    assert belfry.last(7) not in {before, NEVER}

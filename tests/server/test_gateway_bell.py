@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flwr.proto.fleet_pb2 import PushMessagesResponse
 
-from skerry.server.bells import Belfry, Bells, Rope
+from skerry.server.bells import NEVER, Belfry, Bells, Rope
 from skerry.server.engines.flwr_adapter import FleetClaim
 from skerry.server.gateway import GatewayLimits
 from skerry.server.gateway.bell import BellTower
@@ -76,11 +76,11 @@ def test_a_device_that_waits_hears_the_ring_and_not_one_for_others(
     served: Running, bells: Bells, device: Signing, pool: ThreadPoolExecutor
 ) -> None:
     rope = Rope(bells.asked)
-    future = waiting(pool, served, device, "")
+    future = waiting(pool, served, device, NEVER)
     rope.ring([8])
     assert not future.done()
     rope.ring([7])
-    assert future.result(20) == Belfry(bells.asked).last(7) != ""
+    assert future.result(20) == Belfry(bells.asked).last(7) != NEVER
 
 
 def test_one_that_missed_a_ring_is_told_at_once(served: Running, bells: Bells, device: Signing) -> None:
@@ -89,8 +89,16 @@ def test_one_that_missed_a_ring_is_told_at_once(served: Running, bells: Bells, d
     assert served.post(PATH, device, b"an older one").text == stroke
 
 
+def test_one_that_comes_for_the_first_time_is_answered_at_once(
+    served: Running, device: Signing, pool: ThreadPoolExecutor
+) -> None:
+    held = waiting(pool, served, device, NEVER)
+    assert served.post(PATH, device, b"").text == NEVER
+    assert not held.done()
+
+
 def test_where_nothing_rings_it_is_told_so_in_the_end(served: Running, bells: Bells, device: Signing) -> None:
-    assert served.post(PATH, device, b"").text == ""
+    assert served.post(PATH, device, NEVER.encode()).text == NEVER
     stroke = rung(bells, 7)
     assert served.post(PATH, device, stroke.encode()).text == stroke
 
@@ -98,10 +106,10 @@ def test_where_nothing_rings_it_is_told_so_in_the_end(served: Running, bells: Be
 def test_a_ring_wakes_all_it_is_for_also_when_one_of_them_comes_just_then(bells: Bells) -> None:
     async def waits() -> None:
         tower = BellTower(Belfry(bells.asked), Numbered(), None, GatewayLimits())
-        early = asyncio.create_task(tower._newer(7, ""))
+        early = asyncio.create_task(tower._newer(7, NEVER))
         await asyncio.sleep(0.01)  # it waits, and the tower has just looked
         Rope(bells.asked).ring([7, 8])
-        await tower._newer(8, "")
+        await tower._newer(8, NEVER)
         await asyncio.wait_for(early, 10)
 
     asyncio.run(waits())
@@ -116,10 +124,10 @@ def test_nobody_waits_who_is_not_enrolled_or_says_too_much(served: Running, devi
 def test_one_device_does_not_take_all_places(
     served: Running, bells: Bells, device: Signing, pool: ThreadPoolExecutor
 ) -> None:
-    futures = [waiting(pool, served, device, "") for _ in range(3)]
+    futures = [waiting(pool, served, device, NEVER) for _ in range(3)]
     heard = sorted(future.result(20) for future in futures)
-    assert heard == ["", "", "busy"]
-    assert served.post(PATH, device, b"x").text == ""  # and its places are free again
+    assert heard == [NEVER, NEVER, "busy"]
+    assert served.post(PATH, device, b"x").text == NEVER  # and its places are free again
 
 
 def claim(session: str = "", part: str = "") -> FleetClaim:

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.proto import message_pb2, runtime_pb2
 
-from skerry.server.bells import Belfry, Bells, Rope
+from skerry.server.bells import NEVER, Belfry, Bells, Rope
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.flwr_grid import DrivenGrid
 
@@ -74,8 +74,8 @@ def test_it_rings_for_whom_it_sent_something_and_not_before_all_of_it_is_there(
     assert len(runtime.rung) == 6
     assert not any(runtime.rung)
     belfry = Belfry(bells.asked)
-    assert belfry.last(7) == belfry.last(8) != ""
-    assert belfry.last(9) == ""
+    assert belfry.last(7) == belfry.last(8) != NEVER
+    assert belfry.last(9) == NEVER
 
 
 def test_of_many_nodes_the_first_hear_before_the_last_were_sent_theirs(grid: DrivenGrid, runtime: Runtime) -> None:
