@@ -1,12 +1,14 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { packed, shell } from "./shell.ts";
 
 /** Where packaging looks for the built page: see docs/adr/0054. */
 const PAGE = fileURLToPath(new URL("../../server/gateway/web-page", import.meta.url));
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
   base: "./",
-  worker: { format: "es" },
+  plugins: [shell(), packed()],
   build: {
     outDir: PAGE,
     emptyOutDir: true,
@@ -14,7 +16,11 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     license: { fileName: "licenses.txt" }, // the minified files have no room for those of what is in them
     assetsInlineLimit: 0, // a strict Content-Security-Policy allows no data: scripts or styles
-    rolldownOptions: { input: { check: fileURLToPath(new URL("check.html", import.meta.url)) } },
+    rolldownOptions: {
+      input: { index: here("index.html"), check: here("check.html"), sw: here("src/page/service/worker.ts") },
+      output: { entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
+    },
   },
-  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000 },
+  worker: { format: "es" },
+  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 120_000 },
 });

@@ -53,6 +53,14 @@ export class Privacy {
       h("p", {}, "Keys, examples and models are deleted from this phone. What was sent before cannot be called back."),
       button({ class: "danger wide", "data-action": "leave" }, () => { this.#leaving.open(); }, icon("trash"), "Leave and erase"),
       this.#leaving.element,
+      h(
+        "p",
+        { class: "caption licences" },
+        "Licences of what is in this page: ",
+        h("a", { href: "./licenses.txt" }, "libraries"),
+        ", ",
+        h("a", { href: "./licenses-onnxruntime.txt" }, "ONNX Runtime"),
+      ),
     ); // prettier-ignore
   }
 
