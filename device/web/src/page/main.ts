@@ -42,6 +42,7 @@ async function main(): Promise<void> {
       if (membership === "waiting" || membership === "member") sessionStorage.removeItem(KEPT);
     });
     mount(root, phone, { readInvite, invite, suggested: suggestion() });
+    performance.mark("skerry-shown");
   } catch (error) {
     root.replaceChildren(
       h(
