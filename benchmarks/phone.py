@@ -1,6 +1,6 @@
 """What a phone loads to be a device, and how soon it shows its page.
 
-``weight``: bytes of the built page as the gateway sends them, WebAssembly included; check.html's own files are left out.
+``weight``: bytes of the built page as the gateway sends them, WebAssembly included; without what only check.html loads.
 ``load``: the page in headless Chromium from a real `skerry server up` on this machine, with nothing kept from before.
 """
 
@@ -20,8 +20,9 @@ _TIMES, _UP_S = 7, 120.0
 _WEB = ROOT / "device" / "web"
 _CHROMIUM = ("/usr/bin/chromium", "/usr/bin/google-chrome")
 _SHOWN = """async () => {
-    while (performance.getEntriesByName('skerry-shown').length === 0) await new Promise((later) => setTimeout(later, 5));
-    return performance.getEntriesByName('skerry-shown')[0].startTime;
+    const shown = () => performance.getEntriesByName('skerry-shown')[0];
+    while (shown() === undefined) await new Promise((later) => setTimeout(later, 5));
+    return shown().startTime;
 }"""
 
 
@@ -33,8 +34,8 @@ def weight(_folder: Path) -> Iterator[Claim]:
     shell = sum(_sent(name) for name in names)
     whole = shell + sum(_sent(name) for name in wasm)
     raw = sum((BUILT / name).stat().st_size for name in [*names, *wasm])
-    yield Claim("shell_weight", "what opens the page and starts the device, as sent (Brotli)", shell / 1e3, "KB", "<=", 200,
-                detail={"files": len(names)})  # fmt: skip
+    text = "what opens the page and starts the device, as sent (Brotli)"
+    yield Claim("shell_weight", text, shell / 1e3, "KB", "<=", 200, detail={"files": len(names)})
     yield Claim("page_weight", "with the runtime of models (WebAssembly), as sent", whole / 1e6, "MB", "<=", 4,
                 detail={"unpacked_mb": round(raw / 1e6, 2)})  # fmt: skip
 
@@ -48,12 +49,10 @@ def load(folder: Path) -> Iterator[Claim]:
     up = [PYTHON, "-m", "skerry.cli", "server", "up", "--runs-dir", folder / "runs", "--json"]
     up += ["--port", "0", "--enrolment-port", "0", "--device-port", "0"]
     (folder / "runs").mkdir()
-    with (
-        (folder / "server.log").open("wb") as log,
-        subprocess.Popen(up, stdout=log, stderr=log, env=_environment()) as server,
-    ):
+    log = folder / "server.log"
+    with log.open("wb") as said, subprocess.Popen(up, stdout=said, stderr=said, env={**os.environ, **QUIET}) as server:
         try:
-            address = _address(folder / "server.log")
+            address = _address(log)
             taken = Samples(list(_loads(chromium, f"{address}/phone/")))
         finally:
             server.terminate()
@@ -108,10 +107,6 @@ def _address(log: Path) -> str:
         time.sleep(0.2)
     text = log.read_text()
     return f"https://{json.JSONDecoder().raw_decode(text[text.index('{') :])[0]['addresses']['gateway']}"
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, **QUIET}
 
 
 if __name__ == "__main__":
