@@ -134,6 +134,20 @@ def test_what_does_not_let_a_phone_in_is_told(fleet: Up, browser: Browser):
         one.close()
 
 
+def test_a_phone_that_is_revoked_is_told_and_keeps_its_ledger(fleet: Up, browser: Browser):
+    page = PhonePage(browser, fleet, "phone-7")
+    page.draw("writer-05", 1)
+    page.enrol(invite(fleet))
+    page.until("v.activity === 'idle' && v.membership === 'member'")
+    fleet.revoke("phone-7")
+    assert page.until("v.membership === 'revoked'")["reason"]["code"] == "revoked"
+    page.run("() => phone.leave(false)")
+    view = page.until("v.membership === 'none'")
+    assert view["examples"] == 0
+    assert len(page.ledger()) == 1
+    page.close()
+
+
 def test_a_database_that_was_thrown_away_starts_no_budget_anew(fleet: Up, browser: Browser):
     page = PhonePage(browser, fleet, "phone-5")
     page.enrol(invite(fleet))

@@ -281,7 +281,7 @@ export class Device {
   }
 
   #lapse(): Reason | null {
-    if (this.#paused) return PAUSED;
+    if (this.#ended !== null || this.#paused) return this.#ended ?? PAUSED;
     return this.#visible ? null : HIDDEN;
   }
 
