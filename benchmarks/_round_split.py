@@ -16,6 +16,7 @@ import psutil
 TIMELINE = "timeline.jsonl"  # in a device's folder
 SEALED, PUSHED = "sealed", "pushed"  # by the coordinator
 HEARD, FETCHED, WORKED, ANNOUNCED, SENT = "heard", "fetched", "worked", "announced", "sent"  # by each device
+BY_DEVICE = {HEARD, FETCHED, WORKED, ANNOUNCED, SENT}
 COLLECTED, OPENED = "collected", "opened"  # by the coordinator
 ORDER = (SEALED, PUSHED, HEARD, FETCHED, WORKED, ANNOUNCED, SENT, COLLECTED, OPENED)
 TEXT = {
@@ -51,9 +52,9 @@ class Diary:
 
     @staticmethod
     def read(path: Path) -> list[dict[str, float]]:
-        """Instructions only: a challenge has no milestone of work."""
+        """Of messages that were answered whole."""
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [line for line in lines if WORKED in line]
+        return [line for line in lines if line.keys() >= BY_DEVICE]
 
 
 def noting(call: Callable[..., Any], milestone: str, diary: Diary, *, before: bool = False) -> Callable[..., Any]:
@@ -93,6 +94,8 @@ def split(rounds: Sequence[Mapping[str, float]], devices: Sequence[Sequence[Mapp
     """
     spans: dict[str, list[float]] = {name: [] for name in ORDER}
     for one in rounds:
+        if COLLECTED not in one:
+            continue
         here = [[line for line in lines if one["begin"] <= line[HEARD] <= one[OPENED]] for lines in devices]
         if not all(here):
             continue

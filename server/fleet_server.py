@@ -164,7 +164,7 @@ def fleet_server(
 
         async def serve(started: threading.Event, stop: threading.Event) -> None:
             url = f"https://{link.address}"
-            unbounded = httpx.Timeout(None)  # the wait is among the gateway's limits; httpx would give up after 5 s
+            closing, unbounded = asyncio.Event(), httpx.Timeout(None)  # the gateway's limits say how long to wait
             async with httpx.AsyncClient(base_url=url, verify=trusted, trust_env=False, timeout=unbounded) as superlink:
                 app = gateway(
                     superlink=superlink,
@@ -176,6 +176,7 @@ def fleet_server(
                     clock=clock,
                     idle_since=idle_since,
                     bells=home.bells,
+                    closing=closing,
                 )
                 server = gateway_server(app, certificate=private / "shown.pem", key=private / "shown.key")
                 task = asyncio.create_task(server.serve(sockets=[listening]))
@@ -183,6 +184,7 @@ def fleet_server(
                     if server.started:
                         started.set()
                     if stop.is_set():
+                        closing.set()
                         server.should_exit = True
                     await asyncio.sleep(0.05)
                 await task

@@ -15,6 +15,7 @@ A request passes the door (one spelling of the target), then the reception (addr
 The SuperLink's Control and Runtime APIs have no route, and no request's path is ever sent on.
 """
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def gateway(
     idle_since: int | None = None,
     page: Path = BUILT,
     bells: Bells | None = None,
+    closing: asyncio.Event | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -76,6 +78,7 @@ def gateway(
             now. What was signed up to five seconds after it is not taken.
         page: folder of the built page for browsers.
         bells: rung by and for the coordinator, if there are any.
+        closing: set before the server ends: whoever waits at the bell is let go.
     """
     limits = limits or GatewayLimits()
     authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
@@ -87,7 +90,7 @@ def gateway(
         Route("/v1/repository/{path:path}", downloads.file, methods=["GET"]),
         Route("/v1/blobs/{digest}", downloads.blob, methods=["GET"]),
         Route("/v1/log/{path:path}", downloads.published, methods=["GET"]),
-        *([] if bells is None else [_bell(bells, nodes, reception, limits)]),
+        *([] if bells is None else [_bell(bells, nodes, reception, limits, closing)]),
         *enrolment_routes(desk, reception),
         *web_page_routes(reception, page),
         Route("/healthz", _health, methods=["GET"]),
@@ -101,8 +104,10 @@ def gateway(
     return app
 
 
-def _bell(bells: Bells, nodes: Nodes, reception: Reception, limits: GatewayLimits) -> Route:
-    tower = BellTower(Belfry(bells.asked), nodes, reception, limits)
+def _bell(
+    bells: Bells, nodes: Nodes, reception: Reception, limits: GatewayLimits, closing: asyncio.Event | None
+) -> Route:
+    tower = BellTower(Belfry(bells.asked), nodes, reception, limits, closing or asyncio.Event())
     return Route("/v1/bell", tower.wait, methods=["POST"])
 
 

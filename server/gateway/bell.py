@@ -34,10 +34,14 @@ class BellTower:
         nodes: node ids of devices.
         reception: lets requests in.
         limits: see :class:`~skerry.server.gateway.reception.GatewayLimits`.
+        closing: set before the server ends; nobody waits then.
     """
 
-    def __init__(self, belfry: Belfry, nodes: Nodes, reception: Reception, limits: GatewayLimits) -> None:
+    def __init__(
+        self, belfry: Belfry, nodes: Nodes, reception: Reception, limits: GatewayLimits, closing: asyncio.Event
+    ) -> None:
         self._belfry = belfry
+        self._closing = closing
         self._nodes = nodes
         self._reception = reception
         self._wait_s = limits.bell_s
@@ -62,11 +66,13 @@ class BellTower:
                 ) from error
             gone = asyncio.ensure_future(request.receive())  # what comes after a whole body is the end of the line
             ringing = asyncio.ensure_future(self._newer(node, body.decode(errors="replace")))
+            closing = asyncio.ensure_future(self._closing.wait())
+            ends = (gone, ringing, closing)
             try:
-                await asyncio.wait({gone, ringing}, timeout=self._wait_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(ends, timeout=self._wait_s, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                gone.cancel()
-                ringing.cancel()
+                for end in ends:
+                    end.cancel()
         return Response(self._belfry.last(node), headers=FIXED_HEADERS, media_type="text/plain")
 
     async def _newer(self, node: int, known: str) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flwr.proto.fleet_pb2 import PushMessagesResponse
@@ -105,7 +106,7 @@ def test_where_nothing_rings_it_is_told_so_in_the_end(served: Running, bells: Be
 
 def test_a_ring_wakes_all_it_is_for_also_when_one_of_them_comes_just_then(bells: Bells) -> None:
     async def waits() -> None:
-        tower = BellTower(Belfry(bells.asked), Numbered(), None, GatewayLimits())
+        tower = BellTower(Belfry(bells.asked), Numbered(), None, GatewayLimits(), asyncio.Event())
         early = asyncio.create_task(tower._newer(7, NEVER))
         await asyncio.sleep(0.01)  # it waits, and the tower has just looked
         Rope(bells.asked).ring([7, 8])
@@ -113,6 +114,29 @@ def test_a_ring_wakes_all_it_is_for_also_when_one_of_them_comes_just_then(bells:
         await asyncio.wait_for(early, 10)
 
     asyncio.run(waits())
+
+
+class Open:
+    """Lets in whoever comes, as pi-7 that knows of no ring; nothing more is heard of it."""
+
+    async def device(self, request, *, body_limit: int):
+        return SimpleNamespace(name="pi-7"), NEVER.encode()
+
+    async def receive(self) -> None:
+        await asyncio.Event().wait()
+
+
+def test_who_waits_is_let_go_when_the_server_ends(bells: Bells) -> None:
+    async def waits() -> bytes:
+        closing = asyncio.Event()
+        tower = BellTower(Belfry(bells.asked), Numbered(), Open(), GatewayLimits(bell_s=60.0), closing)
+        waiting = asyncio.create_task(tower.wait(Open()))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        closing.set()
+        return (await asyncio.wait_for(waiting, 20)).body
+
+    assert asyncio.run(waits()) == NEVER.encode()
 
 
 def test_nobody_waits_who_is_not_enrolled_or_says_too_much(served: Running, device: Signing) -> None:
