@@ -197,7 +197,7 @@ class _Federation:
         context = ScreenContext(number, 0.0, float("inf"), start=parameters)
         if root is not None:
             root.follow(parameters)
-            context = replace(context, root=root.right, mislabelled=lambda: root.wrong)
+            context = replace(context, root=root.right, mislabelled=root.wrong)
         verdicts = self._screener.screen(rows, self._names, context)
         passed = np.array([verdict.kept for verdict in verdicts], np.bool_)
         np.add.at(self._kept, (self._hostile[self._sends].astype(int), (~passed).astype(int)), 1)
@@ -250,25 +250,28 @@ class _RootMomentum:
         chosen = np.stack([index[:least] for index in by_class])
         self._features, self._labels = data.features[chosen], data.labels[chosen]
         self._share = np.float32(momentum)
-        self._momentum = np.zeros((CLASSES, CLASSES, _NETWORK.size), np.float32)
-
-    @property
-    def right(self) -> Float32Array:
+        self.right = np.zeros((CLASSES, _NETWORK.size), np.float32)
         """``(classes, d)`` under their own labels."""
-        right: Float32Array = self._momentum[0]
-        return right
-
-    @property
-    def wrong(self) -> Float32Array:
-        """``(classes² - classes, d)`` under all others."""
-        return self._momentum[1:].reshape(-1, _NETWORK.size)
+        self._wrong = np.zeros((CLASSES - 1, CLASSES, _NETWORK.size), np.float32)
+        self._behind: list[Float32Array] = []  # parameters of rounds whose wrong labels nobody has asked for yet
 
     def follow(self, parameters: Float32Array) -> None:
         """Carry them on by this round."""
-        self._momentum *= self._share
-        for shift in range(CLASSES):
-            gradients = _NETWORK.gradients(parameters, self._features, (self._labels + shift) % CLASSES)
-            self._momentum[shift] -= (1 - self._share) * gradients
+        self._carry_on(self.right, parameters, 0)
+        self._behind.append(parameters)
+
+    def wrong(self) -> Float32Array:
+        """``(classes² - classes, d)`` under all other labels; computed when asked for, since hardly a run asks."""
+        for parameters in self._behind:
+            for number, momentum in enumerate(self._wrong):
+                self._carry_on(momentum, parameters, number + 1)
+        self._behind.clear()
+        return self._wrong.reshape(-1, _NETWORK.size)
+
+    def _carry_on(self, momentum: Float32Array, parameters: Float32Array, shift: int) -> None:
+        gradients = _NETWORK.gradients(parameters, self._features, (self._labels + shift) % CLASSES)
+        momentum *= self._share
+        momentum -= (1 - self._share) * gradients
 
 
 def _drawn(data: Examples, count: int, seed: int) -> Examples:
