@@ -135,7 +135,7 @@ def groups_by_direction(_scratch: Path) -> Iterator[Claim]:
 
 
 def novelty(_scratch: Path) -> Iterator[Claim]:
-    """The detector of free riders, which is not in the default screen, by itself: one rider, three, and none."""
+    """The detector of free riders by itself: one rider, three, and none."""
     for riders in (1, 3):
         found = _outcomes("free_rider", Setting(hostile=riders, steps=ROUNDS), defence=NOVELTY)
         yield Claim(f"riders_{riders}", f"{riders} of the devices are free riders: quarantined, of all of them",

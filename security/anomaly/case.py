@@ -39,6 +39,11 @@ class Case:
         return any(found.flagged and not (found.learned or found.clips) for _, found in self.findings)
 
     @property
+    def blamed(self) -> bool:
+        """Could be dropped for something that may count against its device."""
+        return any(f.flagged and not (f.learned or f.clips or f.excusable) for _, f in self.findings)
+
+    @property
     def grave(self) -> bool:
         """Speaks for a hostile device, so far out or so certain that its drop counts towards quarantine."""
         return any(found.grave for _, found in self.findings)

@@ -18,7 +18,7 @@ class Consequences:
 
     A drop is a strike when a finding of it is grave: certain, or at least
     :data:`~skerry.security.anomaly.evidence.GRAVE` robust standard deviations out. What is nearer is one only while
-    it is sustained, and what a learned limit alone flags never is.
+    it is sustained, and what a learned limit alone flags, or what may be an honest likeness, never is.
 
     Args:
         tolerate: f, for the sentences.
@@ -59,7 +59,7 @@ class Consequences:
         """The verdict on a judged case, and its strike where it is one."""
         scores = tuple(score for _, finding in case.findings for score in finding.scores)
         reasons = tuple(detector.reason for detector, finding in case.findings if finding.flagged)
-        if case.dropped and not case.far:
+        if case.dropped and not case.blamed:
             return Verdict(round_, case.device, Action.DROP, reasons, scores)
         if case.dropped:
             return self._strike(case, round_, reasons, scores)

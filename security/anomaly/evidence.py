@@ -105,6 +105,7 @@ class Finding:
             calibrated on. None where it was not compared.
         scale: below 1 when the update is too long for the others: the factor that makes it the longest that passes.
         clips: all that is to be done about it is to shorten it by ``scale``: no reason to drop the update.
+        excusable: a reason to drop the update, and none to blame the device, however often.
     """
 
     scores: tuple[Score, ...]
@@ -113,6 +114,7 @@ class Finding:
     strangeness: float | None = None
     scale: float = 1.0
     clips: bool = False
+    excusable: bool = False
 
     @property
     def flagged(self) -> bool:
@@ -122,7 +124,7 @@ class Finding:
     @property
     def grave(self) -> bool:
         """True when it counts towards quarantine."""
-        return self.certain or (self.distance >= GRAVE and not self.clips)
+        return self.certain or (self.distance >= GRAVE and not (self.clips or self.excusable))
 
     @property
     def learned(self) -> bool:

@@ -24,7 +24,7 @@ ROOT_ERROR = 1e-9
 _SPREAD = log(5) / FAR  # of the logarithm: by default five times the usual unexplained share is flagged
 _LEAST = 0.06  # what a smaller share counts as: below five times as much, 30 %, nothing is called much
 _BACKWARDS = 0.2  # of the squared length: more is explained of the reverse than of three examples' in the lab
-_MISLABELLED = 2 / 3  # of the rest; of three examples' at most 53 % in the lab, of flipped labels' 83 % and more
+_MISLABELLED = 0.75  # of the rest; of three examples' at most 67 % in the lab, of flipped labels' 83 % and more
 _ROOM = 20  # coordinates for each wrongly labelled update: fewer could explain anything
 _NEXT_TO_NOTHING = 0.12  # explained; of two examples at least 17 % is
 _TOO_MUCH = 6.0  # times the others' weight in the mixture
@@ -51,9 +51,9 @@ class RootSetDetector:
     *And only if few examples do not explain it.* An update of a few examples is no mixture of what many have in common,
     however honest: in the lab a half of it is left. But it points where its classes do. So a large rest is held against
     an update only when 20 % more of its *reverse* is explained, as of reversed updates, when next to nothing of it
-    is explained, under 12 %, as of noise, or when *wrong labels* explain two thirds of the rest: the server computes
-    what public examples of each class would teach under each other label (``ScreenContext.mislabelled``, asked for in
-    rounds with such a rest only), and adds that to the mixture.
+    is explained, under 12 %, as of noise, or when *wrong labels* explain three quarters of the rest: the server
+    computes what public examples of each class would teach under each other label (``ScreenContext.mislabelled``, asked
+    for in rounds with such a rest only), and adds that to the mixture.
 
     *Mixture and too much of it*: the weights of honest mixtures add up to about what the others' do, those of a single
     example to five times that at most in the lab. Six times as much is flagged where the root set fits.

@@ -85,6 +85,20 @@ def test_what_lies_little_beyond_the_limit_in_every_round_is_a_strike_in_the_end
     assert actions == [Action.DROP] * (SUSTAINED + 1) + [Action.QUARANTINE]
 
 
+@pytest.mark.parametrize(("apart", "lost"), [(0.22, False), (0.12, True)])
+def test_who_is_much_like_another_loses_votes_and_only_a_copy_its_place(apart: float, lost: bool) -> None:
+    """As two honest devices with the same one class, in every round; six deviations are at 19 % of what is usual."""
+    screener, dropped = Screener(["similarity"], tolerate=1), 0
+    for number in range(30):
+        rng = np.random.default_rng(number)
+        deltas = rng.standard_normal((11, 400))
+        deltas[4] = deltas[3] + apart * np.sqrt(2) * rng.standard_normal(400)
+        verdict = screener.screen(deltas.astype(np.float32), names(11), context(number, 0.0, INF))[4]
+        dropped += not verdict.kept
+    assert dropped >= 25
+    assert (screener.quarantined == {"device-04"}) is lost
+
+
 def test_drops_count_over_the_run_not_in_a_row() -> None:
     screener = Screener(ALL, tolerate=1, patience=2)
     for number, hostile in enumerate([True, False, False, True], start=1):
