@@ -30,7 +30,7 @@ def choose_screen(scenario: Scenario, task: Task) -> ScreenChoice:
     Comparisons may drop somebody (``defence.tolerate``) and one of them is asked for; updates carry no privacy noise,
     which would hide what it looks at; no device keeps a head of its own, which the server does not have; and
     the task has ``FEWEST_EXAMPLES`` labelled public examples of *every* class, since a device with a class that the
-    root set lacks would look hostile. Why it is not the default: ADR 55.
+    root set lacks would look hostile. Why it is the default: ADR 60.
 
     It follows from the scenario and the task's public data alone: a resumed run chooses the same.
     """

@@ -271,10 +271,9 @@ class DefenceConfig(_Section):
         "cosine",
     )
     root_set: Literal["auto", "off"] = Field(
-        "off",
+        "auto",
         description="compare updates with the server's own on public examples: where there are enough of them and "
-        "no privacy noise (auto), or only where screen names root_set (off); it can quarantine honest devices with "
-        "few examples",
+        "no privacy noise (auto), or only where screen names root_set (off)",
     )
     false_alarms: Annotated[float, Field(gt=0, le=0.2)] | None = Field(
         None,

@@ -23,8 +23,8 @@ ROOT_ERROR = 1e-9
 
 _SPREAD = log(5) / FAR  # of the logarithm: by default five times the usual unexplained share is flagged
 _LEAST = 0.06  # what a smaller share counts as: below five times as much, 30 %, nothing is called much
-_BACKWARDS = 0.2  # of the squared length: more is explained of the reverse than of three examples' in the lab
-_MISLABELLED = 0.75  # of the rest; of three examples' at most 67 % in the lab, of flipped labels' 83 % and more
+_BACKWARDS = 0.25  # of the squared length: more is explained of the reverse than of three examples' in the lab, 20 %
+_MISLABELLED = 0.75  # of the rest; of three examples' at most 69 % in the lab, of flipped labels' 83 % and more
 _ROOM = 20  # coordinates for each wrongly labelled update: fewer could explain anything
 _NEXT_TO_NOTHING = 0.12  # explained; of two examples at least 17 % is
 _TOO_MUCH = 6.0  # times the others' weight in the mixture
@@ -50,7 +50,7 @@ class RootSetDetector:
 
     *And only if few examples do not explain it.* An update of a few examples is no mixture of what many have in common,
     however honest: in the lab a half of it is left. But it points where its classes do. So a large rest is held against
-    an update only when 20 % more of its *reverse* is explained, as of reversed updates, when next to nothing of it
+    an update only when 25 % more of its *reverse* is explained, as of reversed updates, when next to nothing of it
     is explained, under 12 %, as of noise, or when *wrong labels* explain three quarters of the rest: the server
     computes what public examples of each class would teach under each other label (``ScreenContext.mislabelled``, asked
     for in rounds with such a rest only), and adds that to the mixture.
@@ -221,7 +221,7 @@ def _held_against(fit: _Fit, usual: float, wrong: float) -> tuple[float, str] | 
     if fit.forward < _NEXT_TO_NOTHING:
         return 2 * GRAVE, sentence.format("")
     if _backwards(fit):
-        distance = FAR * (fit.backward - fit.forward) / _BACKWARDS
+        distance = GRAVE * (fit.backward - fit.forward) / _BACKWARDS
         return distance, sentence.format(f"; of its reverse they explain {fit.backward:.0%}")
     if wrong > _MISLABELLED:
         return 2 * GRAVE, sentence.format(f", and wrong labels explain {wrong:.0%} of that")

@@ -1,4 +1,4 @@
-"""Which detectors a run is screened with: a root set joins only when told to, and then where it can say something."""
+"""Which detectors a run is screened with: a root set joins where it can say something, unless it is told not to."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from skerry.config import default_scenario
 from skerry.records import Examples
 from skerry.server.screen_choice import FEWEST_EXAMPLES, choose_screen
 
-OPEN = ("privacy.unit=none", "defence.root_set=auto")
+OPEN = ("privacy.unit=none",)
 CLASSES = ("ant", "bee", "cat")
 
 
@@ -29,18 +29,16 @@ def test_with_public_examples_of_every_class_and_no_noise_a_root_set_joins_the_s
     assert choice.said == "Updates are also compared with the server's own on public examples of all 3 classes."
 
 
-def test_without_the_key_no_root_set_joins_where_it_could() -> None:
-    scenario = default_scenario(("privacy.unit=none",))
-    choice = choose_screen(scenario, ENOUGH)
-    assert choice.names == scenario.defence.screen
-    assert choice.said == 'No root set: defence.root_set is "off".'
+def test_the_key_says_what_happens_without_it() -> None:
+    by_default, named = (default_scenario((*OPEN, *more)) for more in ((), ("defence.root_set=auto",)))
+    assert choose_screen(by_default, ENOUGH) == choose_screen(named, ENOUGH)
 
 
 @pytest.mark.parametrize(
     ("overrides", "public", "why"),
     [
         ((*OPEN, "defence.root_set=off"), ENOUGH, 'defence.root_set is "off"'),
-        (("defence.root_set=auto",), ENOUGH, "privacy noise would hide"),
+        ((), ENOUGH, "privacy noise would hide"),
         ((*OPEN, "model.trainable=full", "model.personal_head=true"), ENOUGH, "heads that the server does not have"),
         ((*OPEN, "defence.tolerate=0"), ENOUGH, "no comparison drops anybody"),
         ((*OPEN, 'defence.screen=["finite", "shape"]'), ENOUGH, "compares no devices"),
