@@ -3,7 +3,7 @@
 /** Register it; the page works without it, too. */
 export async function keepOffline(): Promise<void> {
   const workers = (navigator as { readonly serviceWorker?: ServiceWorkerContainer }).serviceWorker;
-  if (workers === undefined || !import.meta.env.PROD) return;
+  if (workers === undefined) return;
   // refused where the certificate is not trusted, or in a private window: then there is no page without a network
   await workers.register("./sw.js", { updateViaCache: "none" }).catch(() => undefined);
 }
