@@ -22,10 +22,9 @@ import type { Activity, Guess, Membership, PhoneView, Picture, Reason, StoredExa
 import { Rounds } from "./rounds.ts";
 import { Standing, type Keys, type Member } from "./standing.ts";
 import { Upkeep } from "./upkeep.ts";
-import { FIRST_VIEW, privacyOf, storageOf } from "./view.ts";
+import { FAILED, FIRST_VIEW, HIDDEN, PAUSED, privacyOf, storageOf } from "./view.ts";
 
-const HEARTBEAT_S = 30;
-const WAITING_MS = 5000;
+const [HEARTBEAT_S, WAITING_MS] = [30, 5000];
 const DATA = "digits/drawn on this phone";
 
 /** What a device is made of; a test holds each. */
@@ -209,9 +208,13 @@ export class Device {
   /** Waits for the application's decision, then takes part, until the owner leaves or the federation ends it. */
   #serve(): void {
     if (this.#serving !== undefined || this.#lost) return;
-    this.#serving = this.#served().finally(() => {
-      this.#serving = undefined;
-    });
+    this.#serving = this.#served()
+      .catch(() => {
+        this.#tell({ activity: "offline", reason: FAILED, progress: null }); // a fault of ours: it is not hidden
+      })
+      .finally(() => {
+        this.#serving = undefined;
+      });
   }
 
   async #served(): Promise<void> {
@@ -291,9 +294,6 @@ export class Device {
     this.#tell({ activity, progress, reason: null });
   }
 }
-
-const PAUSED: Reason = { code: "paused", sentence: "paused by you" };
-const HIDDEN: Reason = { code: "hidden", sentence: "this page is in the background; it goes on when you look at it" };
 
 function policyOf({ unit, epsilon, delta }: Terms): Policy {
   return { unit, epsilon, delta, simulated: false, minSeparation: 1, maxParticipations: 0, data: DATA };

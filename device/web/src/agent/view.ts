@@ -2,7 +2,7 @@
 
 import { CLASSES } from "../preparation/digits.ts";
 import type { Ledger } from "../storage/ledger.ts";
-import { USUAL_TERMS, type PhoneView, type Terms } from "./phone.ts";
+import { USUAL_TERMS, type PhoneView, type Reason, type Terms } from "./phone.ts";
 
 /** Before anything is known. */
 export const FIRST_VIEW: PhoneView = {
@@ -33,3 +33,10 @@ export function storageOf(lost: boolean, persisted: boolean): PhoneView["storage
   if (lost) return "lost";
   return persisted ? "persisted" : "may be evicted";
 }
+
+export const PAUSED: Reason = { code: "paused", sentence: "paused by you" };
+export const HIDDEN: Reason = {
+  code: "hidden",
+  sentence: "this page is in the background; it goes on when you look at it",
+};
+export const FAILED: Reason = { code: "failed", sentence: "the phone's own program failed: reload the page" };
