@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.routing import Route
 
+from skerry.server.bells import Bells
 from skerry.server.gateway import FLEET_CALLS
 from skerry.server.gateway.door import _TARGET
 
@@ -20,7 +21,8 @@ from ._gateway import Running, reason, running
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("gateway")) as gateway:
+    folder = tmp_path_factory.mktemp("gateway")
+    with running(folder, bells=Bells(folder / "bells")) as gateway:
         yield gateway
 
 
@@ -37,6 +39,8 @@ ROUTES = {
     ("/phone", ("GET", "HEAD")),
     ("/phone/{path:path}", ("GET", "HEAD")),
     ("/healthz", ("GET", "HEAD")),
+    ("/v1/bell", ("POST",)),
+    ("/v1/leave", ("POST",)),
 }
 
 
