@@ -34,7 +34,7 @@ from skerry.security.privacy.verification import read_ledger
 from skerry.server.launch import launch
 from skerry.server.prepare import train_plan
 from skerry.server.proof import verify_run
-from skerry.server.provenance import delivered_files
+from skerry.server.provenance import released_files
 from tests.scenarios._enrolled import Up, up
 
 pytestmark = [pytest.mark.arm64, pytest.mark.engine, pytest.mark.timeout(1800)]
@@ -255,7 +255,7 @@ def test_a_release_of_the_run_reaches_both_under_the_cipher_that_suits_a_process
     ciphers = {one.device.name: one.ciphers[0] for one in fleet.server.office.enrolled()}
     assert ciphers["emulated"] is Cipher.CHACHA20_POLY1305
     root = fleet.runs / "repository.root.json"
-    released = {name: sha256(path.read_bytes()).hexdigest() for name, path in delivered_files(complete).items()}
+    released = {file.name: file.sha256 for file in released_files(complete)}
     assert released
     for machine in machines.values():
         shutil.copy(root, machine.folder)

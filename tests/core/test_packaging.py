@@ -1,11 +1,14 @@
 """What is on disk, what is packaged, and what may import what are the same story."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "security", "device", "strategies", "server")
@@ -75,3 +78,12 @@ def test_a_wheel_without_the_compiled_part_is_for_any_processor_and_one_with_it_
     assert tags[0] == ["py3", "none", "any"]
     assert tags[1][:2] == ["cp311", "abi3"]
     assert tags[1][2] != "any"
+
+
+def test_what_is_left_to_the_emulated_device_still_imports_what_there_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SKERRY_ARM64_ROOT", "/nowhere")
+    for name in ("test_arm64", "update"):
+        spec = importlib.util.spec_from_file_location(f"arm64_{name}", ROOT / "tests" / "arm64" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
