@@ -40,7 +40,8 @@ class Recipients:
 
     def tagged(self, tags: Collection[str]) -> tuple[str, ...]:
         """Names of the devices whose class or one of whose tags is among these; of all where none is asked for."""
-        return tuple(name for name in self.devices if not tags or not self.called[name].isdisjoint(tags))
+        wanted = frozenset(tags)
+        return tuple(name for name in self.devices if not wanted or wanted & self.called.get(name, frozenset()))
 
 
 def enrolled_recipients(runs: Path, *, now: int) -> Recipients:

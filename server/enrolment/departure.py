@@ -13,10 +13,13 @@ __all__ = ["depart"]
 _BY, _WHY = "the device", "it left"  # without its name, which may have to be forgotten
 
 
-def depart(registry: RegistryFile, request: bytes, *, federation: str, now: int) -> None:
+def depart(registry: RegistryFile, request: bytes, *, federation: str, now: int) -> bool:
     """Enter that the device which signed this has left; once, however often it says so.
 
     Its clock is not judged, and a certificate that has ended will do: nobody has to be in order to be let go.
+
+    Returns:
+        Whether that was entered now.
 
     Raises:
         EnrolmentRefusedError: it is no such request (``malformed``), to somebody else (``wrong_federation``), under no
@@ -34,7 +37,9 @@ def depart(registry: RegistryFile, request: bytes, *, federation: str, now: int)
     outer.check(LEAVE, device_key_of(entry), entry.identity)
     with registry.writing() as base:
         entry = holder_of(base, asked.serial, asked.name)
-        if entry.left is None:
-            turned_away(entry)
-            add_departure(base, entry.id, request, now)
-            add_admission(base, entry.id, Admission(AdmissionKind.REVOKE, now, _BY, _WHY))
+        if entry.left is not None:
+            return False
+        turned_away(entry)
+        add_departure(base, entry.id, request, now)
+        add_admission(base, entry.id, Admission(AdmissionKind.REVOKE, now, _BY, _WHY))
+        return True

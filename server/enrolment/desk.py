@@ -177,8 +177,8 @@ class Desk:
     def leave(self, request: bytes) -> bytes:
         """See :class:`~skerry.security.enrolment.LeavingTransport`."""
         now, authority = self._clock(), self._authority
-        depart(self._file, request, federation=authority.federation, now=now)
-        self._changed()
+        if depart(self._file, request, federation=authority.federation, now=now):
+            self._changed()
         digest = hashlib.sha256(request).digest()
         outcome = Outcome(Status.LEFT, digest, certificate=b"", certificate_issuer=b"", coordinator={}, now=now)
         return SignedOutcome.of(outcome, _der(authority.issuer), authority.key).encode()

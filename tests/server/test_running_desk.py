@@ -9,7 +9,7 @@ import pytest
 
 from skerry.errors import RunFailedError
 from skerry.security.certificates import Authority
-from skerry.security.enrolment import renew
+from skerry.security.enrolment import leave, renew
 from skerry.server.device_statements import enter_devices
 from skerry.server.enrolment import CurrentAuthority, Desk, LogKeeper
 from skerry.server.federation_log import federation_log
@@ -113,6 +113,19 @@ def test_who_waits_is_no_reason_to_write_the_log(harbour: Federation) -> None:
     harbour.desk = desk(harbour, harbour.authority, changed=lambda: called.append(1))
     harbour.enrol(Agent.fresh("waits"), harbour.invite(approve=False))
     assert called == []
+
+
+def test_a_device_that_left_is_revoked_in_the_log_and_saying_so_again_is_no_reason_to_write_it(
+    harbour: Federation, tmp_path: Path
+) -> None:
+    called, agent = [], Agent.fresh("pi-1")
+    member = harbour.enrol(agent)
+    harbour.desk = desk(harbour, harbour.authority, changed=lambda: called.append(enter_devices(tmp_path, NOW)))
+    for _ in range(3):
+        leave(member, agent, harbour.desk, now=NOW)
+    assert called == [2]  # an enrolment and a revocation
+    newest = federation_log(tmp_path).entries()[-1]
+    assert (newest.kind, newest.body["device"], newest.body["reason"]) == ("revocation", "pi-1", "it left")
 
 
 def test_what_comes_while_it_is_being_entered_is_entered_too() -> None:

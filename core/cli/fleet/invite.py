@@ -74,7 +74,7 @@ def invite(
     if as_json:
         emit({
             "invitation": made.text, "federation": made.federation, "address": made.address, "role": made.role,
-            "class": made.device_class, "uses": uses, "approve": approve, "expires": made.expires,
+            "class": made.device_class, "tags": tag or [], "uses": uses, "approve": approve, "expires": made.expires,
             "link": made.link if address else None,
         })  # fmt: skip
         return
