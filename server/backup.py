@@ -1,8 +1,8 @@
 """A federation in one encrypted file, and back: registry, inbox, log, authority, releases and the runs that ended.
 
-A backup is scrypt's salt and then one blob (:mod:`~skerry.security.delivery.stream`) around a compressed tar archive,
-whose last member, ``backup.json``, says when it was made and of what. It holds every private key of the federation, so
-there is no unencrypted one. What is cut off, altered, or of another passphrase is refused before a file is in place.
+A backup is a compressed tar archive, sealed (:mod:`~skerry.server.sealed_archive`), whose last member, ``backup.json``,
+says when it was made and of what. It holds every private key of the federation, so there is no unencrypted one. What is
+cut off, altered, or of another passphrase is refused before a file is in place.
 
 Copies are taken while servers run: databases by SQLite's own backup, the log and the repository while nobody may
 change them. A run under way is left out, and named: its files are only together what a moment was. So are links to
@@ -16,42 +16,30 @@ import gzip
 import io
 import json
 import os
-import secrets
 import shutil
 import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-
-from skerry.errors import InputError, RefusedError, ReleaseRefusedError
+from skerry.errors import InputError
 from skerry.fsio import disk_errors, sync_folder
 from skerry.runfolder import RunFolder, list_runs
-from skerry.security.delivery.refusal import ReleaseRefusal
-from skerry.security.delivery.stream import decrypt, encrypt
 from skerry.security.locking import exclusive
 from skerry.server.federation_log import FOLDER as LOG
 from skerry.server.registry.file import FILE as REGISTRY
+from skerry.server.sealed_archive import check_passphrase, open_stream, seal_stream
 
 __all__ = ["Contents", "make_backup", "read_backup", "restore_backup"]
 
-_MAGIC = b"SKBACKUP1\n"
-_SALT = 32
-_COST = 1 << 17  # scrypt's N with r = 8, p = 1: 128 MiB; opened rarely, but by whoever steals it as often as he likes
-_LEAST_PASSPHRASE = 12
 _SUMMARY = "backup.json"
 _WHOLE = ("federation", LOG, "repository", "repository.keys")
 _TRANSIENT = ("logs", "server.json", "run")
 _UNDER_WAY = {"preparing", "running", "finishing"}
-
-Produced = TypeVar("Produced")
-Consumed = TypeVar("Consumed")
 
 
 @dataclass(frozen=True)
@@ -91,7 +79,7 @@ def make_backup(
         InputError: there is nothing to keep, the file exists, or the passphrase is short.
         DiskFullError: no room.
     """
-    _check(passphrase)
+    check_passphrase(passphrase)
     if target.exists():
         raise InputError("a backup is never written over another file", where=str(target), mend="choose another name")
     ended = [run for run in list_runs(runs) if run.state not in _UNDER_WAY]
@@ -101,13 +89,9 @@ def make_backup(
     under_way = tuple(run.id for run in list_runs(runs) if run.state in _UNDER_WAY)
     known = {*_WHOLE, REGISTRY, f"{REGISTRY}-wal", f"{REGISTRY}-shm", *(run.id for run in list_runs(runs))}
     unknown = tuple(sorted(one.name for one in runs.iterdir() if one.name not in known and one != target))
-    salt = secrets.token_bytes(_SALT)
-    key = _key(passphrase, salt)
     with disk_errors(target), tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.") as file:
-        file.write(_MAGIC + salt)
-        _, made = _between(
-            lambda pipe: _pack(pipe, runs, whole, ended, (now, under_way, unknown), told),
-            lambda pipe: encrypt(pipe, file, key, salt=salt),
+        made = seal_stream(
+            lambda pipe: _pack(pipe, runs, whole, ended, (now, under_way, unknown), told), file, passphrase
         )
         file.flush()
         os.fsync(file.fileno())
@@ -123,7 +107,7 @@ def read_backup(source: Path, passphrase: bytes) -> Contents:
         InputError: no backup.
         RefusedError: as :func:`restore_backup`.
     """
-    return _unpack(source, passphrase, None)
+    return open_stream(source, lambda pipe: _take(pipe, None), passphrase)
 
 
 def restore_backup(source: Path, runs: Path, passphrase: bytes) -> Contents:
@@ -143,7 +127,7 @@ def restore_backup(source: Path, runs: Path, passphrase: bytes) -> Contents:
     with disk_errors(runs):
         aside = Path(tempfile.mkdtemp(dir=runs.parent, prefix=f".{runs.name}."))
         try:
-            contents = _unpack(source, passphrase, aside)
+            contents = open_stream(source, lambda pipe: _take(pipe, aside), passphrase)
             for folder, _, names in os.walk(aside):
                 for name in names:
                     _sync(Path(folder) / name)
@@ -240,55 +224,8 @@ def _copied(database: Path) -> Iterator[Path]:
         yield copy
 
 
-def _between(
-    produce: Callable[[IO[bytes]], Produced], consume: Callable[[io.BufferedReader], Consumed]
-) -> tuple[Consumed, Produced]:
-    """One writes what the other reads, so that nothing of it lies on a disk; the producer's failure is told first."""
-    reading, writing = os.pipe()
-
-    def write() -> Produced:
-        with os.fdopen(writing, "wb") as pipe:
-            return produce(pipe)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="backup") as beside, os.fdopen(reading, "rb") as pipe:
-        produced = beside.submit(write)
-        try:
-            consumed = consume(pipe)
-            while pipe.read(1 << 16):  # padding behind the archive
-                pass
-        except BaseException:
-            pipe.close()
-            error = produced.exception()
-            if error is not None and not isinstance(error, BrokenPipeError):
-                raise error from None
-            raise
-    return consumed, produced.result()
-
-
-def _unpack(source: Path, passphrase: bytes, aside: Path | None) -> Contents:
-    """Decrypt and unpack into a folder, if any; what it holds counts only when this returns.
-
-    Every chunk is authenticated before it is read here; that the last one was the last is known at the end.
-    """
-    _check(passphrase)
-    with source.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            raise InputError("this is no backup of skerry's", where=str(source))
-        salt = file.read(_SALT)
-        if len(salt) != _SALT:
-            raise _altered(source, "it is cut off")
-        key = _key(passphrase, salt)
-        try:
-            contents, _ = _between(lambda pipe: decrypt(file, pipe, key), lambda pipe: _take(pipe, aside))
-        except ReleaseRefusedError as error:
-            if error.reason == ReleaseRefusal.WRONG_KEY:
-                what = "the backup does not open with this passphrase"
-                raise RefusedError("wrong_key", what, where=str(source)) from error
-            raise _altered(source, error.what) from error
-    return contents
-
-
 def _take(pipe: IO[bytes], aside: Path | None) -> Contents:
+    """Unpack into a folder, if any."""
     summary = b""
     with tarfile.open(fileobj=pipe, mode="r|gz") as archive:
         for member in archive:
@@ -307,25 +244,6 @@ def _kept(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
     if member.issym():
         return member if ".." not in Path(member.name).parts and not member.name.startswith("/") else None
     return tarfile.data_filter(member, path)
-
-
-def _key(passphrase: bytes, salt: bytes) -> bytes:
-    return Scrypt(salt=salt, length=32, n=_COST, r=8, p=1).derive(passphrase)
-
-
-def _check(passphrase: bytes) -> None:
-    if len(passphrase) < _LEAST_PASSPHRASE:
-        raise InputError(
-            f"a backup holds every key of the federation: its passphrase has {_LEAST_PASSPHRASE} characters at least",
-            where="passphrase",
-            mend="take more, or a key file",
-        )
-
-
-def _altered(source: Path, what: str) -> RefusedError:
-    return RefusedError(
-        "backup_altered", f"the backup was altered or is incomplete: {what}", where=str(source), mend="use another copy"
-    )
 
 
 def _sync(path: Path) -> None:

@@ -25,7 +25,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 
 from skerry.clock import system_clock
-from skerry.config import Scenario
+from skerry.config import Scenario, default_scenario
 from skerry.device.service import HttpsEnrolment
 from skerry.device.state import DeviceHome
 from skerry.fsio import write_json
@@ -42,6 +42,19 @@ from ._fleet import Device
 
 POLL_S = 0.05
 PLENTY = 1000.0  # of privacy: a module's devices take part in many runs
+
+
+def honest_rounds(*overrides: str) -> Scenario:
+    """Two rounds of ``digits`` in which nobody is hostile, nobody is tolerated, and nothing is compared afterwards."""
+    return default_scenario([
+        "rounds=2",
+        "attack.kind=none",
+        "attack.devices=0",
+        "defence.aggregator=mean",
+        "defence.tolerate=0",
+        "report.references=false",
+        *overrides,
+    ])  # fmt: skip
 
 
 class Keys:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from skerry.cli import app
 from skerry.clock import system_clock
-from skerry.config import Scenario, default_scenario, to_toml
+from skerry.config import Scenario, to_toml
 from skerry.errors import RefusedError, RunFailedError, ScenarioError
 from skerry.records import Action, Reason, Verdict
 from skerry.result import load_result
@@ -28,7 +28,7 @@ from skerry.server.launch import launch, resume
 from skerry.server.proof import verify_run
 from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope
 
-from ._enrolled import POLL_S, Up, up
+from ._enrolled import POLL_S, Up, honest_rounds, up
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(280)]
 
@@ -36,17 +36,7 @@ NAMES = ("writer-00", "writer-01", "writer-02")
 
 
 def scenario(*overrides: str) -> Scenario:
-    return default_scenario([
-        "rounds=2",
-        "attack.kind=none",
-        "attack.devices=0",
-        "defence.aggregator=mean",
-        "defence.tolerate=0",
-        "report.references=false",
-        "cohort.deadline_s=30",
-        "cohort.patience_s=30",
-        *overrides,
-    ])  # fmt: skip
+    return honest_rounds("cohort.deadline_s=30", "cohort.patience_s=30", *overrides)
 
 
 @pytest.fixture(scope="module")

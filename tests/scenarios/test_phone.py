@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from skerry.config import Scenario, default_scenario
+from skerry.config import Scenario
 from skerry.device.basebuild import build_base
 from skerry.device.tasks.digits import DigitsTask
 from skerry.device.training.head import HeadTrainer
@@ -18,7 +18,7 @@ from skerry.runfolder import RunFolder
 from skerry.security.privacy.stream import seeded_stream
 from skerry.server.launch import launch
 
-from ._enrolled import Up
+from ._enrolled import Up, honest_rounds
 from ._phone import MISSING, Browser, PhoneError, PhonePage, build, invite, serving_phones
 
 pytestmark = [
@@ -32,18 +32,7 @@ PICTURES = 20
 
 
 def scenario(*overrides: str) -> Scenario:
-    return default_scenario([
-        "rounds=2",
-        "attack.kind=none",
-        "attack.devices=0",
-        "defence.aggregator=mean",
-        "defence.tolerate=0",
-        "report.references=false",
-        "cohort.deadline_s=60",
-        "cohort.patience_s=60",
-        "cohort.at_least=2",
-        *overrides,
-    ])  # fmt: skip
+    return honest_rounds("cohort.deadline_s=60", "cohort.patience_s=60", "cohort.at_least=2", *overrides)
 
 
 @pytest.fixture(scope="module")

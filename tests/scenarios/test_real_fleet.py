@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from skerry.cli import app
 from skerry.clock import system_clock
-from skerry.config import Scenario, default_scenario
+from skerry.config import Scenario
 from skerry.result import load_result
 from skerry.security.privacy.verification import read_entries, read_ledger
 from skerry.server.launch import launch
 from skerry.server.proof import verify_run
 
-from ._enrolled import Up, up
+from ._enrolled import Up, honest_rounds, up
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(280)]
 
@@ -32,16 +32,7 @@ PIS = {"pi-1": "writer-00", "pi-2": "writer-01"}
 
 
 def scenario(*overrides: str) -> Scenario:
-    return default_scenario([
-        "rounds=2",
-        "attack.kind=none",
-        "attack.devices=0",
-        "defence.aggregator=mean",
-        "defence.tolerate=0",
-        "report.references=false",
-        "cohort.deadline_s=120",
-        *overrides,
-    ])  # fmt: skip
+    return honest_rounds("cohort.deadline_s=120", *overrides)
 
 
 def skerry(*words: object) -> dict:
