@@ -84,7 +84,7 @@ class HttpsEnrolment:
             self._answering(),
             httpx.Client(base_url=self._where, verify=unproven, timeout=_TIMEOUT_S, trust_env=False) as client,
         ):
-            _, content = _asked(client, "GET", f"{_EST}/cacerts", None)
+            content = self._told(*_asked(client, "GET", f"{_EST}/cacerts", None))
         try:
             shown = x509.load_pem_x509_certificates(content)
         except ValueError:
@@ -101,7 +101,11 @@ class HttpsEnrolment:
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         with self._answering():
-            status, content = _asked(self._client, method, path, body)
+            answer = _asked(self._client, method, path, body)
+        return self._told(*answer)
+
+    def _told(self, status: int, content: bytes) -> bytes:
+        """What was asked for, where the gateway gave it."""
         if status == httpx.codes.OK:
             return content
         try:
