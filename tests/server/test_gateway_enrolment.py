@@ -108,7 +108,7 @@ def test_an_address_that_asks_too_often_is_told_to_wait(tmp_path):
 
 def test_a_gateway_that_is_too_busy_is_not_taken_for_another_federation(federation, tmp_path):
     with running(tmp_path, limits=GatewayLimits(stranger=Rate(per_s=0.1, burst=1))) as gateway:
-        assert gateway.get("/.well-known/est/cacerts").status_code == 200
+        assert gateway.client.get("/.well-known/est/cacerts").status_code == 200
         with pytest.raises(RunFailedError) as failed, HttpsEnrolment(federation.invite(address=gateway.url)):
             pass
     assert failed.value.mend == "try again later"
