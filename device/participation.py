@@ -150,7 +150,11 @@ def _attended(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> 
                 raise
             raise NotYetError(str(error)) from error
         except YieldedError:
-            yield_if_asked()  # the process is to end: what is kept is for the next one
+            try:
+                yield_if_asked()  # the process is to end: what is kept is for the next one
+            except YieldedError:
+                if not worker.care.last_call:  # else it is refused above, if the device still may not
+                    raise
         except Exception:  # whatever it was, it ends here
             worker.care.finished()
             raise

@@ -66,13 +66,13 @@ class DeviceCare:
             self._peaks.expect(work.model)
         waited = False
         while True:
-            yield_if_asked()
             lapses = self._look()
             if (lapses and self.last_call) or ((lapses or waited) and self._clock() >= work.until):
                 why = "; ".join(lapse.sentence for lapse in lapses)
                 raise RefusedError(
                     "conditions_lapsed", f"the device could not work until nobody waited any more: {why}"
                 )
+            yield_if_asked()  # after the refusal, which is what is asked for at last
             if not lapses:
                 return
             self._sleep(INTERVAL_S)

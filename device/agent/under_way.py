@@ -30,6 +30,7 @@ App = Callable[[Message, Context], Message]
 _LOG = logging.getLogger(__name__)
 _APP_FAILED = 2  # Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which its public face does not name
 _HEAVY = 1 << 20  # bytes of a message that the SuperLink should not hold for as long as a training lasts
+_TOO_LATE = "its time was over before it could be answered"
 _LAST_CALL_MS, _LAST_SHARE = 15_000, 0.25  # before a message's end, and of its life at most: a refusal has to arrive
 
 
@@ -81,6 +82,11 @@ class UnderWay:
         margin = min(_LAST_CALL_MS, round(_LAST_SHARE * self.letter.life_ms))
         return self._fleet.line.spoken().now >= self.letter.expires - margin
 
+    @property
+    def _over(self) -> bool:
+        """Whether nobody waits for an answer any more: by the gateway's clock, as the SuperLink's is."""
+        return self.letter is not None and self._fleet.line.spoken().now >= self.letter.expires
+
     def ask(self, node: int) -> None:
         """Ask for a message."""
         try:
@@ -98,8 +104,8 @@ class UnderWay:
     def advance(self, node: int) -> None:
         """Bring the message one step further, or to its end."""
         assert self.letter is not None  # the caller asked
-        if self._fleet.line.spoken().now >= self.letter.expires:  # by the gateway's clock, as the SuperLink's is
-            self.drop("its time was over before it could be answered")
+        if self._over:
+            self.drop(_TOO_LATE)
             return
         try:
             if self._journal.reply() is None and not self._answer(node):
@@ -146,7 +152,10 @@ class UnderWay:
         except NotYetError as lacks:
             raise CallFailedError(Fault.UNREACHABLE, str(lacks)) from lacks
         except YieldedError:
-            self._diary.tell(Event.YIELDED, "training stopped; it goes on when the device may work")
+            if self._over:
+                self.drop(_TOO_LATE)
+            else:
+                self._diary.tell(Event.YIELDED, "training stopped; it goes on when the device may work")
             return False
         if reply.has_error():
             self._diary.tell(Event.FAILED, reply.error.reason or "without a reason")
@@ -173,8 +182,9 @@ class UnderWay:
     def _asked_to_yield(self) -> bool:
         """Asked at every step of the work, which is how it is known to get on."""
         self._watchdog.alive()
-        self._care.last_call = self.last_call
-        return self._watch.ending or (not self._care.last_call and self._watch.asked_to_yield())
+        given_back = self._watch.ending or self._over
+        self._care.last_call = self.last_call and not given_back
+        return given_back or self._watch.asked_to_yield()
 
     def _by_app(self, message: Message, context: Context) -> Message:
         try:

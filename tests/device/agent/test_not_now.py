@@ -13,6 +13,7 @@ from skerry.device.agent.diary import Event
 from skerry.device.agent.line import Spoken
 from skerry.device.participation import participate
 from skerry.device.training.dp.grid import Grid
+from skerry.device.yielding import yield_if_asked
 from skerry.security.envelope import Expected, Kind, Opened, envelope_digest, open_envelope
 from tests.device._participation import Bench
 
@@ -162,3 +163,62 @@ def test_one_that_may_not_work_and_has_nothing_to_do_goes_at_once(pi: Pi) -> Non
     heats(pi)
     pi.ashore.turn()
     assert "deactivate-node" in pi.link.heard
+
+
+@pytest.fixture
+def pieces(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What happens at each piece of the base model, which this device has to fetch first; emptied as they come."""
+    coming: list[Callable[[], object]] = []
+    model = pi.bench.worker.model
+
+    def fetched(*of):
+        while coming:
+            yield_if_asked()
+            coming.pop(0)()
+        return model(*of)
+
+    monkeypatch.setattr(pi.bench.worker, "model", fetched)
+    return coming
+
+
+def nothing() -> None:
+    """A piece comes, and no more."""
+
+
+def test_no_more_of_a_base_comes_after_a_lapse_when_there_is_no_time_left(
+    pi: Pi, pieces: list[Callable[[], object]]
+) -> None:
+    def late_and_hot() -> None:
+        pi.later_ms = 50_000
+        heats(pi)
+
+    pieces += [nothing, late_and_hot, *[nothing] * 100]
+    pi.ashore.turn()
+    assert len(pieces) == 100
+    assert pi.answered().payload == b"conditions_lapsed"
+    assert pi.bench.debits() == 0
+
+
+def test_no_more_of_a_base_comes_when_nobody_waits_for_the_answer(
+    pi: Pi, pieces: list[Callable[[], object]]
+) -> None:
+    pieces += [nothing, lambda: setattr(pi, "later_ms", 61_000), *[nothing] * 100]
+    pi.ashore.turn()
+    assert len(pieces) == 100
+    assert pi.answered() is None
+    assert Event.DROPPED in pi.ashore.events()
+
+
+def test_an_agent_that_ends_at_the_last_call_ends_and_refuses_nothing(
+    pi: Pi, pieces: list[Callable[[], object]]
+) -> None:
+    def late_and_ends() -> None:
+        pi.later_ms = 50_000
+        heats(pi)
+        pi.ashore.bell.ring()
+
+    pieces += [nothing, late_and_ends, *[nothing] * 100]
+    pi.ashore.turn()
+    assert len(pieces) == 100
+    assert pi.said == []
+    assert pi.ashore.agent._under_way.letter is not None
