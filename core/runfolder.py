@@ -185,10 +185,18 @@ def _alive(pid: int) -> bool:
 
 
 def list_runs(parent: Path) -> list[RunFolder]:
-    """The runs in a folder, oldest first."""
+    """The runs in a folder, oldest first; before them those of which that cannot be read."""
     if not parent.is_dir():
         return []
     found = [
         RunFolder(p) for p in parent.iterdir() if (p / "status.json").is_file() and (p / "scenario.toml").is_file()
     ]
-    return sorted(found, key=lambda run: run.status["started"])
+    return sorted(found, key=_started)
+
+
+def _started(run: RunFolder) -> str:
+    """When it was; one damaged run must not hide the others."""
+    try:
+        return str(run.status["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -16,6 +16,7 @@ from skerry.config import Scenario
 from skerry.device.worker import process_worker
 from skerry.errors import InputError, InterruptedRunError, RunFailedError
 from skerry.runfolder import RunFolder
+from skerry.security.locking import exclusive
 from skerry.server.conduct import recorded
 from skerry.server.engines import get_engine
 from skerry.server.prepare import prepare
@@ -75,12 +76,13 @@ def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = 
     """
     _end_quickly()
     folder = RunFolder.open(name, parent)
-    reopen(folder)
-    get_engine(folder.status["engine"]).check(folder.path.parent, folder.scenario)
-    if folder.simulated and not (folder.path / "fleet" / "coordinator.json").exists():
-        for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
-            shutil.rmtree(folder.path / half, ignore_errors=True)
-    folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})
+    with exclusive(folder.path / "status.json"):  # a backup that copies the run holds it, and so does who goes on too
+        reopen(folder)
+        get_engine(folder.status["engine"]).check(folder.path.parent, folder.scenario)
+        if folder.simulated and not (folder.path / "fleet" / "coordinator.json").exists():
+            for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
+                shutil.rmtree(folder.path / half, ignore_errors=True)
+        folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})
     on_folder(folder)
     return _run(folder)
 

@@ -38,7 +38,7 @@ def check_passphrase(passphrase: bytes) -> None:
     """
     if len(passphrase) < _LEAST_PASSPHRASE:
         raise InputError(
-            f"a backup holds every key of the federation: its passphrase has {_LEAST_PASSPHRASE} characters at least",
+            f"a backup holds every key of the federation: its passphrase has {_LEAST_PASSPHRASE} bytes at least",
             where="passphrase",
             mend="take more, or a key file",
         )

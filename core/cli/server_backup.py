@@ -10,6 +10,7 @@ from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
 
 if TYPE_CHECKING:
     from skerry.server.backup import Contents
+    from skerry.server.restoring import Restored
 
 __all__ = ["backup", "restore"]
 
@@ -58,30 +59,52 @@ def restore(
 ) -> None:
     """Put a backup into a folder of runs that is empty or not there yet.
 
-    What came after it is not in it: devices keep ledgers of their own, and go on from those.
+    What came after it is not in it: devices keep ledgers of their own, and go on from those; it says what you have to
+    repeat. Invitations that were open are ended: whether they were used since, nobody knows.
     """
+    from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
-    from skerry.server.backup import read_backup, restore_backup
+    from skerry.server.restoring import read_backup, restore_backup
 
     if not file.is_file():
         raise InputError("there is no such file", where=str(file))
     passphrase = _passphrase(key_file, new=False)
     runs = runs_in(runs_dir)
-    with note().status("reading"):
-        contents = read_backup(file, passphrase) if check else restore_backup(file, runs, passphrase)
-    if as_json:
-        emit({**_document(contents), "restored": None if check else str(runs)})
+    if check:
+        with note().status("reading"):
+            contents = read_backup(file, passphrase)
+        if as_json:
+            emit({**_document(contents), "restored": None})
+            return
+        _tell(contents)
+        out().print("it is whole")
         return
-    _tell(contents)
-    out().print("it is whole" if check else f"restored into {runs}", markup=False, soft_wrap=True)
+    with note().status("reading"):
+        restored = restore_backup(file, runs, passphrase, now=system_clock())
+    repeat = _to_repeat(restored)
+    if as_json:
+        ended = restored.ended_invites
+        emit({**_document(restored.contents), "restored": str(runs), "ended_invites": ended, "repeat": repeat})
+        return
+    _tell(restored.contents)
+    out().print(f"restored into {runs}. Of what came since, before the servers start:", markup=False, soft_wrap=True)
+    for one in repeat:
+        out().print(f"- {one}", markup=False, soft_wrap=True)
 
 
 def _passphrase(key_file: Path | None, *, new: bool) -> bytes:
+    from skerry.errors import RefusedError
     from skerry.security.identity.private_file import read_private
 
     if key_file is not None:
-        return read_private(key_file)
+        try:
+            return read_private(key_file).removesuffix(b"\n").removesuffix(b"\r")  # as editors and echo end a file
+        except RefusedError as error:
+            raise RefusedError(
+                error.reason, error.what, where=error.where, mend=f"chmod 600 {key_file}; if others may have read it, "
+                "make another one and a new backup, and destroy those that this one opens",
+            ) from error  # fmt: skip
     told = os.environ.get("SKERRY_BACKUP_PASSPHRASE")
     if told is None:
         told = typer.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=new, err=True)
@@ -94,14 +117,31 @@ def _document(contents: "Contents") -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(contents).items()}
 
 
+def _to_repeat(restored: "Restored") -> list[str]:
+    """What an operator does again, because a backup cannot know it."""
+    ended = restored.ended_invites
+    invited = (
+        "the registry cannot be read: see `skerry fleet list`" if ended is None
+        else f"invite anew: {ended} open invitations were ended, as some may have been used"
+    )  # fmt: skip
+    return [
+        "revoke again whoever was revoked, revoke who left (`skerry fleet revoke`), and judge again (`… quarantine`)",
+        "erase again (`skerry fleet forget`, `skerry privacy forget`) the names that were erased: they are back",
+        *([] if ended == 0 else [invited]),
+        "publish the next release with a version above the newest that devices have",
+        "tell witnesses and auditors of the log, if anything was entered",
+    ]
+
+
 def _tell(contents: "Contents") -> None:
     from skerry.wording import listing, moment
 
     rows = [("made", moment(contents.made)), ("runs", f"{len(contents.runs)}"), ("files", f"{contents.files}")]
     left_out = {
         "under way, left out": contents.under_way,
+        "unreadable, left out": contents.unreadable,
         "not skerry's, left out": contents.unknown,
-        "links to elsewhere": contents.elsewhere,
+        "links to what is not in it": contents.elsewhere,
     }
     rows += [(what, listing(names)) for what, names in left_out.items() if names]
     out().print(facts(rows))

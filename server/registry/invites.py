@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from skerry.security.certificates import Role
-from skerry.server.registry.tables import enrolments, invite_tags, invites
+from skerry.server.registry.tables import changeable, enrolments, invite_tags, invites
 from skerry.server.registry.tags import read_tags, written_tags
 
-__all__ = ["Invite", "add_invite", "invite_of", "invites_in"]
+__all__ = ["Invite", "add_invite", "end_invites", "invite_of", "invites_in"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,14 @@ def invites_in(base: Connection, number: bytes | None = None) -> list[Invite]:
         )
         for row in base.execute(query)
     ]
+
+
+def end_invites(base: Connection, now: int) -> int:
+    """Let no invite that is open bring anybody in any more; how many were.
+
+    For a registry that came out of a backup: whether they were used since, it does not know.
+    """
+    unused = [one.id for one in invites_in(base) if one.used < one.uses and one.expires > now]
+    with changeable(base, invites):
+        base.execute(update(invites).where(invites.c.id.in_(unused)).values(expires=now))
+    return len(unused)
