@@ -1,7 +1,8 @@
 /** What the page says: sentences and numbers for people, from the phone's state alone. */
 
 import type { Activity, PhoneView, Reason, RoundSeen } from "../agent/phone.ts";
-import { RefusedError, SkerryError } from "../errors.ts";
+import { checkMemberName } from "../agent/names.ts";
+import { InputError, RefusedError, SkerryError } from "../errors.ts";
 
 /** What the phone does now, in a title and a sentence. */
 export interface Status {
@@ -132,8 +133,9 @@ export function roundInWords(seen: RoundSeen): string {
   return `${counted(seen.examples, "example")} took part`;
 }
 
-/** Day and time as this phone writes them. */
+/** Day and time as this phone writes them; an invitation's may be beyond all that a calendar knows. */
 export function moment(at: number, locale?: string): string {
+  if (Number.isNaN(new Date(at).getTime())) return "never";
   return new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }).format(at);
 }
 
@@ -152,13 +154,16 @@ export function whyNot(error: unknown): Reason {
   return { code: "unexpected", sentence: error instanceof Error ? error.message : String(error) };
 }
 
-/** Whether a name can be a device's; else what is wrong with it. The desk decides; this only saves a trip. */
+/** What is wrong with a name for a device, by the core's own rule; `null` for nothing. */
 export function nameFault(name: string): string | null {
-  if (name.trim() === "") return "Give this phone a name.";
-  if (name !== name.trim()) return "The name begins or ends with a blank.";
-  if (/[/\\\p{C}]/u.test(name) || name.startsWith(".")) return "No slash in the name, and no dot at its beginning.";
-  if (new TextEncoder().encode(name).length > 128) return "The name is too long.";
-  return null;
+  if (name === "") return "Give this phone a name.";
+  try {
+    checkMemberName(name);
+    return null;
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return whyNot(error).sentence;
+  }
 }
 
 function capital(sentence: string): string {

@@ -97,7 +97,8 @@ export class MemoryPhone implements Phone {
 
   leave(erase: boolean): Promise<void> {
     this.#examples = [];
-    this.set({ membership: erase ? "none" : "ended", examples: 0 });
+    const { storage } = this.view; // a ledger that is not whole goes with `erase` alone
+    this.set({ membership: erase ? "none" : "ended", examples: 0, storage: erase ? "persisted" : storage });
     return Promise.resolve();
   }
 }

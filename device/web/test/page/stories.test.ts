@@ -129,7 +129,36 @@ const STATES: Readonly<Record<string, readonly [string, Walk?]>> = {
   offline: ["offline"],
   clock: ["clock"],
   lost: ["lost"],
+  "lost-outside": [
+    "lost-outside",
+    async (page) => {
+      await page.getByText("The browser has thrown away this page’s memory").waitFor();
+      expect(await page.getByRole("button", { name: "Allow and join" }).isVisible()).toBe(false); // it would be refused
+    },
+  ],
+  "lost-and-left": [
+    "lost-outside",
+    async (page) => {
+      await page.getByRole("button", { name: "Leave and erase" }).click();
+      expect(await page.getByLabel("Erase the privacy record too").isVisible()).toBe(false); // nothing is left to choose
+      await page.getByRole("dialog").getByRole("button", { name: "Leave and erase" }).click();
+      await page.getByRole("button", { name: "Allow and join" }).waitFor(); // the invitation was not lost on the way
+    },
+  ],
+  "lost-waiting": [
+    "lost-waiting",
+    async (page) => {
+      expect(await page.locator("main").innerText()).not.toContain("asks again"); // it does not
+      await page.getByRole("button", { name: "Leave and erase" }).waitFor();
+    },
+  ],
   revoked: ["revoked"],
+  "revoked-invited": [
+    "revoked-invited",
+    async (page) => {
+      for (const name of ["Allow and join", "Leave and erase"]) await page.getByRole("button", { name }).waitFor();
+    },
+  ],
   ended: ["ended"],
 };
 

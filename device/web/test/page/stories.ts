@@ -47,6 +47,9 @@ const VIEWS: Readonly<Record<string, Partial<PhoneView>>> = {
   clock: { ...MEMBER, clockOffsetSeconds: -7300, privacy: SPENT, reason: { code: "wrong_clock", sentence: "The gateway turned this phone away: its clock is wrong." } },
   evictable: { ...MEMBER, storage: "may be evicted", privacy: SPENT },
   lost: { ...MEMBER, storage: "lost" },
+  "lost-outside": { storage: "lost" },
+  "lost-waiting": { membership: "waiting", name: "phone-k3v9", federation: "harbour", storage: "lost" },
+  "revoked-invited": { membership: "revoked", name: "phone-k3v9", federation: "harbour" },
   revoked: { membership: "revoked", name: "phone-k3v9", federation: "harbour" },
   ended: { membership: "ended", name: "phone-k3v9", federation: "harbour" },
 }; // prettier-ignore
@@ -84,5 +87,5 @@ const read = (text: string): InviteLink => {
 };
 const root = document.getElementById("app");
 if (root === null) throw new Error("the page has no app");
-const invited = ["invited", "late", "refused", "enrolling"].includes(story);
+const invited = ["invited", "late", "refused", "enrolling", "revoked-invited", "lost-outside"].includes(story);
 mount(root, phone, { readInvite: read, invite: invited ? invite.text : null, suggested: "phone-k3v9" });

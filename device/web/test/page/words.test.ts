@@ -9,6 +9,7 @@ import {
   duration,
   epsilon,
   left,
+  moment,
   nameFault,
   noticesOf,
   oneIn,
@@ -113,7 +114,12 @@ it("says what failed and how to mend it", () => {
 });
 
 it("takes a name that can be a device's, and says what is wrong with another", () => {
-  for (const name of ["phone-k3v9", "Ännes Telefon", "a".repeat(128)]) expect(nameFault(name)).toBeNull();
-  for (const name of ["", "  ", " a", "a/b", "a\\b", ".a", "a\u0007", "a".repeat(129)])
+  for (const name of ["phone-k3v9", "A.b_c-1", "a".repeat(64)]) expect(nameFault(name)).toBeNull();
+  for (const name of ["", "  ", " a", "a/b", "a\\b", ".a", "a\u0007", "Ännes Telefon", "a".repeat(65)])
     expect(nameFault(name)).not.toBeNull();
+  expect(nameFault("Ännes Telefon")).toMatch(/letters, digits, dots/); // what a name may be, not only that this is none
+});
+
+it("says a time that no calendar knows", () => {
+  expect(moment(Number.MAX_SAFE_INTEGER)).toBe("never");
 });

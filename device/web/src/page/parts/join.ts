@@ -4,12 +4,17 @@ import { USUAL_TERMS, type InviteLink, type Phone, type PhoneView } from "../../
 import { button, h, setAttribute, setText, show } from "../dom.ts";
 import { epsilon, moment, nameFault, oneIn, whyNot } from "../words.ts";
 import { Leaving } from "./leaving.ts";
+import { Notices } from "./notices.ts";
 import type { Host } from "./teach.ts";
 
 /** How an invitation is read; the core's. */
 export type ReadInvite = (text: string) => InviteLink;
 
 const TERMS = USUAL_TERMS;
+const LOST = [
+  "This phone cannot take part",
+  "Leave and erase what is left of it. Then an invitation can be used here.",
+] as const;
 
 /** One for the page. */
 export class Join {
@@ -22,6 +27,7 @@ export class Join {
   readonly #form: HTMLFormElement;
   readonly #waiting: HTMLElement;
   readonly #over: HTMLElement;
+  readonly #notices = new Notices();
   readonly #link = h("input", {
     id: "invite",
     name: "invite",
@@ -35,7 +41,7 @@ export class Join {
     id: "name",
     name: "name",
     autocomplete: "off",
-    maxlength: 128,
+    maxlength: 64,
     "aria-describedby": "name-fault",
     required: true,
   });
@@ -48,6 +54,7 @@ export class Join {
   readonly #go = h("button", { class: "primary wide", type: "submit" }, "Allow and join");
   #invite: InviteLink | null = null;
   #membership: PhoneView["membership"] | null = null;
+  #lost = false;
   #federation = "";
   #busy = false;
 
@@ -62,7 +69,7 @@ export class Join {
     this.#over = h(
       "div",
       { class: "stack over" },
-      h("p", { class: "caption" }, "Or delete what is still on this phone."),
+      h("p", { class: "caption" }, "Delete what is still on this phone:"),
       button({ class: "danger wide" }, () => { leaving.open(); }, "Leave and erase"),
       leaving.element,
     ); // prettier-ignore
@@ -71,6 +78,7 @@ export class Join {
       { class: "join" },
       this.#title,
       this.#lead,
+      this.#notices.element,
       this.#trouble,
       this.#waiting,
       this.#form,
@@ -97,8 +105,11 @@ export class Join {
   update(view: PhoneView): void {
     setText(this.#trouble, view.reason?.sentence ?? "");
     setText(this.#called, view.name);
-    if (view.membership === this.#membership && view.federation === this.#federation) return;
+    this.#notices.update(view);
+    const lost = view.storage === "lost";
+    if (view.membership === this.#membership && view.federation === this.#federation && lost === this.#lost) return;
     this.#membership = view.membership;
+    this.#lost = lost;
     this.#federation = view.federation;
     this.#draw();
   }
@@ -106,14 +117,15 @@ export class Join {
   #draw(): void {
     const state = this.#membership ?? "none";
     const invite = this.#invite;
-    const open = state === "none" || state === "ended" || state === "revoked";
-    const [title, lead] = this.#said(state, invite);
+    const over = state === "ended" || state === "revoked";
+    const open = (state === "none" || over) && !this.#lost; // an application would be refused
+    const [title, lead] = this.#lost ? LOST : this.#said(state, invite);
     setText(this.#title, title);
     setText(this.#lead, lead);
-    show(this.#waiting, state === "waiting");
+    show(this.#waiting, state === "waiting" && !this.#lost);
     show(this.#form, open && invite !== null);
     show(this.#paste, open && invite === null);
-    show(this.#over, (state === "ended" || state === "revoked") && invite === null);
+    show(this.#over, over || this.#lost);
     if (invite === null) return;
     const late = invite.expires <= Date.now();
     setText(this.#until, late ? `It ended ${moment(invite.expires)}` : moment(invite.expires));
@@ -242,6 +254,6 @@ export class Join {
 
 /** What is wrong with an invitation of another place. */
 function elsewhere(address: string): string {
-  if (address === "" || new URL(address).origin === location.origin) return "";
+  if (address === "" || (URL.canParse(address) && new URL(address).origin === location.origin)) return "";
   return `This invitation is for ${address}: open its link there.`;
 }

@@ -1,8 +1,9 @@
 /** The line at the top: what the phone does now, and the button that stops it. */
 
 import type { Phone, PhoneView } from "../../agent/phone.ts";
-import { button, fill, h, icon, setAttribute, setText, show } from "../dom.ts";
-import { noticesOf, statusOf } from "../words.ts";
+import { button, fill, h, icon, setAttribute, setText } from "../dom.ts";
+import { statusOf } from "../words.ts";
+import { Notices } from "./notices.ts";
 import type { Host } from "./teach.ts";
 
 /** One for the page. */
@@ -11,11 +12,10 @@ export class StatusLine {
   readonly #title = h("p", { class: "status-title", role: "status" });
   readonly #detail = h("p", { class: "status-detail" });
   readonly #bar = h("i", { class: "meter status-bar", "aria-hidden": "true" });
-  readonly #notices = h("div", { class: "notices", role: "status" });
+  readonly #notices = new Notices();
   readonly #pause: HTMLButtonElement;
   readonly #line: HTMLElement;
   #paused = false;
-  #shown = "";
 
   constructor(phone: Phone, host: Host) {
     this.#pause = button({ class: "pause", "data-action": "pause" }, () => {
@@ -28,7 +28,7 @@ export class StatusLine {
       this.#pause,
       this.#bar,
     );
-    this.element = h("div", {}, this.#line, this.#notices);
+    this.element = h("div", {}, this.#line, this.#notices.element);
   }
 
   update(view: PhoneView): void {
@@ -43,19 +43,6 @@ export class StatusLine {
     const word = this.#pause.querySelector("span");
     if (word !== null) setText(word, this.#paused ? "Resume" : "Pause");
     this.#pause.querySelector("svg")?.replaceWith(icon(this.#paused ? "play" : "pause"));
-    this.#tell(view);
-  }
-
-  #tell(view: PhoneView): void {
-    const notices = noticesOf(view);
-    const now = notices.map(({ code, title }) => code + title).join();
-    if (now === this.#shown) return;
-    this.#shown = now;
-    show(this.#notices, notices.length > 0);
-    this.#notices.replaceChildren(
-      ...notices.map(({ title, sentence }) =>
-        h("div", { class: "notice" }, h("strong", {}, title), h("p", {}, sentence)),
-      ),
-    );
+    this.#notices.update(view);
   }
 }
