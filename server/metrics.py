@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from skerry.clock import Clock
 from skerry.config import Scenario
 from skerry.errors import RegistryError, SkerryError
-from skerry.records import RoundRecord
+from skerry.records import Reason, RoundRecord
 from skerry.runfolder import RunFolder, list_runs
 from skerry.server.enrolment import Office
 from skerry.server.federation_home import FederationHome
@@ -57,16 +57,18 @@ class FederationCollector(Collector):
         """All metrics, as of now."""
         unreadable = GaugeMetricFamily("skerry_unreadable", "What could not be read, by kind.", labels=["kind"])
         runs = list_runs(self._runs)
-        known = []
+        known, damaged = [], 0
         for at, run in enumerate(runs):
             try:
                 if at >= len(runs) - self._newest or run.state in _UNDER_WAY:
                     known.append(_Run.of(run))
             except (SkerryError, OSError, ValueError, TypeError, KeyError):  # of another version, or damaged
-                unreadable.add_metric(["run"], 1)
+                damaged += 1
         yield from _runs_of(known)
+        unreadable.add_metric(["run"], damaged)
         try:
             yield from list(self._fleet())
+            unreadable.add_metric(["registry"], 0)
         except RegistryError:
             unreadable.add_metric(["registry"], 1)
         yield unreadable
@@ -173,8 +175,9 @@ _Counts = dict[tuple[str, ...], float]
 
 
 def _dropped(rounds: Sequence[RoundRecord]) -> _Counts:
+    """Of every reason from the start: what first appears with its first drop shows Prometheus no increase."""
     reasons = Counter(reason for one in rounds for reason in one.dropped.values())
-    return {(reason,): number for reason, number in reasons.items()}
+    return {(str(reason),): reasons[reason] for reason in {*Reason, *reasons}}
 
 
 def _bytes(rounds: Sequence[RoundRecord]) -> _Counts:

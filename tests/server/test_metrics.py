@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from prometheus_client import generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
 from skerry.clock import system_clock
+from skerry.records import Reason
 from skerry.server.metrics import metrics_of
 from skerry.server.registry import Registry
 from skerry.server.registry.file import RegistryFile
@@ -42,7 +45,15 @@ def test_a_run_is_told_as_its_rounds_say(tmp_path: Path) -> None:
     assert _of(told, "skerry_run_bytes_total", run=run.id, direction="up") == [sum(one.bytes_up for one in rounds)]
     assert _of(told, "skerry_run", run=run.id, state="complete", unit="example", delta="1e-05") == [1]
     assert _of(told, "skerry_server_up") == [0]
-    assert _of(told, "skerry_unreadable") == []
+    assert _of(told, "skerry_unreadable", kind="run") == _of(told, "skerry_unreadable", kind="registry") == [0]
+
+
+def test_every_reason_is_told_of_before_the_first_update_is_dropped_for_it(tmp_path: Path) -> None:
+    run = build(tmp_path, ("rounds=2",), state="running", rounds_done=0)
+    told = _told(tmp_path)
+    assert [_of(told, "skerry_run_updates_dropped_total", run=run.id, reason=reason) for reason in Reason] == [
+        [0] for _ in Reason
+    ]
 
 
 def test_a_run_without_privacy_has_no_epsilon_and_one_without_rounds_no_accuracy(tmp_path: Path) -> None:
@@ -71,10 +82,16 @@ def test_what_cannot_be_read_is_counted_and_the_rest_is_told(tmp_path: Path) -> 
     good = build(tmp_path, ("rounds=1",))
     bad = build(tmp_path, ("rounds=1", "name=bad"))
     (bad.path / "rounds.jsonl").write_text('{"round": 1}\n')
+    for at, status in enumerate((b"", b"{}", b"[]", b'{"started": 1, "state": "complete"}')):
+        damaged = build(tmp_path, ("rounds=1", f"name=damaged-{at}"))
+        (damaged.path / "status.json").write_bytes(status)
     (tmp_path / "registry.sqlite").write_bytes(b"no database" * 100)
+    text = generate_latest(metrics_of(tmp_path, system_clock)).decode().splitlines()
+    samples = [line.split(" ")[0] for line in text if not line.startswith("#")]
+    assert len(samples) == len(set(samples))  # Prometheus refuses a scrape that tells one thing twice
     told = _told(tmp_path)
     assert _of(told, "skerry_run_rounds_total", run=good.id) == [1]
-    assert _of(told, "skerry_unreadable", kind="run") == [1]
+    assert _of(told, "skerry_unreadable", kind="run") == [5]
     assert _of(told, "skerry_unreadable", kind="registry") == [1]
 
 
@@ -122,3 +139,10 @@ def test_dashboard_and_alerts_ask_for_nothing_that_is_not_told(names: set[str]) 
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     scraped = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
     assert scraped["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:9464"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Prometheus")
+def test_alerts_are_raised_when_they_should_be_and_not_else() -> None:
+    for command in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
+        done = subprocess.run(["promtool", *command], cwd=MONITORING, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
