@@ -145,7 +145,7 @@ class _Adaptive(ABC):
         learning_rate: η, positive.
         momentum: β₁, at least 0 and below 1.
         decay: β₂, at least 0 and below 1; how much of the squares of earlier rounds is kept.
-        adaptivity: τ, positive: below it a number counts as small; the larger, the more like :class:`FedAvgM`.
+        adaptivity: τ, in (0, 1]: below it a number counts as small; the larger, the more like :class:`FedAvgM`.
     """
 
     learning_rate: float = 0.01
@@ -157,9 +157,9 @@ class _Adaptive(ABC):
         FedAvg(self.learning_rate)
         _check_share(self.momentum, "momentum", "training.server_momentum")
         _check_share(self.decay, "decay of squares", "training.server_decay")
-        if not (isfinite(self.adaptivity) and self.adaptivity > 0):
+        if not 0 < self.adaptivity <= 1:
             raise ScenarioError(
-                f"the server's adaptivity must be positive, got {self.adaptivity}", where="training.server_adaptivity"
+                f"the server's adaptivity lies in (0, 1], got {self.adaptivity}", where="training.server_adaptivity"
             )
 
     def start(self, size: int) -> Moments:

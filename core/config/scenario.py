@@ -27,6 +27,7 @@ __all__ = [
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+_LONGEST_ADAPTIVE = 0.3  # three times the top of the usual range
 
 
 OVER_INT8 = frozenset({"lora", "qat"})
@@ -172,7 +173,7 @@ class TrainingConfig(_Section):
     server_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.99, description="fedadam, fedyogi: share of earlier rounds' squares that the server keeps (β₂)"
     )
-    server_adaptivity: Positive = Field(
+    server_adaptivity: Annotated[float, Field(gt=0, le=1)] = Field(
         1e-3, description="fedadam, fedyogi, fedadagrad: below it a number's change counts as small (τ)"
     )
     adversarial: Literal["none", "fgsm_rs", "n_fgsm", "free", "pgd", "trades"] = Field(
@@ -183,6 +184,16 @@ class TrainingConfig(_Section):
         description="how far, as a share of the way from black to white; of windows, in standard deviations",
     )
     adversarial_norm: Literal["linf", "l2"] = Field("linf", description="each number at most so far, or all together")
+
+    @model_validator(mode="after")
+    def _steps_of_a_size_that_learns(self) -> "TrainingConfig":
+        if self.server_optimizer != "fedavgm" and self.server_learning_rate > _LONGEST_ADAPTIVE:
+            raise ValueError(
+                f"with {self.server_optimizer} training.server_learning_rate is about the step of every number of the "
+                f"model in every round, and {self.server_learning_rate:g} destroys it: set it to 0.01 "
+                f"({_LONGEST_ADAPTIVE:g} at most)"
+            )
+        return self
 
 
 class PrivacyConfig(_Section):

@@ -114,3 +114,13 @@ def test_a_relative_root_is_relative_to_the_scenario(tmp_path: Path):
 def test_scenarios_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Scenario().seed = 3
+
+
+@pytest.mark.parametrize("optimizer", ["fedadam", "fedyogi", "fedadagrad"])
+def test_an_adaptive_optimizer_with_the_rate_of_averaging_is_refused_and_told_what_suits_it(optimizer: str):
+    with pytest.raises(ScenarioError, match=r"server_learning_rate.* 0.01"):
+        default_scenario([f"training.server_optimizer={optimizer}"])
+    chosen = default_scenario([f"training.server_optimizer={optimizer}", "training.server_learning_rate=0.01"])
+    assert chosen.training.server_optimizer == optimizer
+    with pytest.raises(ScenarioError, match="server_adaptivity"):
+        default_scenario(["training.server_adaptivity=1e20"])

@@ -106,6 +106,7 @@ def test_nothing_is_carried_on_of_a_step_that_cannot_be_taken() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"momentum": 1.0}, {"decay": -0.1}, {"decay": 1.0}, {"adaptivity": 0.0},
+                                   {"adaptivity": 1e20},
                                    {"adaptivity": float("nan")}, {"learning_rate": 0.0}])  # fmt: skip
 def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ScenarioError):
