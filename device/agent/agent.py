@@ -103,6 +103,7 @@ class Agent:
         )
         self._worked = time.monotonic()
         self._lapsed: tuple[LapseReason, ...] = ()
+        self._rests = False  # as the owner was told
         self._in_trouble = ""
         self._not_renewed = ""
         self._doubtful = self.standing.member.coordinator is None
@@ -146,6 +147,9 @@ class Agent:
         if lapses:
             self._ear.listen(wanted=False)
             return self._may_not(lapses)
+        if self._rests:
+            self._lapsed, self._rests = (), False
+            self.diary.tell(Event.RESUMED, "the device may work again")
         if self.standing.member.coordinator is None:
             raise RunFailedError("the federation has named no coordinator yet")
         node = self._node.identifier or self._join()
@@ -176,6 +180,7 @@ class Agent:
 
     def _work(self, node: int) -> None:
         self._under_way.advance(node)
+        self._rests = self._rests or self._under_way.waits  # it yielded, and said so
         self._doubtful, self._under_way.doubtful = self._doubtful or self._under_way.doubtful, False
 
     def _keep_up(self) -> None:
@@ -223,7 +228,7 @@ class Agent:
     def _tell(self, lapses: tuple[Lapse, ...]) -> None:
         reasons = tuple(lapse.reason for lapse in lapses)
         if reasons != self._lapsed:
-            self._lapsed = reasons
+            self._lapsed, self._rests = reasons, True
             event = Event.PAUSED if LapseReason.PAUSED in reasons else Event.YIELDED
             self.diary.tell(event, "; ".join(lapse.sentence for lapse in lapses), reasons[0].value)
 

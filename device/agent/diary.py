@@ -37,6 +37,7 @@ class Event(StrEnum):
     DROPPED = "dropped"
     YIELDED = "yielded"
     PAUSED = "paused"
+    RESUMED = "resumed"
     RENEWED = "renewed"
     TURNED_AWAY = "turned_away"
 

@@ -136,7 +136,7 @@ def _resting(entries: Sequence[Mapping[str, Any]]) -> str | None:
     for one in reversed(entries):
         if one["event"] in {Event.YIELDED, Event.PAUSED}:
             return str(one["what"])
-        if one["event"] in {Event.STARTED, Event.ONLINE, Event.TRAINED, Event.REFUSED}:
+        if one["event"] in {Event.STARTED, Event.ONLINE, Event.RESUMED, Event.TRAINED}:
             return None
     return None
 

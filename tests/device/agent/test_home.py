@@ -233,5 +233,12 @@ def test_status_says_why_an_agent_that_runs_does_not_work(abandoned: Path):
         diary.tell(Event.ONLINE, "joined")
         assert owner_report(abandoned).resting is None
         diary.tell(Event.YIELDED, "too hot", "heat")
+        diary.tell(Event.REFUSED, "the device could not work until nobody waited any more", "conditions_lapsed")
+        diary.tell(Event.FAILED, "the certificate was not renewed")
+        diary.tell(Event.OFFLINE, "told the SuperLink that the device is away")
+        assert owner_report(abandoned).resting == "too hot"  # what comes of it, and beside it, does not end it
+        diary.tell(Event.RESUMED, "the device may work again")
+        assert owner_report(abandoned).resting is None
+        diary.tell(Event.YIELDED, "too hot", "heat")
     assert owner_report(abandoned).resting is None  # an agent that does not run rests for no reason
     assert "rests" not in shown()

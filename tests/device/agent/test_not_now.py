@@ -165,6 +165,24 @@ def test_one_that_may_not_work_and_has_nothing_to_do_goes_at_once(pi: Pi) -> Non
     assert "deactivate-node" in pi.link.heard
 
 
+def test_each_lapse_with_work_in_hand_is_told_and_its_end_too(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> list[str]:
+        stops = (Event.YIELDED, Event.RESUMED)
+        return [f"{one.event} {one.reason}".strip() for one in pi.ashore.told if one.event in stops]
+
+    steps = at_step(monkeypatch, 2, lambda: heats(pi))
+    pi.ashore.turn(3)
+    assert told() == ["yielded", "yielded heat"]  # that it stopped, and why
+    pi.weather.hot = False
+    steps[0] = 0  # it is hot again soon
+    pi.ashore.turn(3)
+    assert told()[2:] == ["resumed", "yielded", "yielded heat"]
+    pi.weather.hot = False
+    pi.ashore.turn(2)
+    assert told()[5:] == ["resumed"]
+    assert pi.answered().header.kind is Kind.UPDATE
+
+
 @pytest.fixture
 def pieces(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """What happens at each piece of the base model, which this device has to fetch first; emptied as they come."""
