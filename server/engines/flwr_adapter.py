@@ -326,6 +326,18 @@ def announced_parts(answer: bytes) -> tuple[str, frozenset[str]]:
         return str(found.session_id), frozenset(map(str, found.objects_to_push))
 
 
+def part_was_stored(answer: bytes) -> bool:
+    """Of the SuperLink's answer to an upload: whether it waited for that part, and has kept it."""
+    with internals("the messages of the Fleet API"):
+        from flwr.proto.message_pb2 import PushObjectResponse
+        from google.protobuf.message import DecodeError
+
+        try:
+            return bool(PushObjectResponse.FromString(answer).stored)
+        except DecodeError:
+            return False
+
+
 @contextmanager
 def _answered() -> Iterator[None]:
     """Turn the errors of Flower's HTTP client into Python's own."""

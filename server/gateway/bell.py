@@ -59,7 +59,12 @@ class BellTower:
                 raise TurnedAwayError(GatewayRefusal.BUSY, "too many wait here", retry_after_s=self._wait_s)
             loop = asyncio.get_running_loop()
             try:
-                node = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
+                async with asyncio.timeout(self._wait_s):
+                    node = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
+            except TimeoutError as error:
+                raise TurnedAwayError(
+                    GatewayRefusal.SUPERLINK_SLOW, "the SuperLink did not answer in time", retry_after_s=5.0
+                ) from error
             except ConnectionError as error:
                 raise TurnedAwayError(
                     GatewayRefusal.SUPERLINK_DOWN, "the SuperLink does not answer", retry_after_s=5.0

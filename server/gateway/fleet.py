@@ -128,7 +128,7 @@ class FleetPassage:
             ) from error
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             self._nodes.forget(device)
-        elif answer.status_code == httpx.codes.OK and self._uploads.complete(call, claim, content):
+        elif answer.status_code == httpx.codes.OK and self._uploads.complete(device.name, call, claim, content):
             self._ring_for(node_id)
         kind = answer.headers.get("content-type", "application/octet-stream")
         return InParts(content, answer.status_code, {**FIXED_HEADERS, "content-type": kind})

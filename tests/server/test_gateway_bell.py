@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 from flwr.proto.fleet_pb2 import PushMessagesResponse
+from flwr.proto.message_pb2 import PushObjectResponse
 
 from skerry.server.bells import NEVER, Belfry, Bells, Rope
 from skerry.server.engines.flwr_adapter import FleetClaim
 from skerry.server.gateway import GatewayLimits
-from skerry.server.gateway.bell import BellTower
+from skerry.server.gateway.bell import _LOOK_S, BellTower
+from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 from skerry.server.gateway.uploads import Uploads
 
 from ._gateway import Running, Signing, reason, running
@@ -38,7 +42,7 @@ def bells(tmp_path: Path) -> Bells:
 
 @pytest.fixture
 def served(tmp_path: Path, bells: Bells) -> Iterator[Running]:
-    with running(tmp_path, nodes=Numbered(), bells=bells, limits=GatewayLimits(bells=3, bell_s=1.5)) as gateway:
+    with running(tmp_path, nodes=Numbered(), bells=bells, limits=GatewayLimits(bells=3, bell_s=2.0)) as gateway:
         yield gateway
 
 
@@ -76,12 +80,12 @@ def rung(bells: Bells, node: int) -> str:
 def test_a_device_that_waits_hears_the_ring_and_not_one_for_others(
     served: Running, bells: Bells, device: Signing, pool: ThreadPoolExecutor
 ) -> None:
-    rope = Rope(bells.asked)
+    rung(bells, 8)
     future = waiting(pool, served, device, NEVER)
-    rope.ring([8])
+    time.sleep(10 * _LOOK_S)
     assert not future.done()
-    rope.ring([7])
-    assert future.result(20) == Belfry(bells.asked).last(7) != NEVER
+    stroke = rung(bells, 7)
+    assert future.result(20) == stroke != NEVER
 
 
 def test_one_that_missed_a_ring_is_told_at_once(served: Running, bells: Bells, device: Signing) -> None:
@@ -126,6 +130,50 @@ class Open:
         await asyncio.Event().wait()
 
 
+def test_a_ring_wakes_who_waits_also_when_nobody_else_comes(bells: Bells) -> None:
+    async def waits() -> bytes:
+        rope = Rope(bells.asked)
+        tower = BellTower(Belfry(bells.asked), Numbered(), Open(), GatewayLimits(bell_s=60.0), asyncio.Event())
+        waiting = asyncio.create_task(tower.wait(Open()))
+        for _ in range(1000):
+            if tower._waiting:
+                break
+            await asyncio.sleep(0.01)
+        rope.ring([8])
+        await asyncio.sleep(10 * _LOOK_S)
+        assert not waiting.done()
+        rope.ring([7])
+        return (await asyncio.wait_for(waiting, 20)).body
+
+    assert asyncio.run(waits()) == Belfry(bells.asked).last(7).encode() != NEVER.encode()
+
+
+class Hanging:
+    """A SuperLink that says nothing."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def node_id(self, device) -> int:
+        self.over.wait(30)
+        return 7
+
+
+def test_a_superlink_that_hangs_holds_nobody_and_no_place(bells: Bells) -> None:
+    superlink = Hanging()
+
+    async def waits() -> None:
+        limits = GatewayLimits(bell_s=0.1, bells=1)
+        tower = BellTower(Belfry(bells.asked), superlink, Open(), limits, asyncio.Event())
+        for _ in range(2):
+            with pytest.raises(TurnedAwayError) as away:
+                await asyncio.wait_for(tower.wait(Open()), 10)
+            assert away.value.reason == GatewayRefusal.SUPERLINK_SLOW
+        superlink.over.set()
+
+    asyncio.run(waits())
+
+
 def test_who_waits_is_let_go_when_the_server_ends(bells: Bells) -> None:
     async def waits() -> bytes:
         closing = asyncio.Event()
@@ -158,18 +206,53 @@ def claim(session: str = "", part: str = "") -> FleetClaim:
     return FleetClaim(7, None, (), session, part)
 
 
+def announced(session: str, *parts: str) -> bytes:
+    return PushMessagesResponse(session_id=session, objects_to_push=parts).SerializeToString()
+
+
+STORED = PushObjectResponse(stored=True).SerializeToString()
+
+
 def test_an_answer_is_whole_with_its_last_part_and_not_before() -> None:
     uploads = Uploads()
-    announced = PushMessagesResponse(session_id="s", objects_to_push=["a", "b"]).SerializeToString()
-    assert not uploads.complete("push-messages", claim(), announced)
-    assert not uploads.complete("push-object", claim("s", "a"), b"")
-    assert not uploads.complete("push-object", claim("s", "a"), b"")
-    assert uploads.complete("push-object", claim("s", "b"), b"")
-    assert not uploads.complete("pull-messages", claim(), b"")
+    assert not uploads.complete("pi", "push-messages", claim(), announced("s", "a", "b"))
+    assert not uploads.complete("pi", "push-object", claim("s", "a"), STORED)
+    assert not uploads.complete("pi", "push-object", claim("s", "a"), STORED)
+    assert not uploads.complete("pi", "push-object", claim("s", "b"), b"")  # not stored
+    assert uploads.complete("pi", "push-object", claim("s", "b"), STORED)
+    assert not uploads.complete("pi", "pull-messages", claim(), b"")
 
 
 def test_an_answer_without_parts_is_whole_and_one_of_another_life_is_called_so() -> None:
     uploads = Uploads()
-    assert uploads.complete("push-messages", claim(), PushMessagesResponse(session_id="s").SerializeToString())
-    assert uploads.complete("push-object", claim("of before", "a"), b"")
-    assert uploads.complete("push-messages", claim(), b"\xff\xff")
+    assert uploads.complete("pi", "push-messages", claim(), announced("s"))
+    assert uploads.complete("pi", "push-object", claim("of before", "a"), STORED)
+    assert uploads.complete("pi", "push-messages", claim(), b"\xff\xff")
+
+
+def test_nobody_rings_with_parts_that_were_not_stored() -> None:
+    uploads = Uploads()
+    assert not uploads.complete("pi", "push-object", claim("made up", "a"), b"")
+    assert not uploads.complete("pi", "push-object", claim("made up", "a"), b"\xff\xff")
+
+
+def test_one_device_s_answer_is_not_another_s() -> None:
+    uploads = Uploads()
+    assert not uploads.complete("pi", "push-messages", claim(), announced("s", "a", "b"))
+    assert not uploads.complete("other", "push-messages", claim(), announced("t", "a"))
+    assert not uploads.complete("pi", "push-object", claim("s", "a"), STORED)
+    assert uploads.complete("other", "push-object", claim("t", "a"), STORED)
+    assert uploads.complete("pi", "push-object", claim("s", "b"), STORED)
+
+
+def test_a_device_that_announces_again_and_again_takes_no_more_memory() -> None:
+    uploads = Uploads()
+    tracemalloc.start()
+    for number in range(40):
+        parts = (f"{number}-{part}" for part in range(400))
+        uploads.complete("pi", "push-messages", claim(), announced(f"s{number}", *parts))
+    uploads.complete("other", "push-messages", claim(), announced("s", *(f"{part:064}" for part in range(15_000))))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 200_000
+    assert uploads.complete("other", "push-object", claim("s", "0"), STORED)  # it rings too often instead
