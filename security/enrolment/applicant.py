@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from skerry.errors import InputError
 from skerry.security.aead import ciphers_here
-from skerry.security.certificates import Subject, Trust, renew_at
+from skerry.security.certificates import Subject, Trust, ms_of, renew_at
 from skerry.security.certificates.subject import Role
 from skerry.security.enrolment.answers import Challenge, Outcome, SignedOutcome, Status
 from skerry.security.enrolment.invitation import Invitation, invite_id
@@ -211,7 +211,8 @@ def renew(
 def leave(member: Membership, keys: Applicant, transport: LeavingTransport, *, now: int) -> None:
     """Tell the federation that the device leaves for good; returns when the federation has said that it is out.
 
-    Its certificates are revoked then and its keys not taken again. After a lost answer, leave again.
+    Its certificates are revoked then and its keys not taken again. After a lost answer, leave again. The device's clock
+    is told and not believed: the issuing certificate need hold at the time that the answer itself says.
 
     Raises:
         EnrolmentRefusedError: the desk's reason (``revoked``: it was put out before); ``not_authentic``: what answers
@@ -220,15 +221,20 @@ def leave(member: Membership, keys: Applicant, transport: LeavingTransport, *, n
     subject = member.subject
     serial = member.certificate.serial_number.to_bytes(20, "big")
     request = LeaveRequest(subject.federation, subject.name, serial, now).signed(keys.device_key, keys.identity)
-    outcome = _outcome(transport.leave(request), request, Trust(subject.federation, (member.root,)), now)
+    outcome = _outcome(transport.leave(request), request, Trust(subject.federation, (member.root,)), None)
     if outcome.status != Status.LEFT:
         raise EnrolmentRefusedError(EnrolmentRefusal.MALFORMED, "who leaves was answered something else")
 
 
-def _outcome(answer: bytes, request: bytes, trust: Trust, now: int) -> Outcome:
-    """What the federation says to this request."""
+def _outcome(answer: bytes, request: bytes, trust: Trust, now: int | None) -> Outcome:
+    """What the federation says to this request, at our time, or at its own where that is None."""
     signed = SignedOutcome.decode(answer)
-    outcome = signed.open(trust.issuing_key(_certificate(signed.issuer), now=now))
+    issuer = _certificate(signed.issuer)
+    if now is None:
+        outcome = signed.open(trust.issuing_key(issuer, now=ms_of(issuer.not_valid_before_utc)))
+        trust.issuing_key(issuer, now=outcome.now)
+    else:
+        outcome = signed.open(trust.issuing_key(issuer, now=now))
     if outcome.request != hashlib.sha256(request).digest():
         raise EnrolmentRefusedError(EnrolmentRefusal.NOT_AUTHENTIC, "the answer is to another request")
     return outcome

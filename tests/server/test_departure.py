@@ -90,6 +90,13 @@ def test_neither_a_wrong_clock_nor_a_certificate_that_has_ended_keeps_a_device_i
     assert harbour.office.find("pi-1").state is State.REVOKED
 
 
+@pytest.mark.parametrize("now", [12, NOW + 4000 * DAY])
+def test_a_device_whose_clock_is_wrong_believes_that_it_is_out(harbour: Federation, now: int) -> None:
+    agent = Agent.fresh("pi-1")
+    leave(harbour.enrol(agent), agent, harbour.desk, now=now)
+    assert harbour.office.find("pi-1").state is State.REVOKED
+
+
 def test_nobody_else_can_make_a_device_leave(harbour: Federation) -> None:
     agent, other = Agent.fresh("pi-1"), Agent.fresh("pi-2")
     member, others = harbour.enrol(agent), harbour.enrol(other)
@@ -117,12 +124,12 @@ def test_who_was_put_out_before_is_told_so(harbour: Federation) -> None:
 class Answering:
     """Answers a request to leave as it is told, signed by a federation."""
 
-    def __init__(self, federation: Federation, status: Status, digest: bytes | None = None) -> None:
-        self.authority, self.status, self.digest = federation.authority, status, digest
+    def __init__(self, federation: Federation, status: Status, digest: bytes | None = None, at: int = NOW) -> None:
+        self.authority, self.status, self.digest, self.at = federation.authority, status, digest, at
 
     def leave(self, request: bytes) -> bytes:
         digest = self.digest or sha256(request).digest()
-        outcome = Outcome(self.status, digest, certificate=b"", certificate_issuer=b"", coordinator={}, now=NOW)
+        outcome = Outcome(self.status, digest, certificate=b"", certificate_issuer=b"", coordinator={}, now=self.at)
         issuer = self.authority.issuer.public_bytes(Encoding.DER)
         return SignedOutcome.of(outcome, issuer, self.authority.key).encode()
 
@@ -135,6 +142,7 @@ def test_only_the_federation_s_own_word_that_it_is_out_counts(harbour: Federatio
         (Answering(false, Status.LEFT), "foreign_certificate"),
         (Answering(harbour, Status.LEFT, bytes(32)), "not_authentic"),
         (Answering(harbour, Status.PENDING), "malformed"),
+        (Answering(harbour, Status.LEFT, at=NOW + 4000 * DAY), "foreign_certificate"),
     ):
         with pytest.raises(RefusedError) as error:
             leave(member, agent, answering, now=NOW)
