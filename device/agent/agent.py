@@ -137,7 +137,9 @@ class Agent:
             return self._trouble(str(error), self._backoff.failed())
         self._backoff.worked()
         self._strange.worked()
-        self._in_trouble = ""
+        if self._in_trouble:
+            self._in_trouble = ""
+            self._ear.try_again()
         return wait
 
     def _turn(self) -> float:

@@ -33,7 +33,7 @@ class Ear:
         self._line = line
         self._nudge = nudge
         self._backoff = Backoff(_AGAIN_S, _SELDOM_S, random.uniform)
-        self._wanted, self._ended = Event(), Event()
+        self._wanted, self._ended, self._again = Event(), Event(), Event()
         self._heard = ""
         self.hears = False
         """Whether a message would be heard of: the gateway answered here last time."""
@@ -47,6 +47,11 @@ class Ear:
         """Stop; a wait that is under way ends with the line."""
         self._ended.set()
         self._wanted.set()
+        self._again.set()
+
+    def try_again(self) -> None:
+        """The gateway is reached again: what failed before is tried at once, and nothing is held against it."""
+        self._again.set()
 
     def listen(self, *, wanted: bool) -> None:
         """Listen from now on, or not: a device that may not work hears nothing, and uses no network for it."""
@@ -64,9 +69,13 @@ class Ear:
             try:
                 stroke = self._line.post(_PATH, self._heard.encode(), {}, longest=_STROKE)
             except (CallFailedError, SkerryError, OSError, RuntimeError) as error:  # RuntimeError: the line was closed
-                self.hears = False
+                if self.hears:
+                    self.hears = False
+                    self._nudge()  # who waits as one that hears is to ask at its own pace
                 at_least = error.retry_after_s if isinstance(error, CallFailedError) else 0.0
-                self._ended.wait(self._backoff.failed(at_least))
+                if self._again.wait(self._backoff.failed(at_least)):
+                    self._again.clear()
+                    self._backoff.worked()
                 continue
             self._backoff.worked()
             said = stroke.decode(errors="replace")

@@ -104,6 +104,28 @@ def test_it_says_that_it_does_not_hear_and_tries_again(line: Line, ear: Ear) -> 
     until(lambda: ear.hears)
 
 
+def test_who_relied_on_it_is_told_once_that_it_hears_no_more(line: Line, ear: Ear, nudges: list[float]) -> None:
+    ear.listen(wanted=True)
+    line.ring("a")
+    line.wait_for(2)
+    until(lambda: ear.hears and len(nudges) == 1)
+    line.failures = 3
+    line.ring("a")
+    line.wait_for(6)
+    assert not ear.hears
+    assert len(nudges) == 2
+
+
+def test_it_tries_again_at_once_when_the_gateway_is_reached_again(line: Line, ear: Ear) -> None:
+    ear._backoff._next = ear._backoff._longest  # it has failed for long
+    line.failures = 1
+    ear.listen(wanted=True)
+    line.wait_for(1)
+    ear.try_again()
+    line.wait_for(2)
+    assert ear._backoff._next == ear._backoff._first
+
+
 def test_who_would_hear_of_work_asks_rarely_whatever_happened_last() -> None:
     pace = Pace()
     for since in (0.0, 60.0, 1e6):
