@@ -33,7 +33,7 @@ __all__ = ["FleetEngine"]
 
 _AROUND = 64 << 10
 _SERVER_S = 600.0
-_LOOK_S = 0.5
+_LOOK_S, _SELDOM_S = 0.5, 10.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -96,20 +96,23 @@ class _Patience:
         self._folder = folder
         self._rounds = -1
         self._end = 0.0
+        self._pause_s = _LOOK_S
 
     def another(self) -> RunningServer | None:
         """The server that is up, as soon as one is; None when none came in time."""
         done = len(self._folder.rounds())
         if done > self._rounds:
-            self._rounds, self._end = done, time.monotonic() + _SERVER_S
-        self._folder.notify("the server was lost under the run, which goes on when `skerry server up` runs again")
+            self._rounds, self._end, self._pause_s = done, time.monotonic() + _SERVER_S, _LOOK_S
+            self._folder.notify("the server was lost under the run, which goes on when `skerry server up` runs again")
         self._folder.mark("preparing", stage="waiting for the server")
         home = FederationHome(self._folder.path.parent)
+        time.sleep(self._pause_s)  # one that is up, and does not do as asked, is asked ever more rarely
+        self._pause_s = min(2 * self._pause_s, _SELDOM_S)
         while time.monotonic() < self._end:
-            time.sleep(_LOOK_S)  # first: one that is up, and does not do as asked, is not asked without a pause
             found = RunningServer.read(home.server)
             if found is not None:
                 return found
+            time.sleep(_LOOK_S)
         return None
 
 
