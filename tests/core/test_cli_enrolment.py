@@ -100,6 +100,22 @@ def test_a_phone_is_invited_by_a_link_whose_secret_part_no_browser_sends(place: 
     assert told(skerry("fleet", "invite", "--class", "pi", "--by", "ann", "--json"))["link"] is None
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["https://", "https:///phone", "https://fleet.example/sub", "https://fleet.example:port", "https://ann@fleet.example",
+     "https://fleet.example?x", "https://fleet.example#x", "https://fleet.example//", "https://fleet .example"],
+)  # fmt: skip
+def test_an_address_where_no_gateway_can_be_is_refused(place: Path, skerry, address: str) -> None:
+    command = ("fleet", "invite", "--class", "phone", "--federation", "harbour", "--address", address, "--json")
+    assert refused(skerry(*command), 2)["where"] == "--address"
+
+
+@pytest.mark.parametrize("address", ["https://fleet.example", "https://Fleet.Example:8443", "https://[::1]:8443/"])
+def test_an_address_of_a_gateway_is_taken(place: Path, skerry, address: str) -> None:
+    command = ("fleet", "invite", "--class", "phone", "--federation", "harbour", "--address", address, "--json")
+    assert told(skerry(*command))["address"] == address
+
+
 def test_an_invitation_is_read_from_standard_input_where_no_list_of_processes_shows_it(place: Path, skerry) -> None:
     command = ["device", "enrol", "-", "--home", str(place / "pi-1"), "--name", "pi-1", "--json"]
     result = CliRunner().invoke(app, command, input=f"{invited(skerry, '--approve')}\n")

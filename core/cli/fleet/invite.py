@@ -1,6 +1,7 @@
 """``skerry fleet invite``: a one-time token as text and QR."""
 
 import io
+import re
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from skerry.cli.fleet.options import PHONE, By, who
 __all__ = ["invite"]
 
 _HOUR_MS = 3_600_000
+_GATEWAY = re.compile(r"https://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
 
 def invite(
@@ -53,8 +55,9 @@ def invite(
 
     if role not in set(Role):
         raise InputError(f"there is no role {role!r}", where="--role", mend=f"one of {', '.join(Role)}")
-    if address and not address.startswith("https://"):
-        raise InputError("devices reach the gateway by https", where="--address", mend="such as https://fleet.example")
+    if address and not _GATEWAY.fullmatch(address):
+        mend = "https://HOST or https://HOST:PORT, such as https://fleet.example:8443"
+        raise InputError("devices reach the gateway by https, at no path", where="--address", mend=mend)
     if device_class == PHONE and not address:
         mend = "where phones reach the gateway, such as https://fleet.example:8443"
         raise InputError("a phone opens a link to the gateway", where="--address", mend=mend)

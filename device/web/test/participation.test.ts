@@ -1,7 +1,8 @@
 /** A phone debits before it trains, answers once under a debit, and notices when what it keeps is gone. */
 
 import "fake-indexeddb/auto";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { YieldedError } from "../src/agent/loop.ts";
 import { participate, type Resident } from "../src/agent/participation.ts";
 import { fromUtf8, type Bytes } from "../src/bytes.ts";
 import { decode, encode, Float, mapOf, type CborValue } from "../src/canonical/index.ts";
@@ -11,9 +12,10 @@ import { openEnvelope, seal } from "../src/security/envelope.ts";
 import type { Header } from "../src/security/header.ts";
 import { KemKeyPair } from "../src/security/hpke.ts";
 import { Identity, PublicIdentity } from "../src/security/identity.ts";
-import { Database, type Change } from "../src/storage/database.ts";
+import { Database } from "../src/storage/database.ts";
 import { Ledger, openLedger } from "../src/storage/ledger.ts";
 import type { Witness } from "../src/storage/witness.ts";
+import { HeadTrainer } from "../src/training/head.ts";
 import { Whitening } from "../src/training/whitening.ts";
 
 const NOW = 1_800_000_000_000;
@@ -91,6 +93,7 @@ async function resident(also: Partial<Resident> = {}): Promise<Resident> {
     clock: () => NOW,
     base: () => Promise.resolve(base),
     rows: () => Promise.resolve(rows),
+    trained: () => undefined,
     ...also,
   };
 }
@@ -99,7 +102,14 @@ const NONCE = new Uint8Array(16).fill(7);
 
 async function instruction(
   round: number,
-  also: { seed?: number; unit?: string; nonce?: Bytes; receipt?: Bytes } = {},
+  also: {
+    seed?: number;
+    unit?: string;
+    nonce?: Bytes;
+    receipt?: Bytes;
+    epochs?: number;
+    samplingRate?: number;
+  } = {},
 ): Promise<Bytes> {
   const plan: Record<string, CborValue> = {
     unit: also.unit ?? "example",
@@ -107,6 +117,8 @@ async function instruction(
     clip: new Float(1),
     noise_multiplier: new Float(4),
     denominator: 2,
+    epochs: also.epochs ?? 1,
+    sampling_rate: new Float(also.samplingRate ?? 1),
   };
   const payload = encode(
     mapOf({
@@ -142,14 +154,18 @@ async function debits(): Promise<number> {
 
 describe("one instruction", () => {
   it("is debited on stable storage before anything is computed under it", async () => {
-    const me = await resident();
     const seen: number[] = [];
-    const write = database.write.bind(database);
-    database.write = async (changes: readonly Change[]) => {
-      if (changes.some(({ key, value }) => key === "answer" && value !== undefined)) seen.push(await debits());
-      await write(changes);
-    };
-    await participate(await instruction(1), me);
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- called on the trainer below
+    const train = HeadTrainer.prototype.train;
+    const trained = vi.spyOn(HeadTrainer.prototype, "train").mockImplementation(async function (
+      this: HeadTrainer,
+      ...given
+    ) {
+      seen.push(await debits()); // of the database, not of what is in memory
+      return train.apply(this, given);
+    });
+    await participate(await instruction(1), await resident());
+    trained.mockRestore();
     expect(seen).toEqual([1]);
     expect(witness.text).toBe((await ledger()).head);
   });
@@ -194,6 +210,31 @@ describe("one instruction", () => {
     const { done } = await participate(await instruction(1, also), await resident());
     expect(done.refused?.code).toBe(reason);
     expect(await debits()).toBe(0);
+  });
+
+  it("of more steps than a phone does in a while is refused, and nothing is debited", async () => {
+    const { done } = await participate(await instruction(1, { epochs: 100, samplingRate: 0.001 }), await resident());
+    expect(done.refused?.code).toBe("too_long");
+    expect(await debits()).toBe(0);
+  });
+
+  it("is stopped in the middle of a head, and followed under the same debit later", async () => {
+    const long = await instruction(1, { epochs: 24 });
+    const asked: number[] = [];
+    const stop = (share: number): void => {
+      asked.push(share);
+      throw new YieldedError("paused");
+    };
+    await expect(participate(long, await resident({ trained: stop }))).rejects.toThrow(YieldedError);
+    expect(asked.length).toBe(1);
+    expect(asked[0]).toBeLessThan(1);
+    expect(await debits()).toBe(1);
+    expect(await database.get("state", "answer")).toBeUndefined();
+    const shares: number[] = [];
+    const { done } = await participate(long, await resident({ trained: (share) => shares.push(share) }));
+    expect(done.refused).toBeNull();
+    expect(shares.length).toBeGreaterThan(1);
+    expect(await debits()).toBe(1);
   });
 
   it("of an earlier round than one that was debited is refused", async () => {

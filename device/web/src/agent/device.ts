@@ -131,7 +131,7 @@ export class Device {
   async pause(paused: boolean): Promise<void> {
     this.#paused = paused;
     await this.parts.database.write([{ store: "state", key: "paused", value: paused }]);
-    if (paused) await this.refresh({ activity: "paused", reason: PAUSED });
+    await this.refresh(paused ? { activity: "paused", reason: PAUSED } : {});
     this.#alarm.ring();
   }
 
@@ -147,8 +147,7 @@ export class Device {
     await this.#serving;
     const { database, witness } = this.parts;
     const answer = erase ? [] : await forgotten(database);
-    await database.clear(erase ? ["state", "examples", "files", "ledger"] : ["state", "examples", "files"]);
-    await database.write(answer);
+    await database.clear(erase ? ["state", "examples", "files", "ledger"] : ["state", "examples", "files"], answer);
     if (erase) await witness.forget();
     this.#examples.forget();
     this.#bases.forget();
@@ -170,6 +169,7 @@ export class Device {
       membership: await this.#membership(member),
       name: keys?.name ?? "",
       federation: member?.federation ?? "",
+      paused: this.#paused,
       rounds: this.rounds.seen,
       privacy: privacyOf(this.#ledger, terms),
       examples: await this.#examples.count(),

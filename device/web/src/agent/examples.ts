@@ -13,14 +13,22 @@ interface Kept extends Omit<StoredExample, "id"> {
   readonly blocks: Uint8Array;
 }
 
+const LAST_ID = "lastExample";
+
 interface Loaded {
-  readonly base: Base;
   readonly network: Network;
   readonly rows: Map<number, Float32Array>;
 }
 
+/** A network from the moment when somebody wants it. */
+interface Wanted {
+  readonly digest: string;
+  readonly ready: Promise<Loaded>;
+  users: number;
+}
+
 export class Examples {
-  #loaded: Loaded | undefined;
+  #loaded: Wanted | undefined;
 
   constructor(
     private readonly database: Database,
@@ -31,13 +39,18 @@ export class Examples {
   async add(picture: Picture, label: number, now: number): Promise<void> {
     if (CLASSES[label] === undefined) throw new InputError("there is no such class");
     const kept: Kept = { picture, label, added: now, blocks: prepared(picture) };
-    const last = (await this.database.keys("examples")).at(-1) ?? 0;
-    await this.database.write([{ store: "examples", key: Number(last) + 1, value: kept, fresh: true }]);
+    const newest = Number((await this.database.keys("examples")).at(-1) ?? 0);
+    const given = Number((await this.database.get("state", LAST_ID)) ?? 0);
+    const id = Math.max(newest, given) + 1; // never one that was another picture's
+    await this.database.write([
+      { store: "examples", key: id, value: kept, fresh: true },
+      { store: "state", key: LAST_ID, value: id },
+    ]);
   }
 
   async remove(id: number): Promise<void> {
     await this.database.write([{ store: "examples", key: id }]);
-    this.#loaded?.rows.delete(id);
+    (await this.#loaded?.ready.catch(() => undefined))?.rows.delete(id);
   }
 
   async count(): Promise<number> {
@@ -51,37 +64,75 @@ export class Examples {
 
   /** All examples as a head over this base reads them; `step` hears the share that is done, and may throw to stop. */
   async rows(base: Base, step: (share: number) => void): Promise<Rows> {
-    const { network, rows } = await this.#over(base);
+    return this.#over(base, (loaded) => this.#rows(base, loaded, step));
+  }
+
+  async #rows(base: Base, { network, rows }: Loaded, step: (share: number) => void): Promise<Rows> {
     const kept = await this.#kept();
-    const x: Float32Array[] = [];
-    for (const [id, { blocks }] of kept) {
-      step(x.length / kept.length);
-      const row = rows.get(id) ?? base.whitening.row(await network.run(networkInput(blocks)), base.bias);
-      rows.set(id, row);
-      x.push(row);
+    for (const [i, [id, { blocks }]] of kept.entries()) {
+      step(i / kept.length);
+      if (!rows.has(id)) rows.set(id, base.whitening.row(await network.run(networkInput(blocks)), base.bias));
     }
-    return { x, y: kept.map(([, { label }]) => label) };
+    const here = new Set(await this.database.keys("examples")); // some may have been deleted meanwhile
+    const x: Float32Array[] = [];
+    const y: number[] = [];
+    for (const [id, { label }] of kept) {
+      const row = rows.get(id);
+      if (row === undefined || !here.has(id)) rows.delete(id);
+      else {
+        x.push(row);
+        y.push(label);
+      }
+    }
+    return { x, y };
   }
 
   /** What a head makes of a picture. */
   async guess(base: Base, head: Float32Array, round: number, picture: Picture): Promise<Guess> {
-    const { network } = await this.#over(base);
-    const row = base.whitening.row(await network.run(networkInput(prepared(picture))), base.bias);
+    const input = networkInput(prepared(picture));
+    const row = await this.#over(base, async ({ network }) => base.whitening.row(await network.run(input), base.bias));
     const probabilities = softmax(scores(head, row));
     return { probabilities, best: largest(probabilities), round };
   }
 
   /** Forgets what is in memory. */
   forget(): void {
-    this.#loaded = undefined;
+    this.#replace(undefined);
   }
 
-  async #over(base: Base): Promise<Loaded> {
-    if (this.#loaded?.base.digest !== base.digest) {
-      const network = await this.load(base.network, INPUT_SHAPE, base.whitening.mean.length);
-      this.#loaded = { base, network, rows: new Map() };
+  /** Works with the network of a base: loaded once, whoever asks first, and freed when another took its place and all are done. */
+  async #over<T>(base: Base, work: (loaded: Loaded) => Promise<T>): Promise<T> {
+    if (this.#loaded?.digest !== base.digest) this.#replace(this.#wanted(base));
+    const one = this.#loaded ?? this.#wanted(base);
+    one.users += 1;
+    try {
+      return await work(await one.ready);
+    } finally {
+      one.users -= 1;
+      await this.#freeUnused(one);
     }
-    return this.#loaded;
+  }
+
+  #wanted(base: Base): Wanted {
+    const loading = this.load(base.network, INPUT_SHAPE, base.whitening.mean.length);
+    const ready = loading.then((network) => ({ network, rows: new Map<number, Float32Array>() }));
+    const one = { digest: base.digest, ready, users: 0 };
+    ready.catch(() => {
+      if (this.#loaded === one) this.#loaded = undefined; // the next one tries again
+    });
+    return one;
+  }
+
+  #replace(next: Wanted | undefined): void {
+    const before = this.#loaded;
+    this.#loaded = next;
+    if (before !== undefined) void this.#freeUnused(before);
+  }
+
+  async #freeUnused(one: Wanted): Promise<void> {
+    if (one === this.#loaded || one.users > 0) return;
+    const loaded = await one.ready.catch(() => undefined); // what did not load holds nothing
+    await loaded?.network.release();
   }
 
   async #kept(): Promise<(readonly [number, Kept])[]> {

@@ -17,6 +17,8 @@ export type Fault = "unreachable" | "unknown" | "wrong_clock" | "not_registered"
 
 /** A call did not do what it was for; the phone goes on. */
 export class CallFailedError extends SkerryError {
+  override readonly name: string = "CallFailedError";
+
   constructor(
     readonly fault: Fault,
     what: string,

@@ -18,6 +18,8 @@ import { Backoff, pace, type Random } from "./pace.ts";
 import type { Activity, Reason } from "./phone.ts";
 
 const REST_S = 1;
+/** What a reply says of the time that it took: nothing, for that grows with the number of examples. */
+const NO_SECONDS = 0;
 const [TROUBLE_S, STRANGER_S] = [30, 600];
 
 /** What the loop needs to know of the phone, and tells it. */
@@ -33,7 +35,9 @@ export interface Hooks {
 }
 
 /** Work was asked to stop: the message stays where it is, and the next turn sees why. */
-export class YieldedError extends SkerryError {}
+export class YieldedError extends SkerryError {
+  override readonly name: string = "YieldedError";
+}
 
 /** Waits, and ends at once when it is woken. */
 export interface Bell {
@@ -52,7 +56,6 @@ export class Loop {
   #inTrouble = false;
   #worked: number;
   #replied: number | undefined;
-  #seconds = 0;
 
   constructor(
     private readonly database: Database,
@@ -157,6 +160,7 @@ export class Loop {
     if (this.fleet.line.now >= 1000 * (createdAt + ttl)) return this.#drop();
     try {
       if ((await this.journal.reply()) === undefined) await this.#answer(node, letter);
+      this.#checkMayWork();
       this.hooks.tell("answering", null);
       await this.#send(node);
     } catch (error) {
@@ -182,7 +186,6 @@ export class Loop {
         if (!(error instanceof CallFailedError)) throw error; // it frees memory at the SuperLink, no more
       }
     }
-    const begun = this.monotonic();
     const asked = opened(letter);
     const metadata = replyTo(asked.metadata, letter.id, this.fleet.line.now / 1000);
     let reply: Letter;
@@ -193,7 +196,6 @@ export class Loop {
       this.#doubtful = true; // who signs for the coordinator may be another by now
       reply = { metadata, content: new Map(), failure: `the device's app failed (${error.name})` };
     }
-    this.#seconds = (this.monotonic() - begun) / 1000;
     await this.journal.keepReply(pack(reply));
   }
 
@@ -203,14 +205,24 @@ export class Loop {
     if (kept === undefined) throw new CallFailedError("gone", "the reply is not here");
     const { reply, session } = kept;
     if (session !== undefined && (await this.#sentIn(node, reply, session.session, session.missing))) return;
-    const fresh = await this.fleet.announce(node, reply, this.#seconds);
+    const fresh = await this.fleet.announce(node, reply, NO_SECONDS);
     if (fresh.missing.length > 0) await this.journal.keepSession(fresh);
-    for (const id of fresh.missing) await this.fleet.upload(node, reply, fresh.session, id);
+    for (const id of fresh.missing) await this.#upload(node, reply, fresh.session, id);
+  }
+
+  async #upload(node: bigint, reply: Parcel, session: string, id: string): Promise<void> {
+    this.#checkMayWork();
+    await this.fleet.upload(node, reply, session, id);
+  }
+
+  /** @throws YieldedError when the phone may not work now: what was made is kept, and goes out later. */
+  #checkMayWork(): void {
+    if (this.hooks.lapse() !== null) throw new YieldedError("the phone may not work now");
   }
 
   async #sentIn(node: bigint, reply: Parcel, session: string, missing: readonly string[]): Promise<boolean> {
     try {
-      for (const id of missing) await this.fleet.upload(node, reply, session, id);
+      for (const id of missing) await this.#upload(node, reply, session, id);
       return true;
     } catch (error) {
       if (error instanceof CallFailedError && error.fault === "gone") return false;

@@ -74,6 +74,9 @@ export class Participant {
         examples.rows(base, (share) => {
           step("training", share);
         }),
+      trained: (share) => {
+        step("training", share);
+      },
     };
   }
 }

@@ -39,6 +39,9 @@ import type { Witness } from "../storage/witness.ts";
 import { HeadTrainer } from "../training/head.ts";
 
 const REPLY_LIFETIME_MS = 10 * 60 * 1000;
+/** Of a round: a few minutes on a slow phone. */
+const MOST_STEPS = 10_000;
+const STEPS_A_BREATH = 8;
 
 /** The examples as a head reads them: one row each, in the order in which they were added. */
 export interface Rows {
@@ -68,6 +71,8 @@ export interface Resident {
   /** The base of a digest, fetched where it is not here. */
   readonly base: (digest: string) => Promise<Base>;
   readonly rows: (base: Base) => Promise<Rows>;
+  /** Hears now and then which share of a head is trained; throws when work is to stop: the debit stands. */
+  readonly trained: (share: number) => void;
 }
 
 /** The last answer; `payload` is missing where the owner erased it. */
@@ -151,7 +156,7 @@ async function follow(opened: Opened, me: Resident): Promise<{ payload: Bytes; r
 
   /** The update, on stable storage: computed again it would be another one, which nobody may see too. */
   async function trained(): Promise<Bytes> {
-    const delta = trainer.train(instruction.vector, rows.x, rows.y, plan, secretStream());
+    const delta = await trainer.train(instruction.vector, rows.x, rows.y, plan, secretStream(), breather(me));
     const { leaf, size, root } = receipt;
     const said = { delta, layout: instruction.layout, ledgerHead: leaf, ledgerSize: size, ledgerRoot: root };
     const made = updateBytes(said);
@@ -191,7 +196,22 @@ function fitting({ vector, layout, plan }: Instruction, trainer: HeadTrainer): R
   if (plan.adversarial !== "none") {
     throw new RefusedError("attacks_refused", "this device's model has no gradients down to its input here");
   }
-  return privatePlan(plan);
+  const fit = privatePlan(plan);
+  if (fit.steps > MOST_STEPS) {
+    throw new RefusedError("too_long", `a phone takes ${MOST_STEPS} steps in a round, not ${fit.steps}`);
+  }
+  return fit;
+}
+
+/** Lets the Worker hear now and then between steps whether to stop. */
+function breather(me: Resident): (share: number) => Promise<void> {
+  let steps = 0;
+  return async (share) => {
+    steps += 1;
+    if (steps % STEPS_A_BREATH > 0) return;
+    await new Promise((resolve) => setTimeout(resolve)); // a task of its own, so that messages come in
+    me.trained(share);
+  };
 }
 
 /** What names an instruction in its debit: nonce, model and words, so that one price cannot pay for another plan. */

@@ -92,6 +92,8 @@ export interface PhoneView {
   readonly federation: string;
   readonly classes: readonly string[];
   readonly activity: Activity;
+  /** Whether the owner has paused it; what is under way may still come to its end. */
+  readonly paused: boolean;
   /** Share of the activity that is done, 0 to 1; `null` where it is not known. */
   readonly progress: number | null;
   /** Why it does not go on, or why the last thing failed; `null` when all is well. */

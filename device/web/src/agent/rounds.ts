@@ -27,8 +27,10 @@ export class Rounds {
     return new Rounds(database, seen, (await database.get("state", "head")) as NewestHead | undefined);
   }
 
-  /** Keeps how a message was answered; the same round again takes the place of what was there. */
+  /** Keeps how a message was answered; the same round again takes its place, but no refusal that of a round followed. */
   async answered({ run, round, examples, refused, came }: Done, at: number): Promise<void> {
+    const followed = this.seen.some((one) => one.run === run && one.round === round && one.refused === null);
+    if (refused !== null && followed) return;
     const before = came === null ? null : accuracy(came.vector, came.rows);
     const others = this.seen
       .filter((one) => one.run !== run || one.round !== round)

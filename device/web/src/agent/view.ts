@@ -11,6 +11,7 @@ export const FIRST_VIEW: PhoneView = {
   federation: "",
   classes: CLASSES,
   activity: "idle",
+  paused: false,
   progress: null,
   reason: null,
   rounds: [],

@@ -61,7 +61,28 @@ export class Bases {
    * @throws CallFailedError when the gateway cannot give it now; what came is kept.
    */
   async load(digest: string, get: Get, step: (share: number) => void): Promise<Base> {
-    if (this.#loaded?.digest === digest) return this.#loaded;
+    if (this.#loaded?.digest !== digest) this.#loaded = await this.#read(digest, get, step);
+    const others = (await this.database.keys("files")).filter((key) => !String(key).startsWith(digest));
+    await this.database.write(others.map((key) => ({ store: "files", key })));
+    return this.#loaded;
+  }
+
+  /** A base that is here and whole, of that digest or any; nothing is fetched, and nothing removed. */
+  async here(digest?: string): Promise<Base | undefined> {
+    if (this.#loaded !== undefined) return this.#loaded;
+    const found = digest ?? String((await this.database.keys("files"))[0] ?? "").slice(0, 64);
+    const nobody: Get = () => Promise.reject(new CallFailedError("unreachable", "nothing is fetched for a guess"));
+    try {
+      const base = await this.#read(found, nobody, () => undefined);
+      this.#loaded ??= base;
+      return this.#loaded;
+    } catch (error) {
+      if (error instanceof SkerryError) return undefined;
+      throw error;
+    }
+  }
+
+  async #read(digest: string, get: Get, step: (share: number) => void): Promise<Base> {
     if (!SHA256.test(digest)) throw new InputError("a base is named by a SHA-256");
     const download = new Download(this.database, get, step);
     const manifest = await download.file(digest, MANIFEST, digest, LONGEST_MANIFEST);
@@ -76,23 +97,7 @@ export class Bases {
     const network = await download.file(digest, NETWORK, named(NETWORK), LARGEST);
     checkOperations(network);
     const bytes = manifest.length + head.length + network.length;
-    this.#loaded = { digest, bytes, network, ...partsOf(facts, head) };
-    const others = (await this.database.keys("files")).filter((key) => !String(key).startsWith(digest));
-    await this.database.write(others.map((key) => ({ store: "files", key })));
-    return this.#loaded;
-  }
-
-  /** A base that is here and whole, of that digest or any; nothing is fetched. */
-  async here(digest?: string): Promise<Base | undefined> {
-    if (this.#loaded !== undefined) return this.#loaded;
-    const found = digest ?? String((await this.database.keys("files"))[0] ?? "").slice(0, 64);
-    const nobody: Get = () => Promise.reject(new CallFailedError("unreachable", "nothing is fetched for a guess"));
-    try {
-      return await this.load(found, nobody, () => undefined);
-    } catch (error) {
-      if (error instanceof SkerryError) return undefined;
-      throw error;
-    }
+    return { digest, bytes, network, ...partsOf(facts, head) };
   }
 
   /** Forgets what is in memory. */

@@ -24,7 +24,9 @@ export interface Change {
 }
 
 /** Something could not be kept. */
-export class StorageError extends SkerryError {}
+export class StorageError extends SkerryError {
+  override readonly name: string = "StorageError";
+}
 
 /** An open database of one name. */
 export class Database {
@@ -81,11 +83,12 @@ export class Database {
     await done;
   }
 
-  /** Removes all of these. */
-  async clear(stores: readonly StoreName[]): Promise<void> {
+  /** Removes all of these but what is put into them in the same step. */
+  async clear(stores: readonly StoreName[], kept: readonly Change[] = []): Promise<void> {
     const transaction = this.base.transaction(stores, "readwrite", { durability: "strict" });
     const done = finished(transaction);
     for (const store of stores) transaction.objectStore(store).clear();
+    for (const { store, key, value } of kept) transaction.objectStore(store).put(value, key);
     await done;
   }
 

@@ -11,7 +11,7 @@ import { MerkleTree } from "../privacy/merkle.ts";
 import { policyBody, type Policy } from "../privacy/policy.ts";
 import type { GaussianEvent } from "../privacy/rdp.ts";
 import { receiptDigest, type Receipt } from "../privacy/receipt.ts";
-import type { Change, Database } from "./database.ts";
+import { StorageError, type Change, type Database } from "./database.ts";
 import type { Witness } from "./witness.ts";
 
 /** What is to be spent, and for which instruction (`nonce`: its name, hexadecimal). */
@@ -143,8 +143,17 @@ export async function openLedger(
     return { ledger: undefined, lost: true };
   }
   const lost = seen === undefined ? enrolled && ledger === undefined : ledger?.contains(seen) !== true;
-  if (!lost && ledger !== undefined) await witness.write(ledger.head);
+  if (!lost && ledger !== undefined) await witnessed(witness, ledger.head);
   return { ledger, lost };
+}
+
+/** Says the newest entry to the witness; where there is no room, the one that it saw before goes on holding. */
+async function witnessed(witness: Witness, head: string): Promise<void> {
+  try {
+    await witness.write(head);
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error; // a full disk must not lock the owner out, who would erase
+  }
 }
 
 function hashOf({ hash }: Entry): Uint8Array<ArrayBuffer> {

@@ -7,37 +7,43 @@
 
 import type { InferenceSession, Tensor } from "onnxruntime-web/wasm";
 import type { Bytes } from "../bytes.ts";
+import { CallFailedError } from "../agent/line.ts";
 import { InputError } from "../errors.ts";
 import type { Whitening } from "./whitening.ts";
 
 const MOST_THREADS = 4;
+/** How the runtime begins to say that it did not start itself, whatever the model. */
+const NOT_STARTED = "no available backend found";
 
 /** Numbers of one example, in and out of a network. */
 export interface Network {
   /** (f,) pooled features; NaN where the network fails on the example. */
   run(input: Float32Array): Promise<Float32Array>;
+  /** Frees its memory, once what runs is done. */
+  release(): Promise<void>;
 }
 
+type Runtime = typeof import("onnxruntime-web/wasm");
+
 /**
- * Loads a network into the WebAssembly runtime, which is fetched on first use.
+ * Loads a network into the WebAssembly runtime, which is fetched on first use, and again where that failed.
  *
  * @param shape channels, height and width of one example.
  * @param outputs how many features it gives.
+ * @throws CallFailedError when the runtime cannot be fetched now or does not start: that says nothing of the network.
  * @throws InputError when the runtime cannot read it, or it is one of another form.
  */
 export async function loadNetwork(model: Bytes, shape: readonly number[], outputs: number): Promise<Network> {
-  const [ort, { default: wasm }] = await Promise.all([
-    import("onnxruntime-web/wasm"),
-    import("onnxruntime-web/ort-wasm-simd-threaded.wasm?url"),
-  ]);
-  ort.env.wasm.wasmPaths = { wasm };
+  const ort = await runtime();
   ort.env.wasm.numThreads = crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
   ort.env.logLevel = "fatal"; // what the examples are must not show
   let session: InferenceSession;
   try {
     session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 4 });
   } catch (error) {
-    throw new InputError(`this phone cannot read the network: ${error instanceof Error ? error.message : "no reason"}`);
+    const why = reasonOf(error);
+    if (why.startsWith(NOT_STARTED)) throw new CallFailedError("unreachable", `WebAssembly does not start: ${why}`);
+    throw new InputError(`this phone cannot read the network: ${why}`);
   }
   const [read, given] = [session.inputNames, session.outputNames];
   const [input, output] = [read[0], given[0]];
@@ -56,7 +62,32 @@ export async function loadNetwork(model: Bytes, shape: readonly number[], output
       const data = found?.data;
       return data instanceof Float32Array && data.length === outputs ? data : new Float32Array(outputs).fill(NaN);
     },
+    release: () => session.release(),
   };
+}
+
+/** The runtime with its WebAssembly, which it would not fetch a second time itself. @throws CallFailedError */
+async function runtime(): Promise<Runtime> {
+  try {
+    const [ort, { default: url }] = await Promise.all([
+      import("onnxruntime-web/wasm"),
+      import("onnxruntime-web/ort-wasm-simd-threaded.wasm?url"),
+    ]);
+    ort.env.wasm.wasmBinary ??= await fetched(url);
+    return ort;
+  } catch (error) {
+    throw new CallFailedError("unreachable", `the page's own program does not come: ${reasonOf(error)}`);
+  }
+}
+
+async function fetched(url: string): Promise<ArrayBuffer> {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return answer.arrayBuffer();
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : "no reason given";
 }
 
 /** (k + 1,) of one example: whitened, cut to a length, and the constant of the bias. */

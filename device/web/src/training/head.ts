@@ -49,15 +49,17 @@ export class HeadTrainer {
    * @param y their classes.
    * @param stream noise, and who takes part in a step when the sampling rate is below 1; secret.
    * @returns (d,): the trained head less `vector`.
+   * @param pause is awaited after each step with the share that is done, and may throw to stop.
    * @throws InputError when shapes do not fit.
    */
-  train(
+  async train(
     vector: Float32Array,
     x: readonly Float32Array[],
     y: readonly number[],
     plan: PrivatePlan,
     stream: RandomStream,
-  ): Float32Array {
+    pause: (share: number) => Promise<void> = () => Promise.resolve(),
+  ): Promise<Float32Array> {
     if (vector.length !== this.size || x.length !== y.length || x.some((row) => row.length !== this.features)) {
       throw new InputError("vector, features and classes do not fit the head");
     }
@@ -69,6 +71,7 @@ export class HeadTrainer {
       const chosen = drawExamples(x.length, plan.samplingRate, stream);
       const slope = grid.release(this.#integerSum(weights, chosen, x, y, grid), stream);
       advance(weights, start, slope, velocity, plan);
+      if (step + 1 < plan.steps) await pause((step + 1) / plan.steps);
     }
     return Float32Array.from(weights, (weight, i) => weight - (start[i] ?? NaN));
   }

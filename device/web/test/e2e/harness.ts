@@ -42,7 +42,7 @@ async function seededUpdate(given: Given): Promise<{ pooled: number[][]; rows: n
   const rows = given.rows?.map((row) => Float32Array.from(row)) ?? own;
   const trainer = new HeadTrainer(CLASSES.length, whitening.components + 1);
   const stream = seededStream(given.seed, "train", given.device, given.round);
-  const delta = trainer.train(of("initial"), rows, given.labels, given.plan, stream);
+  const delta = await trainer.train(of("initial"), rows, given.labels, given.plan, stream);
   return { pooled: pooled.map((one) => [...one]), rows: own.map((one) => [...one]), delta: [...delta] };
 }
 

@@ -9,6 +9,7 @@ export const EMPTY: PhoneView = {
   federation: "",
   classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
   activity: "idle",
+  paused: false,
   progress: null,
   reason: null,
   rounds: [],
