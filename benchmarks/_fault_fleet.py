@@ -80,7 +80,7 @@ class Program:
     @property
     def over(self) -> bool:
         """Whether it ended long enough ago to be started again."""
-        if self.process is not None and self.process.poll() is None:
+        if self.lives:
             return False
         self.ended = self.ended or time.monotonic()
         if time.monotonic() - self.ended < AGAIN_S:
@@ -88,11 +88,18 @@ class Program:
         self.ended = 0.0
         return True
 
-    def kill(self) -> None:
-        """``kill -9``."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+    @property
+    def lives(self) -> bool:
+        """Whether it runs now."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> bool:
+        """``kill -9``; whether there was anything to kill."""
+        if not self.lives:
+            return False
+        self.process.kill()
+        self.process.wait()
+        return True
 
     def end(self) -> None:
         if self.process is None:
@@ -248,9 +255,7 @@ def _enrol(made: Fleet, place: Place, holder: str) -> None:
     terms = made.folder / f"{place.name}.toml"
     privacy = {"unit": "example", "epsilon": 1000.0, "delta": 1e-5}
     model = load_scenario(made.scenario).model.model_dump(mode="json", exclude_none=True)
-    terms.write_text(
-        tomli_w.dumps({"task": {"name": "digits", "holder": holder}, "model": model, "privacy": privacy})
-    )
+    terms.write_text(tomli_w.dumps({"task": {"name": "digits", "holder": holder}, "model": model, "privacy": privacy}))
     words = ["device", "enrol", invitation.text, "--home", place.home, "--name", place.name, "--key-file", made.key]
     said = run([*SKERRY, *words, "--terms", terms, "--json"], timeout_s=120).document
     if said.get("step") != "enrolled":

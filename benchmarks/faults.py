@@ -16,18 +16,17 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 from _fault_account import Account, account
-from _fault_fleet import SKERRY, Fleet, Place, copied, fleet
-from _faulty_line import BROKEN
+from _fault_fleet import SKERRY, Fleet, copied, fleet
+from _fault_kinds import GIVEN_UP_S, KINDS, LOOK_S, Faults
 from _harness import Claim, NotMeasuredError, main, progress, run, versions
-from _power import lose_power
-from _small_disk import full
 
 SCENARIO = {
     "name": "faults",
@@ -38,8 +37,8 @@ SCENARIO = {
     "cohort": {"deadline_s": 20.0, "patience_s": 20.0},
 }
 MOST_MINUTES = 15.0
-GIVEN_UP_S = 300.0  # without a finished round
-LOOK_S = 0.1
+QUIET = 3  # rounds at the end without a fault, in which every device is to be back
+TAKEN = 0.8  # of all places in rounds
 INSIDE = "SKERRY_FAULTS_MOUNTS"
 
 
@@ -55,89 +54,6 @@ class Asked:
     keep: Path | None
 
 
-class Faults:
-    """Puts faults into a fleet; every one is over when its method returns, but for what has to start again."""
-
-    def __init__(self, made: Fleet, chance: random.Random) -> None:
-        self._fleet = made
-        self._chance = chance
-        self.told: Counter[str] = Counter()
-        """How often something of a fault was seen to happen: bytes that a power cut took away, and the like."""
-
-    @property
-    def kinds(self) -> dict[str, Callable[[], None]]:
-        """What can go wrong, by name."""
-        return {
-            "agent_killed": self.agent_killed,
-            "agent_power_cut": self.agent_power_cut,
-            "superlink_killed": self.superlink_killed,
-            "gateway_killed": self.gateway_killed,
-            "run_killed": self.run_killed,
-            "line_broken": self.line_broken,
-            "device_disk_full": self.device_disk_full,
-            "server_disk_full": self.server_disk_full,
-        }
-
-    def agent_killed(self) -> None:
-        """``kill -9``."""
-        self._fleet.agents[self._any().name].kill()
-
-    def agent_power_cut(self) -> None:
-        """The agent is gone, and so is what its ledger had not given to the disk for good."""
-        place = self._any()
-        with self._fleet.held():
-            self._fleet.agents[place.name].kill()
-            self.told["bytes_lost_with_the_power"] += lose_power(place.home, place.record)
-
-    def superlink_killed(self) -> None:
-        """``kill -9``; the servers end with it and are started again."""
-        self._until(lambda: self._fleet.superlink() is not None)
-        link = self._fleet.superlink()
-        if link is None:
-            raise NotMeasuredError("the servers have no SuperLink that could be killed")
-        link.kill()
-
-    def gateway_killed(self) -> None:
-        """``kill -9`` of the process that serves gateway and devices; its SuperLink ends with it."""
-        self._until(lambda: self._fleet.server_is_up)
-        self._fleet.server.kill()
-
-    def run_killed(self) -> None:
-        """``kill -9``; it is started again with ``--resume``."""
-        self._until(lambda: self._fleet.run.process is not None and self._fleet.run.process.poll() is None)
-        self._fleet.run.kill()
-
-    def line_broken(self) -> None:
-        """The line of one device, or of all, for a while, in one of the ways of ``_faulty_line.py``."""
-        mode = self._chance.choice(BROKEN)
-        places = [self._any()] if self._chance.random() < 0.6 else list(self._fleet.places.values())
-        for place in places:
-            place.line.break_it(mode)
-        time.sleep(self._chance.uniform(1.0, 5.0))
-        for place in places:
-            place.line.mend()
-        self.told[f"line_{mode}"] += 1
-
-    def device_disk_full(self) -> None:
-        """Not a byte of room, for a while."""
-        with full(self._any().disk):
-            time.sleep(self._chance.uniform(1.0, 4.0))
-
-    def server_disk_full(self) -> None:
-        """Of the disk with the runs, the registry and the SuperLink's database."""
-        with full(self._fleet.disk):
-            time.sleep(self._chance.uniform(1.0, 4.0))
-
-    def _any(self) -> Place:
-        return self._chance.choice(list(self._fleet.places.values()))
-
-    def _until(self, there: Callable[[], bool]) -> None:
-        """Wait until what is to be killed lives: it may still be on its way back from the last fault."""
-        end = time.monotonic() + GIVEN_UP_S
-        while not there() and not self._fleet.complete and time.monotonic() < end:
-            time.sleep(LOOK_S)
-
-
 def survived(asked: Asked, folder: Path) -> Iterator[Claim]:
     """One federation, all faults."""
     scenario = folder / "scenario.toml"
@@ -149,7 +65,7 @@ def survived(asked: Asked, folder: Path) -> Iterator[Claim]:
             began = time.monotonic()
             made.begin_run()
             faults = Faults(made, chance)
-            done = _disturb(made, faults, chance, asked)
+            done, touched = _disturb(made, faults, chance, asked)
             minutes = (time.monotonic() - began) / 60
             found = account(made.run_folder, {n: (p.ledger, p.record) for n, p in made.places.items()})
             failures = _verified(made)
@@ -157,25 +73,32 @@ def survived(asked: Asked, folder: Path) -> Iterator[Claim]:
         finally:
             if asked.keep is not None:
                 _keep(made, asked.keep)
-    yield from _claims(asked, found, failures, minutes, done, faults.told, made)
+    counts = {"faults": dict(done), "seen": dict(faults.told), "started": dict(made.started), "seed": asked.seed}
+    yield from _claims(asked, found, failures, minutes, counts, touched)
 
 
-def _disturb(made: Fleet, faults: Faults, chance: random.Random, asked: Asked) -> Counter[str]:
-    """Put the faults in, the next one when its share of the rounds is finished; then wait for the end."""
+def _disturb(made: Fleet, faults: Faults, chance: random.Random, asked: Asked) -> tuple[Counter[str], dict[str, int]]:
+    """Put the faults in, the next one when its share of the rounds is finished; then wait for the end.
+
+    Returns:
+        How many of each kind did something, and for each device how many rounds were finished after its last one.
+    """
     kinds = {kind: fault for kind, fault in faults.kinds.items() if kind in asked.kinds or not asked.kinds}
     order = (list(kinds) * (asked.faults // len(kinds) + 1))[: asked.faults]
     chance.shuffle(order)
     done: Counter[str] = Counter()
+    touched = dict.fromkeys(made.places, 0)
     for number, kind in enumerate(order):
-        _reach(made, int(number * asked.rounds / asked.faults))
+        _reach(made, int(number * max(1, asked.rounds - QUIET) / asked.faults))
         if made.complete:
             break
         time.sleep(chance.uniform(0.0, 1.5))
         progress(f"fault {number + 1} of {asked.faults}, after round {made.rounds}: {kind}")
-        kinds[kind]()
-        done[kind] += 1
+        places = kinds[kind]()
+        done[kind] += bool(places)
+        touched |= {place.name: made.rounds for place in places}
     _reach(made, asked.rounds)
-    return done
+    return done, touched
 
 
 def _reach(made: Fleet, rounds: int) -> None:
@@ -218,20 +141,34 @@ def _claims(
     found: Account,
     failures: list[str],
     minutes: float,
-    done: Counter[str],
-    told: Counter[str],
-    made: Fleet,
+    counts: Mapping[str, Any],
+    touched: Mapping[str, int],
 ) -> Iterator[Claim]:
-    injected = sum(done.values())
-    counts = {"faults": dict(done), "seen": dict(told), "started": dict(made.started), "seed": asked.seed}
-    counts |= found.detail
+    injected = sum(counts["faults"].values())
+    counts = {**counts, **found.detail}
 
     def none(name: str, text: str, what: list[str]) -> Claim:
         return Claim(name, text, len(what), "found", "<=", 0, detail={"what": what[:20]} if what else {})
 
-    yield Claim("faults_injected", "faults that were put in", injected, "faults", ">=", asked.faults, detail=counts)
-    finished = len({record.round for record in found.rounds})
-    yield Claim("rounds_finished", "rounds of the run, which is complete", finished, "rounds", ">=", asked.rounds)
+    yield Claim(
+        "faults_injected",
+        "faults that were put in, and did something",
+        injected,
+        "faults",
+        ">=",
+        asked.faults,
+        detail=counts,
+    )
+    finished = len({record.round for record in found.rounds if not record.extra.get("skipped")})
+    text = "rounds of the run, which is complete, but for those that were skipped"
+    yield Claim("rounds_finished", text, finished, "rounds", ">=", asked.rounds)
+    share = sum(counts["accepted"].values()) / (len(touched) * asked.rounds)
+    yield Claim("places_taken", "of all places of devices in rounds", share, "share", ">=", TAKEN)
+    last = {name: max((one.round for one in found.rounds if name in one.accepted), default=0) for name in touched}
+    back = sum(last[name] > touched[name] for name in touched)
+    detail = {"last_fault_after": dict(touched), "last_accepted": last}
+    text = "devices that took part again after the last fault that touched them"
+    yield Claim("devices_back", text, back, "devices", ">=", len(touched), detail=detail)
     yield none("ledger_undercounts", "answers that left a device and its ledger does not count", found.undercounts)
     yield none("replies_applied_twice", "answers or rounds that count twice in a vector", found.twice)
     yield none("stale_replies_used", "answers of an earlier round in a later one's vector", found.stale)
@@ -253,6 +190,8 @@ def _asked() -> Asked:
     known, rest = parser.parse_known_args()
     sys.argv[1:] = rest
     kinds = tuple(filter(None, known.kinds.split(",")))
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"no such kinds: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     return Asked(known.rounds, known.faults, known.devices, known.seed, kinds, known.keep)
 
 

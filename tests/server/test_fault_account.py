@@ -3,10 +3,12 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,14 +203,24 @@ def test_a_line_breaks_as_it_is_told_and_is_whole_again(monkeypatch: pytest.Monk
             line.mend()
 
 
-def test_a_power_cut_takes_what_was_not_synced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long syncs were made to take, which they do not take here."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from _power import lose_power, record_syncs
+    import _power
+
+    took: list[float] = []
+    monkeypatch.setattr(_power, "time", SimpleNamespace(sleep=took.append))
+    monkeypatch.setattr(os, "fsync", os.fsync)  # put back afterwards
+    return took
+
+
+def test_a_power_cut_takes_what_was_not_synced(syncs: list[float], tmp_path: Path):
+    from _power import Lost, lose_power, record_syncs
 
     home, record = tmp_path / "home", tmp_path / "record"
     home.mkdir()
     path = home / "ledger.jsonl"
-    monkeypatch.setattr(os, "fsync", os.fsync)  # put back afterwards
     record_syncs(home, record)
     with path.open("ab", buffering=0) as ledger:
         ledger.write(b"kept\n")
@@ -216,9 +228,58 @@ def test_a_power_cut_takes_what_was_not_synced(monkeypatch: pytest.MonkeyPatch, 
         ledger.write(b"lost\n")
     write_atomic(home / "agent" / "letter.cbor", b"kept")
     write_atomic(home / "agent" / "diary.json", b"gone", durable=False)
-    assert lose_power(home, record) == len(b"lost\n") + len(b"gone")
+    assert lose_power(home, record) == Lost(ledger=len(b"lost\n"), files=len(b"gone"))
     assert path.read_bytes() == b"kept\n"
     assert [path.name for path in (home / "agent").iterdir()] == ["letter.cbor"]
-    assert lose_power(home, record) == 0
+    assert lose_power(home, record) == Lost(0, 0)
+    assert min(syncs) >= 0.05
 
 
+def test_a_power_cut_takes_what_an_agent_added_to_a_ledger_that_it_found(syncs: list[float], tmp_path: Path):
+    from _power import Lost, lose_power, record_syncs
+
+    home, record = tmp_path / "home", tmp_path / "record"
+    home.mkdir()
+    path = home / "ledger.jsonl"
+    path.write_bytes(b"policy\n")
+    record_syncs(home, record)
+    with path.open("ab", buffering=0) as ledger:
+        ledger.write(b"debit\n")
+    record_syncs(home, record)  # killed and started again: the disk has no more of it than before
+    assert lose_power(home, record) == Lost(ledger=len(b"debit\n"), files=0)
+    assert path.read_bytes() == b"policy\n"
+
+
+def claims_of(monkeypatch: pytest.MonkeyPatch, rounds: list[RoundRecord], touched: dict[str, int]) -> dict[str, bool]:
+    """Which claims of the benchmark hold for a run with those rounds."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from _fault_account import Account, Device
+    from faults import Asked, _claims
+
+    found = Account(rounds, {name: Device() for name in NAMES})
+    asked = Asked(len(rounds), 1, len(NAMES), 1, (), None)
+    claims = _claims(asked, found, [], 0.0, {"faults": {"agent_killed": 1}}, touched)
+    return {claim.id: claim.holds for claim in claims}
+
+
+def finished(number: int, accepted: tuple[str, ...], **extra: str) -> RoundRecord:
+    dropped = {name: "silent" for name in NAMES if name not in accepted}
+    return RoundRecord(number, 0.0, 0.0, None, None, accepted, (), dropped, 0, 0, {}, "d", number, extra=extra)
+
+
+def test_a_federation_in_which_nobody_takes_part_outlives_nothing(monkeypatch: pytest.MonkeyPatch):
+    touched = dict.fromkeys(NAMES, 1)
+    good = claims_of(monkeypatch, [finished(1, NAMES), finished(2, NAMES)], touched)
+    assert all(good.values()), good
+    empty = claims_of(monkeypatch, [finished(1, (), skipped="few"), finished(2, (), skipped="few")], touched)
+    assert {name for name, holds in empty.items() if not holds} == {"rounds_finished", "places_taken", "devices_back"}
+    away = claims_of(monkeypatch, [finished(1, NAMES), *(finished(number, NAMES[:1]) for number in (2, 3))], touched)
+    assert (away["rounds_finished"], away["devices_back"]) == (True, False)
+
+
+def test_a_kind_of_fault_that_there_is_not_is_refused_before_anything_is_done():
+    command = [sys.executable, BENCHMARKS / "faults.py", "--kinds", "agent_kiled"]
+    inside = {**os.environ, "SKERRY_FAULTS_MOUNTS": "1"}  # it mounts nothing
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env=inside)
+    assert done.returncode == 2
+    assert "agent_killed" in done.stderr
