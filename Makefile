@@ -85,8 +85,7 @@ test-all: setup web-test ## the whole test suite
 
 # Exit code 75 of root.sh: it cannot be done on this machine, and said why in one line.
 test-arm64: setup ## an agent on an emulated aarch64 in a federation with one of this machine (root, apt, x86_64)
-	@root=$$(tests/arm64/root.sh $(BIN)/python) || { code=$$?; test $$code = 75 && exit 0; exit $$code; }; \
-	  SKERRY_ARM64_ROOT=$$root $(BIN)/pytest tests/arm64
+	@tests/arm64/root.sh $(BIN)/python $(BIN)/pytest tests/arm64 || { code=$$?; test $$code = 75 && exit 0; exit $$code; }
 
 coverage: setup ## branch coverage of security/ and strategies/, at least 90 %
 	$(BIN)/pytest -q -m 'not slow and not engine' $(PARALLEL) --cov=skerry.security --cov=skerry.strategies --cov-branch --cov-fail-under=90

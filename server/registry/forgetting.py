@@ -1,6 +1,7 @@
 """A device's name goes from the registry, and everything else stays: the one exception to rows that never change.
 
-A name becomes a random alias wherever it stands: in its row, in tags, and in what was said of it and of others. Its
+A name becomes a random alias wherever it stands as a word: in its row, in tags, and in what was said of it and of
+others. Within a longer word (`alice-phone`) it stays, as that may be another device's name. Its
 certificates and what it signed when it left, which bear it, become empty. What was judged stays under the alias, and so
 do the device's public keys: else whoever was revoked could come back with them by asking to be forgotten.
 """

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes a Debian for aarch64 that runs on this x86_64 under qemu-user, with skerry's agent in it as a device has it: the wheel
-# that this clone builds, its extra `device`, exact versions, no torch. Prints the root's folder.
+# that this clone builds, its extra `device`, exact versions, no torch. Prints the root's folder, or runs a command that
+# finds it in $SKERRY_ARM64_ROOT, while nobody else makes it anew.
 #
-#   root.sh PYTHON        PYTHON: has pip and what builds the wheel
+#   root.sh PYTHON [COMMAND…]        PYTHON: has pip and what builds the wheel
 #
 # Exit code 75, and one line why, where it cannot be made: nothing is wrong with the clone then. It is kept in
 # $XDG_CACHE_HOME/skerry/arm64 (else ~/.cache) and made anew when what it is made of changes. Needs root, for chroot.
@@ -11,6 +12,7 @@
 set -euo pipefail
 
 python=${1:?the Python that builds the wheel}
+shift
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 clone=$(cd "$here/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/skerry/arm64
@@ -89,5 +91,10 @@ fi
 rm -rf "$root/opt/skerry"
 "$python" -m pip install "${cross[@]}" --no-deps --target "$root/opt/skerry" "$wheel"
 printf '%s\n' /opt/skerry "$site" >"$root/usr/lib/python3/dist-packages/skerry-agent.pth"
-say "ready: $(chroot "$root" /usr/bin/python3 -B -c 'import platform, skerry; print("skerry on", platform.machine(), "Python", platform.python_version())')"
-echo "$root"
+ready=$(chroot "$root" /usr/bin/python3 -B -c 'import platform, skerry; print("skerry on", platform.machine(), "Python", platform.python_version())')
+say "ready: $ready"
+if [ $# -eq 0 ]; then
+  echo "$root"
+else
+  SKERRY_ARM64_ROOT=$root "$@" 9>&- # the lock is held by this shell, and not by what the command may leave behind
+fi
