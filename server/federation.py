@@ -131,7 +131,9 @@ class Federation:
             number: of the round.
             vector: ``(d,)`` what it started from; without it nothing is computed on public examples.
         """
-        context = ScreenContext(number, self.noise_std(number), float("inf"), self.plan.steps, start=vector)
+        whole = self.scenario.model.trainable in {"full", "qat"}
+        noise = self.noise_std(number)
+        context = ScreenContext(number, noise, float("inf"), self.plan.steps, start=vector, whole=whole)
         if self.root is None or vector is None:
             return context
         asked = (vector, self.plan_for(number), self.scenario.seed, number)

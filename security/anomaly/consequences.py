@@ -18,7 +18,7 @@ class Consequences:
 
     A drop is a strike when a finding of it is grave: certain, or at least
     :data:`~skerry.security.anomaly.evidence.GRAVE` robust standard deviations out. What is nearer is one only while
-    it is sustained, and what a learned limit alone flags, or what may be an honest likeness, never is.
+    it is sustained, and what a learned limit alone flags, or an honest device unlike the others may send, never is.
 
     Args:
         tolerate: f, for the sentences.

@@ -44,7 +44,9 @@ class CosineDetector:
     *Without noise* no error can be stated, and there is no history: flagged are cosines below -0.1 that also lie
     ``far`` robust standard deviations (of at least 0.1 each) under the other devices', and are at least 0.6 times
     as far below zero as the others' median is above it. An update of a few examples is mostly noise, of either sign; a
-    reversed one is as far against the others as it would have been with them.
+    reversed one is as far against the others as it would have been with them. Such an update is dropped, and nothing
+    held against its device: an honest one that was alone with one or two classes, among others that were alike, lay up
+    to 1.5 times as far below zero as those above it in the lab.
 
     Cannot see: updates across, not against, the common direction; a flipped update of ordinary length while the
     common signal is small against the noise. Hostile devices that hide in the noise can also turn the median
@@ -107,7 +109,8 @@ def _this_round(cosine: float, length: float, noise: float, usual: tuple[float, 
     )
     # Under noise the error of what lies beyond the fixed limit is stated, so it needs no further distance to count.
     distance = max(strangeness, GRAVE) if noise > 0 and strangeness > FAR else strangeness
-    return Finding((Score("cosine", cosine, shown, None, sentence),), distance=distance, strangeness=strangeness)
+    score = Score("cosine", cosine, shown, None, sentence)
+    return Finding((score,), distance=distance, strangeness=strangeness, excusable=noise == 0)
 
 
 def _with_history(finding: Finding, weight: float) -> Finding:

@@ -1,19 +1,16 @@
 """Copies under noise of their own: updates that are the same in every direction that other updates have."""
 
 from dataclasses import dataclass
-from math import log, sqrt
 
 import numpy as np
 import numpy.typing as npt
 
 from skerry.security.anomaly.evidence import Mask
+from skerry.security.anomaly.span import noise_share
 
-__all__ = ["DISGUISE_ERROR", "Disguises", "disguises"]
+__all__ = ["Disguises", "disguises"]
 
 Float64Array = npt.NDArray[np.float64]
-
-DISGUISE_ERROR = 1e-3
-"""Probability with which the noise on two copies has more in others' directions than ``Disguises.limit`` allows."""
 
 _FEWEST = 6  # so that every pair has four others, whose directions are looked at
 _APART = 5.0  # times the limit: where the usual update lies nearer to another, noise tells no copies
@@ -50,10 +47,11 @@ def disguises(gram: Float64Array, size: int) -> Disguises:
 
         |p_i - t·p_j|² / |r_i|²,  t ≥ 0 the best,
 
-    is below ``2·(m + 2√(m·x) + 2x)/d`` with m = n - 2 and x = -ln ``DISGUISE_ERROR`` (Laurent and Massart 2000, lemma
-    1), where the two have as much noise for their length. It makes no difference whether the noise is fresh in each
-    round or kept. Honest updates differ in directions that other honest updates have too: in the lab by at least four
-    times that, usually by a hundred times. No error is stated for them.
+    is below twice :func:`~skerry.security.anomaly.span.noise_share` of n - 2 rows, where the two have as much noise for
+    their length. It makes no difference whether the noise is fresh in each round or kept. Honest updates differ in
+    directions that other honest updates have too: in the lab by at least four times that, usually by a hundred times.
+    No error is stated for them, and two honest devices with classes that nobody else has come below it (in the
+    lab down to a fifteenth of it): what they teach lies across the others, as noise does.
 
     The share of a pair is the larger of the two, i's over r_i and j's over r_j: whatever a device sends, no honest
     update's share gets small unless it is itself copied, or is itself nothing but noise.
@@ -75,8 +73,7 @@ def disguises(gram: Float64Array, size: int) -> Disguises:
     if count < _FEWEST:
         return Disguises(shares, 0.0, np.inf)
     shares[np.ix_(there, there)] = _shares(gram[np.ix_(there, there)])
-    x = -log(DISGUISE_ERROR)
-    limit = 2 * (count - 2 + 2 * sqrt((count - 2) * x) + 2 * x) / size
+    limit = 2 * noise_share(count - 2, size)
     nearest = shares[there].min(axis=1)
     rest = nearest[nearest >= limit]
     usual = float(np.median(rest)) if 2 * len(rest) > count else 0.0

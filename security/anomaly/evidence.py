@@ -81,6 +81,8 @@ class ScreenContext:
         mislabelled: computes ``(k² - k, d)`` what a device would send whose examples of one class carry the label of
             another, for each pair; None when nobody can.
         start: ``(d,)`` the model that the round started from; None where it is not told.
+        whole: whole networks are trained, whose layers all examples move. False where a head is, in which each class
+            may have directions of its own: a device that is alone with a class goes where nobody else does.
     """
 
     round: int
@@ -90,6 +92,7 @@ class ScreenContext:
     root: Float32Array | None = None
     mislabelled: Callable[[], Float32Array] | None = None
     start: Float32Array | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,10 @@ class NormDetector:
     many of one attacker more, as far as ``similarity`` compares rows at the lengths that they are clipped to, and a
     copy at another length is a copy to it.
 
-    *Long and foreign* (no stated error of its own): a row that is too long is dropped when next to nothing of it lies
-    in the span of the other devices' rows, less than a tenth of what does of theirs. Few examples lengthen an update
-    in directions that other examples have too; noise does not.
+    *Long and foreign* (no stated error of its own): where whole networks are trained, a row that is too long is dropped
+    when next to nothing of it lies in the span of the other devices' rows, less than a tenth of what does of theirs.
+    Few examples lengthen an update in directions that other examples have too; noise does not. Where a head is trained
+    it is clipped all the same: a device that is alone with a class sends long rows of its own.
 
     With privacy noise every example is clipped, so few examples are no excuse, and the relative limit drops.
 
@@ -70,7 +71,7 @@ class NormDetector:
         usual = peers(logs, trusted & positive, _FLOOR)
         found = [_judge(float(v), low, high, around, far) for v, around in zip(lengths, usual, strict=True)]
         long = np.array([finding.clips for finding in found], np.bool_)
-        if not long.any():
+        if not (long.any() and context.whole):
             return found
         shares, typical = _in_span(rows, positive, trusted & positive & ~long)
         return [

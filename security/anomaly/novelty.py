@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import log, sqrt
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import smallest_norm
 from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import peers
+from skerry.security.anomaly.span import noise_share, shares_in_span
 
 __all__ = ["NOVELTY_ERROR", "NoveltyDetector"]
 
@@ -37,9 +39,14 @@ class NoveltyDetector:
 
     *Without noise, relative to the others* (no stated error): flagged when the logarithm lies ``far`` robust standard
     deviations, each at least log(2)/5, below the other devices': by default at most half of what is usual, and at
-    most 0.3.
+    most 0.3. And what is new about it must be noise: no more of that may lie in directions of what is new about the
+    others' updates than of noise does (:func:`~skerry.security.anomaly.span.noise_share`). A device with far more data
+    than the others agrees with the step as well, since it made much of it; what is new about its update is training.
+    Where a head is trained, what is new about a device that is alone with a class may be its own: then such an
+    update is dropped, and nothing held against its device.
 
-    Cannot see: an echo under noise a third as long as itself; an echo of an earlier step; the first round.
+    Cannot see: an echo under noise a third as long as itself, or with a little training on top; an echo of an earlier
+    step; the first round.
 
     Reference for the attack: Lin, Du and Liu 2019, "Free-riders in Federated Learning" (arXiv:1911.12560).
     """
@@ -58,7 +65,7 @@ class NoveltyDetector:
         last = self._last_step(context)
         if last is None or len(last) != rows.size or not last.any():
             return [_unjudged("no earlier step is known")] * len(rows)
-        novelty, across = _novelty(rows.values, last)
+        novelty, across, along = _novelty(rows.values, last)
         least = 0.0
         if context.noise_std > 0:
             least = context.noise_std * smallest_norm(rows.size - 1, NOVELTY_ERROR, steps=context.steps)
@@ -68,10 +75,14 @@ class NoveltyDetector:
             around = peers(np.log(np.maximum(novelty, _LEAST)), usable, _FLOOR)
         if least == 0 and int(usable.sum()) < _FEWEST:
             return [_unjudged(f"{int(usable.sum())} usable updates are too few to say what is usual")] * len(rows)
-        return [
+        found = [
             _judge(float(value), float(part), least, usual, far)
             for value, part, usual in zip(novelty, across, around, strict=True)
         ]
+        if not any(finding.distance for finding in found):
+            return found
+        noisy = _nothing_but_noise(rows, novelty, along, usable)
+        return [_weighed(one, bool(same), context.whole) for one, same in zip(found, noisy, strict=True)]
 
     def learn(self, rows: Float32Array, accepted: Mask, context: ScreenContext) -> None:
         """Remember what the round started from."""
@@ -95,19 +106,42 @@ class NoveltyDetector:
         return step
 
 
-def _novelty(rows: Float32Array, last: Float32Array) -> tuple[Float64Array, Float64Array]:
-    """``(n,)`` sines, 1 where a row does not point along ``last``, and lengths of the parts across it."""
+def _novelty(rows: Float32Array, last: Float32Array) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """``(n,)`` sines, 1 where a row does not point along ``last``; lengths of the parts across it, and along it."""
     wide = last.astype(np.float64)
     direction = wide / sqrt(float(wide @ wide))
-    sines, parts = np.ones(len(rows)), np.zeros(len(rows))
+    sines, parts, along_it = np.ones(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
     for index, row in enumerate(rows):
         one = row.astype(np.float64)
-        along = float(one @ direction)
+        along_it[index] = along = float(one @ direction)
         one -= along * direction
         parts[index] = across = sqrt(float(one @ one))
         if along > 0:
             sines[index] = across / sqrt(along * along + across * across)
-    return sines, parts
+    return sines, parts, along_it
+
+
+def _nothing_but_noise(rows: Rows, novelty: Float64Array, along: Float64Array, usable: Mask) -> Mask:
+    """``(n,)`` whether what is new about a row has no more of the directions of the others' than noise has."""
+    new = novelty > _LEAST
+    found = ~new
+    members = usable & new
+    if members.any():
+        rest = (rows.gram - np.outer(along, along))[np.ix_(new, new)]
+        shares = shares_in_span(rest, members[new])
+        found[new] = shares <= noise_share(int(members.sum()), rows.size)
+    return found
+
+
+def _weighed(finding: Finding, noisy: bool, whole: bool) -> Finding:
+    """The finding on an update, once it is known whether what is new about it is nothing but noise."""
+    if not finding.distance:
+        return finding
+    if noisy:
+        return replace(finding, excusable=not whole)
+    score = finding.scores[0]
+    sentence = f"Novelty {score.value:.2f} against the model's last step is little, but no noise."
+    return replace(finding, scores=(replace(score, low=None, sentence=sentence),), distance=0.0)
 
 
 def _judge(value: float, part: float, least: float, usual: tuple[float, float] | None, far: float) -> Finding:

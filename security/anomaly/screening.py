@@ -13,7 +13,8 @@
 6. A row that is kept although it is too long for the others is clipped to the longest that passes. Length alone is
    worth no more: few examples explain it (:mod:`skerry.security.anomaly.norm`).
 7. A drop for a breach, or for something at least six robust standard deviations out, is a strike; what is nearer only
-   costs the update its place, unless it goes on for rounds. Enough strikes put the device into quarantine for the rest
+   costs the update its place, unless it goes on for rounds, and what an honest device unlike the others may send costs
+   it no more than that in however many. Enough strikes put the device into quarantine for the rest
    of the run (:mod:`skerry.security.anomaly.strikes`). Where as many of them were breaches as would have been enough
    alone, its revocation is proposed (:mod:`skerry.security.anomaly.consequences`).
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from skerry.records import Float32Array, Reason, Score
 from skerry.security.anomaly.bounds import smallest_norm
 from skerry.security.anomaly.disguise import Disguises, disguises
-from skerry.security.anomaly.evidence import FAR, GRAVE, Finding, Mask, Rows, ScreenContext
+from skerry.security.anomaly.evidence import FAR, Finding, Mask, Rows, ScreenContext
 from skerry.security.anomaly.peers import peers
 from skerry.security.anomaly.repeats import Repeats
 
@@ -25,6 +25,7 @@ SIMILARITY_ERROR = 1e-9
 _FLOOR = log(4) / FAR  # least spread assumed: by default a pair is never flagged above a quarter of the usual distance
 _FEWEST = 4  # trusted rows, so that every device has three others to be compared with
 _LENGTH = 2.0  # a difference in length makes two updates at most this much farther apart than their directions are
+_COPY = 1e-4  # distance of copies; two honest devices of one kind of data come so near with 10⁸ examples each
 _LEAST = 1e-9  # distance that stands for an exact copy
 
 
@@ -51,8 +52,10 @@ class SimilarityDetector:
     (:mod:`skerry.security.anomaly.disguise`). Where the others lie within five times that of a neighbour, as with few
     coordinates, nobody is flagged for it.
 
-    Nearer than that, but less than six deviations, a row loses its vote and its device no more, in however many
-    rounds: in the lab two honest devices with the same one class were at 24 % of the usual distance in each.
+    What is alike loses its vote and its device no more, in however many rounds: two honest devices with the same one
+    class were at 7 to 24 % of the usual distance in each, and come the nearer the more examples they have. Only a copy,
+    the same to 10⁻⁴ of its length, counts against its device. One but for noise does not: two honest devices with
+    classes that nobody else has come below that limit too, since what they teach lies across the others, as noise does.
 
     Groups are the connected pairs that are too near or differ by noise alone. The first device by name keeps its
     place: a group has one vote, not none, since one of them may be honest and copied. Updates are sealed for the
@@ -227,7 +230,7 @@ def _finding(
         why, distance = f"{np.exp(usual[0]):.3g} is usual among the others", strangeness
     sentence = f"Nearly the same update as {said}: distance {shown:.3g}, {why}. The group has one vote."
     score = Score("similarity", shown, limit, None, sentence)
-    alike = usual is not None and distance < GRAVE
+    alike = usual is not None and value > _COPY
     return Finding((score,), distance, certain=usual is None, strangeness=strangeness, excusable=alike)
 
 
@@ -242,7 +245,7 @@ def _disguised(index: int, devices: Sequence[str], hidden: Disguises, group: lis
         f"{hidden.limit:.2g} and {hidden.usual:.2g} is usual. The group has one vote."
     )
     distance = FAR * (1 + log(hidden.limit / max(share, _LEAST)) / log(4))
-    return Finding((Score("similarity", share, hidden.limit, None, sentence),), distance)
+    return Finding((Score("similarity", share, hidden.limit, None, sentence),), distance, excusable=True)
 
 
 def _others(index: int, devices: Sequence[str], group: list[int]) -> str:

@@ -1,13 +1,18 @@
 """How much of each update lies in the directions that the other devices' updates have."""
 
+from math import log, sqrt
+
 import numpy as np
 import numpy.typing as npt
 
 from skerry.security.anomaly.evidence import Mask
 
-__all__ = ["shares_in_span"]
+__all__ = ["SPAN_ERROR", "noise_share", "shares_in_span"]
 
 Float64Array = npt.NDArray[np.float64]
+
+SPAN_ERROR = 1e-3
+"""Probability with which noise has more of itself in others' directions than :func:`noise_share` says."""
 
 _RIDGE = 1e-9  # of squared lengths of 1: copies among the members leave their span as it is
 
@@ -34,3 +39,16 @@ def shares_in_span(gram: Float64Array, members: Mask) -> Float64Array:
     outside = cosines[np.ix_(~members, members)]
     shares[~members] = np.einsum("ij,jk,ik->i", outside, inverse, outside)
     return np.clip(shares, 0.0, 1.0)
+
+
+def noise_share(members: int, size: int) -> float:
+    """Share of the squared length of noise, drawn without looking, that lies in the span of so many rows of ``size``.
+
+    ``(m + 2√(m·x) + 2x)/d``, x = -ln ``SPAN_ERROR``, for a chi-square share of m of d directions (Laurent and Massart
+    2000, lemma 1).
+
+    >>> round(noise_share(14, 15210), 4)
+    0.0031
+    """
+    x = -log(SPAN_ERROR)
+    return (members + 2 * sqrt(members * x) + 2 * x) / size

@@ -194,7 +194,7 @@ class _Federation:
         self, rows: Float32Array, number: int, parameters: Float32Array, root: "_RootMomentum | None"
     ) -> Float32Array | None:
         """The rule over what the screen lets pass; None when too few are left for it."""
-        context = ScreenContext(number, 0.0, float("inf"), start=parameters)
+        context = ScreenContext(number, 0.0, float("inf"), start=parameters, whole=True)
         if root is not None:
             root.follow(parameters)
             context = replace(context, root=root.right, mislabelled=root.wrong)

@@ -23,7 +23,7 @@ def out(verdicts: list[Verdict]) -> list[str]:
 
 
 def context(number: int = 1, noise: float = 1.0, bound: float = 12.0) -> ScreenContext:
-    return ScreenContext(number, noise, bound)
+    return ScreenContext(number, noise, bound, whole=True)
 
 
 def foreign(deltas: np.ndarray, device: int, times: float) -> np.ndarray:

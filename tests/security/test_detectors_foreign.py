@@ -20,9 +20,11 @@ def honest(seed: int, rest: float = 0.5) -> np.ndarray:
     return (rows + own).astype(np.float32)
 
 
-def examine(rows: np.ndarray, noise: float = 0.0, trusted: np.ndarray | None = None) -> list[Finding]:
+def examine(
+    rows: np.ndarray, noise: float = 0.0, trusted: np.ndarray | None = None, *, whole: bool = True
+) -> list[Finding]:
     usable = np.ones(len(rows), bool) if trusted is None else trusted
-    context = ScreenContext(1, noise, INF)
+    context = ScreenContext(1, noise, INF, whole=whole)
     return ForeignDetector().examine(Rows(rows.astype(np.float32)), [str(i) for i in range(len(rows))], usable, context)
 
 
@@ -82,6 +84,24 @@ def test_noise_zero_rows_and_small_cohorts_are_not_judged() -> None:
     found = examine(rows)
     assert flagged(found) == [4]
     assert found[3].scores[0].sentence.endswith("it is zero.")
+
+
+def test_where_a_head_is_trained_nobody_is_foreign() -> None:
+    rows = honest(0)
+    rows[4] = random_direction(1.0, 5)
+    found = examine(rows, whole=False)
+    assert flagged(found) == []
+    assert found[4].scores[0].sentence.endswith("an honest device may be alone with a class.")
+
+
+def test_who_has_little_in_common_with_others_and_more_than_noise_is_not_foreign() -> None:
+    """Three parts in a hundred: less than a twentieth of what is usual, and twice what noise has."""
+    rows = honest(0, rest=0.0)
+    own, common = random_direction(1.0, 5), rows[1] / np.linalg.norm(rows[1])
+    rows[4] = np.sqrt(0.97) * own + np.sqrt(0.03) * common
+    found = examine(rows)
+    assert flagged(found) == []
+    assert found[4].scores[0].value < 0.05
 
 
 def test_rows_that_are_not_trusted_make_no_span_for_their_like() -> None:

@@ -118,7 +118,7 @@ def test_length_alone_only_clips_and_a_direction_of_its_own_drops() -> None:
     rows = rng.uniform(0, 1, (11, 5)) @ common + 0.3 * rng.standard_normal((11, D))
     rows[3] *= 20
     rows[7] += 20 * rng.standard_normal(D)
-    found = examine(rows, ScreenContext(1, 0.0, float("inf")))
+    found = examine(rows, ScreenContext(1, 0.0, float("inf"), whole=True))
     assert [(i, finding.clips) for i, finding in enumerate(found) if finding.flagged] == [(3, True), (7, False)]
     assert found[7].scores[0].sentence.endswith("is usual.")
     under_noise = examine(rows, ScreenContext(1, 0.3, float("inf")))

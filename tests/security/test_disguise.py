@@ -58,11 +58,11 @@ def test_of_copies_under_noise_of_their_own_one_keeps_its_vote(factor: float, le
 def test_noise_that_is_kept_from_round_to_round_hides_no_more_than_fresh_noise() -> None:
     screener = Screener(["similarity"], tolerate=2)
     kept = noise(honest(10, 0), 0, 1.0)[:3]
-    for number in range(3):
+    for number in range(10):
         rows = honest(10, number)
         rows[7:] = rows[:7].mean(axis=0) + kept
-        screener.screen(rows, names(10), ScreenContext(number, 0.0, float("inf")))
-    assert screener.quarantined == set(names(10)[8:])
+        verdicts = screener.screen(rows, names(10), ScreenContext(number, 0.0, float("inf"), whole=True))
+        assert [v.device for v in verdicts if v.action is Action.DROP] == names(10)[8:]
 
 
 def test_devices_that_send_nothing_but_noise_have_one_vote_together() -> None:

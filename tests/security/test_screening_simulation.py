@@ -24,6 +24,7 @@ NAMES = [f"writer-{i:02d}" for i in range(N)]
 class Outcome:
     caught: int = 0
     first: tuple[int, ...] = ()
+    drops: int = 0
     false_drops: int = 0
     false_quarantines: int = 0
     honest_updates: int = 0
@@ -66,6 +67,7 @@ def simulate(
             dropped = verdict.action is not Action.ACCEPT
             if index in bad and dropped:
                 first.setdefault(index, number)
+                outcome.drops += 1
             if index not in bad:
                 outcome.honest_updates += 1
                 outcome.false_drops += dropped
@@ -118,10 +120,12 @@ def test_without_noise_heterogeneous_honest_devices_are_never_quarantined(agreem
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_without_noise_flippers_are_quarantined(scale: float) -> None:
+def test_without_noise_flippers_lose_their_rows_and_keep_their_place(scale: float) -> None:
+    """A device that is alone with a class may point as far against the others, so no place is taken for it."""
     for seed in range(10):
         outcome = simulate(500 + seed, 2, flip(scale), noise=0.0, bound=float("inf"))
-        assert outcome.caught == 2
+        assert outcome.drops >= 0.9 * 2 * ROUNDS
+        assert outcome.caught == 0
         assert outcome.false_quarantines == 0
 
 

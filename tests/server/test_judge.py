@@ -15,7 +15,7 @@ def judged(deltas: np.ndarray, tolerate: int):
     """The real screen, in a federation of which the stage needs no more."""
     federation = SimpleNamespace(
         screener=Screener(["norm"], tolerate=tolerate),
-        screen_context=lambda number, vector=None: ScreenContext(number, 0.0, float("inf"), start=vector),
+        screen_context=lambda number, vector=None: ScreenContext(number, 0.0, float("inf"), start=vector, whole=True),
     )
     return screen(federation, 1, Valid(NAMES, deltas, {}, {}), np.zeros(400, np.float32))
 
