@@ -27,18 +27,25 @@ def log() -> None:
 
 @app.command("list")
 def show(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
-    """Check the whole log and show its entries, its checkpoint and the key that others check it by."""
+    """Check the whole log and show its entries, its checkpoint and the key that others check it by.
+
+    What witnesses read of it is checked too, and written again where it is lost or altered.
+    """
     from rich.text import Text
 
     from skerry.runfolder import runs_dir as runs_in
     from skerry.server.federation_log import federation_log
 
     found = federation_log(runs_in(runs_dir), create=False)
+    again = found.publish_again()
     entries, state = found.entries(), found.checkpoint()
     if as_json:
         told = [_entry(one) for one in entries]
-        emit({"key": str(found.key), "size": state.size, "root": state.root.hex(), "entries": told})
+        head = {"key": str(found.key), "size": state.size, "root": state.root.hex(), "published_again": again}
+        emit({**head, "entries": told})
         return
+    if again:
+        note().print("what witnesses read was lost or altered in part, and is written again")
     shown = table(f"{found.key.name}: {state.size} entries, all checked", ["", "when", "kind", "what"], right=[""])
     for one in entries:
         when = datetime.fromtimestamp(one.at / 1000, tz=UTC).isoformat(sep=" ", timespec="seconds")

@@ -15,13 +15,14 @@ nothing of any. Names can be erased as in a ledger; proofs of all else stay.
 Several processes may write, one after another; a batch is on stable storage, and its checkpoint published, before
 :meth:`Log.append` returns. Of a batch whose writer was killed, whole entries from its beginning may stay.
 
-A log never goes back: what does not extend the checkpoint that its own key has signed is not opened, and so not signed.
+A log never goes back: what is signed extends the checkpoint that its own key has signed, and a file whose end does not
+is not opened.
 
 Opening and entering take as long in a long log as in a short one: of the part that was signed, only the end is looked
-at (:mod:`~skerry.security.transparency.signed_end`), and all that follows it is checked. An older entry that was
-changed in the file is found by whoever reads entries (:meth:`Log.entries`, :meth:`Log.prove` of one before that end,
-:meth:`Log.erase`, :meth:`Log.revise`): they read and check the whole file. It cannot change what is signed meanwhile,
-which rests on hashes that were signed before.
+at (:mod:`~skerry.security.transparency.signed_end`), and all that follows it is checked. Older entries that were
+changed in the file or are gone from it are found by whoever reads entries (:meth:`Log.entries`, :meth:`Log.prove` of
+one before that end, :meth:`Log.erase`, :meth:`Log.revise`): they read and check the whole file. That changes nothing of
+what is signed meanwhile, which rests on hashes that were signed before.
 """
 
 import os
@@ -41,6 +42,7 @@ from skerry.security.transparency.note import NoteKey, NoteSigner
 from skerry.security.transparency.proof import LogProof
 from skerry.security.transparency.publisher import Publisher
 from skerry.security.transparency.signed_end import signed_checkpoint, signed_end
+from skerry.security.transparency.tiles import are_tiles_of
 
 __all__ = ["ENTRIES", "PUBLISHED", "Change", "Log"]
 
@@ -49,6 +51,8 @@ ENTRIES = "log.jsonl"
 
 PUBLISHED = "published"
 """The folder of what witnesses read, in the log's."""
+
+_MEND = "restore log.jsonl from a newer copy; where there is none, move the folder away: a new log begins"
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ class Log:
         signer: the log's key; its name is the log's, e.g. ``skerry/log/hospitals``.
 
     Raises:
-        LedgerCorruptError: the last entry that was signed, or one after it, was changed, dropped or moved; or entries
-            are gone that were published (``rewritten``).
+        LedgerCorruptError: the last entry that was signed, or one after it, was changed, dropped or moved; or what is
+            there does not extend what was published (``rewritten``).
         RefusedError: what was published is not of this key (``signature``, ``origin``, ``malformed``).
     """
 
@@ -143,6 +147,23 @@ class Log:
         with self._held():
             self._erase(numbers)
 
+    def publish_again(self) -> bool:
+        """Write what witnesses read anew, where any of it is lost or altered; whether that was so. Checks everything.
+
+        Raises:
+            LedgerCorruptError: an entry was changed, dropped or moved; nothing is written.
+            NotPublishedError: it cannot be written.
+        """
+        with self._held():
+            self._all()
+            self._require_published()
+            signed = signed_checkpoint(self._published, self.key)
+            if signed == (self.checkpoint() if len(self) else None) and are_tiles_of(self._published, self._tree):
+                return False
+            self._publisher = Publisher(self._published)
+            self._publish("not published again")
+        return True
+
     def revise(self, decide: Callable[[tuple[Entry, ...]], Change], now: int) -> Change:
         """Change the log by what stands in it, with nobody writing in between; what was decided.
 
@@ -177,15 +198,18 @@ class Log:
                 os.truncate(self._path, self._offset)
             raise
         self._take_in()
+        self._publish("entered in the log, and not published yet")
+        return tuple(made)
+
+    def _publish(self, otherwise: str) -> None:
         try:
             self._publisher.publish(self._tree, self.checkpoint(), self._signer)
         except (DiskFullError, OSError) as error:
             raise NotPublishedError(
-                f"entered in the log, and not published yet: {error}",
+                f"{otherwise}: {error}",
                 where=str(self._published),
                 mend="mend the folder; the next entry publishes this one too",
             ) from error
-        return tuple(made)
 
     def _erase(self, numbers: Sequence[int]) -> None:
         if not all(0 <= number < len(self) for number in numbers):
@@ -203,7 +227,7 @@ class Log:
                 "rewritten",
                 f"the log has {len(self)} entries and does not extend the {signed.size} that it published",
                 where=str(self._path),
-                mend="restore log.jsonl from a newer copy; where there is none, move the folder away: a new log begins",
+                mend=_MEND,
             )
 
     def _forget(self) -> None:
@@ -238,20 +262,28 @@ class Log:
             self._take_anew(found)
         else:
             self._file = found
-            self._add(rest, list(walk(split(rest)[0], first=len(self), prev=self._prev)))
+            self._add(rest, self._walk(rest, len(self), self._prev))
 
     def _take_anew(self, found: int) -> None:
         """Read a file that is not the one read so far; nothing of it is believed before it extends what was seen."""
         data = self._bytes()
-        entries = list(walk(split(data)[0]))
+        entries = self._walk(data, 0, GENESIS)
         anew = MerkleTree(bytes.fromhex(one.hash) for one in entries)
         if len(anew) < len(self._tree) or anew.root(len(self._tree)) != self._tree.root():
             raise LedgerCorruptError(
-                "rewritten", "the log does not begin with what was seen of it", where=str(self._path)
+                "rewritten", "the log does not begin with what was seen of it", where=str(self._path), mend=_MEND
             )
         self._forget()
         self._file = found
         self._add(data, entries)
+
+    def _walk(self, data: bytes, first: int, prev: str) -> list[Entry]:
+        """The entries in what was read, checked; what is said of a broken one is of a log and not of a ledger."""
+        try:
+            return list(walk(split(data)[0], first=first, prev=prev))
+        except LedgerCorruptError as error:
+            what = f"log {error.what.removeprefix('ledger ')}"
+            raise LedgerCorruptError(error.reason, what, where=str(self._path), mend=_MEND) from error
 
     def _add(self, data: bytes, entries: Sequence[Entry]) -> None:
         complete, torn = split(data)

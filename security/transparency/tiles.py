@@ -8,7 +8,9 @@
 
 N is written in groups of three digits, all but the last one with an ``x`` before it: 1234067 is ``x001/x234/067``.
 Tiles hold hashes only, so a log can be published whose entries are nobody else's business. They are derived from the
-log and are not synced: lost ones are written again. Partial tiles go when their tile is full.
+log and are not synced: whoever adds to a log writes the tiles that it adds to, and older ones that are lost or altered
+are written again when it is asked for (:meth:`~skerry.security.transparency.log.Log.publish_again`). Partial tiles go
+when their tile is full.
 """
 
 import shutil
@@ -20,7 +22,7 @@ from skerry.errors import RefusedError
 from skerry.fsio import write_atomic
 from skerry.security.transparency.merkle import Tree, node_hash
 
-__all__ = ["WIDTH", "TiledTree", "tile_path", "tiles_of", "write_tiles"]
+__all__ = ["WIDTH", "TiledTree", "are_tiles_of", "tile_path", "tiles_of", "write_tiles"]
 
 WIDTH = 256
 """Hashes in a full tile."""
@@ -62,6 +64,15 @@ def write_tiles(tree: Tree, size: int, folder: Path, *, since: int = 0) -> None:
         write_atomic(folder / tile_path(level, number, width), hashes, durable=False)
         if width == WIDTH:
             shutil.rmtree(folder / f"{tile_path(level, number)}.p", ignore_errors=True)
+
+
+def are_tiles_of(folder: Path, tree: Tree) -> bool:
+    """Whether a folder has every tile of a tree, none of them lost or altered; reads all of them."""
+    there = TiledTree(folder, len(tree))
+    try:
+        return there.root() == tree.root() and there.is_whole()
+    except RefusedError:
+        return False
 
 
 class TiledTree(Tree):

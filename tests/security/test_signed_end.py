@@ -11,6 +11,7 @@ from skerry.security.transparency import Checkpoint, MerkleTree, NoteSigner, Til
 from skerry.security.transparency import log as module
 from skerry.security.transparency.events import Event, EventKind
 from skerry.security.transparency.log import Change, Log
+from skerry.security.transparency.signed_end import signed_checkpoint
 
 NOW = 1_800_000_000_000
 SIGNER = NoteSigner("skerry/log/test", Identity.generate("log").signing)
@@ -202,3 +203,44 @@ def test_a_last_entry_that_is_not_the_one_that_was_signed_is_not_opened(folder):
     log = Log(folder, SIGNER)
     log.append(events(1), NOW)
     assert len(log.entries()) == 601
+
+
+def _first_tile(folder):
+    return folder / "published" / "tile" / "0" / "000"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: _first_tile(folder).write_bytes(b""),
+        lambda folder: _first_tile(folder).unlink(),
+        lambda folder: _first_tile(folder).write_bytes(bytes(32 * 256)),
+        _altered_tile,
+        lambda folder: (folder / "published" / "checkpoint").unlink(),
+        lambda folder: shutil.rmtree(folder / "published"),
+    ],
+)
+def test_what_witnesses_read_is_written_again_where_it_is_lost_or_altered(folder, spoil):
+    before = Log(folder, SIGNER).checkpoint()
+    assert not Log(folder, SIGNER).publish_again()
+    spoil(folder)
+    log = Log(folder, SIGNER)
+    assert log.publish_again()
+    assert signed_checkpoint(folder / "published", SIGNER.key) == log.checkpoint() == before
+    tree = TiledTree(folder / "published", 600)
+    assert tree.is_whole()
+    assert tree.root() == before.root
+    assert not log.publish_again()
+
+
+def test_a_log_that_is_not_as_it_was_is_not_published_again_and_the_error_is_a_logs(folder):
+    (folder / "log.jsonl").write_bytes(b"".join(lines_of(folder)[200:]))
+    _first_tile(folder).write_bytes(b"")
+    with pytest.raises(LedgerCorruptError, match="log entry 0") as raised:
+        Log(folder, SIGNER).publish_again()
+    assert "restore log.jsonl" in raised.value.mend
+    assert _first_tile(folder).read_bytes() == b""
+
+
+def test_an_empty_log_has_nothing_to_publish(tmp_path):
+    assert not Log(tmp_path / "log", SIGNER).publish_again()
