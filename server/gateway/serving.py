@@ -5,6 +5,8 @@ needs more than speed. Bodies of downloads are handed over in chunks of 1 MiB, s
 """
 
 import asyncio
+import logging
+import resource
 import socket
 import ssl
 from collections.abc import Callable
@@ -21,10 +23,13 @@ from skerry.server.limits import Room
 
 __all__ = ["event_loops", "gateway_server"]
 
+_log = logging.getLogger(__name__)
+
 _HEADERS = 16 << 10
 _HEAD_S = 10.0
-_CONNECTIONS = 1024
-_CONNECTIONS_EACH = 256  # of one address, behind which many devices may be
+_CONNECTIONS = 2048  # two for a device that waits at the bell
+_CONNECTIONS_EACH = 512  # of one address, behind which many devices may be
+_OTHER_FILES = 256
 _TLS_S = 10.0  # for the handshake
 
 
@@ -81,6 +86,7 @@ class _Server(uvicorn.Server):
     """Listens on sockets of the caller, with bounds that uvicorn has no options for."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        _allow_files(_CONNECTIONS + _OTHER_FILES)
         room = Room(_CONNECTIONS, each=_CONNECTIONS_EACH)
 
         def connection() -> _Impatient:
@@ -126,6 +132,17 @@ def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Ser
         ssl_context_factory=_tls,
     )
     return _Server(config)
+
+
+def _allow_files(wanted: int) -> None:
+    """Let this process hold so many open: each connection is one, and by default it may hold fewer than it can get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < wanted:
+        _log.warning("this process may hold %d files open, not %d: fewer devices are served at once", granted, wanted)
 
 
 def event_loops() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,6 +1,7 @@
 """Nothing but the listed routes is reachable, whatever the spelling of the request."""
 
 import json
+import resource
 import socket
 import ssl
 import time
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from starlette.routing import Route
 
 from skerry.server.bells import Bells
-from skerry.server.gateway import FLEET_CALLS
+from skerry.server.gateway import FLEET_CALLS, GatewayLimits, serving
 from skerry.server.gateway.door import _TARGET
 
 from ._gateway import Running, reason, running
@@ -223,6 +224,22 @@ def test_one_connection_too_many_is_closed_and_a_place_comes_back(tmp_path, monk
         until = time.monotonic() + 10
         while not gateway.raw(asked).startswith(b"HTTP/1.1 200"):
             assert time.monotonic() < until
+
+
+def test_a_process_may_hold_as_many_files_open_as_there_may_be_connections(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))  # what most systems begin with
+    try:
+        with running(tmp_path) as gateway:
+            assert gateway.client.get("/healthz").status_code == 200  # it serves
+            allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert allowed > min(serving._CONNECTIONS, hard - 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_as_many_devices_wait_at_the_bell_as_there_is_room_for_their_connections():
+    assert GatewayLimits().bells * 2 <= serving._CONNECTIONS // 2  # and half is left for others
 
 
 def test_who_speaks_no_tls_is_not_waited_for(tmp_path, monkeypatch):
