@@ -7,6 +7,7 @@ import pytest
 
 from skerry.config import default_scenario
 from skerry.records import Examples
+from skerry.server.federation import Federation
 from skerry.server.screen_choice import FEWEST_EXAMPLES, choose_screen
 
 OPEN = ("privacy.unit=none",)
@@ -61,3 +62,14 @@ def test_where_it_can_say_nothing_or_could_wrong_somebody_it_is_left_out_and_why
 def test_one_that_the_screen_names_is_taken_whatever_speaks_against_it(more: tuple[str, ...]) -> None:
     scenario = default_scenario(('defence.screen=["norm", "root_set"]', *more))
     assert choose_screen(scenario, task(unlabelled=3)).names == ("norm", "root_set")
+
+
+@pytest.mark.parametrize(("trainable", "whole"), [("head", False), ("bias", False), ("qat", True), ("full", True)])
+def test_detectors_are_told_whether_whole_networks_are_trained(trainable: str, *, whole: bool) -> None:
+    federation = SimpleNamespace(
+        scenario=default_scenario((*OPEN, f"model.trainable={trainable}")),
+        noise_std=lambda number: 0.0,
+        plan=SimpleNamespace(steps=1),
+        root=None,
+    )
+    assert Federation.screen_context(federation, 1).whole is whole
