@@ -122,7 +122,7 @@ def _to_repeat(restored: "Restored") -> list[str]:
     ended = restored.ended_invites
     invited = (
         "the registry cannot be read: see `skerry fleet list`" if ended is None
-        else f"invite anew: {ended} open invitations were ended, as some may have been used"
+        else f"invite anew: invitations that were open have ended ({ended}), as some may have been used"
     )  # fmt: skip
     return [
         "revoke again whoever was revoked, revoke who left (`skerry fleet revoke`), and judge again (`… quarantine`)",
