@@ -34,7 +34,9 @@ class GatewaySource:
 
     def __init__(self, address: str, *, roots: bytes, name: str, sign: Signer, clock: Clock) -> None:
         context = ssl.create_default_context(cadata=roots.decode())
-        self._client = httpx.Client(base_url=address, verify=context, timeout=_TIMEOUT_S, trust_env=False)
+        # once more where no connection came about, as a handshake at a busy gateway may not: nothing was sent by then
+        line = httpx.HTTPTransport(verify=context, trust_env=False, retries=1)
+        self._client = httpx.Client(base_url=address, transport=line, timeout=_TIMEOUT_S, trust_env=False)
         self._name = name
         self._sign = sign
         self._clock = clock

@@ -4,8 +4,10 @@ import errno
 import json
 import os
 import shutil
+import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,11 +47,15 @@ def digest(prepared_run: RunFolder) -> str:
 
 @pytest.fixture
 def fetcher(gateway: Running, tmp_path: Path) -> BaseFetcher:
+    return fetcher_at(gateway.url, gateway, tmp_path)
+
+
+def fetcher_at(url: str, gateway: Running, tmp_path: Path) -> BaseFetcher:
     device = Signing("pi-1")
     gateway.roll.known["pi-1"] = device.enrolled
     connect = partial(
         GatewaySource,
-        gateway.url,
+        url,
         roots=gateway.tls.authority.read_bytes(),
         name="pi-1",
         sign=lambda message: device.key.sign(message, ec.ECDSA(SHA256())),
@@ -258,4 +264,42 @@ def test_a_disk_that_fills_up_while_a_folder_is_made_is_tried_again(
         with pytest.raises(NotYetError, match="no space"):
             fetcher.fetch(digest)
     fetcher.fetch(digest)
+    assert BaseModel.load(digest, tmp_path).initial.size
+
+
+def pump(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while some := one.recv(1 << 16):
+            other.sendall(some)
+        other.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def stumbling(port: int, times: int) -> Iterator[int]:
+    """A port that leads to another one, after so many connections that end before their handshake."""
+    with ExitStack() as held:
+        listening = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+        def serve() -> None:
+            for number in range(times + 1):
+                coming, _ = listening.accept()
+                held.callback(coming.close)
+                if number < times:
+                    coming.recv(1)
+                    coming.close()
+            going = held.enter_context(socket.create_connection(("127.0.0.1", port)))
+            threading.Thread(target=pump, args=(coming, going), daemon=True).start()
+            pump(going, coming)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+
+
+def test_a_handshake_that_fails_once_costs_nothing_and_one_that_fails_on_is_told(
+    gateway: Running, tmp_path: Path, digest: str
+):
+    with stumbling(gateway.port, 2) as port, pytest.raises(NotYetError):
+        fetcher_at(f"https://127.0.0.1:{port}", gateway, tmp_path).fetch(digest)
+    with stumbling(gateway.port, 1) as port:
+        fetcher_at(f"https://127.0.0.1:{port}", gateway, tmp_path).fetch(digest)
     assert BaseModel.load(digest, tmp_path).initial.size
