@@ -94,8 +94,9 @@ def make_backup(
     ended = any(_state(run) in _ENDED for run in found)
     if not ended and not any((runs / name).exists() for name in {*whole, REGISTRY}):
         raise InputError("there is nothing of a federation here", where=str(runs))
-    known = {*whole, REGISTRY, f"{REGISTRY}-wal", f"{REGISTRY}-shm", target.name, *(run.id for run in found)}
-    unknown = tuple(sorted(one.name for one in runs.iterdir() if one.name not in known))
+    known = {*whole, REGISTRY, f"{REGISTRY}-wal", f"{REGISTRY}-shm", *(run.id for run in found)}
+    itself = target.resolve()
+    unknown = tuple(sorted(one.name for one in runs.iterdir() if one.name not in known and one.resolve() != itself))
     with disk_errors(target), _new_file(target) as file:
         return seal_stream(lambda pipe: _pack(pipe, runs, found, (now, unknown), told), file, passphrase)
 
@@ -141,7 +142,7 @@ def _pack(
 def _pack_run(members: Members, run: RunFolder, told: Callable[[str], None]) -> str | None:
     """Copy a run that has ended; the state that it was in, or None where that cannot be read."""
     with ExitStack() as held:
-        if _state(run) in {"interrupted", "failed"}:  # who goes on with it takes the same lock
+        if _state(run) not in {"complete", None}:  # who goes on with it takes the same lock
             held.enter_context(exclusive(run.path / "status.json"))
         state = _state(run)
         if state in _ENDED:
