@@ -2,6 +2,7 @@
 
 import type { Guess, InviteLink, Phone, PhoneView, Picture, StoredExample, Terms } from "../../src/agent/phone.ts";
 import { RefusedError } from "../../src/errors.ts";
+import { checkPicture } from "../../src/preparation/digits.ts";
 
 export const EMPTY: PhoneView = {
   membership: "none",
@@ -53,6 +54,7 @@ export class MemoryPhone implements Phone {
 
   async addExample(picture: Picture, label: number): Promise<void> {
     await Promise.resolve();
+    checkPicture(picture); // as the core does
     const id = 1 + Math.max(0, ...this.#examples.map((one) => one.id));
     this.#examples.push({ id, picture, label, added: Date.UTC(2026, 4, 3, 9, id) });
     this.set({ examples: this.#examples.length });
@@ -69,8 +71,10 @@ export class MemoryPhone implements Phone {
   }
 
   /** No model: the share of ink in ten strips, which changes with the drawing and the round. */
-  guess(picture: Picture): Promise<Guess | null> {
-    if (this.view.base === null) return Promise.resolve(null);
+  async guess(picture: Picture): Promise<Guess | null> {
+    await Promise.resolve();
+    if (this.view.base === null) return null;
+    checkPicture(picture);
     const strips = Array.from({ length: 10 }, () => 0.01);
     picture.gray.forEach((ink, at) => {
       const strip = (Math.floor((10 * (at % picture.width)) / picture.width) + this.round) % 10;
@@ -79,11 +83,7 @@ export class MemoryPhone implements Phone {
     const sharp = strips.map((value) => value ** 2);
     const sum = sharp.reduce((total, value) => total + value, 0);
     const probabilities = sharp.map((value) => value / sum);
-    return Promise.resolve({
-      probabilities,
-      best: probabilities.indexOf(Math.max(...probabilities)),
-      round: this.round,
-    });
+    return { probabilities, best: probabilities.indexOf(Math.max(...probabilities)), round: this.round };
   }
 
   pause(): Promise<void> {

@@ -100,6 +100,19 @@ const STATES: Readonly<Record<string, readonly [string, Walk?]>> = {
       await page.getByRole("button", { name: "Capture" }).and(page.locator(":enabled")).waitFor();
     },
   ],
+  photographed: [
+    "member",
+    async (page) => {
+      const count = await page.locator(".thumbnail").count();
+      await page
+        .locator("#picture-file")
+        .setInputFiles(fileURLToPath(new URL("../../public/icon-192.png", import.meta.url)));
+      await page.getByText(/The model says/).waitFor();
+      await page.getByRole("button", { name: "Keep as 4" }).click();
+      await page.getByText("Kept as 4.").waitFor();
+      expect(await page.locator(".thumbnail").count()).toBe(count + 1);
+    },
+  ],
   "camera-refused": [
     "member",
     async (page) => {

@@ -4,7 +4,7 @@ import type { Picture } from "../../agent/phone.ts";
 import { button, h, icon, setText, show } from "../dom.ts";
 import { inkOfPhoto } from "../ink.ts";
 
-const SIDE = 224; // of the picture that ink is looked for in
+const SIDE = 112; // of the picture that ink is looked for in, and that is handed on: the core takes up to 128
 const NOTHING = "No digit stands out in the picture. Dark ink on light paper, filling the square, works best.";
 
 /** What the camera tells its owner. */
