@@ -30,10 +30,13 @@ const ACTIVITIES: Readonly<Record<Activity, Status>> = {
   offline: { tone: "still", title: "Offline", detail: "You can draw; the rest waits for the network." },
 };
 
+const PAUSING: Status = { tone: "busy", title: "Pausing", detail: "It stops as soon as what it is doing allows." };
+
 /** What a member's phone does now. */
 export function statusOf(view: PhoneView): Status {
   const plain = ACTIVITIES[view.activity];
-  if (view.activity === "paused") return plain;
+  if (view.paused && plain.tone === "busy") return PAUSING;
+  if (view.paused || view.activity === "paused") return ACTIVITIES.paused;
   if (view.reason !== null) return { tone: "trouble", title: plain.title, detail: view.reason.sentence };
   if (view.examples === 0 && plain.tone === "calm") {
     return {

@@ -87,12 +87,12 @@ export class MemoryPhone implements Phone {
   }
 
   pause(): Promise<void> {
-    this.set({ activity: "paused" });
+    this.set({ activity: "paused", paused: true });
     return Promise.resolve();
   }
 
   resume(): Promise<void> {
-    this.set({ activity: "idle" });
+    this.set({ activity: "idle", paused: false });
     return Promise.resolve();
   }
 

@@ -139,6 +139,12 @@ const STATES: Readonly<Record<string, readonly [string, Walk?]>> = {
   fetching: ["fetching"],
   answering: ["answering"],
   paused: ["paused"],
+  pausing: [
+    "pausing",
+    async (page) => {
+      await page.getByRole("button", { name: "Resume" }).waitFor(); // whatever it still does, a pause is on
+    },
+  ],
   offline: ["offline"],
   clock: ["clock"],
   lost: ["lost"],

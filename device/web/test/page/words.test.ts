@@ -46,6 +46,11 @@ describe("the status line", () => {
     expect(statusOf(member({ activity: "paused", reason })).detail).not.toBe(reason.sentence);
   });
 
+  it("tells a pause whatever else is told, and that nothing is done only once that is so", () => {
+    expect(statusOf(member({ paused: true, activity: "idle" })).title).toBe("Paused");
+    expect(statusOf(member({ paused: true, activity: "answering" })).title).toBe("Pausing");
+  });
+
   it("keeps the screen on only while a member works", () => {
     const working = (["idle", "asking", "fetching", "training", "answering", "paused", "offline"] as const).filter(
       (activity) => atWork(member({ activity })),

@@ -39,7 +39,7 @@ export class StatusLine {
     this.#bar.classList.toggle("on", tone === "busy");
     this.#bar.classList.toggle("unknown", tone === "busy" && view.progress === null);
     fill(this.#bar, view.progress ?? 0);
-    this.#paused = view.activity === "paused";
+    this.#paused = view.paused;
     const word = this.#pause.querySelector("span");
     if (word !== null) setText(word, this.#paused ? "Resume" : "Pause");
     this.#pause.querySelector("svg")?.replaceWith(icon(this.#paused ? "play" : "pause"));
