@@ -6,18 +6,20 @@ import sqlite3
 import subprocess
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from skerry.clock import system_clock
-from skerry.errors import InputError
+from skerry.errors import InputError, RefusedError
 from skerry.runfolder import RunFolder
 from skerry.security.locking import exclusive
 from skerry.server import sealed_archive
 from skerry.server.enrolment import Office
 from skerry.server.federation_home import FederationHome
+from skerry.server.launch import resume
 from skerry.server.registry.file import RegistryFile
 from skerry.server.restoring import read_backup
 from tests.sample_run import build
@@ -62,12 +64,12 @@ def test_a_run_that_is_gone_on_with_waits_until_it_is_copied(runs: Path, tmp_pat
     say(run, state="interrupted")
     seen: list[str] = []
 
-    def resume() -> None:  # as skerry.server.launch does
+    def go_on() -> None:  # as skerry.server.launch does
         with exclusive(run.path / "status.json"):
             seen.append("resumed")
             say(run, state="running", pid=os.getpid())
 
-    other = threading.Thread(target=resume)
+    other = threading.Thread(target=go_on)
 
     def told(part: str) -> None:
         if part == run.id:
@@ -195,3 +197,13 @@ def test_invitations_that_were_open_let_nobody_in_when_the_registry_is_back(runs
     assert restore(tmp_path).ended_invites == 1
     assert all(one.expires <= system_clock() for one in Office(tmp_path / "again").invites())
     assert all(one.expires > system_clock() for one in office.invites())
+
+
+def test_going_on_with_a_run_waits_for_who_copies_it(runs: Path) -> None:
+    run = ended(runs)
+    with ThreadPoolExecutor(1) as beside:
+        with exclusive(run.path / "status.json"):
+            going_on = beside.submit(resume, run.id, parent=runs)
+            assert not wait([going_on], timeout=0.5).done
+        with pytest.raises(RefusedError, match="complete"):
+            going_on.result(30)
