@@ -4,7 +4,7 @@ import type { Bytes } from "../bytes.ts";
 import { RefusedError } from "../errors.ts";
 import { CallFailedError, refusalOf, whole, type Fetch } from "./line.ts";
 
-const EST = "/.well-known/est";
+const [EST, LEAVE] = ["/.well-known/est", "/v1/leave"];
 const LONGEST = 1 << 16;
 const TIMEOUT_MS = 30_000;
 
@@ -38,11 +38,20 @@ export class Desk {
     return this.#call("simplereenroll", request);
   }
 
-  async #call(name: string, body: Bytes): Promise<Bytes> {
+  /** A signed `LeaveRequest` in, a signed outcome out; the same again does nothing more. */
+  leave(request: Bytes): Promise<Bytes> {
+    return this.#post(LEAVE, request);
+  }
+
+  #call(name: string, body: Bytes): Promise<Bytes> {
+    return this.#post(`${EST}/${name}`, body);
+  }
+
+  async #post(path: string, body: Bytes): Promise<Bytes> {
     let content: Bytes;
     let ok: boolean;
     try {
-      const answer = await this.ask(`${EST}/${name}`, {
+      const answer = await this.ask(path, {
         method: "POST",
         headers: { "content-type": "application/cbor" },
         body,

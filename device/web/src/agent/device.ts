@@ -3,42 +3,28 @@
 import { Bases } from "../delivery/base.ts";
 import { InputError, RefusedError, SkerryError } from "../errors.ts";
 import type { Policy } from "../privacy/policy.ts";
-import type { Database } from "../storage/database.ts";
 import { Ledger, openLedger } from "../storage/ledger.ts";
-import type { Witness } from "../storage/witness.ts";
-import type { loadNetwork } from "../training/features.ts";
 import { Alarm } from "./alarm.ts";
 import { Desk } from "./desk.ts";
 import { Examples } from "./examples.ts";
 import { FleetCalls } from "./fleet.ts";
 import { Journal } from "./journal.ts";
-import { GatewayLine, type Fetch } from "./line.ts";
+import { GatewayLine } from "./line.ts";
+import { fingerprintOf, type Keys } from "./keys.ts";
+import { Leaving } from "./leaving.ts";
 import { readInvitation } from "./link.ts";
 import { Loop, reasonOf, YieldedError, type Hooks } from "./loop.ts";
-import type { Random } from "./pace.ts";
+import type { Parts } from "./parts.ts";
 import { Participant } from "./participant.ts";
 import { forgotten } from "./participation.ts";
 import type { Activity, Guess, Membership, PhoneView, Picture, Reason, StoredExample, Terms } from "./phone.ts";
 import { Rounds } from "./rounds.ts";
-import { Standing, type Keys, type Member } from "./standing.ts";
+import { Standing, type Member } from "./standing.ts";
 import { Upkeep } from "./upkeep.ts";
 import { FAILED, FIRST_VIEW, HIDDEN, PAUSED, privacyOf, storageOf } from "./view.ts";
 
 const [HEARTBEAT_S, WAITING_MS] = [30, 5000];
 const DATA = "digits/drawn on this phone";
-
-/** What a device is made of; a test holds each. */
-export interface Parts {
-  readonly database: Database;
-  readonly witness: Witness;
-  readonly ask: Fetch;
-  readonly origin: string;
-  readonly clock: () => number;
-  readonly monotonic: () => number;
-  readonly random: Random;
-  readonly loadNetwork: typeof loadNetwork;
-  readonly persisted: () => Promise<boolean>;
-}
 
 export class Device {
   view: PhoneView = FIRST_VIEW;
@@ -46,6 +32,7 @@ export class Device {
   readonly #standing: Standing;
   readonly #examples: Examples;
   readonly #bases: Bases;
+  readonly #leaving: Leaving;
   #ledger: Ledger | undefined;
   #lost = false;
   #ended: Reason | null = null;
@@ -63,6 +50,7 @@ export class Device {
     this.#standing = new Standing(parts.database, new Desk(parts.ask), parts.clock);
     this.#examples = new Examples(parts.database, parts.loadNetwork);
     this.#bases = new Bases(parts.database);
+    this.#leaving = new Leaving(new Desk(parts.ask), parts.clock);
   }
 
   /** Opens what is kept, and goes on where it was. */
@@ -77,6 +65,7 @@ export class Device {
 
   async enrol(text: string, name: string, terms: Terms): Promise<void> {
     this.#checkNotLost();
+    if (this.#ended !== null) await this.#serving; // what ended winds down before another place takes its keys
     try {
       if (!(await this.#standing.waiting())) await this.#apply(text, name, terms);
       this.#ended = null;
@@ -102,7 +91,7 @@ export class Device {
     }
     const first = begun ? [] : [Ledger.beginning(name, policy, this.parts.clock())];
     if (!begun) await this.parts.witness.forget(); // of a promise that nothing was spent of
-    await this.#standing.apply(invitation, name, terms, first);
+    await this.#standing.apply(invitation, name, terms, first, this.#ended !== null);
     await this.#openLedger();
   }
 
@@ -145,6 +134,13 @@ export class Device {
     this.#left = true;
     this.#alarm.ring();
     await this.#serving;
+    try {
+      await this.#leaving.tell(this.#standing);
+    } catch (error) {
+      this.#left = false; // nothing was erased: it goes on
+      this.#serve();
+      throw error;
+    }
     const { database, witness } = this.parts;
     const answer = erase ? [] : await forgotten(database);
     await database.clear(erase ? ["state", "examples", "files", "ledger"] : ["state", "examples", "files"], answer);
@@ -168,6 +164,7 @@ export class Device {
     this.#tell({
       membership: await this.#membership(member),
       name: keys?.name ?? "",
+      fingerprint: keys === undefined ? "" : await fingerprintOf(keys),
       federation: member?.federation ?? "",
       paused: this.#paused,
       rounds: this.rounds.seen,

@@ -89,6 +89,8 @@ export interface PhoneView {
   /** `ended`: the owner left, or the certificate expired; a ledger may still be there. */
   readonly membership: Membership;
   readonly name: string;
+  /** Of the device key, hexadecimal, as the operator sees it; empty before there is one. */
+  readonly fingerprint: string;
   readonly federation: string;
   readonly classes: readonly string[];
   readonly activity: Activity;
@@ -132,6 +134,9 @@ export interface Phone {
   guess(picture: Picture): Promise<Guess | null>;
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** Keys, examples, answers and bases go; the ledger too with `erase`, and with it the proof of what was spent. */
+  /**
+   * The federation is told; once it has said, signed, that the phone is out, keys, examples, answers and bases go. Where
+   * it cannot be told nothing is erased (`not_told`); called again, all goes without telling. The ledger too with `erase`, and with it the proof of what was spent.
+   */
   leave(erase: boolean): Promise<void>;
 }

@@ -15,6 +15,7 @@ import { KEM_SUITES } from "../security/hpke.ts";
 import { Identity, PublicIdentity } from "../security/identity.ts";
 import type { Change, Database } from "../storage/database.ts";
 import type { Desk } from "./desk.ts";
+import { newKeys, shown, type Keys } from "./keys.ts";
 import { inviteId, type Invitation } from "./link.ts";
 import { checkMemberName } from "./names.ts";
 import type { Terms } from "./phone.ts";
@@ -33,13 +34,8 @@ const FINAL = [
   "stale_challenge",
 ];
 
-/** Private keys, none of them extractable. */
-export interface Keys {
-  readonly name: string;
-  readonly device: CryptoKeyPair;
-  readonly signing: CryptoKeyPair;
-  readonly kem: epochs.KemKeys;
-}
+/** What belongs to a place in a federation and is of no use in the next one. */
+const OF_A_PLACE = ["member", "attempt", "node", "letter", "reply", "session"];
 
 interface Application {
   readonly federation: string;
@@ -110,11 +106,18 @@ export class Standing {
    * Applies, and takes what is decided at once; the place, or `undefined` while it is not decided.
    *
    * @param others what is kept with the application, in the same step.
+   * @param ended the place that is there has ended: it gives way, with what was under way in it.
    * @throws RefusedError with the desk's reason; `not_authentic`, `wrong_federation` or `wrong_clock`.
    */
-  async apply(invitation: Invitation, name: string, terms: Terms, others: readonly Change[]): Promise<void> {
+  async apply(
+    invitation: Invitation,
+    name: string,
+    terms: Terms,
+    others: readonly Change[],
+    ended = false,
+  ): Promise<void> {
     checkMemberName(name);
-    if ((await this.waiting()) || (await this.member()) !== undefined) {
+    if ((await this.waiting()) || (!ended && (await this.member()) !== undefined)) {
       throw new InputError("this phone has applied already", "leave first, if it shall be in another federation");
     }
     const challenge = records.readDeskChallenge(
@@ -125,7 +128,7 @@ export class Standing {
     checkChallenge(challenge, invitation, now);
     const keys = await newKeys(name, now);
     const kem = epochs.newest(keys.kem);
-    const request = await records.enrolmentRequest(this.#signers(keys), {
+    const request = await records.enrolmentRequest(this.signers(keys), {
       federation: invitation.federation,
       nonce: challenge.nonce,
       token: invitation.token,
@@ -142,6 +145,7 @@ export class Standing {
       kemEpoch: kem.number,
     };
     await this.database.write([
+      ...(ended ? OF_A_PLACE.map((key): Change => ({ store: "state", key })) : []),
       ...others,
       { store: "state", key: "terms", value: terms },
       { store: "state", key: "keys", value: keys },
@@ -201,7 +205,7 @@ export class Standing {
         { store: "state", key: "keys", value: { ...keys, kem } },
         { store: "state", key: "attempt", value: attempt }, // kept until the answer is there
       ]);
-      const request = await records.renewalRequest(this.#signers(keys), {
+      const request = await records.renewalRequest(this.signers(keys), {
         federation: member.federation,
         serial: member.certificate.serial,
         attempt: attempt.id,
@@ -224,7 +228,8 @@ export class Standing {
     }
   }
 
-  #signers(keys: Keys): records.Signers {
+  /** The two keys that sign what is asked of the desk. */
+  signers(keys: Keys): records.Signers {
     return { device: keys.device, identity: this.identity(keys) };
   }
 
@@ -265,22 +270,6 @@ function checkChallenge(challenge: records.DeskChallenge, invitation: Invitation
     const what = `this phone's clock is ${seconds} s ${off > 0 ? "ahead of" : "behind"} the federation's`;
     throw new RefusedError("wrong_clock", what, "set this phone's clock, then try again");
   }
-}
-
-async function newKeys(name: string, now: number): Promise<Keys> {
-  const p256 = { name: "ECDSA", namedCurve: "P-256" };
-  return {
-    name,
-    device: await crypto.subtle.generateKey(p256, false, ["sign", "verify"]),
-    signing: await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]),
-    kem: await epochs.firstKeys(now),
-  };
-}
-
-function shown({ number, ends, publicRaw }: epochs.KemEpoch): records.ShownKey {
-  const raw = fromHex(publicRaw);
-  if (raw === undefined) throw new InputError("a sealing key was damaged");
-  return { raw, suite: "x25519", number, ends };
 }
 
 async function identityOf(keys: records.CoordinatorKeys): Promise<PublicIdentity | null> {

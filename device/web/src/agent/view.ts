@@ -8,6 +8,7 @@ import { USUAL_TERMS, type PhoneView, type Reason, type Terms } from "./phone.ts
 export const FIRST_VIEW: PhoneView = {
   membership: "none",
   name: "",
+  fingerprint: "",
   federation: "",
   classes: CLASSES,
   activity: "idle",

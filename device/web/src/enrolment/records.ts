@@ -14,6 +14,7 @@ const LONGEST = 16_384;
 const NONCE = 40;
 const ENROL = "skerry/enrol/1";
 const RENEW = "skerry/renew/1";
+const LEAVE = "skerry/leave/1";
 const OUTCOME = "skerry/outcome/1";
 /** What a browser opens of a release: WebCrypto has AES-GCM and no ChaCha20. */
 const CIPHERS = ["aes-256-gcm"];
@@ -103,6 +104,21 @@ export async function renewalRequest(
   });
 }
 
+/** A signed `LeaveRequest`; `serial` of any certificate that the device was given. */
+export async function leaveRequest(
+  signers: Signers,
+  asked: { federation: string; serial: Bytes; now: number },
+): Promise<Bytes> {
+  const { federation, serial, now } = asked;
+  return signedBody(signers, LEAVE, { federation, serial, name: signers.identity.name, issued: now });
+}
+
+/** Returns when the federation has said to this request that the device is out. @throws as `openOutcome` */
+export async function checkLeft(answer: Bytes, request: Bytes, root: Certificate, now: number): Promise<void> {
+  const fields = await outcomeFields(answer, request, root, now);
+  if (fields.get("status") !== "left") throw new InputError("who leaves was answered something else");
+}
+
 /**
  * What the desk answered to a request.
  *
@@ -110,6 +126,20 @@ export async function renewalRequest(
  * @throws RefusedError `not_authentic`, when the federation did not say it of this request.
  */
 export async function openOutcome(answer: Bytes, request: Bytes, root: Certificate, now: number): Promise<Outcome> {
+  const fields = await outcomeFields(answer, request, root, now);
+  const told = checkInteger(fields.get("now"), "a time");
+  if (fields.get("status") === "pending") return { certificate: null, issuer: null, coordinator: null, now: told };
+  if (fields.get("status") !== "enrolled") throw new InputError("an application stands in no way that is known");
+  return {
+    certificate: certificateOf(fields, "certificate"),
+    issuer: certificateOf(fields, "certificate_issuer"),
+    coordinator: coordinatorOf(fields.get("coordinator")),
+    now: told,
+  };
+}
+
+/** What the federation says of this very request. */
+async function outcomeFields(answer: Bytes, request: Bytes, root: Certificate, now: number): Promise<CborMap> {
   const outer = readRecord(answer, ["body", "issuer", "by_issuer"], LONGEST);
   const [body, signature] = [someBytes(outer, "body"), someBytes(outer, "by_issuer")];
   const signer = certificateOf(outer, "issuer");
@@ -122,15 +152,7 @@ export async function openOutcome(answer: Bytes, request: Bytes, root: Certifica
   if (!equal(checkBytes(fields.get("request"), "a digest", 32), sha256(request))) {
     throw new RefusedError("not_authentic", "the answer is to another request");
   }
-  const told = checkInteger(fields.get("now"), "a time");
-  if (fields.get("status") === "pending") return { certificate: null, issuer: null, coordinator: null, now: told };
-  if (fields.get("status") !== "enrolled") throw new InputError("an application stands in no way that is known");
-  return {
-    certificate: certificateOf(fields, "certificate"),
-    issuer: certificateOf(fields, "certificate_issuer"),
-    coordinator: coordinatorOf(fields.get("coordinator")),
-    now: told,
-  };
+  return fields;
 }
 
 /** `len(domain) ‖ domain ‖ message`: a signature for one use never verifies for another. */

@@ -7,6 +7,7 @@ import { checkPicture } from "../../src/preparation/digits.ts";
 export const EMPTY: PhoneView = {
   membership: "none",
   name: "",
+  fingerprint: "",
   federation: "",
   classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
   activity: "idle",

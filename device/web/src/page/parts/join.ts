@@ -49,6 +49,7 @@ export class Join {
   readonly #refused = h("p", { class: "fault", role: "alert" });
   readonly #trouble = h("p", { class: "fault", role: "status" });
   readonly #called = h("dd", {});
+  readonly #key = h("dd", { class: "key" });
   readonly #until = h("dd", {});
   readonly #where = h("p", { class: "fault" });
   readonly #go = h("button", { class: "primary wide", type: "submit" }, "Allow and join");
@@ -105,6 +106,7 @@ export class Join {
   update(view: PhoneView): void {
     setText(this.#trouble, view.reason?.sentence ?? "");
     setText(this.#called, view.name);
+    setText(this.#key, view.fingerprint.slice(0, 16).replace(/(.{4})(?=.)/g, "$1 ")); // as much as an operator must compare
     this.#notices.update(view);
     const lost = view.storage === "lost";
     if (view.membership === this.#membership && view.federation === this.#federation && lost === this.#lost) return;
@@ -246,7 +248,7 @@ export class Join {
       "div",
       { class: "stack" },
       h("div", { class: "waiting-mark", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
-      h("dl", { class: "facts card" }, h("dt", {}, "This phone"), this.#called),
+      h("dl", { class: "facts card" }, h("dt", {}, "This phone"), this.#called, h("dt", {}, "Its key"), this.#key),
       h("p", { class: "caption" }, "Your invitation is used: nobody else can join by it."),
     );
   }
