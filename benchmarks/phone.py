@@ -6,19 +6,17 @@
 
 import json
 import os
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from _harness import PYTHON, QUIET, ROOT, Claim, NotMeasuredError, Samples, main, progress, versions
+from _harness import PYTHON, QUIET, Claim, NotMeasuredError, Samples, main, progress, versions
+from _pages import chromium, pages
 
 from skerry.server.gateway.web_page import BUILT
 
 _TIMES, _UP_S = 7, 120.0
-_WEB = ROOT / "device" / "web"
-_CHROMIUM = ("/usr/bin/chromium", "/usr/bin/google-chrome")
 _SHOWN = """async () => {
     const shown = () => performance.getEntriesByName('skerry-shown')[0];
     while (shown() === undefined) await new Promise((later) => setTimeout(later, 5));
@@ -43,9 +41,7 @@ def weight(_folder: Path) -> Iterator[Claim]:
 def load(folder: Path) -> Iterator[Claim]:
     """From asking for the page until it shows what this phone is, over loopback; a new browser profile each time."""
     _built("index.html")
-    chromium = next((path for path in _CHROMIUM if Path(path).exists()), None)
-    if chromium is None or shutil.which("node") is None or not (_WEB / "node_modules").is_dir():
-        raise NotMeasuredError("needs Chromium, node and `npm ci` in device/web")
+    command = chromium()
     up = [PYTHON, "-m", "skerry.cli", "server", "up", "--runs-dir", folder / "runs", "--json"]
     up += ["--port", "0", "--enrolment-port", "0", "--device-port", "0"]
     (folder / "runs").mkdir()
@@ -53,35 +49,22 @@ def load(folder: Path) -> Iterator[Claim]:
     with log.open("wb") as said, subprocess.Popen(up, stdout=said, stderr=said, env={**os.environ, **QUIET}) as server:
         try:
             address = _address(log)
-            taken = Samples(list(_loads(chromium, f"{address}/phone/")))
+            taken = Samples(list(_loads(command, f"{address}/phone/", folder / "pages.log")))
         finally:
             server.terminate()
     yield Claim("first_load", "until the page shows what the phone is, median", taken.median, "ms", "<=", 2000,
                 spread=taken.spread)  # fmt: skip
 
 
-def _loads(chromium: str, url: str) -> Iterator[float]:
-    with subprocess.Popen(
-        ["node", "test/e2e/drive.mjs", chromium], cwd=_WEB, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    ) as driver:  # fmt: skip
-        assert driver.stdin is not None
-        assert driver.stdout is not None
+def _loads(command: Sequence[str], url: str, log: Path) -> Iterator[float]:
+    with pages(command, log) as browser:
         for turn in range(_TIMES + 1):
-            for command in (
-                {"do": "open", "page": str(turn), "url": url},
-                {"do": "run", "page": str(turn), "code": _SHOWN},
-                {"do": "close", "page": str(turn)},
-            ):
-                driver.stdin.write(json.dumps(command) + "\n")
-                driver.stdin.flush()
-                answer = json.loads(driver.stdout.readline())
-                if "error" in answer:
-                    raise NotMeasuredError(answer["error"])
-                if command["do"] == "run" and turn > 0:  # the first one starts the browser's own processes
-                    progress(f"load: {answer['result']:.0f} ms")
-                    yield answer["result"]
-        driver.stdin.close()
+            browser.do("open", str(turn), url=url)
+            shown = browser.do("run", str(turn), code=_SHOWN)
+            browser.do("close", str(turn))
+            if turn > 0:  # the first one starts the browser's own processes
+                progress(f"load: {shown:.0f} ms")
+                yield shown
 
 
 def _built(name: str) -> Path:
