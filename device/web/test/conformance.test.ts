@@ -14,6 +14,8 @@ const IDLE: Readonly<Record<string, readonly RegExp[]>> = {
   head: [/^rounds\.\d+\.y\./, /^rounds\.6\.start$/],
   // suites that WebCrypto lacks; what the library keeps to itself
   hpke: [/A\.2\.1\./, /A\.5\.1\./, /X-Wing\./, /\.shared_secret$/],
+  // a request to leave is sealed to nobody, and its bytes hold the key that signs
+  leaving: [/^who\.(kem|signing)_key$/, /^who\.kem_private$/],
   // said for people; trees of one leaf more, in which the same proof leads the same way
   merkle: [/\.name$/, /^inclusion\.65\.size$/, /^consistency\.(44|64)\.size$/],
   messages: [/^challenge\.coordinator\.(name|kem_key)$/], // a challenge is signed by the other key

@@ -8,6 +8,7 @@ import { gridCases } from "./grid.ts";
 import { headCases } from "./head.ts";
 import { hpkeCases } from "./hpke.ts";
 import { hpkeSealsCases } from "./hpke_seals.ts";
+import { leavingCases } from "./leaving.ts";
 import { ledgerCases } from "./ledger.ts";
 import { merkleCases } from "./merkle.ts";
 import { messagesCases } from "./messages.ts";
@@ -26,6 +27,7 @@ export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = 
   head: headCases,
   hpke: hpkeCases,
   hpke_seals: hpkeSealsCases,
+  leaving: leavingCases,
   ledger: ledgerCases,
   merkle: merkleCases,
   messages: messagesCases,
