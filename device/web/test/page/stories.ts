@@ -36,7 +36,7 @@ const VIEWS: Readonly<Record<string, Partial<PhoneView>>> = {
   late: {},
   refused: {},
   enrolling: {},
-  waiting: { membership: "waiting", name: "phone-k3v9", federation: "harbour" },
+  waiting: { membership: "waiting", name: "phone-k3v9", federation: "harbour", fingerprint: "c0ffee5eed5a1107".repeat(4) },
   first: { ...MEMBER, base: null },
   member: { ...MEMBER, rounds: ROUNDS, privacy: SPENT },
   training: { ...MEMBER, activity: "training", progress: 0.4, rounds: ROUNDS, privacy: SPENT },
