@@ -49,9 +49,11 @@ def _claims(
         attack: {"caught": sum(o.caught for o in outcomes), "wronged": sum(o.wronged for o in outcomes)}
         for attack, outcomes in found.items()
     }
-    total = SEEDS * sum(SETTING.hostile - (kept if attack != "mimic" else 0) for attack in attacks)
-    yield Claim(f"recall_{name}", f"{text}: hostile devices quarantined, of those that can be", caught / total, "ratio",
-                ">=", 0.9, detail=detail)  # fmt: skip
+    due = {attack: SETTING.hostile - (kept if attack != "mimic" else 0) for attack in attacks}
+    # Whoever keeps a group's vote need not be caught, and where it is, it stands for nobody who was missed.
+    found_of_due = sum(min(outcome.caught, due[attack]) for attack, outcomes in found.items() for outcome in outcomes)
+    yield Claim(f"recall_{name}", f"{text}: hostile devices quarantined, of those that must be",
+                found_of_due / (SEEDS * sum(due.values())), "ratio", ">=", 0.9, detail=detail)  # fmt: skip
     yield Claim(f"precision_{name}", f"{text}: hostile devices among all in quarantine",
                 caught / (caught + wronged) if caught + wronged else None, "ratio", ">=", 0.95)  # fmt: skip
 
