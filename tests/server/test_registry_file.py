@@ -16,6 +16,7 @@ from skerry.records import Action, Reason, Score, Verdict
 from skerry.server.registry import (
     Registry,
 )
+from skerry.server.registry.tables import SCHEMA
 
 from ._registry import LAB, NOW, accepted, judged, rejected, rows
 
@@ -61,7 +62,7 @@ def test_a_row_that_would_replace_another_leaves_it_as_it_is(
         (lambda path: path.write_bytes(b"not a database at all, but long enough to be looked at" * 40), "damaged"),
         (lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 40_000), "damaged"),
         (lambda path: path.write_bytes(b""), "not a registry"),
-        (lambda path: _sql(path, "pragma user_version = 7"), r"newer skerry \(schema 7; this one knows 3\)"),
+        (lambda path: _sql(path, "pragma user_version = 7"), rf"newer skerry \(schema 7; this one knows {SCHEMA}\)"),
         (lambda path: _sql(path, "pragma application_id = 7"), "not a registry"),
     ],
 )
