@@ -179,7 +179,7 @@ def guided_inputs(scratch: Path) -> Iterator[Claim]:
 
 def _memory() -> str | None:
     """A folder in memory, where there is one: a manifest is read from a file each time."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - its users make a fresh folder in it
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - no file is made in it: it is where TemporaryDirectory makes a fresh, private folder
 
 
 if __name__ == "__main__":

@@ -199,5 +199,5 @@ if __name__ == "__main__":
     if INSIDE not in os.environ and shutil.which("unshare"):
         os.environ[INSIDE] = "1"
         itself = [sys.executable, *sys.argv]
-        os.execvp("unshare", ["unshare", "-Urm", *itself])  # noqa: S606 - no shell is needed to go on with itself
+        os.execvp("unshare", ["unshare", "-Urm", *itself])  # noqa: S606 - no shell: this very program, with its own arguments, in a mount namespace
     main("faults", {"survived": partial(survived, _asked())}, versions("skerry", "flwr"))

@@ -25,6 +25,7 @@ import psutil
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from skerry.addresses import is_any_address
 from skerry.clock import Clock
 from skerry.errors import InputError, PortTakenError, RunFailedError
 from skerry.fsio import write_atomic
@@ -227,7 +228,7 @@ def _private_folder(among: Path) -> Path:
 def _shown(authority: Authority, private: Path, hosts: Sequence[str], now: int) -> tuple[ServerIdentity, int]:
     """A server certificate under the authority, as files and as bytes; and until when it holds, ms."""
     key = ec.generate_private_key(ec.SECP256R1())
-    reached = list(dict.fromkeys([*(one for one in hosts if one not in {"0.0.0.0", "::"}), "127.0.0.1", "localhost"]))  # noqa: S104 - these two are left out here, not listened on
+    reached = list(dict.fromkeys([*(one for one in hosts if not is_any_address(one)), "127.0.0.1", "localhost"]))
     made = authority.issue_server(reached, key.public_key(), now=now, days=_CERTIFICATE_DAYS)
     chain = b"".join(one.public_bytes(Encoding.PEM) for one in (made, authority.issuer))
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -113,8 +113,10 @@ def _shown(address: str, context: Any) -> float:
     import socket
     import ssl
 
+    from skerry.addresses import is_any_address
+
     host, _, port = address.rpartition(":")
-    reached = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host.strip("[]")  # noqa: S104 - replaced, not listened on
+    reached = "127.0.0.1" if not host or is_any_address(host) else host.strip("[]")
     with (
         socket.create_connection((reached, int(port)), timeout=_WAIT_S) as plain,
         context.wrap_socket(plain, server_hostname=reached) as tls,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skerry.addresses import is_any_address
 from skerry.cli.authority import open_authority
 from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
 from skerry.cli.server_backup import backup, restore
@@ -27,7 +28,6 @@ app.command()(metrics)
 
 _LOOK_S = 0.5
 _ANSWER_S = 5.0
-_ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - only compared with what the user asked for: nothing here listens on it
 _INVITE_MS = 3_600_000
 
 
@@ -78,7 +78,7 @@ def up(
 
     home = FederationHome(runs_in(runs_dir))
     names = name or []
-    if host in _ANY_ADDRESS and not names:
+    if is_any_address(host) and not names:
         raise InputError(
             f"with --host {host} devices must be told a name",
             where="--name",
@@ -213,7 +213,7 @@ def _answers(address: str) -> bool:
 
 
 def _reached(host: str) -> str:
-    return "localhost" if host in _ANY_ADDRESS else host
+    return "localhost" if is_any_address(host) else host
 
 
 def _document(server: "RunningServer") -> dict[str, Any]:

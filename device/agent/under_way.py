@@ -189,7 +189,7 @@ class UnderWay:
     def _by_app(self, message: Message, context: Context) -> Message:
         try:
             return self._app(message, context)
-        except Exception as error:  # noqa: BLE001 - training may raise anything; the server is told the type, the log the rest
+        except Exception as error:  # noqa: BLE001 - the app is the user's code, and an agent outlives its errors: the type is answered, the rest logged
             _LOG.exception("the device's app failed")
             return Message(Error(_APP_FAILED, f"the device's app failed ({type(error).__name__})"), reply_to=message)
 
