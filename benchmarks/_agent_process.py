@@ -10,22 +10,17 @@ is told by the instruction's first bytes, to the device that the rest of its fir
 """
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from random import SystemRandom
 from typing import Any
 
+from _agent_here import agent_here
 from _round_split import ANNOUNCED, FETCHED, HEARD, SENT, TIMELINE, WORKED, Diary, noting
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
-from skerry.cli.keystore_options import open_store
 from skerry.clock import system_clock
-from skerry.device.agent.bell import Bell
 from skerry.device.agent.calls import CallFailedError, Fault
-from skerry.device.agent.conditions import AlwaysFit
-from skerry.device.agent.starting import started
 from skerry.device.app import RECORD
 from skerry.device.app import app as real
 from skerry.device.replying import sealed_reply
@@ -65,42 +60,31 @@ class Work:
 
 
 def main(home: Path, key_file: Path, seconds: float) -> None:
-    with Bell() as bell:
-        signal.signal(signal.SIGTERM, lambda *_: bell.ring())
-        agent_of_home = started(
-            home,
-            lambda: open_store(home, key_file),
-            bell,
-            clock=system_clock,
-            random=SystemRandom(),
-            say=lambda _: None,
-            conditions=AlwaysFit(),  # whatever else this machine does
-        )
-        with agent_of_home as agent:
-            work = Work(agent.home.path, seconds)
-            diary, calls = Diary(home / TIMELINE), agent.fleet
-            calls.pull, calls.fetch = noting(calls.pull, HEARD, diary), noting(calls.fetch, FETCHED, diary)
-            calls.announce = noting(calls.announce, ANNOUNCED, diary)
-            agent.app = noting(work, WORKED, diary)
-            clear = agent.journal.clear
+    with agent_here(home, key_file, say=lambda _: None) as agent:
+        work = Work(agent.home.path, seconds)
+        diary, calls = Diary(home / TIMELINE), agent.fleet
+        calls.pull, calls.fetch = noting(calls.pull, HEARD, diary), noting(calls.fetch, FETCHED, diary)
+        calls.announce = noting(calls.announce, ANNOUNCED, diary)
+        agent.app = noting(work, WORKED, diary)
+        clear = agent.journal.clear
 
-            def cleared() -> None:
-                clear()
-                diary.done()
+        def cleared() -> None:
+            clear()
+            diary.done()
 
-            agent.journal.clear = cleared
-            upload = agent.fleet.upload
+        agent.journal.clear = cleared
+        upload = agent.fleet.upload
 
-            def uploads(node: int, reply: Any, session: Any, identifier: str) -> None:
-                if work.fault == "stall":
-                    raise CallFailedError(Fault.GONE, "made up")
-                upload(node, reply, session, identifier)
-                diary.note(SENT)
-                if work.fault == "twice":
-                    agent.fleet.announce(node, reply)
+        def uploads(node: int, reply: Any, session: Any, identifier: str) -> None:
+            if work.fault == "stall":
+                raise CallFailedError(Fault.GONE, "made up")
+            upload(node, reply, session, identifier)
+            diary.note(SENT)
+            if work.fault == "twice":
+                agent.fleet.announce(node, reply)
 
-            agent.fleet.upload = uploads
-            agent.run()
+        agent.fleet.upload = uploads
+        agent.run()
 
 
 if __name__ == "__main__":
