@@ -31,6 +31,7 @@ DEPTHS = ("record", "message", "frame", "connection")
 _SHARES = (0.30, 0.30, 0.35, 0.05)
 _AT_ONCE = 8  # of one connection, of which the server takes 16; some are open for longer than they are answered
 _CONNECTIONS = 8
+_REFUSALS = 100_000  # seconds of them
 _PATIENCE_S = 0.25
 _WAITED, _CLOSED = "waited for", "closed"
 _GROWTH_MB = 64.0
@@ -95,7 +96,7 @@ class Service:
     def calls(self, method: Method, bodies: Sequence[bytes]) -> list[str]:
         """What was said of each call; all over one connection, so many at once."""
         said, left = [""] * len(bodies), list(reversed(range(len(bodies))))
-        streams, waiting = itertools.count(1, 2), dict[int, int]()
+        streams, waiting, refused = itertools.count(1, 2), dict[int, int](), 0
         with self.connect(method) as connection:
             connection.sendall(opening())
             reader = Reader(connection)
@@ -108,8 +109,11 @@ class Service:
                 for stream in [one for one in waiting if reader.said.get(one, Said()).ended]:
                     if reader.said[stream].reset == REFUSED_STREAM:  # not looked at: too many at once
                         left.append(waiting.pop(stream))
+                        refused += 1
+                        if refused > _REFUSALS:
+                            raise NotMeasuredError("nothing but refusals: the server counts calls that ended")
                         continue
-                    number = waiting.pop(stream)
+                    number, refused = waiting.pop(stream), 0
                     said[number] = _word(reader.said.pop(stream), method, bodies[number])
         return said
 

@@ -21,18 +21,22 @@ def open_below(root: Path, name: str) -> int:
         FileNotFoundError: there is no such file to be served.
     """
     path = Path(name)
-    absent = FileNotFoundError(f"there is no file {name!r:.200}")
     if path.is_absolute() or any(part.startswith(".") for part in path.parts):
-        raise absent
+        raise _absent(name)
     try:
         base = root.resolve(strict=True)
         target = (base / path).resolve(strict=True)
         if not target.is_relative_to(base):
-            raise absent
+            raise _absent(name)
         file = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise absent from error
+        raise _absent(name) from error
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise absent
+        raise _absent(name)
     return file
+
+
+def _absent(name: str) -> FileNotFoundError:
+    """Made where it is raised: an error in a variable of its own traceback keeps all in it alive."""
+    return FileNotFoundError(f"there is no file {name!r:.200}")

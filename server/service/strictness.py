@@ -77,9 +77,16 @@ class Strictness(grpc.ServerInterceptor):  # type: ignore[misc] # grpcio ships n
 
 @contextmanager
 def _reasons(method: str, context: grpc.ServicerContext) -> Iterator[None]:
-    """What of ours cannot be used now is said in the log, and no text of it to the caller."""
+    """What of ours cannot be used now is said in the log, and no text of it to the caller.
+
+    A call that was given up raises an error that gRPC keeps with the call. With its traceback it would keep the call
+    alive until Python next looks for cycles, and gRPC counts it among the connection's calls for as long.
+    """
     try:
         yield
+    except grpc.RpcError as error:
+        error.__traceback__ = None
+        refuse(context, grpc.StatusCode.CANCELLED, "given_up", "the call ended before it was answered")
     except SkerryError as error:
         _log.error("%s: %s", method, error)
         refuse(context, grpc.StatusCode.UNAVAILABLE, "server_failed", "the server cannot do this now")

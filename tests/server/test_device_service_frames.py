@@ -87,6 +87,19 @@ def test_a_hundred_thousand_mutated_frames_are_refused(search, searched):
     assert search.feed(searched, 100_000, seed=8).wrong == []
 
 
+@pytest.mark.parametrize("kind", ["absent", "too long", "compressed"])
+def test_an_ended_call_leaves_its_place_on_the_connection_at_once(search, searched, kind):
+    """gRPC counts a call until nothing refers to it: what refers to itself stays until Python looks for cycles."""
+    fetch = next(method for method in searched.methods if method.path.endswith("/Fetch"))
+    body = {
+        "absent": right(fetch).replace(b"file", b"none"),
+        "too long": b"\0\xff\0\0\0abc",
+        "compressed": b"\1" + right(fetch)[1:],
+    }[kind]
+    said = searched.calls(fetch, [body] * 40)  # of which the connection has 16 at once
+    assert set(said) <= {"no_such_file", "too_many", "gRPC status 8", "gRPC status 13"}
+
+
 def connected(served, device, folder) -> ssl.SSLSocket:
     agent, chain = device
     (folder / "chain.pem").write_bytes(chain)
