@@ -41,7 +41,7 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["security"].commands["log"].commands) == {"list", "prove", "verify", "copy"}
     assert set(root.commands["security"].commands["keys"].commands) == {"status", "rotate", "unlock"}
     assert set(root.commands["fleet"].commands) == {
-        "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget", "tag",
+        "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget", "tag", "plan",
     }  # fmt: skip
     assert set(root.commands["device"].commands) == {
         "enrol", "run", "status", "pause", "leave", "forget", "doctor", "tell",

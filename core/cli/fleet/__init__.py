@@ -7,6 +7,7 @@ from skerry.cli.fleet.appeal import appeal
 from skerry.cli.fleet.forget import forget
 from skerry.cli.fleet.invite import invite
 from skerry.cli.fleet.list import list_
+from skerry.cli.fleet.plan import plan
 from skerry.cli.fleet.quarantine import quarantine
 from skerry.cli.fleet.show import show
 from skerry.cli.fleet.tag import tag
@@ -15,11 +16,11 @@ __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Let devices in and put them out; see their evidence, quarantine them, hear their appeals.",
+    help="Let devices in and put them out; see their evidence, quarantine them, hear their appeals; plan.",
 )
 app.command("list")(list_)
 app.command()(show)
 app.command()(quarantine)
 app.command()(appeal)
-for _admission in (invite, approve, deny, revoke, forget, tag):
-    app.command()(_admission)
+for _other in (invite, approve, deny, revoke, forget, tag, plan):
+    app.command()(_other)
