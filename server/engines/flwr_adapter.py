@@ -228,6 +228,15 @@ class Control:
             raise RunFailedError("the SuperLink refused to start the run", where=str(app))
         return int(answer.run_id)
 
+    def stop_unfinished(self) -> None:
+        """End every run that is under way; what was sent in it is forgotten, and nobody waits for its parts."""
+        with _answered(), internals("the end of a run"):
+            from flwr.proto.control_pb2 import ListRunsRequest, StopRunRequest
+
+            for number, run in self._client.ListRuns(ListRunsRequest()).run_dict.items():
+                if run.status.status != "finished":
+                    self._client.StopRun(StopRunRequest(run_id=number))
+
     def status(self, run_id: int) -> RunStatus:
         """Where the run stands."""
         with _answered(), internals("the status of a run"):

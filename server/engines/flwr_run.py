@@ -37,8 +37,9 @@ def driven_run(
 ) -> Iterator[tuple[DrivenGrid, int]]:
     """Start a run at a SuperLink and conduct it in the block, as the coordinator of whom messages are.
 
-    Assumption: one run at a time is started by whoever knows the secret; a task that an earlier one left unclaimed is
-    given back as failed.
+    Assumption: one run at a time is started by whoever knows the secret. Those that are under way there were left by a
+    coordinator that was killed, and are ended first: a device would wait for parts of their messages, or work for
+    nobody.
 
     Args:
         address: ``host:port`` of the SuperLink.
@@ -57,6 +58,7 @@ def driven_run(
     """
     try:
         with Control(address, root_certificates) as control:
+            control.stop_unfinished()
             number = control.start(app, {})
         runtime = _claimed(address, root_certificates, secret, number)
     except (ConnectionError, httpx.HTTPError) as error:
@@ -96,20 +98,16 @@ def _claimed(address: str, root_certificates: bytes, secret: bytes, number: int)
         versions = RuntimeVersionHttpInterceptor(component_name="SuperExec")
         asking = RuntimeHttpClient.from_server_address(address, False, root_certificates, [versions, proof])
         try:
-            while True:
-                task = asking.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
-                if not task.token:
-                    raise lost("it has no task for this run")
-                told: list[Any] = [
-                    RuntimeVersionHttpInterceptor(component_name="flwr-serverapp"),
-                    RuntimeTokenHttpInterceptor(token=task.token),
-                ]
-                runtime = RuntimeHttpClient.from_server_address(address, False, root_certificates, told)
-                runtime.SendTaskHeartbeat(SendTaskHeartbeatRequest())
-                if task.task.run_id == number:
-                    return runtime
-                _hand_back(runtime, completed=False)
-                runtime.close()
+            task = asking.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
+            if task.task.run_id != number:  # 0 where it gives none
+                raise lost("it has no task for this run")
+            told: list[Any] = [
+                RuntimeVersionHttpInterceptor(component_name="flwr-serverapp"),
+                RuntimeTokenHttpInterceptor(token=task.token),
+            ]
+            runtime = RuntimeHttpClient.from_server_address(address, False, root_certificates, told)
+            runtime.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+            return runtime
         finally:
             asking.close()
 

@@ -59,13 +59,18 @@ def test_nobody_else_does(served: Served) -> None:
         pytest.fail("a run without the secret")
 
 
-def test_a_task_that_nobody_claimed_is_given_back_and_one_s_own_is_claimed(served: Served) -> None:
+def test_runs_that_coordinators_left_under_way_are_ended_by_the_next_one(served: Served) -> None:
     with served.link.control() as control:
-        left = control.start(served.app, {})
-    with served.claimed() as (_, number):
-        assert number != left
-    assert served.status(left).finished
-    assert not served.status(left).completed
+        unclaimed = control.start(served.app, {})
+    with served.claimed() as (forsaken, left):
+        assert forsaken.get_node_ids() == []
+        with served.claimed() as (grid, number):
+            found = [served.status(one) for one in (unclaimed, left)]
+            assert [(one.finished, one.completed) for one in found] == [(True, False)] * 2
+            assert not served.status(number).finished
+            assert grid.get_node_ids() == []
+            with pytest.raises(RunFailedError, match="SuperLink"):
+                forsaken.get_node_ids()
 
 
 def test_a_run_that_fails_says_so_to_the_superlink(served: Served) -> None:
