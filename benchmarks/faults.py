@@ -16,10 +16,11 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import tomli_w
@@ -27,6 +28,9 @@ from _fault_account import Account, account
 from _fault_fleet import SKERRY, Fleet, copied, fleet
 from _fault_kinds import GIVEN_UP_S, KINDS, LOOK_S, Faults
 from _harness import Claim, NotMeasuredError, main, progress, run, versions
+
+from skerry.clock import system_clock
+from skerry.records import RoundRecord
 
 SCENARIO = {
     "name": "faults",
@@ -40,6 +44,30 @@ MOST_MINUTES = 15.0
 QUIET = 3  # rounds at the end without a fault, in which every device is to be back
 TAKEN = 0.8  # of all places in rounds
 INSIDE = "SKERRY_FAULTS_MOUNTS"
+
+
+@dataclass
+class Disturbed:
+    """What was put in.
+
+    Attributes:
+        done: how many faults of each kind did something.
+        touched: for each device how many rounds were finished after the last fault that touched it.
+        began: kind and beginning (ms since the epoch) of each fault that did something.
+    """
+
+    touched: dict[str, int]
+    done: Counter[str] = field(default_factory=Counter)
+    began: list[tuple[str, int]] = field(default_factory=list)
+
+    def waits(self, rounds: Sequence[RoundRecord]) -> dict[str, dict[str, float]]:
+        """By kind, seconds from the beginning of a fault to the end of the next round: the median, and the longest."""
+        ends = sorted(record.finished_ms for record in rounds)
+        found: dict[str, list[float]] = {}
+        for kind, at in self.began:
+            if later := [end for end in ends if end > at]:
+                found.setdefault(kind, []).append((later[0] - at) / 1000)
+        return {kind: {"median": median(some), "longest": max(some)} for kind, some in sorted(found.items())}
 
 
 @dataclass(frozen=True)
@@ -65,7 +93,7 @@ def survived(asked: Asked, folder: Path) -> Iterator[Claim]:
             began = time.monotonic()
             made.begin_run()
             faults = Faults(made, chance)
-            done, touched = _disturb(made, faults, chance, asked)
+            put = _disturb(made, faults, chance, asked)
             minutes = (time.monotonic() - began) / 60
             found = account(made.run_folder, {n: (p.ledger, p.record) for n, p in made.places.items()})
             failures = _verified(made)
@@ -73,32 +101,33 @@ def survived(asked: Asked, folder: Path) -> Iterator[Claim]:
         finally:
             if asked.keep is not None:
                 _keep(made, asked.keep)
-    counts = {"faults": dict(done), "seen": dict(faults.told), "started": dict(made.started), "seed": asked.seed}
-    yield from _claims(asked, found, failures, minutes, counts, touched)
+    counts = {
+        "faults": dict(put.done), "seen": dict(faults.told), "started": dict(made.started), "seed": asked.seed,
+        "seconds_to_the_next_round": put.waits(found.rounds),
+    }  # fmt: skip
+    yield from _claims(asked, found, failures, minutes, counts, put.touched)
 
 
-def _disturb(made: Fleet, faults: Faults, chance: random.Random, asked: Asked) -> tuple[Counter[str], dict[str, int]]:
-    """Put the faults in, the next one when its share of the rounds is finished; then wait for the end.
-
-    Returns:
-        How many of each kind did something, and for each device how many rounds were finished after its last one.
-    """
+def _disturb(made: Fleet, faults: Faults, chance: random.Random, asked: Asked) -> Disturbed:
+    """Put the faults in, the next one when its share of the rounds is finished; then wait for the end."""
     kinds = {kind: fault for kind, fault in faults.kinds.items() if kind in asked.kinds or not asked.kinds}
     order = (list(kinds) * (asked.faults // len(kinds) + 1))[: asked.faults]
     chance.shuffle(order)
-    done: Counter[str] = Counter()
-    touched = dict.fromkeys(made.places, 0)
+    put = Disturbed(dict.fromkeys(made.places, 0))
     for number, kind in enumerate(order):
         _reach(made, int(number * max(1, asked.rounds - QUIET) / asked.faults))
         if made.complete:
             break
         time.sleep(chance.uniform(0.0, 1.5))
         progress(f"fault {number + 1} of {asked.faults}, after round {made.rounds}: {kind}")
+        began = system_clock()
         places = kinds[kind]()
-        done[kind] += bool(places)
-        touched |= {place.name: made.rounds for place in places}
+        if places:
+            put.done[kind] += 1
+            put.began.append((kind, began))
+        put.touched |= {place.name: made.rounds for place in places}
     _reach(made, asked.rounds)
-    return done, touched
+    return put
 
 
 def _reach(made: Fleet, rounds: int) -> None:
