@@ -33,7 +33,7 @@ class Care(Protocol):
     """Looks after the device while it takes part.
 
     Attributes:
-        last_call: what is not begun or gone on with now is refused, as an answer would soon come too late.
+        last_call: what is not begun or gone on with now is refused: others wait for it, or it would come too late.
     """
 
     last_call: bool

@@ -17,9 +17,12 @@ from skerry.errors import InputError
 from skerry.records import Float32Array
 from skerry.security.privacy.receipt import Receipt
 
-__all__ = ["CHALLENGE_DOMAIN", "Challenge", "Instruction", "Update", "from_bytes", "to_bytes"]
+__all__ = ["CHALLENGE_DOMAIN", "CONDITIONS_LAPSED", "Challenge", "Instruction", "Update", "from_bytes", "to_bytes"]
 
 CHALLENGE_DOMAIN = b"skerry/challenge/1"
+
+CONDITIONS_LAPSED = "conditions_lapsed"
+"""The reason of a refusal that holds for now: asked again under the same nonce, the device may answer otherwise."""
 
 _LITTLE = np.dtype("<f4")
 

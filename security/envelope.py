@@ -57,6 +57,7 @@ __all__ = [
     "Opened",
     "Refusal",
     "envelope_digest",
+    "kind_of",
     "open_envelope",
     "receiver_of",
     "seal",
@@ -266,6 +267,15 @@ def receiver_of(data: bytes) -> str:
         EnvelopeRefusedError: it is not one (states 1 to 3).
     """
     return _parse(_frame(data)[0]).receiver
+
+
+def kind_of(data: bytes) -> Kind:
+    """What an envelope says that it is, before anything of it is believed: to find out whether to open it now.
+
+    Raises:
+        EnvelopeRefusedError: it is not one (states 1 to 3).
+    """
+    return _parse(_frame(data)[0]).kind
 
 
 def _head(header: Header) -> bytes:

@@ -5,12 +5,16 @@ Whatever is wrong with an answer costs its device this round and nobody else any
 
 from dataclasses import dataclass, field
 
-from skerry.device.protocol import Update
+from flwr.app import ConfigRecord
+
+from skerry.device.protocol import CONDITIONS_LAPSED, Update
 from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.records import Reason
-from skerry.security.envelope import Expected, Kind, Refusal, open_envelope
+from skerry.security.envelope import Expected, Kind, Refusal, kind_of, open_envelope
+from skerry.security.envelope import Opened as OpenedEnvelope
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.federation import Federation
+from skerry.server.fleet_rules import devices_needed
 from skerry.server.journal import Answer, RoundJournal
 from skerry.server.mailbox import NETWORK_POLL_S, exchange
 from skerry.server.plan import RoundPlan
@@ -58,7 +62,10 @@ class Opened:
 
 
 def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> Replies:
-    """Send the instructions and wait for answers, at most until the cohort's deadline; each is kept as it comes."""
+    """Send the instructions and wait for answers, at most until the cohort's deadline; each is kept as it comes.
+
+    A device of a fleet that says that it may not work now holds nobody; while the round lasts it is asked again.
+    """
     replies = Replies({device: kept.envelope for device, kept in plan.answers.items()})
     replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
     deadline = federation.scenario.cohort.deadline_s
@@ -71,7 +78,14 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
     else:
         again_s = deadline * _AGAIN
         answers = exchange(
-            federation.grid, contents, "train", deadline_s=deadline, again_s=again_s, first_poll_s=NETWORK_POLL_S
+            federation.grid,
+            contents,
+            "train",
+            deadline_s=deadline,
+            again_s=again_s,
+            first_poll_s=NETWORK_POLL_S,
+            rests=lambda device, record: _rests(federation, plan, device, record),
+            enough=devices_needed(federation.scenario) - len(plan.answers),
         )
     for device, record in answers:
         envelope = record.get("envelope") if record is not None else None
@@ -94,25 +108,10 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
     refusals: dict[str, str] = {}
     for device in sorted(replies.envelopes.keys() - gone):
         try:
-            opened = open_envelope(
-                replies.envelopes[device],
-                me=federation.coordinator,
-                directory=federation.directory,
-                expected=Expected(
-                    kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
-                    receiver=federation.coordinator.name,
-                    run=federation.run,
-                    round=plan.number,
-                    sender=device,
-                    in_reply_to=plan.asked[device].digest,
-                    model=federation.model.digest,
-                ),
-                now=replies.arrived[device],  # it was fresh when it came, however long the others took
-                replay=None,  # each instruction's digest is answered once: the collector keeps one reply a device
-            )
+            opened = _open(federation, plan, device, replies.envelopes[device], now=replies.arrived[device])
             if opened.header.kind is Kind.REFUSAL:
                 dropped[device] = Reason.REFUSED
-                refusals[device] = opened.payload[:64].decode("ascii", "replace")
+                refusals[device] = _reason(opened)
                 continue
             update = Update.from_bytes(opened.payload)
             receipts[device] = SignedReceipt.take(update.receipt(federation.run, plan.number, device), opened)
@@ -122,3 +121,38 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
         except InputError:
             dropped[device] = Reason.SHAPE
     return Opened(updates, receipts, dropped, refusals)
+
+
+def _open(federation: Federation, plan: RoundPlan, device: str, envelope: bytes, *, now: int) -> OpenedEnvelope:
+    """An answer of this device to its instruction, as of when it came: it was fresh then, however long others took."""
+    return open_envelope(
+        envelope,
+        me=federation.coordinator,
+        directory=federation.directory,
+        expected=Expected(
+            kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
+            receiver=federation.coordinator.name,
+            run=federation.run,
+            round=plan.number,
+            sender=device,
+            in_reply_to=plan.asked[device].digest,
+            model=federation.model.digest,
+        ),
+        now=now,
+        replay=None,  # each instruction's digest is answered once: the collector keeps one reply a device
+    )
+
+
+def _reason(refusal: OpenedEnvelope) -> str:
+    return refusal.payload[:64].decode("ascii", "replace")
+
+
+def _rests(federation: Federation, plan: RoundPlan, device: str, record: ConfigRecord) -> bool:
+    """Whether the device says, signed, that it may not work now."""
+    envelope = record.get("envelope")
+    try:
+        if not isinstance(envelope, bytes) or kind_of(envelope) is not Kind.REFUSAL:
+            return False
+        return _reason(_open(federation, plan, device, envelope, now=federation.clock())) == CONDITIONS_LAPSED
+    except EnvelopeRefusedError:
+        return False  # whatever it is, it is looked at with the others

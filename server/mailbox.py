@@ -6,7 +6,7 @@ round until its deadline and no longer.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -85,6 +85,8 @@ def exchange(
     deadline_s: float,
     again_s: float | None = None,
     first_poll_s: float = FIRST_POLL_S,
+    rests: Callable[[str, ConfigRecord], bool] = lambda _, __: False,
+    enough: int = 0,
 ) -> Iterator[tuple[str, ConfigRecord | None]]:
     """Send one message a key and yield each answer as it comes.
 
@@ -96,25 +98,39 @@ def exchange(
         again_s: seconds after which those who are silent are sent the same once more, and so on. A grid gives each
             message once: a node that took it and died would never hear of it again. None where nodes do not die.
         first_poll_s: seconds between two looks for answers; more while none comes.
+        rests: whether a key's answer is but that it cannot answer now. Nobody waits for it any more, but while others
+            are waited for it is asked again too, and a later answer takes the place of this one.
+        enough: answers of others without which one that rests is waited for all the same.
 
     Yields:
         ``(key, record)``; the record is None for a device error. A key without an answer by the deadline, or whose
-        message the grid did not take, is not yielded at all.
+        message the grid did not take, is not yielded at all; one that rested may be yielded again.
     """
     mailbox = Mailbox(grid)
     mailbox.send(contents, kind, ttl_s=deadline_s)
     began = time.monotonic()
     end, pause = began + deadline_s, first_poll_s
     again = math.inf if again_s is None else began + again_s
-    while mailbox:
+    resting: set[str] = set()
+    answered = 0
+    while mailbox or resting:
         replies = mailbox.receive()
-        yield from replies
-        if not mailbox or time.monotonic() > end:
+        for key, record in replies:
+            if record is not None and rests(key, record):
+                resting.add(key)
+            elif record is not None:
+                resting.discard(key)
+                answered += 1
+            elif key in resting:
+                continue  # the copy that was asked again went wrong: what it said before holds
+            yield key, record
+        awaited = mailbox.silent - resting or (resting if answered < enough else ())
+        if not awaited or time.monotonic() > end:
             return
         pause = first_poll_s if replies else min(pause * 1.5, SLOWEST_POLL_S)
         if again_s is not None and again <= time.monotonic() < end - again_s / 2:
             again += again_s
-            left = {key: contents[key] for key in mailbox.silent}
+            left = {key: contents[key] for key in mailbox.silent | resting}
             mailbox.send(left, kind, ttl_s=end - time.monotonic())
         if isinstance(grid, RunGrid):
             grid.rest(pause)

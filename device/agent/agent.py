@@ -146,6 +146,7 @@ class Agent:
         self.care.expire()
         self._keep_up()
         lapses = self.watch.lapses()
+        self._under_way.rest(rests=bool(lapses))
         if lapses:
             self._ear.listen(wanted=False)
             return self._may_not(lapses)

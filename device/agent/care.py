@@ -1,9 +1,9 @@
 """How a resident agent looks after its device while it takes part in a round.
 
-1. *Admit*: an instruction waits, before anything is debited, until every condition holds; when nobody waits for the
-   answer any more, or soon nobody will (``last_call``), it is refused with the reason ``conditions_lapsed``, signed
-   like every refusal. The agent's loop does not let it wait in here: it takes it back, and gives it again when the
-   device may work, or when it is time to refuse.
+1. *Admit*: an instruction waits, before anything is debited, until every condition holds; when it has waited for long
+   enough (``last_call``), or nobody waits for the answer any more, it is refused with the reason
+   ``conditions_lapsed``, signed like every refusal. The agent's loop does not let it wait in here: it takes it back,
+   and gives it again when the device may work, or when it is time to refuse.
 2. *Watch*: while it trains, a thread looks at the conditions (``lookout.py``). Training asks between its steps, and
    between the examples of long ones, and yields when one lapsed.
 3. *Keep*: where it stood is kept (``checkpoint.py``), ledger and locks are let go, and the owner is told why.
@@ -24,6 +24,7 @@ from skerry.device.agent.conditions import Conditions, Lapse
 from skerry.device.agent.lookout import INTERVAL_S
 from skerry.device.agent.peaks import Peaks
 from skerry.device.care import Undertaking
+from skerry.device.protocol import CONDITIONS_LAPSED
 from skerry.device.yielding import YieldedError, may_be_asked_to_yield, yield_if_asked
 from skerry.errors import RefusedError
 
@@ -70,7 +71,7 @@ class DeviceCare:
             if (lapses and self.last_call) or ((lapses or waited) and self._clock() >= work.until):
                 why = "; ".join(lapse.sentence for lapse in lapses)
                 raise RefusedError(
-                    "conditions_lapsed", f"the device could not work until nobody waited any more: {why}"
+                    CONDITIONS_LAPSED, f"the device could not work, and the round does not wait for it: {why}"
                 )
             yield_if_asked()  # after the refusal, which is what is asked for at last
             if not lapses:

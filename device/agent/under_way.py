@@ -2,8 +2,9 @@
 
 It is written down before anything is done with it, and so is its reply before any of it is sent
 (:mod:`~skerry.device.agent.journal`). Work that has to stop because the device may not work leaves the message where it
-is. When the time comes after which its answer would come too late, it is asked for no more than that answer: a
-training that may not go on is then refused, signed, with its reason code, instead of leaving the coordinator to wait.
+is. When it has rested for ten seconds, or its answer would soon come too late, it is asked for no more than that
+answer: a training that may not go on is then refused, signed, with its reason code, so that the round does not wait for
+it. While the round lasts all the same, the coordinator asks again, and the training is done under the same debit.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 _APP_FAILED = 2  # Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which its public face does not name
 _HEAVY = 1 << 20  # bytes of a message that the SuperLink should not hold for as long as a training lasts
 _TOO_LATE = "its time was over before it could be answered"
+_REST_MS = 10_000  # most lapses that end soon, such as a processor that others use, end within that
 _LAST_CALL_MS, _LAST_SHARE = 15_000, 0.25  # before a message's end, and of its life at most: a refusal has to arrive
 
 
@@ -68,6 +70,7 @@ class UnderWay:
         """When a reply went out last, by the monotonic clock."""
         self.doubtful = False
         """Whether who signs for the coordinator may be another by now; whoever asks there sets it back."""
+        self._rests_since: int | None = None
 
     @property
     def waits(self) -> bool:
@@ -76,16 +79,25 @@ class UnderWay:
 
     @property
     def last_call(self) -> bool:
-        """Whether an answer would soon come too late."""
+        """Whether the work has rested for long enough, or an answer would soon come too late."""
         if self.letter is None:
             return False
+        now = self._fleet.line.spoken().now
+        rested = self._rests_since is not None and now - self._rests_since >= _REST_MS
         margin = min(_LAST_CALL_MS, round(_LAST_SHARE * self.letter.life_ms))
-        return self._fleet.line.spoken().now >= self.letter.expires - margin
+        return rested or now >= self.letter.expires - margin
 
     @property
     def _over(self) -> bool:
         """Whether nobody waits for an answer any more: by the gateway's clock, as the SuperLink's is."""
         return self.letter is not None and self._fleet.line.spoken().now >= self.letter.expires
+
+    def rest(self, *, rests: bool) -> None:
+        """The device may not work now, or may again: from when on the work in hand rests."""
+        if not rests:
+            self._rests_since = None
+        elif self._rests_since is None:
+            self._rests_since = self._fleet.line.spoken().now
 
     def ask(self, node: int) -> None:
         """Ask for a message."""

@@ -1,6 +1,7 @@
 """A run over enrolled devices: who takes part, who does not, and what is known of them afterwards."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,9 @@ from typer.testing import CliRunner
 from skerry.cli import app
 from skerry.clock import system_clock
 from skerry.config import Scenario, to_toml
+from skerry.device.care import Unattended, Undertaking
+from skerry.device.protocol import CONDITIONS_LAPSED
+from skerry.device.worker import process_worker
 from skerry.errors import RefusedError, RunFailedError, ScenarioError
 from skerry.records import Action, Reason, Verdict
 from skerry.result import load_result
@@ -185,6 +189,35 @@ def test_announced_and_never_uploaded_or_sent_twice_or_no_reply_costs_nobody_els
     assert told(folder) == [(NAMES[2:], dropped), (NAMES, {})]
 
 
+class LapsesOnce(Unattended):
+    """Whichever device is asked first may not work then; and when it is asked again it may."""
+
+    lapsed = False
+
+    def admit(self, work: Undertaking) -> None:
+        if not self.lapsed:
+            self.lapsed = True
+            raise RefusedError(CONDITIONS_LAPSED, "it is hot")
+
+
+def test_one_that_may_not_work_holds_nobody(fleet: Up, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process_worker(), "care", LapsesOnce())
+    given = scenario("rounds=1", "cohort.deadline_s=60", "cohort.at_least=2")
+    folder = launch(given, engine="fleet", parent=fleet.runs)
+    ((accepted, dropped),) = told(folder)
+    assert (len(accepted), list(dropped.values())) == (2, [Reason.REFUSED])
+    assert folder.rounds()[0].seconds["collect"] < given.cohort.deadline_s / 3  # nobody was asked again
+
+
+def test_one_that_may_not_work_is_asked_again_when_the_others_are_too_few(fleet: Up, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process_worker(), "care", LapsesOnce())
+    folder = launch(scenario("rounds=1", "cohort.deadline_s=9", "cohort.at_least=3"), engine="fleet", parent=fleet.runs)
+    assert told(folder) == [(NAMES, {})]
+    for name in NAMES:
+        with fleet.devices[name].ledger() as ledger:
+            assert len(list(ledger.debited(folder.id))) == 1
+
+
 def test_a_device_in_quarantine_is_not_asked(fleet: Up):
     scope = Scope(DeviceKind.REAL, "fleet")
     caught = Verdict(1, "writer-01", Action.QUARANTINE, (Reason.NORM,))
@@ -238,19 +271,55 @@ def test_what_only_a_simulation_has_is_refused(fleet: Up):
         assert refused.value.where == asked.partition("=")[0]
 
 
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from skerry.config import load_scenario
+from skerry.server.engines import flwr_adapter
+from skerry.server.launch import launch
+
+flwr_adapter.keep_to_ourselves()
+from flwr.supercore.inflatable import inflatable_utils
+from skerry.server.engines.flwr_grid import DrivenGrid
+
+plain, rounds = DrivenGrid._push, []
+
+def push(self, messages):
+    rounds.extend(messages[:1] if messages[0].metadata.message_type == "train" else ())
+    if len(rounds) == 2:  # the SuperLink gives a message as soon as it is announced, before any part of it is there
+        inflatable_utils.push_objects = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    return plain(self, messages)
+
+DrivenGrid._push = push
+launch(load_scenario(Path(sys.argv[1])), engine="fleet", parent=Path(sys.argv[2]))
+"""
+
+
+def killed(command: list[object], fleet: Up, *, by_itself: bool) -> RunFolder:
+    """The run that such a process conducted until it was killed, in its second round or later."""
+    before = {run.id for run in list_runs(fleet.runs)}
+    process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.DEVNULL)
+    if by_itself:
+        process.wait(120)
+    else:
+        while not (new := [run for run in list_runs(fleet.runs) if run.id not in before]) or not new[0].rounds():
+            assert process.poll() is None
+            time.sleep(POLL_S)
+        process.kill()
+    assert process.wait(30) == -signal.SIGKILL
+    (run,) = [run for run in list_runs(fleet.runs) if run.id not in before]
+    return run
+
+
 @pytest.mark.slow
-def test_a_killed_coordinator_goes_on_and_no_round_is_debited_twice(fleet: Up, tmp_path: Path):
+@pytest.mark.parametrize("while_it_sends", [False, True])
+def test_a_killed_coordinator_goes_on_and_no_round_is_debited_twice(fleet: Up, tmp_path: Path, *, while_it_sends: bool):
     path = tmp_path / "long.toml"
     path.write_text(to_toml(scenario("rounds=6")))
-    command = [sys.executable, "-m", "skerry.cli", "run", path, "--engine", "fleet", "--runs-dir", fleet.runs, "--json"]
-    before = {run.id for run in list_runs(fleet.runs)}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (new := [run for run in list_runs(fleet.runs) if run.id not in before]) or not new[0].rounds():
-        assert process.poll() is None
-        time.sleep(POLL_S)
-    process.kill()
-    process.wait(30)
-    folder = resume(new[0].id, parent=fleet.runs)
+    words = ["-m", "skerry.cli", "run", path, "--engine", "fleet", "--runs-dir", fleet.runs, "--json"]
+    command = ["-c", DYING, path, fleet.runs] if while_it_sends else words
+    stopped = killed(command, fleet, by_itself=while_it_sends)
+    folder = resume(stopped.id, parent=fleet.runs)
     assert told(folder) == [(NAMES, {})] * 6
     for name in NAMES:
         with fleet.devices[name].ledger() as ledger:

@@ -121,3 +121,53 @@ def test_of_two_answers_under_one_key_the_first_counts() -> None:
     assert [key for key, _ in mailbox.receive()] == ["a"]
     assert len(mailbox) == 0
     assert mailbox.receive() == []
+
+
+class Drowsy(InProcessGrid):
+    """Node 3 says first that it rests, and then answers, or fails; node 4 is silent the first time when told so."""
+
+    def __init__(self, *, fails: bool = False, silent: bool = False) -> None:
+        client = ClientApp()
+        self.asked = dict.fromkeys(NODES.values(), 0)
+
+        @client.train()
+        def train(message: Message, context: Context) -> Message:
+            node = context.node_id
+            self.asked[node] += 1
+            if node == NODES["b"] and self.asked[node] > 1 and fails:
+                raise ValueError("a private word: xyzzy")
+            fields = {"rests": node == NODES["b"] and self.asked[node] == 1}
+            return Message(RecordDict({RECORD: ConfigRecord(fields)}), reply_to=message)
+
+        super().__init__(client, [{}] * len(NODES))
+        self._silent = silent
+
+    def pull_messages(self, message_ids: set[str]) -> list[Message]:
+        replies = super().pull_messages(message_ids)
+        kept = [one for one in replies if not (self._silent and one.metadata.src_node_id == NODES["c"])]
+        self._silent = self._silent and len(kept) == len(replies)
+        return kept
+
+    def told(self, *, enough: int) -> list[tuple[str, bool]]:
+        """What is yielded by whom, in turn."""
+        contents = {key: (node, {}) for key, node in NODES.items()}
+        rests = lambda _, record: bool(record["rests"])  # noqa: E731 - what a record of this test says
+        found = exchange(self, contents, "train", deadline_s=5, again_s=0.05, rests=rests, enough=enough)
+        return sorted((key, bool(record["rests"])) for key, record in found if record is not None)
+
+
+def test_who_rests_is_not_waited_for() -> None:
+    grid = Drowsy()
+    assert grid.told(enough=2) == [("a", False), ("b", True), ("c", False)]
+    assert grid.asked[NODES["b"]] == 1
+
+
+def test_who_rests_is_asked_again_while_others_are_waited_for_or_are_too_few() -> None:
+    both = [("a", False), ("b", False), ("b", True), ("c", False)]
+    for grid, enough in ((Drowsy(silent=True), 2), (Drowsy(), 3)):
+        assert grid.told(enough=enough) == both
+        assert grid.asked[NODES["b"]] == 2
+
+
+def test_what_one_that_rests_said_holds_when_it_fails_later() -> None:
+    assert Drowsy(fails=True, silent=True).told(enough=2) == [("a", False), ("b", True), ("c", False)]

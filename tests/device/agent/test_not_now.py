@@ -114,13 +114,15 @@ def test_it_stays_in_touch_with_its_work_in_hand_and_ends_it_when_it_may(
     assert pi.bench.debits() == 1
 
 
-def test_it_refuses_signed_before_nobody_waits_and_then_goes(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_ten_seconds_of_rest_it_refuses_signed_so_that_nobody_waits_and_then_goes(
+    pi: Pi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps = at_step(monkeypatch, 3, lambda: heats(pi))
     pi.ashore.turn(2)
-    pi.later_ms = 44_000
+    pi.later_ms = 9_000
     pi.ashore.turn(2)
     assert pi.answered() is None
-    pi.later_ms = 46_000
+    pi.later_ms = 11_000
     pi.ashore.turn()
     refusal = pi.answered()
     assert (refusal.header.kind, refusal.payload) == (Kind.REFUSAL, b"conditions_lapsed")
@@ -128,6 +130,35 @@ def test_it_refuses_signed_before_nobody_waits_and_then_goes(pi: Pi, monkeypatch
     assert pi.bench.debits() == 1  # what was spent stays spent
     pi.ashore.turn()
     assert not pi.in_touch
+
+
+def test_rests_are_not_added_up(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = at_step(monkeypatch, 2, lambda: heats(pi))
+    pi.ashore.turn(2)
+    pi.later_ms = 9_000
+    steps[0] = 0  # it is hot again soon
+    pi.weather.hot = False
+    pi.ashore.turn(2)
+    pi.later_ms = 18_000
+    pi.ashore.turn(2)
+    assert pi.answered() is None
+    assert pi.in_touch
+
+
+def test_asked_again_while_the_round_lasts_it_does_the_work_under_the_same_debit(
+    pi: Pi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_step(monkeypatch, 3, lambda: heats(pi))
+    pi.ashore.turn(2)
+    pi.later_ms = 11_000
+    pi.ashore.turn()
+    assert pi.answered().payload == b"conditions_lapsed"
+    pi.weather.hot = False
+    pi.said.clear()
+    pi.link.letters.append(letter(pi.asked, ttl=LIFE_S))
+    pi.ashore.turn(2)
+    assert pi.answered().header.kind is Kind.UPDATE
+    assert pi.bench.debits() == 1
 
 
 def test_a_lapse_when_there_is_no_time_left_is_refused_at_once(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +248,7 @@ def test_no_more_of_a_base_comes_after_a_lapse_when_there_is_no_time_left(
     assert pi.bench.debits() == 0
 
 
-def test_no_more_of_a_base_comes_when_nobody_waits_for_the_answer(
-    pi: Pi, pieces: list[Callable[[], object]]
-) -> None:
+def test_no_more_of_a_base_comes_when_nobody_waits_for_the_answer(pi: Pi, pieces: list[Callable[[], object]]) -> None:
     pieces += [nothing, lambda: setattr(pi, "later_ms", 61_000), *[nothing] * 100]
     pi.ashore.turn()
     assert len(pieces) == 100
