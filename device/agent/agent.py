@@ -48,6 +48,7 @@ __all__ = ["Agent", "App"]
 _REST_S = 1.0  # how soon a change of pause or conditions is seen
 _STRANGER_S = 600.0
 _TROUBLE_S = 30.0
+_SPREAD_S = 1.0  # a gateway that has started serves its whole fleet from the same moment on
 
 
 @dataclass
@@ -260,9 +261,12 @@ class Agent:
             self._doubtful = True  # the desk says why, where the gateway does not
             wait = self._strange.failed(error.retry_after_s)
             return self._trouble(f"the gateway does not let this device in: {error.what}", wait, Event.TURNED_AWAY)
+        if error.fault is Fault.WRONG_CLOCK and error.retry_after_s:  # it is there, and has just started
+            self._backoff.worked()
+            return self._trouble(str(error), error.retry_after_s + self.random.uniform(0.0, _SPREAD_S))
         if error.fault is Fault.WRONG_CLOCK:
             self.diary.tell(Event.TURNED_AWAY, f"{error.what}; it signs by the gateway's time now: set the clock (NTP)")
-            return self._backoff.failed(error.retry_after_s)
+            return self._backoff.failed()
         return self._trouble(str(error), self._backoff.failed(error.retry_after_s))
 
     def _trouble(self, what: str, wait: float, event: Event = Event.LOST) -> float:

@@ -314,9 +314,20 @@ def test_trouble_is_told_once_however_long_it_lasts(ashore: Ashore, link: Superl
     assert ashore.events().count(Event.LOST) == 1
 
 
+def test_a_gateway_that_has_just_started_is_asked_again_when_it_says_and_not_after_a_wait_that_has_grown(
+    ashore: Ashore,
+):
+    for _ in range(20):
+        ashore.agent._meet(CallFailedError(Fault.UNREACHABLE, "nobody is there"))
+    started = CallFailedError(Fault.WRONG_CLOCK, "signed before the gateway started", retry_after_s=3.0)
+    assert 3.0 <= ashore.agent._meet(started) <= 4.0
+    assert ashore.agent._meet(CallFailedError(Fault.UNREACHABLE, "nobody is there")) <= 0.5
+    assert Event.TURNED_AWAY not in ashore.events()
+
+
 def test_waits_after_failures_grow_up_to_a_longest_and_begin_anew():
-    backoff = Backoff(1.0, 8.0, lambda low, high: high)
-    assert [backoff.failed() for _ in range(5)] == [1, 2, 4, 8, 8]
+    backoff = Backoff(1.0, 4.0, lambda low, high: high)
+    assert [backoff.failed() for _ in range(6)] == [1, 1.5, 2.25, 3.375, 4, 4]
     assert backoff.failed(at_least=20.0) == 20
     backoff.worked()
     assert backoff.failed() == 1
