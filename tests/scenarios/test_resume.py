@@ -1,6 +1,7 @@
 """A run that was killed goes on where it stopped: the same vector, no round debited, opened or released twice."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -8,11 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import textwrap
 import time
 from collections import Counter
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -23,132 +22,14 @@ from skerry.config import load_scenario
 from skerry.runfolder import RunFolder, list_runs
 from skerry.security.privacy.ledger import Ledger, verify_ledger
 
-ROUNDS = 4
-
-# A warm process that forks one child a command: RUN FOLDER [PLACE COUNT], where the child kills itself when a function
-# has returned so many times, RESUME FOLDER, or LATER FOLDER, which resumes an hour later.
-NURSERY = """
-import importlib, os, signal, sys, traceback
-from pathlib import Path
-from skerry.config import load_scenario
-from skerry.device.worker import process_worker
-from skerry import clock
-from skerry.server import mailbox as app
-from skerry.server.launch import launch, resume
-
-scenario = load_scenario(Path(sys.argv[2]), ["rounds=ROUNDS", "training.epochs=1", "report.references=false"])
-launch(scenario, engine="inprocess", parent=Path(sys.argv[1]) / "warm")
-process_worker().residents.clear()
-
-def deadly(place, count):
-    module, _, path = place.partition(":")
-    holder = importlib.import_module(module)
-    *owners, name = path.split(".")
-    for owner in owners:
-        holder = getattr(holder, owner)
-    plain = getattr(holder, name)
-    left = [int(count)]
-    def wrapped(*args, **named):
-        out = plain(*args, **named)
-        left[0] -= 1
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return out
-    setattr(holder, name, wrapped)
-
-def obey(command, parent, *place):
-    if command == "RUN":
-        if place:
-            deadly(*place)
-        launch(scenario, engine="inprocess", parent=Path(parent))
-        return
-    if command == "LATER":
-        later = lambda: clock.system_clock() + 3_600_000
-        for name in ("skerry.server.launch", "skerry.server.app", "skerry.device.app"):
-            importlib.import_module(name).system_clock = later
-    asked = []
-    plain = app.Mailbox.send
-    def send(self, contents, kind, *, ttl_s):
-        asked.extend(contents if kind == "train" else ())
-        return plain(self, contents, kind, ttl_s=ttl_s)
-    app.Mailbox.send = send
-    folder = resume("latest", parent=Path(parent))
-    (folder.path / "asked").write_text(" ".join(asked))
-
-print("ready", flush=True)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            obey(*line.split())
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)  # an ordinary exit would wait for threads that a fork leaves behind
-        os._exit(0)
-    print(child, flush=True)
-    _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
-"""
-
-BOUNDARIES = {
-    "the population's ledger exists": ("skerry.server.federation:read_past", 1),
-    "the round is opened": ("skerry.server.rounds:make_plan", 2),
-    "the instructions are written": ("skerry.server.journal:RoundJournal.begin", 2),
-    "a device has debited": ("skerry.security.privacy.ledger:Ledger._append", 28),
-    "some answers are here": ("skerry.server.journal:RoundJournal.add", 15),
-    "all answers are here": ("skerry.server.rounds:collect", 2),
-    "the answers are opened": ("skerry.server.rounds:open_replies", 2),
-    "the screen has judged": ("skerry.server.rounds:screen", 3),
-    "the rule has run": ("skerry.server.rounds:aggregate", 3),
-    "the release is recorded": ("skerry.server.rounds:evaluate_held_out", 4),
-    "the checkpoint is written": ("skerry.server.checkpoint:save_checkpoint", 2),
-    "the last round is over": ("skerry.server.journal:RoundJournal.drop", 1),
-    "the release is sealed": ("skerry.server.finish:publish", 1),
-    "the delivery is recorded": ("skerry.server.finish:_release", 1),
-    "the result is written": ("skerry.server.finish:write_result", 1),
-}
-
-
-class Nursery:
-    def __init__(self, parent: Path, scenario: str = "digits") -> None:
-        self.parent = parent
-        self.log = (parent / "nursery.log").open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(NURSERY.replace("ROUNDS", str(ROUNDS))), str(parent), scenario],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        assert self.process.stdout.readline() == "ready\n", self.tail()
-        self.warm = list_runs(parent / "warm")[0]
-
-    def tail(self) -> str:
-        return (self.parent / "nursery.log").read_text()[-3000:]
-
-    def begin(self, *words: object) -> int:
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def end(self) -> int:
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.log.close()
-
-
-def fixed_clip(folder: Path) -> Path:
-    """The shipped ``digits_devices`` with one clip for the whole run, and a server that carries both moments on."""
-    lines = (files("skerry.config") / "digits_devices.toml").read_text("utf-8").splitlines()
-    path = folder / "fixed_clip.toml"
-    text = "\n".join(line for line in lines if "clip_quantile" not in line)
-    carried = '[training]\nserver_optimizer = "fedyogi"\nserver_momentum = 0.9\nserver_learning_rate = 0.05'
-    path.write_text(text.replace("[training]", carried, 1))
-    return path
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+_SPEC = importlib.util.spec_from_file_location("skerry_killed_runs", BENCHMARKS / "_killed_runs.py")
+killed_runs = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = killed_runs  # dataclasses look their module up
+_SPEC.loader.exec_module(killed_runs)
+BOUNDARIES, ROUNDS, Nursery, fixed_clip = (
+    getattr(killed_runs, name) for name in ("BOUNDARIES", "ROUNDS", "Nursery", "fixed_clip")
+)
 
 
 @pytest.fixture(scope="module")
@@ -232,15 +113,21 @@ def test_a_release_that_was_sealed_stays_the_one(where, nursery, tmp_path):
 
 
 def test_who_has_answered_is_not_asked_again(nursery, tmp_path):
-    nursery.begin("RUN", tmp_path, "skerry.server.journal:RoundJournal.add", 7)
+    killed = nursery.begin("RUN", tmp_path, "skerry.server.journal:RoundJournal.add", 7)
     assert nursery.end() == -signal.SIGKILL
-    nursery.begin("RESUME", tmp_path)
+    resumed = nursery.begin("RESUME", tmp_path)
     assert nursery.end() == 0, nursery.tail()
     (folder,) = list_runs(tmp_path)
-    asked = (folder.path / "asked").read_text().split()
-    devices = len(list((folder.path / "fleet").glob("*/device.json")))
-    assert len(asked) == len(asked[: devices - 7]) + sum(len(r.accepted) + len(r.dropped) for r in folder.rounds()[1:])
-    assert len(set(asked[: devices - 7])) == devices - 7
+    lines = [line.split() for line in (tmp_path / "asked").read_text().splitlines()]
+    first, second = (
+        [device for pid, number, device, _ in lines if (int(pid), number) == (process, "1")]
+        for process in (killed, resumed)
+    )
+    devices = {path.parent.name for path in (folder.path / "fleet").glob("*/device.json")}
+    assert set(first) == devices
+    assert len(second) == len(set(second)) == len(devices) - 7
+    nonces = Counter((number, device, nonce) for _, number, device, nonce in lines)
+    assert len(nonces) == len({(number, device) for number, device, _ in nonces}), "the same question, twice at most"
 
 
 def test_receipts_whose_release_was_torn_are_not_recorded_again(nursery, tmp_path):
@@ -299,9 +186,8 @@ def test_state_that_is_kept_nowhere_is_not_gone_on_with(override, said, tmp_path
     assert said in json.loads(run.stdout)["error"]["what"]
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("kills", [6, pytest.param(100, marks=pytest.mark.slow)])
-def test_killed_at_random_instants_again_and_again_it_ends_the_same(kills, nursery, tmp_path):
+def test_killed_at_random_instants_again_and_again_it_ends_the_same(nursery, tmp_path):
+    kills = 6
     generator = random.Random(20261126)
     records = nursery.warm.rounds()
     length = (records[-1].finished_ms - records[0].finished_ms) / 1000 * ROUNDS / (ROUNDS - 1)
@@ -338,3 +224,18 @@ def test_what_cannot_go_on_says_why(nursery):
     assert told()[0] == 2
     assert told("digits", "--resume", "latest")[0] == 2
     assert told("--resume", "latest", "--set", "rounds=3") == (2, "a run that goes on keeps its scenario")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_benchmark_finds_what_it_looks_for(tmp_path):
+    command = [sys.executable, BENCHMARKS / "resume.py", "instants", "--instants", "9"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=580, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    claims = {claim["id"]: claim for claim in json.loads(done.stdout)["claims"]}
+    assert {name: claim["value"] for name, claim in claims.items()} == {
+        "instant_same_vector": 1,
+        "instant_verified": 1,
+        "instant_counted_once": 0,
+    }
+    assert claims["instant_same_vector"]["detail"]["kills"] >= 9
