@@ -101,7 +101,8 @@ bench-models: setup ## the claims of the benchmark `models`, then every network 
 bench-setup: setup ## make .venv-bench with the peers that benchmarks compare with
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements-peers-bare.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --ignore-requires-python -r benchmarks/requirements-peers-bare.txt
 
 export-setup: setup ## make .venv-export with ExecuTorch (1.5 GB), for `skerry model export` and the benchmark `models`
 	test -x .venv-export/bin/python || $(PYTHON) -m venv .venv-export

@@ -1,4 +1,4 @@
-"""What simulation costs: skerry's engines against plain Flower on Ray and pfl-research, and against one another.
+"""What simulation costs: skerry's engines against plain Flower on Ray, pfl-research and BlazeFL, and one another.
 
 Every engine runs in a process of its own, with one thread a process, so that none inherits another's warm state; the
 repetitions of all engines take turns, so that a busy minute of the machine strikes all of them.
@@ -27,26 +27,34 @@ from _harness import (
 
 REPETITIONS = 5
 ENGINE_ROUNDS = 3
+FLOWER = "plain Flower on Ray"
+PEERS = {
+    "pfl-research": ("_cnn_pfl.py", "pfl"),
+    "BlazeFL": ("_cnn_blazefl.py", "blazefl"),
+    FLOWER: ("_cnn_flower.py", "flwr"),
+}
+"""Programs and packages of the peers."""
+FEW, MANY = 1_000, 10_000
+CROWD_REPETITIONS = 5
+TURNS = 3
 
 
 def cnn(scratch: Path) -> list[Claim]:
     """A whole run, and a round, of the simulators' usual task."""
     ours: list[Finished] = []
-    pfl: list[Finished] = []
-    flower: list[Finished] = []
-    absent = None
+    peers: dict[str, list[Finished]] = {name: [] for name in PEERS}
+    absent: dict[str, str] = {}
     for number in range(1, REPETITIONS + 1):
         ours.append(run([PYTHON, HERE / "_cnn_skerry.py", "inprocess", scratch], timeout_s=600))
         progress(f"cnn {number}/{REPETITIONS}: skerry in-process {_told(ours[-1])}")
-        try:
-            pfl.append(run_peer("_cnn_pfl.py", timeout_s=600))
-            progress(f"cnn {number}/{REPETITIONS}: pfl {_told(pfl[-1])}")
-            flower.append(run_peer("_cnn_flower.py", timeout_s=900))
-            progress(f"cnn {number}/{REPETITIONS}: Flower on Ray {_told(flower[-1])}")
-        except NotMeasuredError as error:
-            absent = str(error)
-            progress(absent)
-    return [_against_flower(ours, flower, absent), _against_pfl(ours, pfl, absent)]
+        for name, (script, _) in PEERS.items():
+            try:
+                peers[name].append(run_peer(script, timeout_s=900))
+                progress(f"cnn {number}/{REPETITIONS}: {name} {_told(peers[name][-1])}")
+            except NotMeasuredError as error:
+                absent[name] = str(error)
+                progress(absent[name])
+    return [_against_flower(ours, peers[FLOWER], absent.get(FLOWER)), _against_best(ours, peers, absent)]
 
 
 def _against_flower(ours: list[Finished], flower: list[Finished], absent: str | None) -> Claim:
@@ -57,8 +65,8 @@ def _against_flower(ours: list[Finished], flower: list[Finished], absent: str | 
         "process in-process (from start to report) over plain Flower on Ray (from start to exit)",
         **_ratio(mine, theirs),
         op="<=",
-        bar=0.25,
-        peer=_peer("plain Flower on Ray, s", flower, "flwr", theirs, absent),
+        bar=1 / 6,
+        peer=_peer(f"{FLOWER}, s", flower, "flwr", theirs, absent),
         detail={
             "inprocess_s": _samples(mine),
             "peer_s": _samples(theirs),
@@ -69,24 +77,97 @@ def _against_flower(ours: list[Finished], flower: list[Finished], absent: str | 
     )
 
 
-def _against_pfl(ours: list[Finished], pfl: list[Finished], absent: str | None) -> Claim:
-    mine, theirs = [_per_round(f) for f in ours], [_per_round(f) for f in pfl]
+def _against_best(ours: list[Finished], peers: dict[str, list[Finished]], absent: dict[str, str]) -> Claim:
+    mine = [_per_round(f) for f in ours]
+    theirs = {name: [_per_round(f) for f in found] for name, found in peers.items() if found}
+    best = min(theirs, key=lambda name: Samples(theirs[name]).median) if theirs and not absent else None
     stages = ours[-1].document["stages_ms"]
     return Claim(
         id="round",
         text="the same task, wall clock per round (median of rounds 2 to 10), envelopes, ledgers, evaluation and "
-        "checkpoint included, over pfl-research, which has none of them",
-        **_ratio(mine, theirs),
+        "checkpoint included, over the quickest of Flower on Ray, pfl-research and BlazeFL, which have none of them",
+        **_ratio(mine, theirs[best] if best else ()),
         op="<=",
-        bar=1.1,
-        peer=_peer("pfl-research, ms", pfl, "pfl", theirs, absent),
+        bar=0.8,
+        peer=_peer(f"{best}, ms", peers[best], PEERS[best][1], theirs[best], None)
+        if best
+        else Peer("the quickest of three, ms", None, absent="; ".join(absent.values())),
         detail={
             "inprocess_ms": _samples(mine),
-            "peer_ms": _samples(theirs),
+            "peers_ms": {name: _samples(values) for name, values in theirs.items()},
             "stages_ms": {stage: round(value, 1) for stage, value in stages.items()},
-            "held_out_accuracy": _accuracies(ours, pfl),
+            "held_out_accuracy": _accuracies(ours, peers[best] if best else []),
         },
     )
+
+
+def crowd(scratch: Path) -> Iterator[Claim]:
+    """Devices that have next to nothing to do: what lies around training."""
+    few: list[Finished] = []
+    for number in range(1, CROWD_REPETITIONS + 1):
+        few.append(run([PYTHON, HERE / "_crowd.py", str(FEW), scratch], timeout_s=900))
+        progress(f"crowd {number}/{CROWD_REPETITIONS}: {FEW} devices, {_rounds_s(few[-1]):.2f} s")
+    seconds = [_rounds_s(f) for f in few]
+    middle = few[seconds.index(Samples(seconds).median)].document
+    yield Claim(
+        id="crowd_rounds",
+        text=f"{FEW} devices of one small step each × 3 rounds, everybody signed and sealed, ledgers on disk: from the "
+        "first instruction to the last round's end",
+        value=Samples(seconds).median,
+        unit="s",
+        op="<=",
+        bar=3.0,
+        spread=Samples(seconds).spread,
+        detail=_where(middle),
+    )
+    many = run([PYTHON, HERE / "_crowd.py", str(MANY), scratch], timeout_s=3600)
+    progress(f"crowd: {MANY} devices, {_rounds_s(many):.1f} s, {many.peak_rss_mb:.0f} MB")
+    yield Claim(
+        id="crowd_flat",
+        text=f"time of a device's round among {MANY} devices over that among {FEW}",
+        value=(_rounds_s(many) / MANY) / (Samples(seconds).median / FEW),
+        unit="ratio",
+        op="<=",
+        bar=1.2,
+        detail=_where(many.document),
+    )
+    yield Claim(
+        id="crowd_memory",
+        text=f"largest resident memory of that run, from its start to its report, {MANY} devices",
+        value=many.document["peak_rss_mb"],
+        unit="MB",
+        op="<=",
+        bar=1500,
+    )
+
+
+def _rounds_s(finished: Finished) -> float:
+    document = finished.document
+    if document["accepted"] != document["devices"]:
+        raise NotMeasuredError(f"{document['accepted']} of {document['devices']} devices were accepted in a round")
+    return float(document["spent_s"]["run_rounds"])
+
+
+def _where(document: dict[str, Any]) -> dict[str, Any]:
+    spent = {stage: round(seconds, 3) for stage, seconds in document["spent_s"].items()}
+    stages = {stage: round(seconds, 3) for stage, seconds in document["stages_s"].items()}
+    return {"whole_s": round(document["whole_s"], 2), "spent_s": spent, "stages_s": stages}
+
+
+def private(scratch: Path) -> Iterator[Claim]:
+    """What privacy costs a round."""
+    for mode, bar, way in (("head", 1.3, "the default engine"), ("qat", 2.2, 'privacy.engine = "bookkeeping"')):
+        done = run([PYTHON, HERE / "_private_rounds.py", mode, str(TURNS), scratch], timeout_s=1800).document
+        plain, noisy = done["ms"]["plain"], done["ms"]["private"]
+        progress(f"private {mode}: {Samples(noisy).median:.0f} ms over {Samples(plain).median:.0f} ms")
+        yield Claim(
+            id=f"private_{mode}",
+            text=f"{mode}: a whole round with example-level privacy ({way}) over one without, same steps",
+            **_ratio(noisy, plain),
+            op="<=",
+            bar=bar,
+            detail={"private_ms": _samples(noisy), "plain_ms": _samples(plain), "stages_ms": done["stages_ms"]},
+        )
 
 
 def profile(scratch: Path) -> Iterator[Claim]:
@@ -194,6 +275,6 @@ def _told(finished: Finished) -> str:
 if __name__ == "__main__":
     main(
         "engines",
-        {"cnn": cnn, "profile": profile, "same_vector": same_vector},
+        {"cnn": cnn, "crowd": crowd, "private": private, "profile": profile, "same_vector": same_vector},
         versions("skerry", "flwr", "ray", "torch", "numpy", "onnxruntime", "cryptography"),
     )

@@ -6,12 +6,13 @@ Every engine runs the same ``ServerApp`` and the same ``ClientApp``; they differ
 name             between coordinator and device                              for
 ===============  ==========================================================  ==========================
 ``inprocess``    a function call                                             experiments, tests, demo
-``ray``          Flower's simulation: Ray actors on this machine             a check against Flower's own simulation
+``ray``          Flower's simulation: Ray actors here, or over a cluster     a check against Flower's own simulation
 ``superlink``    HTTPS: a SuperLink and one stock SuperNode per device       a check against the real network
 ``fleet``        HTTPS: the gateway and SuperLink of ``skerry server up``    real, enrolled devices
 ===============  ==========================================================  ==========================
 """
 
+import os
 from collections.abc import Callable
 
 from skerry.errors import InputError
@@ -28,9 +29,9 @@ def _inprocess() -> Engine:
 
 
 def _ray() -> Engine:
-    from skerry.server.engines.ray import RayEngine
+    from skerry.server.engines.ray import ADDRESS_VARIABLE, RayEngine
 
-    return RayEngine()
+    return RayEngine(address=os.environ.get(ADDRESS_VARIABLE) or None)
 
 
 def _superlink() -> Engine:
@@ -60,7 +61,7 @@ def get_engine(name: str) -> Engine:
     """The engine of that name; heavy libraries are imported here, not with the package.
 
     Raises:
-        InputError: there is no such engine.
+        InputError: there is no such engine, or what says where it runs is no address.
         MissingDependencyError: Flower is missing, or has a version that is not supported.
     """
     if name not in _MAKERS:

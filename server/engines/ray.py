@@ -4,17 +4,22 @@ It exists to check that skerry behaves under Flower's machinery exactly as it do
 in a child process (:mod:`skerry.server.engines.ray_driver`), because inside this one it could not be stopped cleanly:
 Flower interrupted shuts Ray down under threads that wait for it, and Ray takes over signal handlers and environment
 variables. The child, Ray's daemons and its workers end with the run, however it ends.
+
+Given the address of a cluster that is there, devices are dealt out over its machines, one at a time on each processor;
+the cluster stays when the run is over. Only the address that was given is joined, never one that Ray finds by itself.
 """
 
 import importlib.util
+import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from skerry.config import Scenario
-from skerry.errors import MissingDependencyError
+from skerry.errors import InputError, MissingDependencyError, RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.engine import (
@@ -28,8 +33,13 @@ from skerry.server.engines.engine import (
 )
 from skerry.server.engines.processes import Children, last_lines
 
-__all__ = ["RayEngine"]
+__all__ = ["ADDRESS_VARIABLE", "RayEngine"]
 
+ADDRESS_VARIABLE = "SKERRY_RAY_ADDRESS"
+"""The environment variable that names a cluster to run on."""
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
+_PATIENCE_S = 10.0
 _WATCH_S = 0.05
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,11 +53,33 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, components: Components | None = None) -> None:
+    def __init__(self, components: Components | None = None, *, address: str | None = None) -> None:
+        """Without ``address``, ``host:port`` of a Ray cluster, it starts a Ray of its own."""
+        if address is not None and not _ADDRESS.fullmatch(address):
+            raise InputError(
+                f"{address!r} is no address of a Ray cluster", where=ADDRESS_VARIABLE, mend="give it as HOST:PORT"
+            )
         self.components = components or Components()
+        self.address = address
 
     def check(self, runs: Path, scenario: Scenario) -> None:
-        """Everything that it needs it starts itself."""
+        """Without an address it starts itself what it needs; else somebody must listen there.
+
+        Raises:
+            RunFailedError: nobody does. Ray would go on asking for minutes.
+        """
+        del runs, scenario
+        if self.address is None:
+            return
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()
+        except (OSError, OverflowError) as error:
+            raise RunFailedError(
+                f"no Ray cluster answers at {self.address}: {error}",
+                where=ADDRESS_VARIABLE,
+                mend="start one with `ray start --head`, or unset the variable: skerry then starts its own",
+            ) from error
 
     def run(self, folder: RunFolder) -> None:
         """Run to the end; the logs of Flower and of Ray's workers are kept in ``runs/<id>/logs``."""
@@ -61,6 +93,7 @@ class RayEngine:
             *(sys.executable, "-P", "-m", "skerry.server.engines.ray_driver"),
             *("--server", self.components.server, "--client", self.components.client),
             *("--nodes", str(len(homes)), "--temporary", str(temporary)),
+            *(() if self.address is None else ("--address", self.address)),
         ]
         env = child_environment({**_QUIET, "SKERRY_RUN": str(folder.path)})
         try:

@@ -1,4 +1,4 @@
-"""The child process of the ray engine: starts a Ray of its own and hands the two apps to Flower's simulation.
+"""The child process of the ray engine: starts or joins a Ray, and hands the two apps to Flower's simulation.
 
 The coordinator runs in a thread of Flower's. Its outcome is caught where it happens, because Flower loses what is not
 an ``Exception``, and what is raised while another error is being handled. Standard output and error are the log.
@@ -17,10 +17,19 @@ import traceback
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from skerry.fsio import home
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.engine import Components
 
 __all__ = ["main"]
+
+_GIVEN = (
+    *flwr_adapter.QUIET,
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "PYTHONPATH",
+)
 
 
 class _Outcome:
@@ -37,10 +46,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--client", required=True)
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--temporary", required=True)
+    parser.add_argument("--address")
     asked = parser.parse_args(arguments)
     flwr_adapter.keep_to_ourselves()
     server, client = Components(asked.server, asked.client).load()
-    _start_ray(asked.temporary, asked.nodes)
+    if asked.address is None:
+        _start_ray(asked.temporary, asked.nodes)
+    else:
+        _join_ray(asked.address)
     outcome = _Outcome()
     flwr_adapter.simulation()(
         server_app=_remembering(server, outcome),
@@ -81,6 +94,15 @@ def _start_ray(temporary: str, nodes: int) -> None:
         logging_level=logging.ERROR,
         _temp_dir=temporary,
     )
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _join_ray(address: str) -> None:
+    """Workers of a cluster that is there get what ours get by inheritance."""
+    import ray
+
+    given = {name: os.environ[name] for name in _GIVEN if name in os.environ} | {"SKERRY_HOME": str(home())}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": given})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -50,6 +50,7 @@ def train(message: Message, context: Context) -> Message:
         "partition": int(context.node_config.get("partition-id", -1)),
         "seen": seen,
         "pid": os.getpid(),
+        "parent": os.getppid(),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
         "telemetry": os.environ.get("FLWR_TELEMETRY_ENABLED", ""),
         "twice": 2 * int(asked["n"]),
