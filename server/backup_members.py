@@ -12,7 +12,7 @@ from skerry.errors import RegistryError
 
 __all__ = ["Members"]
 
-_TRANSIENT = ("logs", "server.json", "run")
+_TRANSIENT = ("logs", "server.json", "run", "console")
 
 
 class Members:

@@ -47,6 +47,11 @@ class FederationHome:
         return self.folder / "server.json"
 
     @property
+    def console(self) -> Path:
+        """Links into the console that were not used yet."""
+        return self.folder / "console"
+
+    @property
     def bells(self) -> Bells:
         """By which coordinator and gateway tell one another that something has come."""
         return Bells(self.folder / "bells")

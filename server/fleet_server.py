@@ -31,6 +31,7 @@ from skerry.errors import InputError, PortTakenError, RunFailedError
 from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, ms_of
 from skerry.security.transparency.log import PUBLISHED
+from skerry.server.console import Console
 from skerry.server.device_statements import enter_devices
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.deployment import Deployment
@@ -178,6 +179,7 @@ def fleet_server(
                     idle_since=idle_since,
                     bells=home.bells,
                     closing=closing,
+                    console=Console(home, devices, clock, closing).routes,
                 )
                 server = gateway_server(app, certificate=private / "shown.pem", key=private / "shown.key")
                 task = asyncio.create_task(server.serve(sockets=[listening]))

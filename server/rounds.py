@@ -38,6 +38,7 @@ from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
 from skerry.server.journal import RoundJournal
 from skerry.server.judge import Judged, screen, validate
+from skerry.server.pausing import wait_while_paused
 from skerry.server.plan import RoundPlan, draw_cohort, make_plan
 from skerry.server.tolerance import rule_for
 from skerry.strategies.optimizers import Moments, ServerOptimizer, named_optimizer
@@ -89,6 +90,7 @@ def run_rounds(federation: Federation) -> Progress:
         for number in range(1, past.rounds + 1):
             progress.spending.add(number, past.cohorts[number])
         for number in range(past.rounds + 1, federation.scenario.rounds + 1):
+            wait_while_paused(federation.folder)
             federation.roster.renew(federation.ledger, federation.clock())
             progress.records.append(run_round(federation, progress, number))
     journal.drop()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, note, out, table
+from skerry.cli.runs_pause import pause, resume
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "open_report"]
 
-app = typer.Typer(no_args_is_help=True, help="List, show, open and compare runs.")
+app = typer.Typer(no_args_is_help=True, help="List, show, open, compare, pause and resume runs.")
+app.command()(pause)
+app.command()(resume)
 
 COMPARED = (
     ("quality.base.accuracy", "accuracy before"),

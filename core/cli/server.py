@@ -12,6 +12,7 @@ from skerry.addresses import is_any_address
 from skerry.cli.authority import open_authority
 from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
 from skerry.cli.server_backup import backup, restore
+from skerry.cli.server_console import console
 from skerry.cli.server_metrics import metrics
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Serve a fleet of real devices: Sup
 app.command()(backup)
 app.command()(restore)
 app.command()(metrics)
+app.command()(console)
 
 _LOOK_S = 0.5
 _ANSWER_S = 5.0

@@ -4,14 +4,14 @@ import secrets
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
 from skerry.clock import Clock
-from skerry.errors import RunFailedError
+from skerry.errors import RefusedError, RunFailedError
 from skerry.security.http_signature import Signer, sign_request
 
 __all__ = ["GatewaySource", "refusal_of"]
@@ -85,6 +85,27 @@ class GatewaySource:
         plain = {"accept-encoding": "identity", **signed, **(headers or {})}
         with self._client.stream("GET", path, headers=plain) as answer:
             yield answer
+
+
+    def document(self, path: str) -> dict[str, Any]:
+        """The JSON object that the gateway answers a signed ``GET`` with.
+
+        Raises:
+            RefusedError: for its reason, such as ``wrong_role``.
+            RunFailedError: it does not answer, or not so.
+        """
+        try:
+            with self.asked(path) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    reason = refusal_of(answer)
+                    raise RefusedError(reason, f"the gateway refuses: {reason}", where=path)
+                answer.read()
+                value = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise RunFailedError(f"the gateway does not answer: {error}", where=path, mend="try again later") from error
+        if not isinstance(value, dict):
+            raise RunFailedError("the gateway answers something else", where=path)
+        return value
 
 
 class _SignedFetcher(FetcherInterface):

@@ -25,6 +25,9 @@ class EventKind(StrEnum):
     """``run``, ``round``, ``digest``: of the round's verdicts"""
     LEDGER_HEAD = "ledger_head"
     """``ledger``, ``size``, ``root``"""
+    DECISION = "decision"
+    """An operator's: ``what``, ``about`` (a device or a run), ``key`` (of a device, else empty), ``by``, ``reason``,
+    ``decided`` (ms since the epoch)"""
 
 
 _FIELDS = {
@@ -34,6 +37,7 @@ _FIELDS = {
     EventKind.INSTRUCTIONS: {"run", "round", "root"},
     EventKind.VERDICTS: {"run", "round", "digest"},
     EventKind.LEDGER_HEAD: {"ledger", "size", "root"},
+    EventKind.DECISION: {"what", "about", "key", "by", "reason", "decided"},
 }
 
 

@@ -9,6 +9,7 @@
 ``POST /v1/leave``                   a device leaves the federation for good
 ``GET  /v1/revocations``             the signed revocation list
 ``GET  /phone/``, ``/phone/<file>``  the built page for browsers (:mod:`~skerry.server.gateway.web_page`)
+``/console/``, ``/v1/console*``      the operator's console, where there is one (:mod:`skerry.server.console`)
 ``GET  /healthz``                    whether the gateway is up, for whoever starts it
 
 A request passes the door (one spelling of the target), then the reception (address, size, time, signature, rate).
@@ -17,6 +18,7 @@ The SuperLink's Control and Runtime APIs have no route, and no request's path is
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -25,7 +27,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from skerry.clock import Clock
 from skerry.errors import SkerryError
@@ -62,6 +64,7 @@ def gateway(
     page: Path = BUILT,
     bells: Bells | None = None,
     closing: asyncio.Event | None = None,
+    console: Callable[[Reception], Sequence[BaseRoute]] | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -79,6 +82,7 @@ def gateway(
         page: folder of the built page for browsers.
         bells: rung by and for the coordinator, if there are any.
         closing: set before the server ends: whoever waits at the bell is let go.
+        console: routes of the operator's console, if there is one.
     """
     limits = limits or GatewayLimits()
     authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
@@ -93,6 +97,7 @@ def gateway(
         *([] if bells is None else [_bell(bells, nodes, reception, limits, closing)]),
         *enrolment_routes(desk, reception),
         *web_page_routes(reception, page),
+        *([] if console is None else console(reception)),
         Route("/healthz", _health, methods=["GET"]),
     ]
     app = Starlette(

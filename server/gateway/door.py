@@ -1,6 +1,6 @@
 """What every request must be like before anybody looks at it: one spelling of the target, no way around the routes.
 
-A target is an absolute path of plain segments; ``/phone/``, the page's own address, is the one that ends in a slash.
+A target is an absolute path of plain segments; alone the pages' addresses ``/phone/`` and ``/console/`` end in a slash.
 Percent signs, query strings, dots as segments, empty segments, backslashes and other schemes are refused instead of
 normalized, so what is routed here is, byte for byte, what was asked for. Protocol upgrades, and bodies where none
 belongs, are refused as well. On the way out, a reader who takes nothing is let go.
@@ -19,7 +19,7 @@ from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
 __all__ = ["Door"]
 
-_TARGET = re.compile(rb"/|/phone/|(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
+_TARGET = re.compile(rb"/|/phone/|/console/|(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
 _LONGEST = 512
 
 

@@ -31,6 +31,10 @@ class GatewayRefusal(StrEnum):
     SUPERLINK_SLOW = "superlink_slow"
     ENROLMENT_REFUSED = "enrolment_refused"
     SERVER_FAILED = "server_failed"
+    NOT_SIGNED_IN = "not_signed_in"
+    BAD_LINK = "bad_link"
+    OTHER_ORIGIN = "other_origin"
+    CSRF = "csrf"
 
 
 _STATUS = {
@@ -55,6 +59,10 @@ _STATUS = {
     GatewayRefusal.SUPERLINK_SLOW: 504,
     GatewayRefusal.ENROLMENT_REFUSED: 403,
     GatewayRefusal.SERVER_FAILED: 503,
+    GatewayRefusal.NOT_SIGNED_IN: 401,
+    GatewayRefusal.BAD_LINK: 403,
+    GatewayRefusal.OTHER_ORIGIN: 403,
+    GatewayRefusal.CSRF: 403,
 }
 
 

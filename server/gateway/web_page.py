@@ -1,7 +1,7 @@
-"""The page for browsers, as ``make web`` built it and packaging took it along: static files under a strict policy.
+"""Pages for browsers: static files under a strict policy; the phone's as ``make web`` built it and packaging took it.
 
 The files are read once, when the gateway starts, and only what was read then is served: no request's path is ever
-joined to a folder. The page is the same for everybody and holds nothing secret, so nobody signs for it.
+joined to a folder. A page is the same for everybody and holds nothing secret, so nobody signs for it.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from skerry.server.gateway.answers import FIXED_HEADERS, InParts
 from skerry.server.gateway.reception import Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
-__all__ = ["BUILT", "web_page_routes"]
+__all__ = ["BUILT", "page_routes", "web_page_routes"]
 
 BUILT = Path(__file__).with_name("web-page")
 """Where the build puts the page; absent in a clone in which nobody has built it."""
@@ -32,14 +32,14 @@ _KINDS = {
     ".png": "image/png",
 }
 _POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:;"
+    "default-src 'none'; script-src 'self'{scripts}; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; worker-src 'self'; manifest-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_WASM = " 'wasm-unsafe-eval'"
 _NOT_BUILT = "this installation holds no page: `make web` builds it in a clone, `make wheel` makes a package with it"
 _HEADERS = {
     **FIXED_HEADERS,
-    "content-security-policy": _POLICY,
     # a page that shares its process with no other origin may use threads
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",
@@ -60,13 +60,22 @@ class _File:
 
 
 def web_page_routes(reception: Reception, built: Path = BUILT) -> list[Route]:
-    """``/phone/`` (the page), ``/phone/<file>``, and ``/phone``, from where a browser is sent to the page.
+    """The phone's page at ``/phone/``, which compiles WebAssembly; see :func:`page_routes`."""
+    return page_routes("/phone", built, reception, policy=_POLICY.format(scripts=_WASM))
+
+
+def page_routes(
+    at: str, folder: Path, reception: Reception, *, policy: str = _POLICY.format(scripts="")
+) -> list[Route]:
+    """``<at>/`` (the page), ``<at>/<file>``, and ``<at>``, from where a browser is sent to the page.
 
     Args:
+        at: a path of one segment.
+        folder: of the page's files.
         reception: holds strangers to sizes and rates.
-        built: folder of the built page.
+        policy: the Content-Security-Policy.
     """
-    files = _read(built)
+    files = _read(folder)
 
     async def file(request: Request) -> Response:
         await reception.stranger(request, body_limit=0)
@@ -74,7 +83,7 @@ def web_page_routes(reception: Reception, built: Path = BUILT) -> list[Route]:
         if found is None:
             what = "there is no such file of the page" if files else _NOT_BUILT
             raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, what)
-        headers = {**_HEADERS, "cache-control": found.caching}
+        headers = {**_HEADERS, "content-security-policy": policy, "cache-control": found.caching}
         if found.packed is None:
             return InParts(found.content, headers=headers, media_type=found.kind)
         headers["vary"] = "accept-encoding"
@@ -84,9 +93,9 @@ def web_page_routes(reception: Reception, built: Path = BUILT) -> list[Route]:
 
     async def to_page(request: Request) -> Response:
         await reception.stranger(request, body_limit=0)
-        return RedirectResponse("/phone/", 308, headers=FIXED_HEADERS)
+        return RedirectResponse(f"{at}/", 308, headers=FIXED_HEADERS)
 
-    return [Route("/phone", to_page, methods=["GET"]), Route("/phone/{path:path}", file, methods=["GET"])]
+    return [Route(at, to_page, methods=["GET"]), Route(f"{at}/{{path:path}}", file, methods=["GET"])]
 
 
 def _takes_brotli(accepted: str) -> bool:

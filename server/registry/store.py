@@ -22,6 +22,7 @@ from skerry.server.registry.records import (
     Decision,
     DecisionKind,
     Device,
+    DeviceKind,
     History,
     JudgedRound,
     Scope,
@@ -198,6 +199,14 @@ class Registry:
             decisions = tuple(decision for _, decision in decisions_about(base, device.id))
             events = events_of(base, device.id).get(device.id, [])
         return History(tuple(sorted(events, key=lambda event: event.at)), judgements, decisions)
+
+    def decided(self) -> list[tuple[Device, Decision]]:
+        """What people have decided about enrolled devices, in order; what a verdict imposed is left out."""
+        if not self.path.exists():
+            return []
+        with self._file.reading() as base:
+            real = {one.id: one for one in devices_in(base) if one.scope.kind is DeviceKind.REAL}
+            return [(real[id_], one) for id_, one in decisions_about(base) if id_ in real and one.run is None]
 
     def quarantined(self, scope: Scope) -> dict[str, Decision]:
         """The devices of a scope that are in quarantine, and the decision that keeps each there."""

@@ -103,6 +103,11 @@ class Inbox:
         with self._open() as file:
             return [LastCondition(*row) for row in file.execute("SELECT * FROM conditions ORDER BY device").fetchall()]
 
+    def kinds(self) -> dict[str, int]:
+        """How many devices have handed in a receipt, by its kind."""
+        with self._open() as file:
+            return dict(file.execute("SELECT kind, count(DISTINCT device) FROM receipts GROUP BY kind").fetchall())
+
     def of(self, device: str) -> tuple[LastCondition | None, int]:
         """How a device said last that it is, and how many receipts it has handed in."""
         with self._open() as file:

@@ -32,9 +32,9 @@ def test_only_commands_that_work_are_registered() -> None:
 
     root = get_command(app)
     assert set(root.commands) == COMMANDS
-    assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare"}
+    assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare", "pause", "resume"}
     assert set(root.commands["privacy"].commands) == {"audit", "forget", "plan", "prove", "show", "verify", "witness"}
-    assert set(root.commands["server"].commands) == {"up", "status", "stop", "backup", "restore", "metrics"}
+    assert set(root.commands["server"].commands) == {"up", "status", "stop", "backup", "restore", "metrics", "console"}
     released = {"init", "publish", "list", "verify", "fetch", "rollback", "renew", "rotate", "prune"}
     assert set(root.commands["release"].commands) == released
     assert set(root.commands["security"].commands) == {"attack", "keys", "log", "scan"}
@@ -42,6 +42,7 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands["security"].commands["keys"].commands) == {"status", "rotate", "unlock"}
     assert set(root.commands["fleet"].commands) == {
         "list", "show", "quarantine", "appeal", "invite", "approve", "deny", "revoke", "forget", "tag", "plan",
+        "console",
     }  # fmt: skip
     assert set(root.commands["device"].commands) == {
         "enrol", "run", "status", "pause", "leave", "forget", "doctor", "tell",

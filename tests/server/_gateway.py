@@ -133,6 +133,7 @@ def running(
     shown: Path | None = None,
     idle_since: int | None = None,
     bells: Bells | None = None,
+    console=None,
 ) -> Iterator[Running]:
     """Serve until the block ends."""
     tls = _shown(folder, shown)
@@ -155,6 +156,7 @@ def running(
                 limits=limits or GatewayLimits(),
                 page=folder / "page",
                 bells=bells,
+                console=console,
                 idle_since=system_clock() - 3_600_000 if idle_since is None else idle_since,
             )
             held["app"] = app

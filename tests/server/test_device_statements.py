@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 
 from skerry.cli.app import app as cli
 from skerry.errors import RunFailedError
+from skerry.records import Action, Reason, Score, Verdict
 from skerry.security.transparency.log import Log
 from skerry.server.device_statements import enter_devices, erase_forgotten
 from skerry.server.federation_log import FOLDER, federation_log
+from skerry.server.registry import JudgedRound, Registry
 
 from ._enrolment import NOW, Agent, Federation
 
@@ -24,19 +26,22 @@ def test_who_was_enrolled_and_revoked_is_entered_once_however_often_one_looks(tm
     assert enter_devices(tmp_path, NOW) == 2
     assert enter_devices(tmp_path, NOW) == 0
     federation.office.revoke(federation.office.find("tern"), by="ann", why="lost", now=NOW)
-    assert enter_devices(tmp_path, NOW + 1) == 1
+    assert enter_devices(tmp_path, NOW + 1) == 2  # and who decided it
     assert federation.enrol(Agent.fresh("tern")) is not None  # the name again, with other keys
     assert enter_devices(tmp_path, NOW + 2) == 1
     log = federation_log(tmp_path)
-    said = [(one.kind, one.body["device"]) for one in log.entries()]
-    assert said == [("enrolment", "heron"), ("enrolment", "tern"), ("revocation", "tern"), ("enrolment", "tern")]
+    assert _said(tmp_path) == [
+        ("enrolment", "heron"), ("enrolment", "tern"), ("revocation", "tern"), ("decision", "tern"),
+        ("enrolment", "tern"),
+    ]  # fmt: skip
     entries = log.entries()
-    assert entries[1].body["key"] == entries[2].body["key"] != entries[3].body["key"]
-    assert log.prove(2).verify(log.key).size == 4
+    assert entries[1].body["key"] == entries[2].body["key"] == entries[3].body["key"] != entries[4].body["key"]
+    assert log.prove(2).verify(log.key).size == 5
 
 
 def _said(runs):
-    return [(one.kind, "erased" if one.erased else one.body["device"]) for one in federation_log(runs).entries()]
+    entries = federation_log(runs).entries()
+    return [(one.kind, "erased" if one.erased else one.body.get("device") or one.body["about"]) for one in entries]
 
 
 def _forget(runs, *command):
@@ -60,10 +65,11 @@ def test_a_device_that_was_forgotten_is_named_by_the_log_no_more(tmp_path):
         assert key not in log.read_bytes()
         gone = [("enrolment", "erased"), ("revocation", "erased")]
         assert _said(tmp_path) == [
-            *gone, ("enrolment", "tern"), ("enrolment", "gull"), ("revocation", "erased"), ("revocation", "gull")
+            *gone, ("enrolment", "tern"), ("enrolment", "gull"), ("revocation", "erased"), ("decision", "erased"),
+            ("decision", "erased"), ("revocation", "gull"), ("decision", "gull"),
         ]  # fmt: skip
     after = federation_log(tmp_path)
-    assert after.entries()[5].body["reason"].startswith("sold with forgotten-")
+    assert all(after.entries()[number].body["reason"].startswith("sold with forgotten-") for number in (7, 8))
     assert after._tree.root(before.size) == before.root
     assert proof.verify(after.key) == before
     federation.enrol(Agent.fresh("heron"))  # somebody else, or with other keys
@@ -125,4 +131,25 @@ def test_an_operators_decisions_are_entered_at_once(tmp_path):
     federation.enrol(Agent.fresh("heron"))
     where = ["--reason", "lost", "--runs-dir", str(tmp_path)]
     assert CliRunner().invoke(cli, ["fleet", "revoke", "heron", *where]).exit_code == 0
-    assert [one.kind for one in federation_log(tmp_path).entries()] == ["enrolment", "revocation"]
+    assert [one.kind for one in federation_log(tmp_path).entries()] == ["enrolment", "revocation", "decision"]
+    decision = federation_log(tmp_path).entries()[2].body
+    assert (decision["what"], decision["about"], decision["reason"]) == ("revoke", "heron", "lost")
+
+
+def test_who_quarantined_a_device_and_who_heard_it_is_entered_once_and_the_screens_own_word_is_not(tmp_path):
+    federation = Federation(tmp_path)
+    federation.enrol(Agent.fresh("heron"))
+    registry = Registry(tmp_path)
+    found, waited = registry.find("heron"), NOW + 1
+    registry.quarantine(found, by="ann", why="stolen", now=waited)
+    registry.appeal(found, by="bob", why="found", now=waited + 1, restore=1.0)
+    score = Score("norm", 9.0, None, 1.0, "far too long")
+    judged = Verdict(1, "heron", Action.QUARANTINE, (Reason.NORM,), (score,))
+    registry.record(found.scope, "run", [JudgedRound(1, waited + 2, [judged])])
+    for _ in range(2):
+        enter_devices(tmp_path, NOW)
+        said = [one.body for one in federation_log(tmp_path).entries() if one.kind == "decision"]
+        assert [(one["what"], one["by"], one["reason"]) for one in said] == [
+            ("quarantine", "ann", "stolen"), ("appeal", "bob", "found")
+        ]  # fmt: skip
+    assert set(registry.quarantined(found.scope)) == {"heron"}

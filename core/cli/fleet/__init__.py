@@ -4,6 +4,7 @@ import typer
 
 from skerry.cli.fleet.admission import approve, deny, revoke
 from skerry.cli.fleet.appeal import appeal
+from skerry.cli.fleet.console import console
 from skerry.cli.fleet.forget import forget
 from skerry.cli.fleet.invite import invite
 from skerry.cli.fleet.list import list_
@@ -22,5 +23,5 @@ app.command("list")(list_)
 app.command()(show)
 app.command()(quarantine)
 app.command()(appeal)
-for _other in (invite, approve, deny, revoke, forget, tag, plan):
+for _other in (invite, approve, deny, revoke, forget, tag, plan, console):
     app.command()(_other)

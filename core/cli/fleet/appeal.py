@@ -13,8 +13,9 @@ from skerry.cli.fleet.options import (
     Reason,
     ScopeOption,
     decision_json,
+    operations,
     standing_json,
-    who,
+    tell_note,
 )
 
 __all__ = ["appeal"]
@@ -37,15 +38,16 @@ def appeal(
 
     Nothing is erased: the verdicts stay, with the appeal beside them.
     """
-    from skerry.clock import system_clock
-    from skerry.runfolder import runs_dir as runs_in
     from skerry.server.registry import Registry
 
-    registry = Registry(runs_in(runs_dir))
-    found, now = registry.find(device, scope), system_clock()
+    operated = operations(by, runs_dir)
+    registry = Registry(operated.runs)
+    found, now = registry.find(device, scope), operated.clock()
     before = registry.standing(found, now, half_life)
-    decision = registry.appeal(found, by=who(by), why=reason, now=now, restore=restore)
-    after = registry.standing(found, now, half_life)
+    decided = operated.appeal(found, reason, restore=restore)
+    decision = decided.what
+    tell_note(decided.note)
+    after = registry.standing(found, decision.at, half_life)
     if as_json:
         emit({"decision": decision_json(decision), "before": standing_json(before), "after": standing_json(after)})
         return

@@ -9,6 +9,7 @@ import typer
 from skerry.cli.console import note
 
 if TYPE_CHECKING:
+    from skerry.server.operations import Operations
     from skerry.server.registry import Decision, Device, Standing
     from skerry.server.registry.enrolled import Enrolled
 
@@ -25,7 +26,9 @@ __all__ = [
     "enrolment_of",
     "enter_decided",
     "honoured",
+    "operations",
     "standing_json",
+    "tell_note",
     "who",
 ]
 
@@ -114,14 +117,24 @@ def enrolment_of(runs: Path, device: "Device") -> "Enrolled | None":
     return next((one for one in reversed(Office(runs).enrolled()) if one.device.id == device.id), None)
 
 
+def operations(by: str | None, runs_dir: Path | None) -> "Operations":
+    """Decisions in a folder of runs, in somebody's name."""
+    from skerry.clock import system_clock
+    from skerry.runfolder import runs_dir as runs_in
+    from skerry.server.operations import Operations
+
+    return Operations(runs_in(runs_dir), system_clock, who(by))
+
+
 def enter_decided(runs: Path) -> None:
     """What was decided goes into the federation's log too; it stands in the registry, whatever becomes of this."""
     from skerry.clock import system_clock
-    from skerry.errors import SkerryError
-    from skerry.server.device_statements import enter_devices
-    from skerry.server.federation_log import told
+    from skerry.server.operations import entered
 
-    try:
-        enter_devices(runs, system_clock())
-    except (SkerryError, OSError) as error:
-        note().print(f"decided; {told(error)}", markup=False, soft_wrap=True)
+    tell_note(entered(runs, system_clock))
+
+
+def tell_note(sentence: str | None) -> None:
+    """Say what of a decision is not in the federation's log."""
+    if sentence is not None:
+        note().print(f"decided; {sentence}", markup=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """``skerry fleet quarantine``: an operator takes a device out."""
 
 from skerry.cli.console import AsJson, RunsDir, emit, out
-from skerry.cli.fleet.options import By, DeviceName, Reason, ScopeOption, decision_json, honoured, who
+from skerry.cli.fleet.options import By, DeviceName, Reason, ScopeOption, decision_json, honoured, operations, tell_note
 
 __all__ = ["quarantine"]
 
@@ -19,13 +19,13 @@ def quarantine(
 
     Runs of its scope with defence.remember = true do not ask it.
     """
-    from skerry.clock import system_clock
-    from skerry.runfolder import runs_dir as runs_in
     from skerry.server.registry import Registry
 
-    registry = Registry(runs_in(runs_dir))
-    found = registry.find(device, scope)
-    decision = registry.quarantine(found, by=who(by), why=reason, now=system_clock())
+    operated = operations(by, runs_dir)
+    found = Registry(operated.runs).find(device, scope)
+    decided = operated.quarantine(found, reason)
+    decision = decided.what
+    tell_note(decided.note)
     if as_json:
         emit({"device": found.name, "scope": found.scope.name, "decision": decision_json(decision)})
         return

@@ -1,0 +1,63 @@
+"""What the console shows of the federation itself: its servers, the log's tail, and releases with who has them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from skerry.security.transparency.events import EventKind
+from skerry.security.transparency.log import ENTRIES
+from skerry.server.console.lines import GrowingLines, WhenChanged
+from skerry.server.federation_home import FederationHome
+from skerry.server.federation_log import FOLDER
+from skerry.server.running import RunningServer
+from skerry.server.service.inbox import Inbox
+
+__all__ = ["FederationFacts"]
+
+_TAIL = 40  # entries of the log
+
+Fact = Mapping[str, Any]
+
+
+class FederationFacts:
+    """Read again where a file has changed.
+
+    Args:
+        runs: folder of runs.
+    """
+
+    def __init__(self, runs: Path) -> None:
+        home = FederationHome(runs)
+        self._log = GrowingLines(runs / FOLDER / ENTRIES)
+        self._releases: dict[str, Fact] = {}
+        self._server = WhenChanged(lambda: RunningServer.read(home.server), home.server)
+        inbox = home.inbox
+        self._receipts = WhenChanged(lambda: _receipts(inbox), inbox, inbox.with_name(f"{inbox.name}-wal"))
+
+    def look(self) -> Iterator[tuple[str, Fact]]:
+        """Facts by key."""
+        server, _ = self._server.look()
+        if server is not None:
+            yield (
+                "server",
+                {
+                    "federation": server.federation,
+                    "since": server.since,
+                    "certificate_until": server.certificate_until,
+                    "repository": server.repository,
+                },
+            )
+        if self._log.look():
+            for line in self._log.records:
+                if line["kind"] == EventKind.RELEASE and "body" in line:
+                    self._releases[f"release/{line['seq']}"] = {"at": line["at"], **line["body"]}
+            del self._log.records[:-_TAIL]
+        for line in self._log.records:
+            yield f"log/{line['seq']}", {name: line.get(name) for name in ("seq", "at", "kind", "body")}
+        yield from self._releases.items()
+        for kind, count in self._receipts.look()[0].items():
+            yield f"receipts/{kind}", {"kind": kind, "devices": count}
+
+
+def _receipts(path: Path) -> Mapping[str, int]:
+    return Inbox(path, most=0).kinds() if path.exists() else {}

@@ -1,0 +1,91 @@
+"""Who is signed in at the console: in the gateway's memory, so that its end is theirs too.
+
+A cookie is 256 random bits; only its hash is kept. A session ends after :data:`LONGEST_S`, after :data:`IDLE_S` without
+use, when it is signed out, and when the oldest has to make room.
+"""
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from skerry.server.console.links import Admitted
+
+__all__ = ["COOKIE", "IDLE_S", "LONGEST_S", "Session", "Sessions"]
+
+COOKIE = "__Host-skerry-console"
+"""A browser takes a cookie of this prefix only from this host, over TLS, for all of its paths."""
+
+LONGEST_S = 12 * 3600.0
+IDLE_S = 3600.0
+_MOST = 64
+_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Session:
+    """One sign-in.
+
+    Attributes:
+        key: hash of the cookie.
+        admitted: who it is.
+        csrf: what a request that changes something has to repeat in a header: only the page itself was told it.
+        until: when it ends at the latest, by the sessions' clock.
+    """
+
+    key: str
+    admitted: Admitted
+    csrf: str
+    until: float
+
+
+class Sessions:
+    """One for a gateway, on its event loop.
+
+    Args:
+        now: seconds that only go forward.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._open: OrderedDict[str, tuple[Session, float]] = OrderedDict()  # with their last use, oldest use first
+
+    def begin(self, admitted: Admitted) -> tuple[str, Session]:
+        """A new session, and the cookie that it is known by."""
+        cookie = secrets.token_urlsafe(_BYTES)
+        session = Session(_key(cookie), admitted, secrets.token_urlsafe(_BYTES), self._now() + LONGEST_S)
+        self._open[session.key] = session, self._now()
+        while len(self._open) > _MOST:
+            self._open.popitem(last=False)
+        return cookie, session
+
+    def find(self, cookie: str) -> Session | None:
+        """The session of a cookie, which is used by that."""
+        key = _key(cookie)
+        if not self.holds(key):
+            return None
+        session = self._open[key][0]
+        self._open[key] = session, self._now()
+        self._open.move_to_end(key)
+        return session
+
+    def holds(self, key: str) -> bool:
+        """Whether a session goes on; one that does not is forgotten."""
+        found = self._open.get(key)
+        if found is None:
+            return False
+        session, used = found
+        if self._now() >= min(session.until, used + IDLE_S):
+            del self._open[key]
+            return False
+        return True
+
+    def end(self, key: str) -> None:
+        """Sign out."""
+        self._open.pop(key, None)
+
+
+def _key(cookie: str) -> str:
+    return sha256(cookie.encode()).hexdigest()

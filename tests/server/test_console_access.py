@@ -1,0 +1,205 @@
+"""Who gets into the console, what they may do there, and that nobody else can have a browser do it for them."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from skerry.clock import system_clock
+from skerry.security.certificates import Role
+from skerry.server.console import Admitted, ConsoleRole, Links
+from skerry.server.console.links import LINK_MS
+from skerry.server.console.sessions import COOKIE, IDLE_S, LONGEST_S
+
+from ._console import console
+from ._federation import Agent
+from ._gateway import Signing, reason
+
+OPEN = ("session", "events")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    with console(tmp_path_factory.mktemp("console")) as found:
+        yield found
+
+
+def _member(shown, name: str, role: Role) -> Signing:
+    """Somebody with an enrolled key."""
+    agent = Agent(name)
+    assert shown.federation.enrol(agent, role=role, approve=False) is None
+    entry = shown.federation.office.find(name)
+    shown.federation.office.approve(entry, shown.federation.authority, by="ann", why="known", now=system_clock())
+    return Signing(name, agent.device_key)
+
+
+def test_a_link_lets_one_browser_in_once(shown):
+    token = shown.link(ConsoleRole.VIEWER, "eve")
+    with shown.browser() as first, shown.browser() as second:
+        answer = first.sign_in(token)
+        assert {name: answer.json()[name] for name in ("who", "role")} == {"who": "eve", "role": "viewer"}
+        assert reason(second.sign_in(token)) == "bad_link"
+        assert first.get("session").json()["who"] == "eve"
+        assert reason(second.get("session")) == "not_signed_in"
+
+
+def test_of_many_who_use_a_link_at_once_one_gets_in(tmp_path):
+    links = Links(tmp_path, system_clock)
+    for _ in range(20):
+        token = links.make(Admitted("ann", ConsoleRole.OPERATOR))
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(one is not None for one in pool.map(links.take, [token] * 8)) == 1
+
+
+def test_a_link_ends_and_its_token_lies_nowhere(tmp_path):
+    now = [system_clock()]
+    links = Links(tmp_path / "links", lambda: now[0])
+    token = links.make(Admitted("ann", ConsoleRole.VIEWER))
+    kept = list((tmp_path / "links").iterdir())
+    assert not any(token in path.name or token.encode() in path.read_bytes() for path in kept)
+    assert {path.stat().st_mode & 0o777 for path in [*kept, tmp_path / "links"]} == {0o600, 0o700}
+    now[0] += LINK_MS
+    assert links.take(token) is None
+    links.make(Admitted("ann", ConsoleRole.VIEWER))
+    assert len(list((tmp_path / "links").iterdir())) == 1
+
+
+@pytest.mark.parametrize("token", ["", "x" * 43, "../server", "x" * 10_000, None, 7, ["a"]])
+def test_what_is_no_token_lets_nobody_in(shown, token):
+    with shown.browser() as somebody:
+        assert reason(somebody.sign_in(token)) in {"bad_link", "too_large"}
+        assert COOKIE not in somebody.client.cookies
+
+
+def test_the_cookie_is_for_this_host_over_tls_alone_and_no_script_reads_it(shown):
+    with shown.browser() as somebody:
+        cookie = somebody.sign_in(shown.link()).headers["set-cookie"]
+    name, *rest = [part.strip() for part in cookie.split(";")]
+    assert name.startswith("__Host-")
+    assert {part.lower() for part in rest} >= {"secure", "httponly", "samesite=strict", "path=/"}
+    assert not any(part.lower().startswith("domain") for part in rest)
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_nobody_is_shown_anything_without_a_session(shown, path):
+    with shown.browser() as somebody:
+        for cookie in (None, "", "x" * 43):
+            given = {} if cookie is None else {"cookie": f"{COOKIE}={cookie}"}
+            answer = somebody.get(path, **given)
+            assert (answer.status_code, reason(answer)) == (401, "not_signed_in")
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_another_page_is_not_shown_anything_in_somebodys_name(shown, path):
+    with shown.person() as somebody:
+        for site in ("cross-site", "same-site", "none"):
+            answer = somebody.get(path, **{"sec-fetch-site": site})
+            assert (answer.status_code, reason(answer)) == (403, "other_origin")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"origin": "https://127.0.0.1.elsewhere.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+@pytest.mark.parametrize("path", ["sign-out", "sign-in"])
+def test_another_page_changes_nothing_and_signs_nobody_in(shown, path, headers):
+    with shown.person() as somebody:
+        answer = somebody.post(path, {"token": shown.link()}, **headers)
+        assert (answer.status_code, reason(answer)) == (403, "other_origin")
+        assert somebody.get("session").status_code == 200
+
+
+def test_what_changes_something_repeats_the_secret_of_its_own_session(shown):
+    with shown.person() as ann, shown.person(who="bob") as bob:
+        for secret in ("", "x", ann.csrf[:-1], bob.csrf):
+            answer = ann.post("sign-out", **{"x-skerry-csrf": secret})
+            assert (answer.status_code, reason(answer)) == (403, "csrf")
+        assert ann.get("session").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_a_body_that_a_form_can_send_is_refused(shown, kind):
+    with shown.person() as somebody:
+        headers = {**somebody.own, "x-skerry-csrf": somebody.csrf, "content-type": kind}
+        answer = somebody.client.post("/v1/console/sign-out", content=b"{}", headers=headers)
+        assert (answer.status_code, reason(answer)) == (400, "malformed")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"', b"\xff", b"[" * 4000])
+def test_what_is_no_object_is_refused(shown, body):
+    with shown.person() as somebody:
+        headers = {**somebody.own, "x-skerry-csrf": somebody.csrf, "content-type": "application/json"}
+        answer = somebody.client.post("/v1/console/sign-out", content=body, headers=headers)
+        assert (answer.status_code, reason(answer)) == (400, "malformed")
+
+
+def test_a_session_ends_when_it_is_signed_out(shown):
+    with shown.person() as somebody:
+        cookie = somebody.client.cookies[COOKIE]
+        assert somebody.post("sign-out").status_code == 200
+        assert COOKIE not in somebody.client.cookies
+        assert reason(somebody.get("session", cookie=f"{COOKIE}={cookie}")) == "not_signed_in"
+
+
+def test_a_session_ends_unused_and_in_any_case(shown):
+    with shown.person() as somebody:
+        shown.time.s += IDLE_S
+        assert reason(somebody.get("session")) == "not_signed_in"
+    with shown.person() as somebody:
+        for _ in range(int(LONGEST_S / IDLE_S) + 1):
+            shown.time.s += 0.9 * IDLE_S
+            somebody.get("session")
+        shown.time.s += 0.9 * IDLE_S
+        assert reason(somebody.get("session")) == "not_signed_in"
+
+
+def test_an_enrolled_operator_gets_in_by_key_and_is_out_with_the_enrolment(shown):
+    operator = _member(shown, "olga", Role.OPERATOR)
+    told = shown.gateway.get("/v1/console-link", operator).json()
+    assert told["role"] == "operator"
+    with shown.browser() as somebody:
+        assert somebody.sign_in(told["token"]).json()["who"] == "olga"
+        assert somebody.get("session").status_code == 200
+        shown.federation.revoke("olga")
+        assert reason(somebody.get("session")) == "not_signed_in"
+    assert reason(shown.gateway.get("/v1/console-link", operator)) == "not_authentic"
+
+
+def test_an_auditor_may_look_and_a_device_or_publisher_may_not(shown):
+    auditor = _member(shown, "aude", Role.AUDITOR)
+    assert shown.gateway.get("/v1/console-link", auditor).json()["role"] == "viewer"
+    for name, role in (("pi-1", Role.DEVICE), ("pub", Role.PUBLISHER)):
+        answer = shown.gateway.get("/v1/console-link", _member(shown, name, role))
+        assert (answer.status_code, reason(answer)) == (403, "wrong_role")
+    stranger = Signing("olaf")
+    assert reason(shown.gateway.get("/v1/console-link", stranger)) == "not_authentic"
+    assert reason(shown.gateway.client.get("/v1/console-link")) == "not_signed"
+
+
+def test_the_page_is_for_everybody_and_runs_no_script_but_its_own(shown):
+    answer = shown.gateway.client.get("/console/")
+    assert answer.status_code == 200
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert "<script>" not in answer.text
+    assert " style=" not in answer.text
+    assert shown.gateway.client.get("/console", follow_redirects=False).headers["location"] == "/console/"
+
+
+def test_signing_in_fails_a_few_times_from_one_address_and_no_more(tmp_path):
+    with console(tmp_path) as shown, shown.browser() as somebody:
+        said = [reason(somebody.sign_in("x" * 43)) for _ in range(22)]
+        assert said == ["bad_link"] * 20 + ["too_many"] * 2
+        answer = somebody.sign_in(shown.link())
+        assert (answer.status_code, reason(answer)) == (429, "too_many")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert json.loads(answer.content)["error"]["what"] == "asked too often"
