@@ -6,26 +6,21 @@ is says nothing about any device.
 """
 
 import json
-import os
-import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tomli_w
 from PIL import Image
 from typer.testing import CliRunner
 
 from skerry.cli import app
-from skerry.clock import system_clock
 from skerry.config import Scenario, parse_scenario
 from skerry.result import load_result
 from skerry.runfolder import RunFolder
@@ -36,14 +31,16 @@ from skerry.server.prepare import train_plan
 from skerry.server.proof import verify_run
 from skerry.server.provenance import released_files
 from tests.scenarios._enrolled import Up, up
+from tests.scenarios._machine import EMULATED, Machine
+from tests.scenarios._machine import emulated as on_aarch64
+from tests.scenarios._machine import native as on_this_machine
 
 pytestmark = [pytest.mark.arm64, pytest.mark.engine, pytest.mark.timeout(1800)]
 
-ROOT = Path(os.environ["SKERRY_ARM64_ROOT"])
+assert EMULATED is not None  # conftest.py
+ROOT = Path(EMULATED)
 NAMES = ("emulated", "native")
 CLASSES, EXAMPLES, PUBLIC = ("disc", "stripes", "square"), 4, 12
-KEY = "key"
-CONDITIONS = {"metered": "no", "busy_percent": 100, "free_memory_mb": 0, "temperature_c": 110, "battery_percent": 0}
 SCENARIO = """
 name = "two-processors"
 rounds = 2
@@ -73,46 +70,15 @@ references = false
 """
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where a device lives: its folder as the host and as it sees it itself, and what a command there begins with."""
-
-    folder: Path
-    inside: Path
-    command: tuple[str, ...]
-
-    def skerry(self, *words: object) -> list[str]:
-        return [*self.command, "-m", "skerry.cli", *map(str, words)]
-
-    @property
-    def home(self) -> tuple[object, ...]:
-        return ("--home", self.inside / "home", "--key-file", self.inside / KEY)
-
-    def told(self, *words: object) -> dict:
-        """What a command says; it is called again where it says that this helps, as a busy machine may be too slow."""
-        for _ in range(3):
-            done = subprocess.run(self.skerry(*words, "--json"), capture_output=True, text=True, check=False)
-            if "try again later" not in done.stdout:
-                break
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def emulated() -> Iterator[Machine]:
-    with tempfile.TemporaryDirectory(dir=ROOT / "var/tmp", prefix="skerry-") as made:
-        folder = Path(made)
-        inside = Path("/") / folder.relative_to(ROOT)
-        environment = [f"{name}=1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")]
-        given = [*environment, "PATH=/usr/bin:/bin", f"HOME={inside}", f"SKERRY_HOME={inside}/cache"]
-        yield Machine(folder, inside, ("chroot", str(ROOT), "/usr/bin/env", "-i", *given, "/usr/bin/python3"))
+    with on_aarch64(ROOT) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    folder = tmp_path_factory.mktemp("native")
-    given = [f"SKERRY_HOME={folder}/cache", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}"]
-    return Machine(folder, folder, ("env", *given, sys.executable))
+    return on_this_machine(tmp_path_factory.mktemp("native"))
 
 
 @pytest.fixture(scope="module")
@@ -157,46 +123,14 @@ def here(*words: object) -> dict:
     return json.loads(done.stdout)
 
 
-def enrol(fleet: Up, name: str, machine: Machine, pictures: Path, scenario: Scenario) -> None:
-    shutil.copytree(pictures / name, machine.folder / "pictures" / name)
-    terms = {
-        "task": {"name": "image-folder", "root": str(machine.inside / "pictures"), "holder": name},
-        "model": scenario.model.model_dump(mode="json", exclude_none=True),
-        "privacy": {"unit": "example", "epsilon": 8.0, "delta": scenario.privacy.delta},
-        "conditions": CONDITIONS,
-    }
-    (machine.folder / "terms.toml").write_text(tomli_w.dumps(terms))
-    key = machine.folder / KEY
-    key.write_text(secrets.token_hex(32))
-    key.chmod(0o600)
-    invitation = fleet.server.office.invite(
-        fleet.server.authority, device_class="pi", by="ann", now=system_clock(), life=3_600_000, approve=True,
-        address=f"https://{fleet.server.noted.addresses['gateway']}", tags=[name],
-    ).text  # fmt: skip
-    given = ("--name", name, "--terms", machine.inside / "terms.toml")
-    assert machine.told("device", "enrol", invitation, *machine.home, *given)["step"] == "enrolled"
-
-
-@contextmanager
-def agent(machine: Machine) -> Iterator[Path]:
-    """The resident agent, ended as a service manager would end it; its log."""
-    path = machine.folder / "agent.log"
-    with path.open("wb") as log:
-        process = subprocess.Popen(machine.skerry("device", "run", *machine.home), stdout=log, stderr=log)
-        try:
-            yield path
-            assert process.poll() is None, path.read_text()
-        finally:
-            process.terminate()
-            process.wait(120)
-
-
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, machines, pictures: Path, scenario: Scenario) -> Iterator[Up]:
     with up(tmp_path_factory.mktemp("runs")) as found:
         here("release", "init", found.runs / "repository")
         for name, machine in machines.items():
-            enrol(found, name, machine, pictures, scenario)
+            shutil.copytree(pictures / name, machine.folder / "pictures" / name)
+            task = {"name": "image-folder", "root": str(machine.inside / "pictures"), "holder": name}
+            machine.enrol(found, name, task, scenario)
         yield found
 
 
@@ -205,7 +139,7 @@ def complete(fleet: Up, machines: dict[str, Machine], scenario: Scenario) -> Run
     """Two rounds with both devices."""
     with ExitStack() as agents:
         for machine in machines.values():
-            agents.enter_context(agent(machine))
+            agents.enter_context(machine.agent())
         return launch(scenario, engine="fleet", parent=fleet.runs)
 
 
