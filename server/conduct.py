@@ -39,7 +39,8 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
 
     Whatever ends the run early is recorded in ``status.json`` before it is raised again.
     """
-    with recorded(folder), _pointing(folder, flwr_run), FleetMemory(folder) as memory:
+    goes_on = () if folder.simulated else (ServerLostError, DiskFullError)
+    with recorded(folder, but=goes_on), _pointing(folder, flwr_run), FleetMemory(folder) as memory:
         prepared = prepare(folder, clock, process_worker())
         devices = prepared.task.devices() if folder.simulated else _chosen(folder, clock())
         excluded = memory.excluded(devices)
@@ -69,10 +70,12 @@ def _chosen(folder: RunFolder, now: int) -> tuple[str, ...]:
 
 
 @contextmanager
-def recorded(folder: RunFolder) -> Iterator[None]:
+def recorded(folder: RunFolder, *, but: tuple[type[SkerryError], ...] = ()) -> Iterator[None]:
     """Write into ``status.json`` how a block ended, when it did not end well; the exception goes on.
 
-    A lost server is not the run's end: its engine goes on over another one, or says that it does not.
+    Args:
+        folder: the run.
+        but: errors that are not the run's end: its engine goes on after them, or says that it does not.
     """
     try:
         yield
@@ -84,7 +87,7 @@ def recorded(folder: RunFolder) -> Iterator[None]:
         told = {"what": f"the coordinator's process was ended (exit code {end.code})", "where": None, "mend": None}
         _mark(folder, *(("failed", told) if end.code else ("interrupted", _INTERRUPTED)))
         raise
-    except ServerLostError:
+    except but:
         raise
     except SkerryError as error:
         _mark(

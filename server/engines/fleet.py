@@ -13,12 +13,12 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from skerry.clock import system_clock
 from skerry.config import Scenario
-from skerry.errors import InputError, RefusedError, RunFailedError, ServerLostError
+from skerry.errors import DiskFullError, InputError, RefusedError, RunFailedError, ServerLostError
 from skerry.runfolder import RunFolder
 from skerry.security.identity.private_file import read_private
 from skerry.security.locking import exclusive
@@ -34,6 +34,8 @@ __all__ = ["FleetEngine"]
 _AROUND = 64 << 10
 _SERVER_S = 600.0
 _LOOK_S, _SELDOM_S = 0.5, 10.0
+_LOST = "the server was lost under the run, which goes on when `skerry server up` runs again"
+_FULL = "the disk was full under the run, which goes on when there is room"
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,11 +63,13 @@ class FleetEngine:
         """Run to the end; what the coordinator raises passes through unchanged.
 
         A server that ends under the run, or does not answer any more, is waited for, and the run goes on over the one
-        that comes; given up when for ten minutes none came and no round was finished.
+        that comes; so is room on a disk that is full. Given up when for ten minutes neither came and no round was
+        finished.
 
         Raises:
             RefusedError: another run goes on over this fleet (``fleet_in_use``).
-            RunFailedError: the servers were lost, and the run was given up or cannot go on; or they were not there.
+            RunFailedError: the servers or the room were lost, and the run was given up or cannot go on; or no server
+                was there.
         """
         runs = folder.path.parent
         server = _server_of(runs)
@@ -79,18 +83,21 @@ class FleetEngine:
             while True:
                 try:
                     _over(server, folder)
-                except ServerLostError as lost:
-                    _LOG.warning("%s (%s)", lost.what, lost.where)
-                    found = patience.another() if goes_on else None
+                except (ServerLostError, DiskFullError) as lacking:
+                    _LOG.warning("%s (%s)", lacking.what, lacking.where)
+                    found = patience.another(lacking) if goes_on else None
                     if found is None:
-                        raise RunFailedError(lost.what, where=lost.where, mend=lost.mend) from lost
+                        raise RunFailedError(lacking.what, where=lacking.where, mend=lacking.mend) from lacking
                     server = found
                 else:
                     return
 
 
 class _Patience:
-    """Waits for servers, for ten minutes from the first loss, or from a loss before which a round was finished."""
+    """Waits for servers, and for room: ten minutes from the first loss, or from one before which a round was finished.
+
+    Whether there is room is tried by whoever goes on.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
@@ -98,15 +105,17 @@ class _Patience:
         self._end = 0.0
         self._pause_s = _LOOK_S
 
-    def another(self) -> RunningServer | None:
+    def another(self, lacking: ServerLostError | DiskFullError) -> RunningServer | None:
         """The server that is up, as soon as one is; None when none came in time."""
+        full = isinstance(lacking, DiskFullError)
         done = len(self._folder.rounds())
-        if done > self._rounds:
-            self._rounds, self._end, self._pause_s = done, time.monotonic() + _SERVER_S, _LOOK_S
-            self._folder.notify("the server was lost under the run, which goes on when `skerry server up` runs again")
-        self._folder.mark("preparing", stage="waiting for the server")
+        with suppress(DiskFullError):  # no room for these words either
+            if done > self._rounds:
+                self._rounds, self._end, self._pause_s = done, time.monotonic() + _SERVER_S, _LOOK_S
+                self._folder.notify(_FULL if full else _LOST)
+            self._folder.mark("preparing", stage="waiting for room" if full else "waiting for the server")
         home = FederationHome(self._folder.path.parent)
-        time.sleep(self._pause_s)  # one that is up, and does not do as asked, is asked ever more rarely
+        time.sleep(self._pause_s)  # what is there, and does not do as asked, is asked ever more rarely
         self._pause_s = min(2 * self._pause_s, _SELDOM_S)
         while time.monotonic() < self._end:
             found = RunningServer.read(home.server)

@@ -19,7 +19,7 @@ from skerry.config import Scenario, to_toml
 from skerry.device.care import Unattended, Undertaking
 from skerry.device.protocol import CONDITIONS_LAPSED
 from skerry.device.worker import process_worker
-from skerry.errors import RefusedError, RunFailedError, ScenarioError
+from skerry.errors import DiskFullError, RefusedError, RunFailedError, ScenarioError
 from skerry.records import Action, Reason, Verdict
 from skerry.result import load_result
 from skerry.runfolder import RunFolder, list_runs
@@ -28,6 +28,7 @@ from skerry.security.delivery import verify
 from skerry.security.locking import exclusive
 from skerry.server.engines import fleet as engine
 from skerry.server.federation_home import FederationHome
+from skerry.server.journal import Answer, RoundJournal
 from skerry.server.launch import launch, resume
 from skerry.server.proof import verify_run
 from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope
@@ -352,6 +353,31 @@ def test_a_run_whose_servers_were_ended_under_it_waits_and_goes_on_over_those_th
     assert told(folder) == [(NAMES, {})] * 2
     assert any("skerry server up" in notice for notice in folder.notices)
     assert load_result(folder.path).run.state == "complete"
+    assert verify_run(folder, remembered={}, pld=False).holds
+    for name in NAMES:
+        with fleet.devices[name].ledger() as ledger:
+            assert len(list(ledger.debited(folder.id))) == 2
+
+
+def test_a_run_whose_disk_was_full_under_it_goes_on_by_itself_when_there_is_room(
+    fleet: Up, monkeypatch: pytest.MonkeyPatch
+):
+    real, refused, stages = RoundJournal.add, [], []
+    kept: list[RunFolder] = []
+
+    def full(self: RoundJournal, number: int, device: str, answer: Answer) -> None:
+        if number == 2 and len(refused) < 2:
+            refused.append(device)
+            raise DiskFullError("no space left on the device", where="round")
+        stages.append(kept[0].status["state"])
+        real(self, number, device, answer)
+
+    monkeypatch.setattr(RoundJournal, "add", full)
+    folder = launch(scenario(), engine="fleet", parent=fleet.runs, on_folder=kept.append)
+    assert len(refused) == 2
+    assert told(folder) == [(NAMES, {})] * 2
+    assert set(stages) == {"running"}
+    assert any("when there is room" in notice for notice in folder.notices)
     assert verify_run(folder, remembered={}, pld=False).holds
     for name in NAMES:
         with fleet.devices[name].ledger() as ledger:
