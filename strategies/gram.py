@@ -36,6 +36,7 @@ QUICK_ERROR = 1e-6
 """Relative error of squared distances from float32 products, where they are not refused."""
 
 _BLOCK = 1024  # columns; 100 rows in float64 take 800 kB and stay in cache
+_LONG_BLOCK = 4096  # columns of float32: fewer, longer pieces of each row are read faster
 _WIDE = 8192  # columns for products with one vector: the vector's part (32 kB) stays in cache
 _LONG = 65_536  # columns; shorter rows take no time in float64 either
 _CANCELLED = 1 / 8
@@ -83,8 +84,8 @@ def quick_gram(rows: Float32Array) -> Float64Array | None:
         return None
     total = np.zeros((n, n))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for start in range(0, size, _BLOCK):
-            block = rows[:, start : start + _BLOCK]
+        for start in range(0, size, _LONG_BLOCK):
+            block = rows[:, start : start + _LONG_BLOCK]
             total += block @ block.T
     squares = np.diagonal(total)
     if not (np.isfinite(total).all() and (squares >= _LEAST).all()):
@@ -96,8 +97,20 @@ def quick_gram(rows: Float32Array) -> Float64Array | None:
     if 2 * len(close) > n:
         return None
     if len(close):
-        total[np.ix_(close, close)] = gram(rows, close)
+        first = _first_equals(rows, close, squares)
+        different, place = np.unique(first, return_inverse=True)
+        total[np.ix_(close, close)] = gram(rows, different)[np.ix_(place, place)]
     return total
+
+
+def _first_equals(rows: Float32Array, chosen: npt.NDArray[np.intp], squares: Float64Array) -> npt.NDArray[np.intp]:
+    """For each chosen row an equal one, the same for several: the rows that colluders send as copies of one.
+
+    Each is compared with one other row at most, the first that has its squared length; others stand for themselves.
+    """
+    seen: dict[float, int] = {}
+    candidates = ((index, seen.setdefault(float(squares[index]), index)) for index in chosen.tolist())
+    return np.array([one if np.array_equal(rows[one], rows[index]) else index for index, one in candidates])
 
 
 def quick_distances_to(rows: Float32Array, index: int) -> Float64Array | None:

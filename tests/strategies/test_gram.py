@@ -110,3 +110,18 @@ def test_exact_scores_are_asked_for_when_quick_ones_do_not_settle_the_choice() -
     assert choose(np.array([1.0, 1.000001, 5.0]), exact, 2).tolist() == [0, 1]
     assert len(asked) == 1
     assert choose(None, exact, 1).tolist() == [1]
+
+
+def test_copies_among_long_rows_are_at_distance_zero_and_others_as_far_as_they_are() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((12, 70_000), dtype=np.float32)
+    rows[7] = rows[9] = rows[2]
+    rows[5] = rows[2]
+    rows[5, 69_999] += np.float32(1e-3)  # no copy, though as near as one
+    inner = quick_gram(rows)
+    assert inner is not None
+    distances = squared_distances(inner)
+    assert distances[2, 7] == distances[2, 9] == distances[7, 9] == 0.0
+    assert distances[2, 5] == pytest.approx(1e-6, rel=1e-2)
+    exact = squared_distances(gram(rows))
+    np.testing.assert_allclose(distances, exact, rtol=QUICK_ERROR, atol=1e-8)
