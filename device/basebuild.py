@@ -2,7 +2,7 @@
 
 1. *network*: published weights, or trained on public data; norms folded, traced to a graph
    (:mod:`skerry.device.basegraph`), written as float32 ONNX;
-2. *quantize*: int8, calibrated on public examples;
+2. *quantize*: int8, calibrated on public examples, with steps of sums that leave no tie (:mod:`skerry.device.ties`);
 3. *features*: of the public examples, through the network that devices will run;
 4. *whiten*: a PCA of those features, half whitened, and the longest row (:mod:`skerry.device.whitening`);
 5. *head*: logistic regression on these public features, its weight decay chosen on a public validation part.
@@ -13,7 +13,7 @@ No private example takes part in any step, so none of them spends privacy.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from skerry.device.basemodel import HEAD, SCHEMA, BaseModel
 from skerry.device.calibration import calibration_examples
 from skerry.device.compression.graph import Graph
 from skerry.device.models import architecture
+from skerry.device.pooled import on_grid
 from skerry.device.runtime import OnnxModel
 from skerry.device.store import find_or_build, model_store, write_manifest
 from skerry.device.tasks.task import Task
@@ -35,9 +36,12 @@ from skerry.errors import MissingDependencyError
 from skerry.fsio import write_atomic
 from skerry.records import Examples, Float32Array
 
+if TYPE_CHECKING:
+    from skerry.device.compression.quantize import Quantization
+
 __all__ = ["BUILD", "build_base", "export_networks"]
 
-BUILD = 5
+BUILD = 6
 """Raised whenever a change of this code changes what is built."""
 BIAS = 0.3
 
@@ -94,20 +98,24 @@ def export_networks(name: str, size: int, calibration: Float32Array, out: Path, 
         out: an existing folder.
         classifier: end with the published classifier instead of pooled features.
     """
-    _export(published_graph(name, size, classifier=classifier), calibration, out)
+    _export(published_graph(name, size, classifier=classifier), calibration, out, clear=False)
 
 
-def _export(graph: Graph, calibration: Float32Array, out: Path) -> None:
+def _export(graph: Graph, calibration: Float32Array, out: Path, *, clear: bool) -> "Quantization":
     try:
         from skerry.device.compression.onnx_export import to_onnx
         from skerry.device.compression.quantize import quantize
+        from skerry.device.ties import clear_of_ties
     except ImportError as error:
         raise MissingDependencyError(
             f"building a base model needs {error.name}", where="the base model", mend="pip install 'skerry[train]'"
         ) from error
     write_atomic(out / "base.fp32.onnx", to_onnx(graph).SerializeToString(), durable=False)
-    quantized = to_onnx(graph, quantize(graph, calibration))
-    write_atomic(out / "base.int8.onnx", quantized.SerializeToString(), durable=False)
+    found = quantize(graph, calibration)
+    if clear:
+        found = clear_of_ties(graph, found)
+    write_atomic(out / "base.int8.onnx", to_onnx(graph, found).SerializeToString(), durable=False)
+    return found
 
 
 def _build(
@@ -121,14 +129,27 @@ def _build(
 ) -> str:
     graph = feature_graph(model, task, public, progress, store)
     progress("exporting and quantizing")
-    _export(graph, calibration_examples(task), out)
+    quantization = _export(graph, calibration_examples(task), out, clear=True)
+    step = _step(graph, quantization) if model.bits == 8 else 0.0
     progress("features of public data")
     network = OnnxModel(out / ("base.int8.onnx" if model.bits == 8 else "base.fp32.onnx"), workers=os.cpu_count() or 1)
     pooled = np.concatenate([network.run(task.transform(public.x[i : i + 256])) for i in range(0, len(public), 256)])
+    pooled = on_grid(pooled, step)
     progress("whitening and first head")
     whitening = fit_whitening(pooled, model.components)
     initial = fit_public_head(whitening.rows(pooled, BIAS), public.y, len(task.classes))
     parts: dict[str, npt.NDArray[Any]] = {"values": whitening.values, "scale": whitening.scale}
     tensors = {"mean": whitening.mean, **parts, "initial": initial}
     write_atomic(out / HEAD, save(tensors), durable=False)
-    return write_manifest(out, {**facts, "longest_row": whitening.bound})
+    return write_manifest(out, {**facts, "longest_row": whitening.bound, "step": step})
+
+
+def _step(graph: Graph, quantization: "Quantization") -> float:
+    """What pooled features are whole multiples of; 0 where they are not means of a map of integers."""
+    last = graph.nodes[-1]
+    scale = quantization.tensors.get(last.inputs[0]) if last.op == "pool" else None
+    if scale is None:
+        return 0.0
+    _, height, width = graph.shapes[last.inputs[0]]
+    down, across = last.grid
+    return scale.step / (height // down * (width // across))

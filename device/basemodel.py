@@ -22,6 +22,7 @@ import pydantic
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from skerry.device.pooled import on_grid
 from skerry.device.runtime import OnnxModel, check_operations
 from skerry.device.store import StoredModel, read_manifest
 from skerry.device.whitening import Whitening
@@ -31,7 +32,7 @@ from skerry.records import Float32Array
 __all__ = ["BaseModel"]
 
 HEAD = "head.safetensors"
-SCHEMA = 2
+SCHEMA = 3
 _TENSORS = {"mean": np.float32, "values": np.int8, "scale": np.float32, "initial": np.float32}
 
 
@@ -40,12 +41,13 @@ class _Facts(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(strict=True)
 
-    schema_: Annotated[Literal[2], pydantic.Field(alias="schema")]
+    schema_: Annotated[Literal[3], pydantic.Field(alias="schema")]
     bits: Literal[8, 32]
     input_shape: Annotated[list[pydantic.PositiveInt], pydantic.Field(min_length=3, max_length=3)]
     classes: Annotated[list[str], pydantic.Field(min_length=2)]
     bias: pydantic.FiniteFloat
     longest_row: Annotated[pydantic.FiniteFloat, pydantic.Field(gt=0)]
+    step: Annotated[pydantic.FiniteFloat, pydantic.Field(ge=0)]
 
 
 class BaseModel(StoredModel):
@@ -150,11 +152,11 @@ class BaseModel(StoredModel):
 
         Each row depends on its own picture alone, to the last bit; it is NaN where the network fails on the picture.
         """
-        return self.whitening.rows(self._deployed.run(x), self.bias)
+        return self.whitening.rows(self.pooled(x), self.bias)
 
     def pooled(self, x: Float32Array) -> Float32Array:
-        """``(n, f)`` features as the deployed network gives them, without whitening."""
-        return self._deployed.run(x)
+        """``(n, f)`` features of the deployed network, without whitening, as it means them (:func:`on_grid`)."""
+        return on_grid(self._deployed.run(x), float(self.facts["step"]))
 
     def float_features(self, x: Float32Array) -> Float32Array:
         """The same through the float32 network: what quantization is compared with."""

@@ -2,6 +2,9 @@
 
 Row = z · min(1, bound / ‖z‖), with z = (pooled - mean) · projection, and then the constant of the bias.
 
+The product is a sum of integers: (pooled - mean) · scale is rounded to multiples of 2^-40, and the values are int8. So
+in float64 the sum is exact, in whatever order a library adds it up, and a phone's row is this one bit for bit.
+
 A head is linear: on a row twice as long as any it was trained on its scores are twice as large, and it is surer of an
 example of another kind than of its own. Rows no longer than public ones are for nearly all examples what they were, and
 bound the scores, and each example's gradient, for all others.
@@ -20,6 +23,9 @@ __all__ = ["Whitening", "fit_whitening"]
 
 _KEPT = 0.95  # share of public rows that are not cut: chosen by writers in turn, docs/adr/0021
 _LEVELS = 127
+_CELLS = 2.0**40
+"""Steps of one in which centred and scaled features are counted. Sums are exact where these, of all features together,
+are below 2^53 / 127 / 2^40 = 64 in magnitude; of digits they are below 0.1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,11 @@ class Whitening:
         """``(f, k)`` float32."""
         return self.values * self.scale[:, None]
 
+    @cached_property
+    def _exact(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """``(f, k)`` values, and ``(f,)`` how many cells one of each feature is."""
+        return self.values.astype(np.float64), self.scale.astype(np.float64) * _CELLS
+
     @property
     def layer(self) -> tuple[Float32Array, Float32Array]:
         """The same map as a linear layer: weight ``(k, f)`` and bias ``(k,)``."""
@@ -59,13 +70,14 @@ class Whitening:
 
         A row that is not longer than the bound is not touched. Each depends on its own features alone, to the last bit.
         """
-        projection = self.projection
+        values, scale = self._exact
         rows = np.full((len(pooled), self.components + 1), constant, np.float32)
-        centred = np.empty_like(self.mean)
-        for row, values in zip(rows, pooled, strict=True):  # one by one: a product of all would mix their last bits
-            np.subtract(values, self.mean, out=centred)
-            z = centred @ projection
-            length = math.hypot(*z.tolist())  # in C and in double: no kernel that is chosen by where the row lies
+        for row, one in zip(rows, pooled.astype(np.float64), strict=True):
+            with np.errstate(invalid="ignore", over="ignore"):  # of a crafted base: NaN, which training leaves out
+                cells = np.floor((one - self.mean) * scale + 0.5)
+                z = (cells @ values / _CELLS).astype(np.float32)
+            squares = np.square(z, dtype=np.float64)
+            length = math.sqrt(np.add.accumulate(squares)[-1])  # one after the other, as a phone adds them
             row[:-1] = z * np.float32(self.bound / length) if length > self.bound else z
         return rows
 

@@ -76,9 +76,9 @@ describe("a base's operations", () => {
 });
 
 const FACTS = {
-  ...{ schema: 2, architecture: "efficientnet_lite0", bits: 8, blocks: 11, grid: 2, components: 256 },
+  ...{ schema: 3, architecture: "efficientnet_lite0", bits: 8, blocks: 11, grid: 2, components: 256 },
   ...{ input_shape: [...INPUT_SHAPE], classes: [...CLASSES] },
-  ...{ bias: 1, longest_row: 1 },
+  ...{ bias: 1, longest_row: 1, step: 0 },
 };
 
 /** A small base as a gateway has it: files by path. */

@@ -26,6 +26,7 @@ function base(digest = "a"): Base {
     network: new Uint8Array(),
     whitening: new Whitening(new Float32Array(2), Int8Array.of(1, 0, 0, 1), Float32Array.of(1, 1), 1e9),
     bias: 1,
+    step: 0,
     initial: new Float32Array(30),
     width: 3,
   };

@@ -22,7 +22,7 @@ it("is fetched again after it did not come, and only then judges the model", asy
   const fetched = vi.fn(() => Promise.resolve().then(() => (answers.shift() ?? Response.error)()));
   vi.stubGlobal("fetch", fetched);
   vi.stubGlobal("crossOriginIsolated", false);
-  const load = () => loadNetwork(Uint8Array.of(1, 2, 3), [1, 64, 64], 1280);
+  const load = () => loadNetwork(Uint8Array.of(1, 2, 3), [1, 64, 64], 1280, 0);
   await expect(load()).rejects.toThrow(CallFailedError);
   await expect(load()).rejects.toThrow(CallFailedError);
   await expect(load()).rejects.toThrow(InputError);

@@ -84,6 +84,7 @@ async function resident(also: Partial<Resident> = {}): Promise<Resident> {
     network: new Uint8Array(),
     whitening: new Whitening(new Float32Array(1), new Int8Array(WIDTH - 1), new Float32Array(1), 1),
     bias: 1,
+    step: 0,
     initial: new Float32Array(10 * WIDTH),
     width: WIDTH,
   };

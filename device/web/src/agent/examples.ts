@@ -114,7 +114,7 @@ export class Examples {
   }
 
   #wanted(base: Base): Wanted {
-    const loading = this.load(base.network, INPUT_SHAPE, base.whitening.mean.length);
+    const loading = this.load(base.network, INPUT_SHAPE, base.whitening.mean.length, base.step);
     const ready = loading.then((network) => ({ network, rows: new Map<number, Float32Array>() }));
     const one = { digest: base.digest, ready, users: 0 };
     ready.catch(() => {

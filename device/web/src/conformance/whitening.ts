@@ -1,5 +1,6 @@
-/** Feature whitening against `whitening.json`. */
+/** Features and their whitening against `whitening.json`. */
 
+import { onGrid } from "../training/pooled.ts";
 import { Whitening } from "../training/whitening.ts";
 import { same, type Case } from "./check.ts";
 import { double, floats, hexOfFloats } from "./numbers.ts";
@@ -15,14 +16,28 @@ interface Vector {
   readonly rows: readonly string[];
 }
 
+interface OnGrid {
+  readonly step: string;
+  readonly given: string;
+  readonly features: string;
+}
+
 export function whiteningCases(file: unknown): Case[] {
-  const { rows } = file as { readonly rows: readonly Vector[] };
-  return rows.map((vector, i) => ({
-    name: `rows ${i}`,
-    run: () => {
-      check(vector);
-    },
-  }));
+  const { rows, grid } = file as { readonly rows: readonly Vector[]; readonly grid: readonly OnGrid[] };
+  return [
+    ...rows.map((vector, i) => ({
+      name: `rows ${i}`,
+      run: () => {
+        check(vector);
+      },
+    })),
+    ...grid.map(({ step, given, features }, i) => ({
+      name: `grid ${i}`,
+      run: () => {
+        same(hexOfFloats(onGrid(floats(given), double(step))), features, "features");
+      },
+    })),
+  ];
 }
 
 function check(v: Vector): void {

@@ -35,6 +35,8 @@ export interface Base {
   readonly network: Bytes;
   readonly whitening: Whitening;
   readonly bias: number;
+  /** What the network's features are whole multiples of; 0 where of nothing. */
+  readonly step: number;
   /** (classes · width,): the head that public data gave. */
   readonly initial: Float32Array;
   /** Numbers per example that the head sees. */
@@ -114,7 +116,7 @@ function factsOf(manifest: Bytes): Record<string, unknown> {
     if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
   }
   const facts = typeof found === "object" && found !== null ? (found as Record<string, unknown>) : {};
-  if (typeof facts["files"] !== "object" || facts["files"] === null || facts["schema"] !== 2) {
+  if (typeof facts["files"] !== "object" || facts["files"] === null || facts["schema"] !== 3) {
     throw new InputError("this is no base of a head that is read here");
   }
   const other = Object.entries(AGREED).filter(([name, value]) => JSON.stringify(facts[name]) !== JSON.stringify(value));
@@ -125,9 +127,11 @@ function factsOf(manifest: Bytes): Record<string, unknown> {
   return facts;
 }
 
-function partsOf(facts: Record<string, unknown>, head: Bytes): Pick<Base, "whitening" | "bias" | "initial" | "width"> {
-  const [bias, bound] = [facts["bias"], facts["longest_row"]];
-  if (typeof bias !== "number" || typeof bound !== "number" || !(bound > 0)) throw new InputError("a fact is missing");
+function partsOf(facts: Record<string, unknown>, head: Bytes): Omit<Base, "digest" | "bytes" | "network"> {
+  const [bias, bound, step] = [facts["bias"], facts["longest_row"], facts["step"]];
+  if (typeof bias !== "number" || typeof bound !== "number" || !(bound > 0) || typeof step !== "number" || step < 0) {
+    throw new InputError("a fact is missing");
+  }
   const tensors = readTensors(head);
   const [mean, values, scale, initial] = ["mean", "values", "scale", "initial"].map((name) => tensors.get(name));
   if (tensors.size !== 4 || !isFloat(mean) || !isFloat(scale) || !isFloat(initial)) throw other();
@@ -135,7 +139,7 @@ function partsOf(facts: Record<string, unknown>, head: Bytes): Pick<Base, "white
   const whitening = new Whitening(mean.values, values.values, scale.values, bound);
   const width = whitening.components + 1;
   if (values.shape[0] !== mean.values.length || initial.values.length !== CLASSES.length * width) throw other();
-  return { whitening, bias, initial: initial.values, width };
+  return { whitening, bias, step, initial: initial.values, width };
 }
 
 function isFloat(tensor: Tensor | undefined): tensor is Tensor & { readonly values: Float32Array<ArrayBuffer> } {

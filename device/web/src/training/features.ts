@@ -9,7 +9,7 @@ import type { InferenceSession, Tensor } from "onnxruntime-web/wasm";
 import type { Bytes } from "../bytes.ts";
 import { CallFailedError } from "../agent/line.ts";
 import { InputError } from "../errors.ts";
-import type { Whitening } from "./whitening.ts";
+import { onGrid } from "./pooled.ts";
 
 const MOST_THREADS = 4;
 /** How the runtime begins to say that it did not start itself, whatever the model. */
@@ -17,7 +17,7 @@ const NOT_STARTED = "no available backend found";
 
 /** Numbers of one example, in and out of a network. */
 export interface Network {
-  /** (f,) pooled features; NaN where the network fails on the example. */
+  /** (f,) pooled features, as whole multiples of the network's step; NaN where the network fails on the example. */
   run(input: Float32Array): Promise<Float32Array>;
   /** Frees its memory, once what runs is done. */
   release(): Promise<void>;
@@ -30,10 +30,16 @@ type Runtime = typeof import("onnxruntime-web/wasm");
  *
  * @param shape channels, height and width of one example.
  * @param outputs how many features it gives.
+ * @param step what features are whole multiples of, which a runtime misses in the last bits; 0 leaves them as they come.
  * @throws CallFailedError when the runtime cannot be fetched now or does not start: that says nothing of the network.
  * @throws InputError when the runtime cannot read it, or it is one of another form.
  */
-export async function loadNetwork(model: Bytes, shape: readonly number[], outputs: number): Promise<Network> {
+export async function loadNetwork(
+  model: Bytes,
+  shape: readonly number[],
+  outputs: number,
+  step: number,
+): Promise<Network> {
   const ort = await runtime();
   ort.env.wasm.numThreads = crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
   ort.env.logLevel = "fatal"; // what the examples are must not show
@@ -60,7 +66,8 @@ export async function loadNetwork(model: Bytes, shape: readonly number[], output
         return new Float32Array(outputs).fill(NaN); // left out by training: an error would tell something of it
       }
       const data = found?.data;
-      return data instanceof Float32Array && data.length === outputs ? data : new Float32Array(outputs).fill(NaN);
+      if (!(data instanceof Float32Array && data.length === outputs)) return new Float32Array(outputs).fill(NaN);
+      return onGrid(data, step);
     },
     release: () => session.release(),
   };
@@ -88,14 +95,4 @@ async function fetched(url: string): Promise<ArrayBuffer> {
 
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : "no reason given";
-}
-
-/** (k + 1,) of one example: whitened, cut to a length, and the constant of the bias. */
-export async function rowOf(
-  network: Network,
-  whitening: Whitening,
-  bias: number,
-  input: Float32Array,
-): Promise<Float32Array> {
-  return whitening.row(await network.run(input), bias);
 }

@@ -1,13 +1,18 @@
 /**
  * From pooled features to the rows that a head reads, as `device/whitening.py`: half whitened by a linear map fitted on
- * public data, cut to a length, and the bias's constant. Each row depends on its own features alone.
+ * public data, cut to a length, and the bias's constant. Each row depends on its own features alone, and is Python's bit for
+ * bit: what is added up are whole numbers that a double holds.
  */
 
 import { InputError } from "../errors.ts";
 
+/** Steps of one in which centred and scaled features are counted. */
+const CELLS = 2 ** 40;
+
 /** See `Whitening` in `device/whitening.py`: arrays in C order. */
 export class Whitening {
-  readonly #projection: Float32Array;
+  readonly #values: Float64Array;
+  readonly #scale: Float64Array;
 
   /**
    * @param mean (f,) subtracted from pooled features.
@@ -26,7 +31,8 @@ export class Whitening {
       throw new InputError("mean, projection and scale of a whitening do not fit one another");
     }
     this.components = values.length / mean.length;
-    this.#projection = Float32Array.from(values, (v, i) => v * (scale[Math.floor(i / this.components)] ?? NaN));
+    this.#values = Float64Array.from(values);
+    this.#scale = Float64Array.from(scale, (one) => one * CELLS);
   }
 
   /** k: numbers in a row, its constant not counted. */
@@ -35,15 +41,21 @@ export class Whitening {
   /** One row, (k + 1,). @throws InputError when `pooled` is not (f,). */
   row(pooled: Float32Array, constant: number): Float32Array {
     if (pooled.length !== this.mean.length) throw new InputError(`expected ${this.mean.length} features`);
-    const row = new Float32Array(this.components + 1);
+    const sums = new Float64Array(this.components);
     for (const [i, value] of pooled.entries()) {
-      const centred = Math.fround(value - (this.mean[i] ?? NaN));
+      const cell = Math.floor((value - (this.mean[i] ?? NaN)) * (this.#scale[i] ?? NaN) + 0.5);
       for (let k = 0; k < this.components; k++) {
-        const product = Math.fround(centred * (this.#projection[i * this.components + k] ?? NaN));
-        row[k] = (row[k] ?? 0) + product;
+        sums[k] = (sums[k] ?? NaN) + cell * (this.#values[i * this.components + k] ?? NaN);
       }
     }
-    const length = Math.hypot(...row);
+    const row = new Float32Array(this.components + 1);
+    let squares = 0;
+    for (const [k, sum] of sums.entries()) {
+      const value = Math.fround(sum / CELLS);
+      row[k] = value;
+      squares += value * value;
+    }
+    const length = Math.sqrt(squares);
     if (length > this.bound) {
       const factor = Math.fround(this.bound / length);
       for (let k = 0; k < this.components; k++) row[k] = (row[k] ?? NaN) * factor;

@@ -18,6 +18,7 @@ interface Given {
   readonly head: string;
   readonly bound: number;
   readonly bias: number;
+  readonly step: number;
   /** 8×8 of each example, and the classes. */
   readonly blocks: readonly (readonly number[])[];
   readonly labels: readonly number[];
@@ -25,8 +26,6 @@ interface Given {
   readonly seed: number;
   readonly device: string;
   readonly round: number;
-  /** Rows to train on in the place of those that are computed here. */
-  readonly rows: readonly (readonly number[])[] | null;
 }
 
 /** What a head becomes here with noise that Python can draw too: pooled features, rows, and the delta. */
@@ -35,15 +34,14 @@ async function seededUpdate(given: Given): Promise<{ pooled: number[][]; rows: n
   const of = (name: string): Float32Array => tensors.get(name)?.values as Float32Array;
   const values = tensors.get("values")?.values as Int8Array;
   const whitening = new Whitening(of("mean"), values, of("scale"), given.bound);
-  const network = await loadNetwork(bytesOf(given.network), INPUT_SHAPE, of("mean").length);
+  const network = await loadNetwork(bytesOf(given.network), INPUT_SHAPE, of("mean").length, given.step);
   const pooled: Float32Array[] = [];
   for (const blocks of given.blocks) pooled.push(await network.run(networkInput(Uint8Array.from(blocks))));
-  const own = pooled.map((features) => whitening.row(features, given.bias));
-  const rows = given.rows?.map((row) => Float32Array.from(row)) ?? own;
+  const rows = pooled.map((features) => whitening.row(features, given.bias));
   const trainer = new HeadTrainer(CLASSES.length, whitening.components + 1);
   const stream = seededStream(given.seed, "train", given.device, given.round);
   const delta = await trainer.train(of("initial"), rows, given.labels, given.plan, stream);
-  return { pooled: pooled.map((one) => [...one]), rows: own.map((one) => [...one]), delta: [...delta] };
+  return { pooled: pooled.map((one) => [...one]), rows: rows.map((one) => [...one]), delta: [...delta] };
 }
 
 function bytesOf(base64: string): Bytes {
