@@ -21,7 +21,7 @@ def at_the_desk(folder: Path) -> Iterator[Claim]:
     """Each device: challenge, request signed by both keys, certificate entered on disk and checked; then a renewal."""
     authority = Authority.create(folder / "authority", "bench", now=system_clock())
     office = Office(folder)
-    desk = Desk(office.file, authority, secret=bytes(32), clock=system_clock)
+    desk = Desk(office.registry, authority, secret=bytes(32), clock=system_clock)
     invitation = office.invite(
         authority, device_class="pi", by="bench", now=system_clock(), life=HOUR_MS, uses=DEVICES, approve=True
     )

@@ -23,7 +23,7 @@ from skerry.server.gateway import gateway, gateway_server
 def main(folder: Path, devices: int) -> None:
     authority = Authority.create(folder / "authority", "bench", now=system_clock())
     office = Office(folder)
-    desk = Desk(office.file, authority, secret=bytes(32), clock=system_clock)
+    desk = Desk(office.registry, authority, secret=bytes(32), clock=system_clock)
     listening = socket.create_server(("127.0.0.1", 0), backlog=256)
     address = f"https://127.0.0.1:{listening.getsockname()[1]}"
     key = ec.generate_private_key(ec.SECP256R1())
@@ -34,7 +34,7 @@ def main(folder: Path, devices: int) -> None:
     app = gateway(
         superlink=httpx.AsyncClient(),
         nodes=None,  # no call of the Fleet API is made
-        devices=RegistryDevices(office.file, "bench", system_clock),
+        devices=RegistryDevices(office.registry, "bench", system_clock),
         desk=desk,
         repository=folder,
         idle_since=0,  # nothing is replayed here

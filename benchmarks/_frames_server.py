@@ -55,7 +55,7 @@ def main(folder: Path) -> None:
 
     authority = Authority.create(folder / "authority", "bench", now=begun)
     office = Office(folder)
-    desk = Desk(office.file, authority, secret=bytes(32), clock=clock)
+    desk = Desk(office.registry, authority, secret=bytes(32), clock=clock)
     invitation = office.invite(
         authority, device_class="pi", by="bench", now=begun, life=3_600_000, uses=2, approve=True
     )
@@ -73,7 +73,7 @@ def main(folder: Path) -> None:
     with device_service(
         identity=identity,
         desk=desk,
-        devices=RegistryDevices(office.file, "bench", clock),
+        devices=RegistryDevices(office.registry, "bench", clock),
         repository=folder / "repository",
         inbox=folder / "inbox.sqlite",
         clock=clock,

@@ -4,10 +4,10 @@ A backup is a compressed tar archive, sealed (:mod:`~skerry.server.sealed_archiv
 says when it was made and of what. It holds every private key of the federation, so there is no unencrypted one.
 :mod:`~skerry.server.restoring` brings it back.
 
-Copies are taken while servers run: databases as of one moment, the log and the repository while nobody may change
-them, a run that might be gone on with while nobody may go on with it. A run under way is left out, and named: its files
-are only together what a moment was. So are runs whose state cannot be read, files that are none of skerry's, and the
-targets of links that lie elsewhere.
+Copies are taken while servers run: databases as of one moment (a registry in PostgreSQL becomes a file), the log and
+the repository while nobody may change them, a run that might be gone on with while nobody may go on with it. A run
+under way is left out, and named: its files are only together what a moment was. So are runs whose state cannot be read,
+files that are none of skerry's, and the targets of links that lie elsewhere.
 """
 
 import gzip
@@ -27,7 +27,9 @@ from skerry.runfolder import RunFolder, list_runs
 from skerry.security.locking import exclusive
 from skerry.server.backup_members import Members
 from skerry.server.federation_log import FOLDER as LOG
+from skerry.server.registry.copying import file_image
 from skerry.server.registry.file import FILE as REGISTRY
+from skerry.server.registry.place import NOTE, database_of
 from skerry.server.sealed_archive import check_passphrase, seal_stream
 
 __all__ = ["SUMMARY", "Contents", "make_backup"]
@@ -92,9 +94,10 @@ def make_backup(
     found = list_runs(runs)
     whole = {name for names, _ in _WHOLE for name in names}
     ended = any(_state(run) in _ENDED for run in found)
-    if not ended and not any((runs / name).exists() for name in {*whole, REGISTRY}):
+    if not ended and not any((runs / name).exists() for name in {*whole, REGISTRY, NOTE}):
         raise InputError("there is nothing of a federation here", where=str(runs))
-    known = {*whole, REGISTRY, f"{REGISTRY}-wal", f"{REGISTRY}-shm", *(run.id for run in found)}
+    registry = {REGISTRY, f"{REGISTRY}-wal", f"{REGISTRY}-shm", f"{REGISTRY}.moved", NOTE}
+    known = {*whole, *registry, *(run.id for run in found)}
     itself = target.resolve()
     unknown = tuple(sorted(one.name for one in runs.iterdir() if one.name not in known and one.resolve() != itself))
     with disk_errors(target), _new_file(target) as file:
@@ -125,6 +128,10 @@ def _pack(
         if (runs / REGISTRY).exists():
             told("registry")
             members.add(runs / REGISTRY)
+        elif (runs / NOTE).exists():  # wherever it comes back it is a file first
+            told("registry")
+            members.put(REGISTRY, file_image(database_of(runs)))
+            members.files += 1
         became = {run.id: _pack_run(members, run, told) for run in found}
         contents = Contents(
             now,

@@ -55,8 +55,10 @@ class Members:
                 self._packed.add(one.resolve())
 
     def put(self, name: str, data: bytes, *, like: Path | None = None) -> None:
-        """Add bytes under a name, with the permissions and times of a file, if any."""
+        """Add bytes under a name, with the permissions and times of a file, if any, else for their owner only."""
         entry = self._archive.gettarinfo(like, name) if like is not None else tarfile.TarInfo(name)
+        if like is None:
+            entry.mode = 0o600
         entry.size = len(data)
         self._archive.addfile(entry, io.BytesIO(data))
 

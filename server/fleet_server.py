@@ -132,14 +132,14 @@ def fleet_server(
     with ExitStack() as held:
         log = held.enter_context(LogKeeper(lambda: enter_devices(home.runs, clock())))
         desk = Desk(
-            office.file,
+            office.registry,
             CurrentAuthority(home.root.parent),
             secret=home.desk_secret(),
             clock=clock,
             coordinator=coordinator,
             changed=log.due,
         )
-        devices = RegistryDevices(office.file, authority.federation, clock)
+        devices = RegistryDevices(office.registry, authority.federation, clock)
         held.callback(devices.close)
         private = _private_folder(home.folder)
         held.callback(remove_folder, private)

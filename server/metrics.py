@@ -14,14 +14,14 @@ from prometheus_client.registry import Collector
 
 from skerry.clock import Clock
 from skerry.config import Scenario
-from skerry.errors import RegistryError, SkerryError
+from skerry.errors import SkerryError
 from skerry.records import Reason, RoundRecord
 from skerry.runfolder import RunFolder, list_runs
 from skerry.server.enrolment import Office
 from skerry.server.federation_home import FederationHome
 from skerry.server.registry import Registry
 from skerry.server.registry.enrolled import State
-from skerry.server.registry.file import FILE
+from skerry.server.registry.place import database_of
 from skerry.server.running import RunningServer
 
 __all__ = ["FederationCollector", "metrics_of"]
@@ -69,7 +69,7 @@ class FederationCollector(Collector):
         try:
             yield from list(self._fleet())
             unreadable.add_metric(["registry"], 0)
-        except RegistryError:
+        except SkerryError:  # or it is not known where it is
             unreadable.add_metric(["registry"], 1)
         yield unreadable
         yield from self._servers()
@@ -80,7 +80,7 @@ class FederationCollector(Collector):
             "skerry_devices_certificate_ended", "Enrolled devices whose certificate has ended without a renewal."
         )
         quarantined = GaugeMetricFamily("skerry_devices_quarantined", "In quarantine, by scope.", labels=["scope"])
-        if (self._runs / FILE).exists():
+        if database_of(self._runs).exists():
             now = self._clock()
             found = Office(self._runs).enrolled()
             counted = Counter((one.device_class, one.state) for one in found)

@@ -1,6 +1,7 @@
 """One thread per process, no telemetry, and a cache of base models that a test session builds once."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -10,10 +11,40 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 import pytest
 
+from tests._postgresql import Postgresql, postgresql_server
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # Base models are content-addressed and verified when they are loaded: keeping them between sessions is safe.
     os.environ["SKERRY_HOME"] = str(Path(config.rootpath) / ".pytest_cache" / "skerry-home")
+
+
+@pytest.fixture(autouse=True)
+def no_registry_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registries are files, whatever the environment of whoever runs the tests says."""
+    monkeypatch.delenv("SKERRY_REGISTRY", raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A server of its own; skips where PostgreSQL is not installed."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["file", "postgresql"])
+def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no_registry_told: None) -> str:
+    """The test runs over a registry that is a file, and over one in PostgreSQL."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("SKERRY_REGISTRY", request.getfixturevalue("postgresql").schema())
+    return request.param
+
+
+@pytest.fixture(params=["file", pytest.param("postgresql", marks=pytest.mark.slow)])
+def both_in_full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no_registry_told: None) -> None:
+    """The same for longer suites: over PostgreSQL in `make test-all`."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("SKERRY_REGISTRY", request.getfixturevalue("postgresql").schema())
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from skerry.cli.console import AsJson, RunsDir, emit, facts, note, out
 from skerry.cli.server_backup import backup, restore
 from skerry.cli.server_console import console
 from skerry.cli.server_metrics import metrics
+from skerry.cli.server_registry import app as registry
 
 if TYPE_CHECKING:
     from skerry.server.federation_home import FederationHome
@@ -27,6 +28,7 @@ app.command()(backup)
 app.command()(restore)
 app.command()(metrics)
 app.command()(console)
+app.add_typer(registry, name="registry")
 
 _LOOK_S = 0.5
 _ANSWER_S = 5.0

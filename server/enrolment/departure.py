@@ -5,15 +5,15 @@ from skerry.security.enrolment.record import SignedBody
 from skerry.security.enrolment.requests import LEAVE
 from skerry.server.enrolment.certify import device_key_of
 from skerry.server.enrolment.holder import holder_of, turned_away
+from skerry.server.registry.database import RegistryDatabase
 from skerry.server.registry.enrolled import Admission, AdmissionKind, add_admission, add_departure
-from skerry.server.registry.file import RegistryFile
 
 __all__ = ["depart"]
 
 _BY, _WHY = "the device", "it left"  # without its name, which may have to be forgotten
 
 
-def depart(registry: RegistryFile, request: bytes, *, federation: str, now: int) -> bool:
+def depart(registry: RegistryDatabase, request: bytes, *, federation: str, now: int) -> bool:
     """Enter that the device which signed this has left; once, however often it says so.
 
     Its clock is not judged, and a certificate that has ended will do: nobody has to be in order to be let go.
@@ -32,8 +32,8 @@ def depart(registry: RegistryFile, request: bytes, *, federation: str, now: int)
         raise EnrolmentRefusedError(
             EnrolmentRefusal.WRONG_FEDERATION, f"this is {federation}, not {asked.federation}", where=asked.name
         )
-    with registry.reading() as base:  # nobody holds up writers before it was seen who it is
-        entry = holder_of(base, asked.serial, asked.name)
+    # Nobody holds up writers before it was seen who it is.
+    entry = registry.read(lambda base: holder_of(base, asked.serial, asked.name))
     outer.check(LEAVE, device_key_of(entry), entry.identity)
     with registry.writing() as base:
         entry = holder_of(base, asked.serial, asked.name)

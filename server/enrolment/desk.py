@@ -51,6 +51,7 @@ from skerry.server.enrolment.challenges import Challenges
 from skerry.server.enrolment.departure import depart
 from skerry.server.enrolment.holder import holder_of, turned_away
 from skerry.server.enrolment.rules import Rules
+from skerry.server.registry.database import RegistryDatabase
 from skerry.server.registry.enrolled import (
     Admission,
     AdmissionKind,
@@ -66,7 +67,6 @@ from skerry.server.registry.enrolled import (
     kem_key_of,
     revoked_serials,
 )
-from skerry.server.registry.file import RegistryFile
 from skerry.server.registry.invites import Invite, invite_of
 from skerry.server.registry.records import DeviceKind, Scope
 from skerry.server.registry.tags import add_tagging
@@ -78,7 +78,7 @@ class Desk:
     """Answers devices out of a registry; safe for threads.
 
     Args:
-        registry: the file, which is made when it is first needed.
+        registry: it is made when it is first needed.
         authority: of the federation; or what gives it, where its issuing key may be made anew meanwhile.
         secret: 32 random bytes that bind challenges to this desk.
         clock: tells the time.
@@ -90,7 +90,7 @@ class Desk:
 
     def __init__(
         self,
-        registry: RegistryFile,
+        registry: RegistryDatabase,
         authority: Authority | Callable[[], Authority],
         *,
         secret: bytes,
@@ -100,7 +100,7 @@ class Desk:
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         registry.ensure()
-        self._file = registry
+        self._registry = registry
         self._current = authority
         self._changed = changed
         self._rules = rules or Rules()
@@ -116,8 +116,7 @@ class Desk:
     def challenge(self, request: bytes) -> bytes:
         """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
         asked, now = ChallengeRequest.decode(request), self._clock()
-        with self._file.reading() as base:
-            _usable(invite_of(base, asked.invite), now)
+        _usable(self._registry.read(lambda base: invite_of(base, asked.invite)), now)
         authority = self._authority
         nonce = self._challenges.make(asked.invite, now)
         return Challenge(authority.federation, nonce, now, _der(authority.root), _der(authority.issuer)).encode()
@@ -127,12 +126,11 @@ class Desk:
         outer = SignedBody.decode(request)
         asked = EnrolmentRequest.decode(outer.body)
         digest, now = hashlib.sha256(request).digest(), self._clock()
-        with self._file.reading() as base:
-            known = enrolled(base, request=digest)
+        known = self._registry.read(lambda base: enrolled(base, request=digest))
         if not known:
             key = requested_key(asked.csr, asked.name)
             outer.check(ENROL, key, _identity(asked, asked.signing_key))
-            with self._file.writing() as base:
+            with self._registry.writing() as base:
                 if not enrolled(base, request=digest):  # the same bytes may have come in twice at once
                     entry = self._enter(base, asked, digest, spki(key), now)
                     if entry.state is State.ENROLLED:
@@ -141,7 +139,7 @@ class Desk:
             if known[0].state is State.ENROLLED:
                 self._changed()
         elif _lapsed(known[0], now, self._rules.grace):
-            with self._file.writing() as base:
+            with self._registry.writing() as base:
                 (entry,) = enrolled(base, request=digest)
                 if _lapsed(entry, now, self._rules.grace):
                     certify(base, self._authority, entry, now=now)
@@ -154,7 +152,7 @@ class Desk:
         asked = RenewalRequest.decode(outer.body)
         digest, now = hashlib.sha256(request).digest(), self._clock()
         self._check_place_and_time(asked, now)
-        with self._file.writing() as base:
+        with self._registry.writing() as base:
             entry = holder_of(base, asked.serial, asked.name)
             outer.check(RENEW, device_key_of(entry), _identity(asked, entry.signing_key))
             turned_away(entry)
@@ -177,7 +175,7 @@ class Desk:
     def leave(self, request: bytes) -> bytes:
         """See :class:`~skerry.security.enrolment.LeavingTransport`."""
         now, authority = self._clock(), self._authority
-        if depart(self._file, request, federation=authority.federation, now=now):
+        if depart(self._registry, request, federation=authority.federation, now=now):
             self._changed()
         digest = hashlib.sha256(request).digest()
         outcome = Outcome(Status.LEFT, digest, certificate=b"", certificate_issuer=b"", coordinator={}, now=now)
@@ -192,8 +190,8 @@ class Desk:
     def revocations(self) -> bytes:
         """See :class:`~skerry.security.enrolment.EnrolmentTransport`."""
         now = self._clock()
-        with self._file.reading() as base:
-            revoked = {int.from_bytes(serial, "big"): at for serial, at in revoked_serials(base, now).items()}
+        serials = self._registry.read(lambda base: revoked_serials(base, now))
+        revoked = {int.from_bytes(serial, "big"): at for serial, at in serials.items()}
         return self._authority.revocation_list(revoked, number=now, now=now).public_bytes(Encoding.DER)
 
     def _enter(self, base: Connection, asked: EnrolmentRequest, digest: bytes, key: bytes, now: int) -> Enrolled:

@@ -7,7 +7,7 @@ from skerry.clock import system_clock
 from skerry.security.certificates import Authority
 from skerry.server.enrolment.desk import Desk
 from skerry.server.federation_home import FederationHome
-from skerry.server.registry.file import FILE, RegistryFile
+from skerry.server.registry.place import database_of
 
 __all__ = ["authority_folder", "local_desk"]
 
@@ -25,4 +25,4 @@ def local_desk(runs: Path, changed: Callable[[], None] = lambda: None) -> Desk:
     """
     authority = Authority.open(authority_folder(runs))
     secret = FederationHome(runs).desk_secret()
-    return Desk(RegistryFile(runs / FILE), authority, secret=secret, clock=system_clock, changed=changed)
+    return Desk(database_of(runs), authority, secret=secret, clock=system_clock, changed=changed)

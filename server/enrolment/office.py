@@ -20,8 +20,8 @@ from skerry.server.registry.enrolled import (
     add_admission,
     enrolled,
 )
-from skerry.server.registry.file import FILE, RegistryFile
 from skerry.server.registry.invites import Invite, add_invite, invites_in
+from skerry.server.registry.place import database_of
 from skerry.server.registry.tags import add_tagging, check_tags
 from skerry.server.registry.words import plain_words
 
@@ -39,7 +39,7 @@ class Office:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.file = RegistryFile(folder / FILE)
+        self.registry = database_of(folder)
 
     def invite(
         self,
@@ -105,24 +105,22 @@ class Office:
             by=plain_words(by, "by"),
             tags=check_tags(tags),
         )
-        self.file.ensure()
-        with self.file.writing() as base:
+        self.registry.ensure()
+        with self.registry.writing() as base:
             add_invite(base, kept)
         return made
 
     def invites(self) -> list[Invite]:
         """All invites, oldest first."""
-        if not self.file.path.exists():
+        if not self.registry.exists():
             return []
-        with self.file.reading() as base:
-            return invites_in(base)
+        return self.registry.read(invites_in)
 
     def enrolled(self) -> list[Enrolled]:
         """All enrolments, oldest first."""
-        if not self.file.path.exists():
+        if not self.registry.exists():
             return []
-        with self.file.reading() as base:
-            return enrolled(base)
+        return self.registry.read(enrolled)
 
     def find(self, name: str, *states: State) -> Enrolled:
         """The newest enrolment of a name.
@@ -140,13 +138,13 @@ class Office:
         if not found:
             near = difflib.get_close_matches(name, {one.device.name for one in everybody}, n=3)
             mend = f"did you mean {' or '.join(map(repr, near))}?" if near else "`skerry fleet list` names those known"
-            raise InputError(f"no device {name!r} asked to be enrolled", where=str(self.file.path), mend=mend)
+            raise InputError(f"no device {name!r} asked to be enrolled", where=self.registry.where, mend=mend)
         newest = found[-1]
         if states and newest.state not in states:
             raise RefusedError(
                 f"not_{states[0].value}",
                 f"{name} is {newest.state.value}, not {' or '.join(one.value for one in states)}",
-                where=str(self.file.path),
+                where=self.registry.where,
                 mend=f"see `skerry fleet show {name}`",
             )
         return newest
@@ -170,7 +168,7 @@ class Office:
             InputError: one of them is no tag, or they are too many.
         """
         author, checked = plain_words(by, "by"), check_tags(tags)
-        with self.file.writing() as base:
+        with self.registry.writing() as base:
             add_tagging(base, entry.id, checked, by=author, now=now)
             (newest,) = enrolled(base, number=entry.id)
         return newest
@@ -180,13 +178,13 @@ class Office:
     ) -> Enrolled:
         awaited = State.ENROLLED if kind is AdmissionKind.REVOKE else State.PENDING
         decision = Admission(kind, now, plain_words(by, "by"), plain_words(why, "reason"))
-        with self.file.writing() as base:
+        with self.registry.writing() as base:
             (newest,) = enrolled(base, number=entry.id)
             if newest.state is not awaited:
                 raise RefusedError(
                     f"not_{awaited.value}",
                     f"{newest.device.name} is {newest.state.value}, not {awaited.value}",
-                    where=str(self.file.path),
+                    where=self.registry.where,
                 )
             add_admission(base, entry.id, decision)
             if authority is not None:

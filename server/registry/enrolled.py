@@ -1,7 +1,7 @@
 """Enrolments, keys and certificates in the registry: each function is part of somebody's transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -12,10 +12,9 @@ from sqlalchemy import (
     Select,
     and_,
     func,
-    literal_column,
+    insert,
     select,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from skerry.security.aead import EVERYBODYS, Cipher, read_ciphers
 from skerry.security.certificates import Role, fingerprint
@@ -31,6 +30,7 @@ from skerry.server.registry.tables import (
     devices,
     enrolments,
     erasures,
+    insert_new,
     kem_keys,
     taggings,
 )
@@ -183,7 +183,7 @@ def add_enrolment(
 ) -> int:
     """Enter a set of keys under a name; the number of the enrolment."""
     row = {"kind": scope.kind.value, "scope": scope.name, "name": name, "first_seen": now}
-    base.execute(insert(devices).on_conflict_do_nothing(), row)
+    base.execute(insert_new(base, devices), row)
     named = and_(devices.c.kind == scope.kind.value, devices.c.scope == scope.name, devices.c.name == name)
     device = base.execute(select(devices.c.id).where(named)).scalar_one()
     entered = {
@@ -241,7 +241,9 @@ def add_admission(base: Connection, enrolment: int, admission: Admission) -> Non
 
 def add_certificate(base: Connection, enrolment: int, certificate: Certificate) -> None:
     """Enter a certificate that was issued."""
-    row = {column.name: getattr(certificate, column.name, enrolment) for column in certificates.c}
+    before = select(func.count()).where(certificates.c.enrolment == enrolment)
+    number = base.execute(before).scalar_one() + 1
+    row = {"enrolment": enrolment, "number": number, **asdict(certificate)}
     base.execute(insert(certificates), row)
 
 
@@ -265,7 +267,7 @@ _FORGOTTEN = select(erasures.c.id).where(erasures.c.device == devices.c.id).exis
 
 def _enrolled_query() -> Select[Any]:
     """Each enrolment with its device, its newest sealing key, decision and certificate."""
-    one_admission, one_key, one_certificate = admissions.alias(), kem_keys.alias(), certificates.alias("latest")
+    one_admission, one_key, one_certificate = admissions.alias(), kem_keys.alias(), certificates.alias()
     newest_admission = select(func.max(one_admission.c.id)).where(one_admission.c.enrolment == enrolments.c.id)
     one_capability = capabilities.alias()
     newest_capability = select(func.max(one_capability.c.id)).where(one_capability.c.enrolment == enrolments.c.id)
@@ -275,7 +277,7 @@ def _enrolled_query() -> Select[Any]:
     newest_certificate = (
         select(one_certificate.c.serial)
         .where(one_certificate.c.enrolment == enrolments.c.id)
-        .order_by(one_certificate.c.at.desc(), literal_column("latest.rowid").desc())
+        .order_by(one_certificate.c.number.desc())
         .limit(1)
     )
     return (

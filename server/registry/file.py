@@ -1,25 +1,31 @@
-"""The registry's file: how it comes into being whole, is brought up to date, and what is said when it cannot be used.
+"""The registry of one machine is a file: how it comes into being whole, and what is said when it cannot be used.
 
-SQLite in WAL mode.
+SQLite in WAL mode. ``user_version`` in the file's header is the version of its schema, so that whoever opens it sees
+that in one read, also a skerry that knows nothing of Alembic.
 """
 
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, Pool
 
 from skerry.errors import DiskFullError, RegistryError
 from skerry.fsio import disk_errors, sync_folder
+from skerry.server.registry.database import RegistryDatabase, newer
+from skerry.server.registry.migrations import bring, stamp
 from skerry.server.registry.reputation import fade
 from skerry.server.registry.tables import SCHEMA, create
 
-__all__ = ["FILE", "RegistryFile"]
+__all__ = ["FILE", "RegistryFile", "fill", "registry_engine"]
+
+T = TypeVar("T")
 
 FILE = "registry.sqlite"
 """The file's name in the folder of runs."""
@@ -28,25 +34,19 @@ _APPLICATION = 0x736B6572  # "sker", in the file's header
 _PATIENCE_S = 10.0  # for another process to end its transaction
 
 
-class RegistryFile:
-    """The file at a path, which need not exist yet.
-
-    No connection outlives its block, so that any thread and any forked process may use it.
-    """
+class RegistryFile(RegistryDatabase):
+    """The file at a path, which need not exist yet."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.where = path, str(path)
         self._engine = _engine(path)
 
+    def exists(self) -> bool:
+        """See :class:`RegistryDatabase`."""
+        return self.path.exists()
+
     def ensure(self) -> None:
-        """Make an empty registry where there is none; of several processes that try at once, one does.
-
-        It is made beside and linked into place, so that whoever finds the file finds it whole.
-
-        Raises:
-            DiskFullError: no room.
-            RegistryError: the folder cannot be written.
-        """
+        """See :class:`RegistryDatabase`. It is made beside and linked into place: whoever finds it finds it whole."""
         if self.path.exists():
             return
         folder = self.path.parent
@@ -56,20 +56,18 @@ class RegistryFile:
             os.close(fd)
             fresh = Path(name)
             try:
-                _fill(fresh)
+                with _engine(fresh).connect() as connection:
+                    fill(connection)
+                    # A mode is set outside of transactions. It stays in the file's header.
+                    _outside(connection, "pragma journal_mode = wal")
                 with suppress(FileExistsError):
                     self.path.hardlink_to(fresh)
                 sync_folder(folder)
             finally:
                 fresh.unlink()
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A consistent view of the registry for a block; a file of an older skerry is brought up to date first.
-
-        Raises:
-            RegistryError: it is damaged, of a newer skerry, or cannot be read.
-        """
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """See :class:`RegistryDatabase`."""
         with self._told(), self._engine.connect() as connection:
             with connection.begin():
                 old = self._check(connection) < SCHEMA
@@ -77,46 +75,47 @@ class RegistryFile:
                 with self.writing():
                     pass
             with connection.begin():
-                yield connection
+                return work(connection)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction: all of the block is on stable storage when it is left, or none of it.
+        """See :class:`RegistryDatabase`."""
+        with self._changing() as (connection, have):
+            if have < SCHEMA:
+                _bring(connection, have, SCHEMA)
+            yield connection
 
-        Waits for other writers, up to ten seconds.
+    def downgrade(self, version: int) -> None:
+        """See :class:`RegistryDatabase`."""
+        with self._changing() as (connection, have):
+            _bring(connection, have, version)
 
-        Raises:
-            DiskFullError: no room.
-            RegistryError: it is damaged, of a newer skerry, busy for too long, or cannot be written.
-        """
+    def settle(self) -> None:
+        """See :class:`RegistryDatabase`: neither in the write-ahead log nor in free pages of the file."""
+        with self._told(), self._engine.connect() as connection:
+            for statement in ("pragma wal_checkpoint(truncate)", "vacuum", "pragma wal_checkpoint(truncate)"):
+                _outside(connection, statement)
+
+    def watch(self) -> "FileWatch":
+        """See :class:`RegistryDatabase`."""
+        return FileWatch(self.path)
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Connection, int]]:
+        """A transaction of the only writer, and the version of the schema."""
         with self._told(), self._engine.connect() as connection:
             connection.execution_options(begin="begin immediate")
             with connection.begin():
-                have = self._check(connection)
-                if have < SCHEMA:
-                    create(connection, have=have)
-                yield connection
-
-    def settle(self) -> None:
-        """Have nothing of what was overwritten lie in the write-ahead log, or in free pages of the file."""
-        with self._told(), self._engine.connect() as connection:
-            driver = connection.connection.dbapi_connection
-            assert driver is not None
-            for statement in ("pragma wal_checkpoint(truncate)", "vacuum", "pragma wal_checkpoint(truncate)"):
-                driver.cursor().execute(statement)
+                yield connection, self._check(connection)
 
     def _check(self, connection: Connection) -> int:
         """The version of the file's schema, which is one that we know."""
         application = connection.exec_driver_sql("pragma application_id").scalar_one()
         version = int(connection.exec_driver_sql("pragma user_version").scalar_one())
         if application != _APPLICATION:
-            raise RegistryError("this is not a registry of skerry", where=str(self.path), mend=self._aside)
+            raise RegistryError("this is not a registry of skerry", where=self.where, mend=self._aside)
         if version > SCHEMA:
-            raise RegistryError(
-                f"the registry was written by a newer skerry (schema {version}; this one knows {SCHEMA})",
-                where=str(self.path),
-                mend="use that skerry, or another folder of runs (--runs-dir); the file was left as it is",
-            )
+            raise newer(version, self.where)
         return version
 
     @contextmanager
@@ -131,12 +130,12 @@ class RegistryFile:
         except OSError as error:
             raise RegistryError(
                 f"the registry cannot be made: {error.strerror}",
-                where=str(self.path),
+                where=self.where,
                 mend="check who may write its folder",
             ) from error
 
     def _explained(self, error: BaseException | None) -> DiskFullError | RegistryError:
-        code, where = getattr(error, "sqlite_errorcode", 0) & 0xFF, str(self.path)  # the primary code
+        code, where = getattr(error, "sqlite_errorcode", 0) & 0xFF, self.where  # the primary code
         if code == sqlite3.SQLITE_FULL:
             return DiskFullError("no space left on the device", where=where, mend="free some space and try again")
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -154,14 +153,62 @@ class RegistryFile:
         )
 
 
-def _engine(path: Path) -> Engine:
-    """Connections to a file that exists; none is kept."""
-    address = f"{path.resolve().as_uri()}?mode=rw"
+class FileWatch:
+    """See :class:`~skerry.server.registry.database.Watch`.
 
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(address, uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+    SQLite tells on a connection that stays open whether anybody else changed the file (``PRAGMA data_version``); the
+    file system, whether another was put in its place, as a restored copy is.
+    """
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version: int | None = None
+        with self._told():
+            self._open()
+
+    def changed(self) -> bool:
+        """See :class:`~skerry.server.registry.database.Watch`."""
+        with self._told():
+            if self._place() != self._opened:
+                self._connection.close()
+                self._open()
+            ((version,),) = self._connection.execute("PRAGMA data_version").fetchall()
+        before, self._version = self._version, version
+        return bool(version != before)
+
+    def knows(self, name: str) -> bool:
+        """See :class:`~skerry.server.registry.database.Watch`."""
+        with self._told():
+            return self._connection.execute("SELECT 1 FROM device WHERE name = ?", (name,)).fetchone() is not None
+
+    def close(self) -> None:
+        """See :class:`~skerry.server.registry.database.Watch`."""
+        self._connection.close()
+
+    def _open(self) -> None:
+        place = self._place()
+        self._connection = sqlite3.connect(
+            f"{self._path.resolve().as_uri()}?mode=rw", uri=True, check_same_thread=False, isolation_level=None
+        )
+        self._opened = place  # last: if that failed, the next call tries again
+        self._version = None
+
+    def _place(self) -> tuple[int, int]:
+        """Which file it is."""
+        found = self._path.stat()
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise RegistryError(f"the registry cannot be read: {error}", where=str(self._path)) from error
+
+
+def registry_engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool] = NullPool) -> Engine:
+    """SQLite as a registry needs it; ``connect`` gives connections without transactions of their own."""
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
@@ -177,13 +224,34 @@ def _engine(path: Path) -> Engine:
     return engine
 
 
-def _fill(path: Path) -> None:
-    """Tables, triggers and marks of a registry, in WAL mode."""
-    with _engine(path).connect() as connection:
-        with connection.begin():
-            create(connection)
-            connection.exec_driver_sql(f"pragma application_id = {_APPLICATION}")
-        # A mode is set outside of transactions. It stays in the file's header.
-        driver = connection.connection.dbapi_connection
-        assert driver is not None
-        driver.cursor().execute("pragma journal_mode = wal")
+def fill(connection: Connection) -> None:
+    """Tables, triggers and marks of a registry, in a database that has nothing."""
+    with connection.begin():
+        create(connection)
+        stamp(connection, SCHEMA)
+        connection.exec_driver_sql(f"pragma user_version = {SCHEMA}")
+        connection.exec_driver_sql(f"pragma application_id = {_APPLICATION}")
+
+
+def _engine(path: Path) -> Engine:
+    """Connections to a file that exists; none is kept."""
+    address = f"{path.resolve().as_uri()}?mode=rw"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(address, uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+
+    return registry_engine(connect)
+
+
+def _bring(connection: Connection, have: int, version: int) -> None:
+    """Bring a file from one version to another, whole or not at all: part of the caller's transaction."""
+    stamp(connection, have)  # a skerry without Alembic may have brought it there
+    bring(connection, version)
+    connection.exec_driver_sql(f"pragma user_version = {version}")
+
+
+def _outside(connection: Connection, statement: str) -> None:
+    """Run what SQLite runs outside of transactions only."""
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    driver.cursor().execute(statement)

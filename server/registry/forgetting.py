@@ -12,14 +12,13 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Table, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Table, insert, select, update
 
+from skerry.server.registry.guards import changeable
 from skerry.server.registry.records import Device
 from skerry.server.registry.tables import (
     admissions,
     certificates,
-    changeable,
     decisions,
     departures,
     devices,

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, func, insert, select, update
 
 from skerry.security.certificates import Role
-from skerry.server.registry.tables import changeable, enrolments, invite_tags, invites
+from skerry.server.registry.guards import changeable
+from skerry.server.registry.tables import enrolments, invite_tags, invites
 from skerry.server.registry.tags import read_tags, written_tags
 
 __all__ = ["Invite", "add_invite", "end_invites", "invite_of", "invites_in"]

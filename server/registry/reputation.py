@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from skerry.errors import InputError
 
-__all__ = ["Appeal", "Observation", "Reputation", "check_half_life", "fade", "reputation", "trace"]
+__all__ = ["DAY_MS", "Appeal", "Observation", "Reputation", "check_half_life", "fade", "reputation", "trace"]
 
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def trace(events: Iterable[Observation | Appeal], half_life_days: float) -> Iter
 
 def fade(elapsed_ms: int, half_life_days: float) -> float:
     """What evidence counts for after that time, 1 when it is new; nothing is newer than new."""
-    return math.exp2(-max(0, elapsed_ms) / (half_life_days * _DAY_MS))
+    return math.exp2(-max(0, elapsed_ms) / (half_life_days * DAY_MS))
 
 
 def check_half_life(days: float) -> None:

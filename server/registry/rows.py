@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
 
 from skerry.records import Action, Reason, Verdict
+from skerry.server.registry.fading import faded
 from skerry.server.registry.records import (
     SCREEN,
     Decision,
@@ -21,7 +21,7 @@ from skerry.server.registry.records import (
     beyond,
 )
 from skerry.server.registry.reputation import Appeal, Observation
-from skerry.server.registry.tables import decisions, devices, outcomes, runs
+from skerry.server.registry.tables import decisions, devices, insert_new, outcomes, runs
 
 __all__ = [
     "acceptances",
@@ -49,10 +49,10 @@ def add_round(base: Connection, scope: Scope, run: str, judged: JudgedRound) -> 
     """Take in the verdicts of a round; those that are known already stay as they are."""
     if not judged.verdicts:
         return
-    base.execute(insert(runs).on_conflict_do_nothing(), {"name": run, "at": judged.at})
+    base.execute(insert_new(base, runs), {"name": run, "at": judged.at})
     number = base.execute(select(runs.c.id).where(runs.c.name == run)).scalar_one()
     base.execute(
-        insert(devices).on_conflict_do_nothing(),
+        insert_new(base, devices),
         [
             {"kind": scope.kind.value, "scope": scope.name, "name": verdict.device, "first_seen": judged.at}
             for verdict in judged.verdicts
@@ -60,7 +60,7 @@ def add_round(base: Connection, scope: Scope, run: str, judged: JudgedRound) -> 
     )
     ids = {one.name: one.id for one in devices_in(base, scope)}
     rows = [_outcome(ids[verdict.device], number, judged.at, verdict) for verdict in judged.verdicts]
-    new = set(base.scalars(insert(outcomes).on_conflict_do_nothing().returning(outcomes.c.device), rows))
+    new = set(base.scalars(insert_new(base, outcomes).returning(outcomes.c.device), rows))
     for verdict in judged.verdicts:
         imposes = verdict.action is Action.QUARANTINE and Reason.QUARANTINED not in verdict.reasons
         if imposes and ids[verdict.device] in new:
@@ -121,7 +121,7 @@ def acceptances(
 
     These are nearly all rows there are, so the database adds them up.
     """
-    weight = func.sum(func.fade(now - outcomes.c.at, half_life_days)).label("weight")
+    weight = func.sum(faded(now - outcomes.c.at, half_life_days)).label("weight")
     query = select(outcomes.c.device, func.count().label("updates"), weight).where(outcomes.c.reasons.is_(None))
     found = base.execute(_of(query, outcomes.c.device, device).group_by(outcomes.c.device))
     return {row.device: (row.updates, row.weight) for row in found}

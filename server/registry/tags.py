@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from sqlalchemy import Connection
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, insert
 
 from skerry.errors import InputError
 from skerry.server.registry.tables import taggings

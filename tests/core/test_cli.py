@@ -34,7 +34,9 @@ def test_only_commands_that_work_are_registered() -> None:
     assert set(root.commands) == COMMANDS
     assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare", "pause", "resume"}
     assert set(root.commands["privacy"].commands) == {"audit", "forget", "plan", "prove", "show", "verify", "witness"}
-    assert set(root.commands["server"].commands) == {"up", "status", "stop", "backup", "restore", "metrics", "console"}
+    served = {"up", "status", "stop", "backup", "restore", "metrics", "console", "registry"}
+    assert set(root.commands["server"].commands) == served
+    assert set(root.commands["server"].commands["registry"].commands) == {"show", "move", "downgrade"}
     released = {"init", "publish", "list", "verify", "fetch", "rollback", "renew", "rotate", "prune"}
     assert set(root.commands["release"].commands) == released
     assert set(root.commands["security"].commands) == {"attack", "keys", "log", "scan"}

@@ -50,12 +50,12 @@ class Federation:
     """Its clock stands still until a test moves it."""
 
     def __init__(self, folder: Path, name: str = "harbour", rules: Rules | None = None) -> None:
-        self.now = NOW
+        self.now, self.folder = NOW, folder
         self.authority = Authority.create(folder / "authority", name, now=NOW)
         self.office = Office(folder)
         self.coordinator = Identity.generate("coordinator").public
         self.desk = Desk(
-            self.office.file,
+            self.office.registry,
             self.authority,
             secret=bytes(32),
             clock=lambda: self.now,
@@ -72,7 +72,7 @@ class Federation:
         return ask(asked, self.authority.federation, agent, self.desk, now=self.now)
 
     def recipients(self) -> Recipients:
-        return enrolled_recipients(self.office.file.path.parent, now=self.now)
+        return enrolled_recipients(self.folder, now=self.now)
 
 
 def refused(reason: EnrolmentRefusal):

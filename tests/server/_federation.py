@@ -40,8 +40,8 @@ class Federation:
         self.hurry_ms = 0
         self.authority = Authority.create(folder / f"authority-{name}", name, now=system_clock())
         self.office = Office(folder)
-        self.desk = Desk(self.office.file, self.authority, secret=bytes(32), clock=self.clock)
-        self.devices = RegistryDevices(self.office.file, name, self.clock)
+        self.desk = Desk(self.office.registry, self.authority, secret=bytes(32), clock=self.clock)
+        self.devices = RegistryDevices(self.office.registry, name, self.clock)
         self.root_pem = self.authority.root.public_bytes(Encoding.PEM)
 
     def clock(self) -> int:

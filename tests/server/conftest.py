@@ -1,6 +1,7 @@
 """A realistic run folder for the report, and a registry with a short history."""
 
 import importlib.util
+import os
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -29,20 +30,26 @@ def finished(sample: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return sample.build(tmp_path_factory.mktemp("finished")).path
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = Registry(tmp_path_factory.mktemp("built"))
+def four_rounds(folder: Path) -> Registry:
+    made = Registry(folder)
     for number in range(1, 5):
         action = Action.QUARANTINE if number == 3 else Action.DROP
         last = [rejected(number, "bad", action)] if number < 4 else []
         made.record(LAB, "run-1", [judged(number, *accepted(number, "good"), *last)])
-    return made.path
+    return made
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return four_rounds(tmp_path_factory.mktemp("built")).folder / "registry.sqlite"
 
 
 @pytest.fixture
-def registry(built: Path, tmp_path: Path) -> Registry:
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     """Four rounds: ``bad`` is rejected in three, in the last of them for good; ``good`` is accepted in all."""
-    shutil.copy(built, tmp_path)
+    if "SKERRY_REGISTRY" in os.environ:
+        return four_rounds(tmp_path)
+    shutil.copy(request.getfixturevalue("built"), tmp_path)
     return Registry(tmp_path)
 
 

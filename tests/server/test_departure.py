@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import select
 
 from skerry.clock import system_clock
 from skerry.device.service import HttpsEnrolment
@@ -24,11 +25,15 @@ from skerry.security.enrolment.requests import RENEW
 from skerry.server.enrolled_devices import RegistryDevices
 from skerry.server.registry import Registry
 from skerry.server.registry.enrolled import State
+from skerry.server.registry.tables import departures
 
 from ._enrolment import DAY, NOW, Agent, Federation
 from ._federation import Agent as Live
 from ._federation import Federation as Serving
 from ._gateway import Signing, reason, running
+from ._registry import kept
+
+pytestmark = pytest.mark.usefixtures("both_in_full")
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def refused(harbour: Federation, request: bytes) -> str:
 def test_who_has_left_is_out_and_what_it_signed_is_kept(harbour: Federation) -> None:
     agent = Agent.fresh("pi-1")
     member = harbour.enrol(agent)
-    devices = RegistryDevices(harbour.office.file, "harbour", lambda: harbour.now)
+    devices = RegistryDevices(harbour.office.registry, "harbour", lambda: harbour.now)
     assert devices.find("pi-1") is not None
     leave(member, agent, harbour.desk, now=NOW)
     assert devices.find("pi-1") is None
@@ -64,9 +69,8 @@ def test_who_has_left_is_out_and_what_it_signed_is_kept(harbour: Federation) -> 
     entry = harbour.office.find("pi-1")
     assert (entry.state, entry.left) == (State.REVOKED, NOW)
     assert (entry.admission.by, entry.admission.why) == ("the device", "it left")
-    with harbour.office.file.reading() as base:
-        (kept,) = base.exec_driver_sql("select request from departure").scalars()
-    said = LeaveRequest.decode(SignedBody.decode(kept).body)
+    (request,) = harbour.office.registry.read(lambda base: base.scalars(select(departures.c.request)).all())
+    said = LeaveRequest.decode(SignedBody.decode(request).body)
     assert (said.federation, said.name) == ("harbour", "pi-1")
     with pytest.raises(EnrolmentRefusedError, match="it left") as error:
         renew(member, agent, harbour.desk, attempt=bytes(16), now=NOW)
@@ -161,9 +165,9 @@ def test_its_name_can_be_enrolled_with_other_keys_and_that_one_stays(harbour: Fe
 def test_a_name_that_left_can_be_forgotten(harbour: Federation) -> None:
     agent = Agent.fresh("pi-1")
     leave(harbour.enrol(agent), agent, harbour.desk, now=NOW)
-    registry = Registry(harbour.office.file.path.parent)
+    registry = Registry(harbour.folder)
     registry.forget(registry.find("pi-1"), by="ann", now=NOW)
-    assert b"pi-1" not in harbour.office.file.path.read_bytes()
+    assert b"pi-1" not in kept(harbour.folder)
 
 
 def test_a_device_leaves_over_the_gateway_and_is_served_nothing_more(tmp_path: Path) -> None:

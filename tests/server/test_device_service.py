@@ -331,7 +331,7 @@ def test_a_registry_that_cannot_be_read_is_no_fault_of_the_device_and_no_text_of
         agent, chain = enrolled(served, "pi-1")
         with served.client(agent, chain) as client:
             assert client.revocations()
-            path = served.federation.office.file.path
+            path = served.federation.office.registry.path
             for name in (path, path.with_name(path.name + "-wal")):
                 if name.exists():
                     name.write_bytes(b"no database" * 1000)

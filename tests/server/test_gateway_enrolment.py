@@ -119,7 +119,7 @@ def test_a_registry_that_cannot_be_read_is_told_as_a_moment_to_come_back(tmp_pat
     agent = Agent("pi-1")
     federation.enrol(agent)
     with running(tmp_path, desk=federation.desk, devices=federation.devices) as gateway:
-        path = federation.office.file.path
+        path = federation.office.registry.path
         for name in (path, path.with_name(path.name + "-wal")):
             if name.exists():
                 name.write_bytes(b"no database" * 1000)

@@ -15,6 +15,8 @@ from skerry.server.finish import _cipher
 
 from ._enrolment import DAY, NOW, Agent, Federation
 
+pytestmark = pytest.mark.usefixtures("both_in_full")
+
 
 def test_a_release_is_under_the_cipher_that_suits_the_devices_enrolled(harbour: Federation, monkeypatch) -> None:
     quick, slow = (Cipher.AES_256_GCM, Cipher.CHACHA20_POLY1305), (Cipher.CHACHA20_POLY1305, Cipher.AES_256_GCM)

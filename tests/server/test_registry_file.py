@@ -21,12 +21,16 @@ from skerry.server.registry.tables import SCHEMA
 from ._registry import LAB, NOW, accepted, judged, rejected, rows
 
 
+def path(registry: Registry) -> Path:
+    return registry.folder / "registry.sqlite"
+
+
 @pytest.mark.parametrize("table", ["device", "run", "outcome", "decision"])
 @pytest.mark.parametrize("change", ["update {} set rowid = rowid", "delete from {}"])
 def test_no_row_can_be_changed_or_deleted(registry: Registry, table: str, change: str) -> None:
     before = rows(registry, table)
     change = change.replace("rowid = rowid", "round = 9") if table == "outcome" else change
-    with sqlite3.connect(registry.path) as base, pytest.raises(sqlite3.IntegrityError, match="only grows"):
+    with sqlite3.connect(path(registry)) as base, pytest.raises(sqlite3.IntegrityError, match="only grows"):
         base.execute(change.format(table))
     assert rows(registry, table) == before > 0
 
@@ -47,7 +51,7 @@ def test_a_row_that_would_replace_another_leaves_it_as_it_is(
     registry: Registry, table: str, column: str, absent: str
 ) -> None:
     """SQLite deletes for REPLACE without asking triggers. A key that is ``absent`` makes room for a unique one."""
-    with sqlite3.connect(registry.path) as base:
+    with sqlite3.connect(path(registry)) as base:
         names = [one[1] for one in base.execute(f"pragma table_info({table})") if one[1] != absent]
         before = base.execute(f"select * from {table}").fetchall()
         chosen = ", ".join("7" if name == column else name for name in names)
@@ -67,8 +71,8 @@ def test_a_row_that_would_replace_another_leaves_it_as_it_is(
     ],
 )
 def test_a_registry_that_cannot_be_used_says_so_and_is_left_as_it_is(registry: Registry, spoil, said: str) -> None:
-    spoil(registry.path)
-    before = registry.path.read_bytes()
+    spoil(path(registry))
+    before = path(registry).read_bytes()
     for use in (
         lambda: registry.find("bad"),
         lambda: registry.standings(NOW, 30.0),
@@ -77,9 +81,9 @@ def test_a_registry_that_cannot_be_used_says_so_and_is_left_as_it_is(registry: R
     ):
         with pytest.raises(RegistryError, match=said) as error:
             use()
-        assert error.value.where == str(registry.path)
+        assert error.value.where == str(path(registry))
         assert error.value.mend
-    assert registry.path.read_bytes() == before
+    assert path(registry).read_bytes() == before
 
 
 def _sql(path: Path, text: str) -> None:
@@ -89,7 +93,7 @@ def _sql(path: Path, text: str) -> None:
 
 
 def test_a_word_that_this_version_does_not_know_is_told(registry: Registry) -> None:
-    with sqlite3.connect(registry.path) as base:
+    with sqlite3.connect(path(registry)) as base:
         base.execute("insert into outcome values (1, 1, 99, 0, 'drop', '[\"telepathy\"]', '[]', 1.0, false)")
     with pytest.raises(RegistryError, match="telepathy"):
         registry.history(registry.find("good") if registry.find("good").id == 1 else registry.find("bad"))

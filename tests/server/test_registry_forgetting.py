@@ -1,20 +1,17 @@
 """A forgotten name is nowhere in the registry's files; what was judged stays, and what keeps a revoked key out."""
 
-import sqlite3
-
 import pytest
 
-from skerry.errors import InputError, RefusedError
+from skerry.errors import InputError, RefusedError, RegistryError
 from skerry.records import Action, Reason, Score, Verdict
 from skerry.security.enrolment import EnrolmentRefusedError
 from skerry.server.registry import Registry
+from skerry.server.registry.place import database_of
 
 from ._enrolment import Agent, Federation
-from ._registry import LAB, NOW, accepted, judged, rejected
+from ._registry import LAB, NOW, accepted, guards, judged, kept, rejected
 
-
-def kept(registry: Registry) -> bytes:
-    return b"".join(one.read_bytes() for one in sorted(registry.path.parent.glob("registry*")) if one.is_file())
+pytestmark = pytest.mark.usefixtures("both")
 
 
 @pytest.fixture
@@ -31,11 +28,12 @@ def registry(tmp_path) -> Registry:
 def test_the_name_is_nowhere_and_the_evidence_stays(registry: Registry) -> None:
     before = registry.standing(registry.find("writer-07"), NOW, 30.0)
     number = len(registry.standings(NOW, 30.0))
-    beside = sqlite3.connect(registry.path)  # as a run or a gateway has it open: then the log beside the file stays
-    assert beside.execute("select count(*) from device").fetchone() == (number,)
+    assert b"writer-07" in kept(registry.folder).replace(b"writer-070", b"")
+    beside = database_of(registry.folder).watch()  # as a gateway has it open: then the log beside the file stays
+    assert beside.changed()
     alias = registry.forget(registry.find("writer-07"), by="ann", now=NOW)
-    assert b"writer-07\x00" not in kept(registry)
-    assert b"writer-07" not in kept(registry).replace(b"writer-070", b"")
+    assert b"writer-07\x00" not in kept(registry.folder)
+    assert b"writer-07" not in kept(registry.folder).replace(b"writer-070", b"")
     beside.close()
     after = registry.standing(registry.find(alias), NOW, 30.0)
     assert (after.judged, after.rejected, after.device.id) == (before.judged, before.rejected, before.device.id)
@@ -50,13 +48,9 @@ def test_the_name_is_nowhere_and_the_evidence_stays(registry: Registry) -> None:
 def test_rows_stay_guarded_afterwards(registry: Registry) -> None:
     registry.forget(registry.find("writer-07"), by="ann", now=NOW)
     for table in ("device", "outcome", "decision", "admission", "certificate", "erasure"):
-        with sqlite3.connect(registry.path) as base:
-            triggers = base.execute(
-                "select count(*) from sqlite_master where type = 'trigger' and tbl_name = ?", (table,)
-            )
-            assert triggers.fetchone()[0] >= 3
-    with sqlite3.connect(registry.path) as base, pytest.raises(sqlite3.IntegrityError, match="only grows"):
-        base.execute("update device set name = 'x'")
+        assert guards(registry.folder, table) >= 3
+    with pytest.raises(RegistryError, match="only grows"), database_of(registry.folder).writing() as base:
+        base.exec_driver_sql("update device set name = 'x'")
 
 
 def test_a_run_that_goes_on_knows_the_name_anew(registry: Registry) -> None:
@@ -73,7 +67,7 @@ def test_an_enrolled_device_is_put_out_before_it_is_forgotten_and_stays_out(tmp_
         registry.forget(registry.find("anns-phone"), by="ann", now=NOW)
     harbour.office.revoke(harbour.office.find("anns-phone"), by="ann", why="anns-phone was sold", now=NOW)
     alias = registry.forget(registry.find("anns-phone"), by="ann", now=NOW)
-    assert b"anns-phone" not in kept(registry)
+    assert b"anns-phone" not in kept(registry.folder)
     assert harbour.office.find(alias).admission.why == f"{alias} was sold"
     revoked = harbour.desk.revocations()
     assert member.certificate.serial_number.to_bytes(20, "big") in revoked

@@ -12,6 +12,8 @@ from skerry.server.enrolment import Desk
 
 from ._enrolment import DAY, HOUR, NOW, Agent, Federation, refused, send
 
+pytestmark = pytest.mark.usefixtures("both_in_full")
+
 
 def test_the_second_of_two_agents_with_one_identity_cannot_renew(harbour: Federation) -> None:
     agent = Agent.fresh("pi-1")
@@ -64,7 +66,7 @@ def test_a_device_that_was_approved_before_the_issuing_key_was_made_anew_gets_it
     harbour.office.approve(harbour.office.find("pi-1"), harbour.authority, by="ann", why="known", now=NOW)
     Authority.rotate(tmp_path / "authority", now=NOW)
     again = Authority.open(tmp_path / "authority")
-    desk = Desk(harbour.office.file, again, secret=bytes(32), clock=lambda: NOW)
+    desk = Desk(harbour.office.registry, again, secret=bytes(32), clock=lambda: NOW)
     member = ask(application, "harbour", agent, desk, now=NOW)
     assert member.issuer == harbour.authority.issuer != again.issuer
     later = renew(member, agent, desk, attempt=bytes(16), now=NOW)

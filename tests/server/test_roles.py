@@ -103,7 +103,7 @@ def test_nobody_but_a_device_takes_part_in_rounds(served, members, call: str, ro
 
 
 def test_no_model_is_sealed_for_anybody_but_devices(federation, members) -> None:
-    found = enrolled_recipients(federation.office.file.path.parent, now=system_clock())
+    found = enrolled_recipients(federation.folder, now=system_clock())
     assert (list(found.devices), found.ended) == (["the-device"], ())
 
 

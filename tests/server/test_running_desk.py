@@ -26,7 +26,7 @@ def harbour(tmp_path: Path) -> Federation:
 
 
 def desk(harbour: Federation, authority, **others) -> Desk:
-    return Desk(harbour.office.file, authority, secret=bytes(32), clock=lambda: harbour.now, **others)
+    return Desk(harbour.office.registry, authority, secret=bytes(32), clock=lambda: harbour.now, **others)
 
 
 def entered(runs: Path) -> list[str]:

@@ -35,7 +35,7 @@ def forget(
     if not yes:
         if as_json:
             raise InputError("what is erased does not come back", mend="add --yes")
-        typer.confirm(f"Erase the name of {device} from {registry.path}? It does not come back", abort=True)
+        typer.confirm(f"Erase the name of {device} from {registry.where}? It does not come back", abort=True)
     alias = registry.forget(found, by=who(by), now=system_clock())
     erase_forgotten(runs, system_clock())
     if as_json:

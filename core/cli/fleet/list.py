@@ -36,24 +36,24 @@ def list_(
     from skerry.server.registry import Registry
 
     registry = Registry(runs_in(runs_dir))
-    admitted = {one.device.id: enrolled_json(one) for one in Office(registry.path.parent).enrolled()}  # the newest
+    admitted = {one.device.id: enrolled_json(one) for one in Office(registry.folder).enrolled()}  # the newest
     everybody = registry.standings(system_clock(), half_life)
     some = [one for one in everybody if scope in {None, one.device.scope.name}]
-    nobody = f"no device is known in {registry.path.parent}; a run records those that take part in it"
+    nobody = f"no device is known in {registry.folder}; a run records those that take part in it"
     if scope is not None and not some:
         scopes = ", ".join(sorted({repr(one.device.scope.name) for one in everybody}))
         mend = f"there are: {scopes}" if scopes else nobody
-        raise InputError(f"there is no scope {scope!r}", where=str(registry.path), mend=mend)
+        raise InputError(f"there is no scope {scope!r}", where=registry.where, mend=mend)
     some.sort(key=lambda one: (one.device.scope, one.quarantine is None, one.reputation.score, one.device.name))
     if as_json:
         devices = [standing_json(one) | {"enrolment": admitted.get(one.device.id)} for one in some]
-        emit({"registry": str(registry.path), "half_life_days": half_life, "devices": devices})
+        emit({"registry": registry.where, "half_life_days": half_life, "devices": devices})
         return
     if not some:
         note().print(nobody, markup=False, soft_wrap=True)
         return
     console = out()
-    console.print(Text(f"devices in {registry.path}", style="bold"), soft_wrap=True)
+    console.print(Text(f"devices in {registry.where}", style="bold"), soft_wrap=True)
     for one_scope, members in groupby(some, key=lambda one: one.device.scope):
         console.print()
         console.print(Text(f"{one_scope.kind.value} · {one_scope.name}"), soft_wrap=True)

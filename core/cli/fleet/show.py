@@ -58,12 +58,12 @@ def show(
     found = registry.find(device, scope)
     standing = registry.standing(found, system_clock(), half_life)
     history = registry.history(found)
-    entry = enrolment_of(registry.path.parent, found)
+    entry = enrolment_of(registry.folder, found)
     past = list(trace(history.events, half_life))
-    said, receipts = _handed_in(registry.path.parent, entry)
+    said, receipts = _handed_in(registry.folder, entry)
     if as_json:
         emit({
-            "registry": str(registry.path),
+            "registry": registry.where,
             "half_life_days": half_life,
             **standing_json(standing),
             "enrolment": None if entry is None else enrolled_json(entry),

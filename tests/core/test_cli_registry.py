@@ -1,0 +1,100 @@
+"""``skerry server registry``: where the registry is, moved into a database, and taken down to an older schema."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from skerry.records import Action, Verdict
+from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope
+from skerry.server.running import RunningServer
+from tests._postgresql import PASSWORD, Postgresql
+from tests.sample_run import build
+
+LAB = Scope(DeviceKind.SIMULATED, "digits/digits")
+
+
+def _round(name: str) -> JudgedRound:
+    return JudgedRound(1, 1_764_000_000_000, [Verdict(1, name, Action.ACCEPT, (), ())])
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder of runs whose registry knows one device."""
+    folder = tmp_path / "runs"
+    Registry(folder).record(
+        LAB, "run-1", [JudgedRound(1, 1_764_000_000_000, [Verdict(1, "pi", Action.ACCEPT, (), ())])]
+    )
+    return folder
+
+
+def test_it_is_shown_before_and_after_it_was_begun(skerry, tmp_path: Path, runs: Path) -> None:
+    told = json.loads(skerry("server", "registry", "show", "--runs-dir", str(tmp_path / "none"), "--json").stdout)
+    assert (told["schema"], told["rows"]) == (None, {})
+    assert not (tmp_path / "none").exists()
+    told = json.loads(skerry("server", "registry", "show", "--runs-dir", str(runs), "--json").stdout)
+    assert told["registry"] == str(runs / "registry.sqlite")
+    assert (told["schema"], told["rows"]["device"]) == (5, 1)
+
+
+def test_it_moves_into_a_database_and_every_command_finds_it_there(
+    skerry, runs: Path, postgresql: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--runs-dir", str(runs), "--json")
+    assert skerry("server", "registry", "move", *words).exit_code == 2  # where to?
+    monkeypatch.setenv("SKERRY_REGISTRY", postgresql.schema())
+    refused = skerry("fleet", "list", *words)
+    assert refused.exit_code == 1
+    assert "server registry move" in json.loads(refused.stdout)["error"]["mend"]
+    moved = skerry("server", "registry", "move", *words)
+    assert moved.exit_code == 0, moved.output
+    assert json.loads(moved.stdout)["rows"]["device"] == 1
+    assert PASSWORD not in moved.output
+    assert (runs / "registry.sqlite.moved").exists()
+    assert not (runs / "registry.sqlite").exists()
+    found = json.loads(skerry("fleet", "list", *words).stdout)
+    assert [one["device"] for one in found["devices"]] == ["pi"]
+    assert found["registry"].startswith("postgresql://skerry@")
+    Registry(runs).record(LAB, "run-2", [_round("new")])  # new numbers
+    assert skerry("fleet", "show", "new", *words).exit_code == 0
+
+
+def test_it_is_never_mixed_with_another(
+    skerry, tmp_path: Path, runs: Path, postgresql: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKERRY_REGISTRY", postgresql.schema())
+    Registry(tmp_path / "other").record(LAB, "r", [_round("x")])
+    refused = skerry("server", "registry", "move", "--runs-dir", str(runs))
+    assert refused.exit_code == 1
+    assert "never mixed" in refused.output
+    assert (runs / "registry.sqlite").exists()
+    assert not (runs / "registry.json").exists()
+
+
+def test_going_down_says_what_is_lost_and_what_is_in_the_way(skerry, runs: Path) -> None:
+    words = ("--runs-dir", str(runs), "--json")
+    assert json.loads(skerry("server", "registry", "downgrade", "1", *words).stdout)["schema"] == 1
+    assert skerry("fleet", "list", *words).exit_code == 0  # and up again
+    assert skerry("server", "registry", "downgrade", "6", *words).exit_code == 2
+    invited = skerry("fleet", "invite", "--class", "pi", "--address", "https://h:1", *words)
+    assert invited.exit_code == 0, invited.output
+    refused = skerry("server", "registry", "downgrade", "1", *words)
+    assert refused.exit_code == 3
+    assert "1 of invite" in json.loads(refused.stdout)["error"]["what"]
+    assert json.loads(skerry("server", "registry", "show", *words).stdout)["rows"]["invite"] == 1
+    told = skerry("server", "registry", "downgrade", "1", "--discard", *words)
+    assert json.loads(told.stdout)["lost"] == {"invite": 1}
+
+
+def test_nothing_is_moved_or_taken_down_while_it_is_used(skerry, runs: Path) -> None:
+    under_way = build(runs, ("rounds=3",), state="running", rounds_done=1)
+    refused = skerry("server", "registry", "downgrade", "4", "--runs-dir", str(runs), "--json")
+    assert refused.exit_code == 3
+    assert under_way.id in json.loads(refused.stdout)["error"]["what"]
+    pid, born = RunningServer.ourselves()
+    assert pid == os.getpid()
+    (runs / "federation").mkdir(exist_ok=True)
+    RunningServer(pid, born, "f", 1, {}, 1, "", "", "").write(runs / "federation" / "server.json")
+    refused = skerry("server", "registry", "move", "--runs-dir", str(runs), "--json")
+    assert f"process {pid}" in json.loads(refused.stdout)["error"]["what"]
