@@ -43,6 +43,7 @@ from skerry.server.federation_home import FederationHome
 from skerry.server.federation_log import FOLDER
 from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_server
 from skerry.server.gateway.authentication import AHEAD_S
+from skerry.server.gateway.public_certificate import PublicCertificate
 from skerry.server.running import RunningServer
 from skerry.server.service import ServerIdentity, device_service
 
@@ -71,6 +72,7 @@ class FleetServer:
     authority: Authority
     office: Office
     noted: RunningServer
+    browsers: PublicCertificate | None
     _children: Children
     _serving: threading.Thread
 
@@ -96,6 +98,7 @@ def fleet_server(
     ports: Ports | None = None,
     repository: Path | None = None,
     database: Path | None = None,
+    public: tuple[Path, Path] | None = None,
 ) -> Iterator[FleetServer]:
     """Start everything; yields when all of it answers.
 
@@ -108,19 +111,14 @@ def fleet_server(
         ports: see :class:`Ports`.
         repository: folder of releases; ``None`` takes ``<runs>/repository``.
         database: file in which the SuperLink keeps what is under way; ``None``: in memory.
+        public: files of a certificate that browsers know, and of its key, for the gateway's other names.
 
     Raises:
         PortTakenError: a port belongs to somebody else.
         RunFailedError: a server of this folder runs already, or a part did not come up.
-        InputError: the host is no address of this machine.
+        InputError: the host is no address of this machine, or the public certificate cannot be used.
     """
-    running = RunningServer.read(home.server)
-    if running is not None:
-        raise RunFailedError(
-            f"this federation's server runs already (process {running.pid})",
-            where=str(home.server),
-            mend="`skerry server stop` ends it",
-        )
+    _check_alone(home)
     idle_since = clock()
     flwr_adapter.require_flwr()
     flwr_adapter.keep_to_ourselves()
@@ -141,9 +139,11 @@ def fleet_server(
         )
         devices = RegistryDevices(office.registry, authority.federation, clock)
         held.callback(devices.close)
+        reached = _reached_by(host, names)
+        browsers = None if public is None else PublicCertificate(*public, own=reached, clock=clock)
         private = _private_folder(home.folder)
         held.callback(remove_folder, private)
-        shown, until = _shown(authority, private, [host, *names], clock())
+        shown, until = _shown(authority, private, reached, clock())
         listening = held.enter_context(_listen(host, ports.gateway))
         service = held.enter_context(
             device_service(
@@ -181,7 +181,9 @@ def fleet_server(
                     closing=closing,
                     console=Console(home, devices, clock, closing).routes,
                 )
-                server = gateway_server(app, certificate=private / "shown.pem", key=private / "shown.key")
+                server = gateway_server(
+                    app, certificate=private / "shown.pem", key=private / "shown.key", public=browsers
+                )
                 task = asyncio.create_task(server.serve(sockets=[listening]))
                 while not task.done():
                     if server.started:
@@ -215,7 +217,17 @@ def fleet_server(
         held.callback(home.server.unlink, missing_ok=True)
         # What is signed up to here could be a replay (gateway/authentication.py); who is told that we are up is served.
         time.sleep(min(_QUIET_S, max(0.0, _QUIET_S - (clock() - idle_since) / 1000)))
-        yield FleetServer(authority, office, noted, children, serving)
+        yield FleetServer(authority, office, noted, browsers, children, serving)
+
+
+def _check_alone(home: FederationHome) -> None:
+    running = RunningServer.read(home.server)
+    if running is not None:
+        raise RunFailedError(
+            f"this federation's server runs already (process {running.pid})",
+            where=str(home.server),
+            mend="`skerry server stop` ends it",
+        )
 
 
 def _private_folder(among: Path) -> Path:
@@ -227,10 +239,14 @@ def _private_folder(among: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{_PRIVATE}{os.getpid()}-", dir=among))  # 0700
 
 
-def _shown(authority: Authority, private: Path, hosts: Sequence[str], now: int) -> tuple[ServerIdentity, int]:
+def _reached_by(host: str, names: Sequence[str]) -> list[str]:
+    """The names and addresses that the federation's own certificate is for."""
+    return list(dict.fromkeys([*(one for one in (host, *names) if not is_any_address(one)), "127.0.0.1", "localhost"]))
+
+
+def _shown(authority: Authority, private: Path, reached: Sequence[str], now: int) -> tuple[ServerIdentity, int]:
     """A server certificate under the authority, as files and as bytes; and until when it holds, ms."""
     key = ec.generate_private_key(ec.SECP256R1())
-    reached = list(dict.fromkeys([*(one for one in hosts if not is_any_address(one)), "127.0.0.1", "localhost"]))
     made = authority.issue_server(reached, key.public_key(), now=now, days=_CERTIFICATE_DAYS)
     chain = b"".join(one.public_bytes(Encoding.PEM) for one in (made, authority.issuer))
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

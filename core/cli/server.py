@@ -17,6 +17,7 @@ from skerry.cli.server_metrics import metrics
 from skerry.cli.server_registry import app as registry
 
 if TYPE_CHECKING:
+    from skerry.security.enrolment import Invitation
     from skerry.server.federation_home import FederationHome
     from skerry.server.running import RunningServer
 
@@ -60,20 +61,37 @@ def up(
         Path | None,
         typer.Option("--database", metavar="FILE", help="Keep messages under way in a file, not in memory; slower."),
     ] = None,
+    public_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--public-certificate", metavar="FILE", help="PEM chain that browsers know, for names that are no --name."
+        ),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option("--public-key", metavar="FILE", help="Its key, PEM; both are read anew when renewed."),
+    ] = None,
     device_class: Annotated[
         str, typer.Option("--device-class", help="Of the device that is invited; phone: a link.")
     ] = "device",
+    log_json: Annotated[
+        bool,
+        typer.Option("--log-json", help="Log to standard output, one JSON object a line, and invite nobody."),
+    ] = False,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start a SuperLink, the gateway and the device service, print an invite, and serve until Ctrl-C.
+    """Start a SuperLink, the gateway and the device service, print an invite, and serve until Ctrl-C or SIGTERM.
 
     The SuperLink listens on 127.0.0.1 only. The federation's certificates are made when there are none;
-    SKERRY_ROOT_PASSPHRASE encrypts the root's key then. The invite lets one device in without approval, within an hour.
+    SKERRY_ROOT_PASSPHRASE (or the file in SKERRY_ROOT_PASSPHRASE_FILE) encrypts the root's key then. The invite lets
+    one device in without approval, within an hour.
     """
     import time
+    from contextlib import ExitStack
 
     from skerry.cli.fleet.options import PHONE, who
+    from skerry.cli.json_log import json_log
     from skerry.clock import system_clock
     from skerry.errors import InputError
     from skerry.runfolder import runs_dir as runs_in
@@ -88,49 +106,48 @@ def up(
             where="--name",
             mend="say under which they reach this machine",
         )
+    if log_json and as_json:
+        raise InputError("--json and --log-json both want standard output", where="--log-json", mend="leave one out")
+    public = _public(public_certificate, public_key)
     try:
-        with (
-            _sigterm_is_ctrl_c(),
-            fleet_server(
-                home,
-                open_authority(home, federation=federation, now=system_clock()),
-                clock=system_clock,
-                host=host,
-                names=names,
-                ports=Ports(port, enrolment_port, device_port),
-                repository=repository,
-                database=database,
-            ) as server,
-        ):
-            gateway = server.noted.addresses["gateway"]
-            reached = names[0] if names else host
-            address = f"https://{reached}:{gateway.rpartition(':')[2]}"
-            invite = server.office.invite(
-                server.authority,
-                device_class=device_class,
-                by=who(None),
-                now=system_clock(),
-                life=_INVITE_MS,
-                approve=True,
-                address=address,
-            )
-            told = {"text": invite.text, "expires": invite.expires, "link": invite.link}
-            document = {**_document(server.noted), "invite": told}
-            if as_json:
-                emit(document)
-            else:
-                _tell(server.noted)
-                out().print(
-                    "\nan invite for one device, for an hour; hand it over in secret:\n", markup=False, soft_wrap=True
+        with ExitStack() as held:
+            log = held.enter_context(json_log()) if log_json else None
+            held.enter_context(_sigterm_is_ctrl_c())
+            server = held.enter_context(
+                fleet_server(
+                    home,
+                    open_authority(home, federation=federation, now=system_clock()),
+                    clock=system_clock,
+                    host=host,
+                    names=names,
+                    ports=Ports(port, enrolment_port, device_port),
+                    repository=repository,
+                    database=database,
+                    public=public,
                 )
-                shown = invite.link if device_class == PHONE else invite.text
-                out().print(shown, markup=False, soft_wrap=True)
-                note().print("\nserving; Ctrl-C ends it", markup=False)
+            )
+            document = _document(server.noted)
+            if log is not None:
+                log.info("serving", extra={"facts": document})
+            else:
+                phones = server.browsers.names if server.browsers and device_class == PHONE else ()
+                reached = next(iter([*phones, *names]), host)
+                invite = server.office.invite(
+                    server.authority,
+                    device_class=device_class,
+                    by=who(None),
+                    now=system_clock(),
+                    life=_INVITE_MS,
+                    approve=True,
+                    address=f"https://{reached}:{server.noted.addresses['gateway'].rpartition(':')[2]}",
+                )
+                _say_up(server.noted, invite, invite.link if device_class == PHONE else invite.text, as_json=as_json)
             while True:
                 server.check()
                 time.sleep(_LOOK_S)
     except KeyboardInterrupt:
-        note().print("stopped", markup=False)
+        if not log_json:
+            note().print("stopped", markup=False)
 
 
 @app.command()
@@ -177,6 +194,28 @@ def stop(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
         emit({"stopped": found is not None, "pid": None if found is None else found.pid})
     else:
         note().print("stopped" if found is not None else f"no server runs in {home.folder}", markup=False)
+
+
+def _public(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    from skerry.errors import InputError
+
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        lacking = "--public-key" if key is None else "--public-certificate"
+        raise InputError("a public certificate and its key go together", where=lacking, mend="name both files")
+    return certificate, key
+
+
+def _say_up(server: "RunningServer", invite: "Invitation", shown: str, *, as_json: bool) -> None:
+    if as_json:
+        told = {"text": invite.text, "expires": invite.expires, "link": invite.link}
+        emit({**_document(server), "invite": told})
+        return
+    _tell(server)
+    out().print("\nan invite for one device, for an hour; hand it over in secret:\n", markup=False, soft_wrap=True)
+    out().print(shown, markup=False, soft_wrap=True)
+    note().print("\nserving; Ctrl-C ends it", markup=False)
 
 
 @contextmanager

@@ -10,7 +10,7 @@
 ``GET  /v1/revocations``             the signed revocation list
 ``GET  /phone/``, ``/phone/<file>``  the built page for browsers (:mod:`~skerry.server.gateway.web_page`)
 ``/console/``, ``/v1/console*``      the operator's console, where there is one (:mod:`skerry.server.console`)
-``GET  /healthz``                    whether the gateway is up, for whoever starts it
+``GET  /healthz``, ``/readyz``       whether the gateway is up, and can serve, for whoever starts it
 
 A request passes the door (one spelling of the target), then the reception (address, size, time, signature, rate).
 The SuperLink's Control and Runtime APIs have no route, and no request's path is ever sent on.
@@ -34,13 +34,14 @@ from skerry.errors import SkerryError
 from skerry.security.enrolment import LeavingTransport
 from skerry.server.bells import Belfry, Bells, Rope
 from skerry.server.devices import Devices, Nodes
-from skerry.server.gateway.answers import FIXED_HEADERS, refusal_answer
+from skerry.server.gateway.answers import refusal_answer
 from skerry.server.gateway.authentication import Authenticator
 from skerry.server.gateway.bell import BellTower
 from skerry.server.gateway.door import Door
 from skerry.server.gateway.enrolment import enrolment_routes
 from skerry.server.gateway.files import Downloads
 from skerry.server.gateway.fleet import FleetPassage
+from skerry.server.gateway.health import health_routes
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 from skerry.server.gateway.web_page import BUILT, web_page_routes
@@ -98,7 +99,7 @@ def gateway(
         *enrolment_routes(desk, reception),
         *web_page_routes(reception, page),
         *([] if console is None else console(reception)),
-        Route("/healthz", _health, methods=["GET"]),
+        *health_routes(superlink, devices),
     ]
     app = Starlette(
         routes=routes,
@@ -114,10 +115,6 @@ def _bell(
 ) -> Route:
     tower = BellTower(Belfry(bells.asked), nodes, reception, limits, closing or asyncio.Event())
     return Route("/v1/bell", tower.wait, methods=["POST"])
-
-
-async def _health(_: Request) -> Response:
-    return Response(b"ok\n", headers=FIXED_HEADERS, media_type="text/plain")
 
 
 async def _turned_away(request: Request, error: Exception) -> Response:

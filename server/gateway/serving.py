@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from skerry.server.gateway.public_certificate import PublicCertificate, hardened
 from skerry.server.limits import Room
 
 __all__ = ["event_loops", "gateway_server"]
@@ -106,14 +107,24 @@ class _Server(uvicorn.Server):
         self.started = True
 
 
-def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Server:
+def gateway_server(
+    app: ASGIApp, *, certificate: Path, key: Path, public: PublicCertificate | None = None
+) -> uvicorn.Server:
     """A server that is ready to run on sockets of the caller (``server.run(sockets=[…])``).
 
     Args:
         app: the ASGI application.
         certificate: PEM chain that clients are shown.
         key: its private key.
+        public: shown instead to who asks for one of its names.
     """
+
+    def tls(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        context = hardened(default())
+        if public is not None:
+            public.serve(context)
+        return context
+
     config = uvicorn.Config(
         app,
         ws="none",
@@ -129,7 +140,7 @@ def gateway_server(app: ASGIApp, *, certificate: Path, key: Path) -> uvicorn.Ser
         h11_max_incomplete_event_size=_HEADERS,
         ssl_certfile=certificate,
         ssl_keyfile=key,
-        ssl_context_factory=_tls,
+        ssl_context_factory=tls,
     )
     return _Server(config)
 
@@ -149,9 +160,3 @@ def event_loops() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """What makes the event loop that uvicorn itself would take: uvloop's where it is installed."""
     return uvicorn.Config("").get_loop_factory()
 
-
-def _tls(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    context = default()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -261,3 +261,36 @@ def test_the_root_s_key_is_behind_the_passphrase_and_a_killed_server_leaves_no_k
     with up(tmp_path):
         assert not private.exists()
     assert not list(home.folder.glob("serving-*"))
+
+
+def test_in_a_container_it_logs_json_invites_nobody_is_ready_and_ends_by_sigterm(tmp_path: Path):
+    (tmp_path / "passphrase").write_text("of the root\n")
+    command = [sys.executable, "-m", "skerry.cli", "server", "up", "--log-json", "--runs-dir", str(tmp_path / "runs")]
+    environment = {**os.environ, "SKERRY_ROOT_PASSPHRASE_FILE": str(tmp_path / "passphrase")}
+    process = subprocess.Popen(
+        [*command, *ANY_PORTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        first = json.loads(process.stdout.readline())
+        assert (first["message"], first["level"]) == ("serving", "info")
+        root = FederationHome(tmp_path / "runs").root
+        trusted = ssl.create_default_context(cafile=str(root))
+        with httpx.Client(base_url=f"https://{first['addresses']['gateway']}", verify=trusted) as client:
+            assert client.get("/healthz").text == "ok\n"
+            assert client.get("/readyz").text == "ready\n"
+        assert b"ENCRYPTED" in (root.parent / "root.key").read_bytes()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert all(json.loads(line)["message"] for line in out.splitlines())
+    assert "skerry-enrol" not in str(first) + out + errors
+    assert not (tmp_path / "runs" / "federation" / "server.json").exists()
+
+
+def test_a_public_certificate_and_its_key_go_together(tmp_path: Path):
+    certificate, key = ("--public-certificate", "c"), ("--public-key", "k")
+    for words in (key, certificate, certificate + key):
+        told = skerry("server", "up", "--json", "--runs-dir", tmp_path, *ANY_PORTS, *words)
+        assert told.returncode == 2, told.stderr
+        assert json.loads(told.stdout)["error"]["mend"]

@@ -1,0 +1,71 @@
+"""``GET /healthz`` and ``GET /readyz``, for whoever starts the gateway: they say nothing that is not for everybody.
+
+*Healthy* is a gateway that answers. *Ready* is one that can serve devices: its registry can be read and its SuperLink
+answers. Anybody may ask, so that is looked at once a second at most, however many ask.
+"""
+
+import asyncio
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from skerry.errors import SkerryError
+from skerry.server.devices import Devices
+from skerry.server.gateway.answers import FIXED_HEADERS
+from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+
+__all__ = ["health_routes"]
+
+_LOOK_S = 2.0
+_HOLDS_S = 1.0
+_NOBODY = "readyz"
+
+
+def health_routes(superlink: httpx.AsyncClient, devices: Devices) -> list[Route]:
+    """The two routes; ``superlink`` and ``devices`` as the gateway has them."""
+    return [
+        Route("/healthz", _healthy, methods=["GET"]),
+        Route("/readyz", _Readiness(superlink, devices).answer, methods=["GET"]),
+    ]
+
+
+async def _healthy(_: Request) -> Response:
+    return Response(b"ok\n", headers=FIXED_HEADERS, media_type="text/plain")
+
+
+class _Readiness:
+    """One look for all who ask within a second."""
+
+    def __init__(self, superlink: httpx.AsyncClient, devices: Devices) -> None:
+        self._superlink, self._devices = superlink, devices
+        self._turn = asyncio.Lock()
+        self._looked_s = float("-inf")
+        self._lacks: str | None = None
+
+    async def answer(self, _: Request) -> Response:
+        """Ready, or what is lacking; the reason of that is in the log of whoever needed it."""
+        async with self._turn:
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._looked_s >= _HOLDS_S:
+                self._lacks = await self._look()
+                self._looked_s = asyncio.get_running_loop().time()
+        if self._lacks is not None:
+            raise TurnedAwayError(
+                GatewayRefusal.SERVER_FAILED, f"not ready: the {self._lacks} does not answer", retry_after_s=_LOOK_S
+            )
+        return Response(b"ready\n", headers=FIXED_HEADERS, media_type="text/plain")
+
+    async def _look(self) -> str | None:
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                await asyncio.to_thread(self._devices.find, _NOBODY)
+        except (SkerryError, TimeoutError):
+            return "registry"
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                await self._superlink.get("/")  # whatever it says to that
+        except (httpx.HTTPError, TimeoutError):
+            return "SuperLink"
+        return None
