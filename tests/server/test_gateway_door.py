@@ -40,6 +40,7 @@ ROUTES = {
     ("/phone", ("GET", "HEAD")),
     ("/phone/{path:path}", ("GET", "HEAD")),
     ("/healthz", ("GET", "HEAD")),
+    ("/readyz", ("GET", "HEAD")),
     ("/v1/bell", ("POST",)),
     ("/v1/leave", ("POST",)),
 }
