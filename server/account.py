@@ -2,9 +2,12 @@
 
 import secrets
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 from skerry.errors import RunFailedError
 from skerry.security.privacy.accounting import GaussianEvent, epsilon_from_rdp, rdp
@@ -117,9 +120,18 @@ def open_round(
 
 @contextmanager
 def release_round(
-    federation: Federation, number: int, valid: Valid, judged: Judged, vector_digest: str, syncer: Syncer
+    federation: Federation,
+    number: int,
+    valid: Valid,
+    judged: Judged,
+    vector_digest: str,
+    syncer: Syncer,
+    bases: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[Entry]:
     """Record the devices' receipts and the vector that the round releases, while the block looks at it.
+
+    ``bases`` has the round in which a device was asked, where that is an earlier one (of a buffer): its receipt is of
+    that round, and the release says so.
 
     Devices are told by the number of the ``member`` entry that names them: erasing that entry makes them nameless.
     Durable when the block is left: nothing of the vector may be published in it. A round that an earlier process
@@ -138,15 +150,21 @@ def release_round(
             )
         yield earlier
         return
-    held = federation.past.answered.get(number, frozenset())
-    kept = [
-        (federation.members[device], receipt.to_json())
-        for device, receipt in sorted(valid.receipts.items())
-        if device not in held
+    kept: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+    for device, receipt in sorted(valid.receipts.items()):
+        base = bases.get(device, number)
+        if device not in federation.past.answered.get(base, frozenset()):
+            kept[base].append((federation.members[device], receipt.to_json()))
+    events = [
+        ("receipts", {"round": base, "receipts": {str(member): receipt for member, receipt in some[i : i + _RECEIPTS]}})
+        for base, some in sorted(kept.items())
+        for i in range(0, len(some), _RECEIPTS)
     ]
-    chunks = [kept[i : i + _RECEIPTS] for i in range(0, len(kept), _RECEIPTS)]
-    events = [("receipts", {"round": number, "receipts": {str(m): r for m, r in chunk}}) for chunk in chunks]
     accepted = [federation.members[device] for device in judged.devices]
-    release = ("release", {"round": number, "accepted": accepted, "vector": vector_digest})
-    with federation.ledger.recording_all([*events, release], federation.clock(), syncer=syncer) as entries:
+    release = {"round": number, "accepted": accepted, "vector": vector_digest}
+    earlier_asked = {str(federation.members[device]): bases[device] for device in judged.devices if device in bases}
+    if earlier_asked:
+        release["asked"] = earlier_asked
+    events.append(("release", release))
+    with federation.ledger.recording_all(events, federation.clock(), syncer=syncer) as entries:
         yield entries[-1]

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skerry.config import Scenario
-from skerry.errors import ScenarioError
+from skerry.errors import InputError, ScenarioError
 from skerry.records import Float32Array
 from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.factorisation import CorrelatedSums, banded, buffered
@@ -120,18 +120,25 @@ class CentralNoise:
             return event if number == 1 else replace(event, steps=0)
         return replace(event, steps=1)
 
-    def release(self, deltas: Float32Array, stream: RandomStream) -> Released:
+    def release(self, deltas: Float32Array, stream: RandomStream, weights: Float32Array | None = None) -> Released:
         """The next round's noisy mean.
 
         Args:
             deltas: ``(n, d)`` float32, finite rows, one a device; n may be 0.
             stream: secret.
+            weights: ``(n,)`` from 0 to 1, by what is public of a row; scales it once it is clipped. None for 1.
+
+        Raises:
+            InputError: a weight above 1 would let a device move the sum by more than its clip.
         """
+        if weights is not None and not ((weights >= 0) & (weights <= 1)).all():
+            raise InputError("weights under device-level privacy lie between 0 and 1")
         wide = deltas.astype(np.float64)
         norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
         cell = self.clip / self.bound
         with np.errstate(divide="ignore", invalid="ignore"):
-            wide *= np.minimum(1 / cell, self._rounding.radius / norms)[:, None]
+            factors = np.minimum(1 / cell, self._rounding.radius / norms)
+            wide *= (factors if weights is None else factors * weights)[:, None]
         cells, _ = self._rounding(wide, stream)
         total = cells.sum(axis=0, dtype=np.int64)
         if self._correlated is not None:

@@ -18,6 +18,7 @@ def check_for_fleet(scenario: Scenario) -> None:
     only_simulated = (
         (scenario.attack.kind != "none" and scenario.attack.devices > 0, "attack.kind", "none", "hostile devices"),
         (scenario.audit.canaries > 0, "audit.canaries", "0", "canaries planted among devices' examples"),
+        (scenario.cohort.mode == "buffered", "cohort.mode", "rounds", "buffered rounds"),
         (scenario.privacy.ledgers is not None, "privacy.ledgers", "none", "devices' ledgers on this machine"),
     )
     for asked, key, harmless, what in only_simulated:

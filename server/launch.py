@@ -20,7 +20,7 @@ from skerry.security.locking import exclusive
 from skerry.server.conduct import recorded
 from skerry.server.engines import get_engine
 from skerry.server.prepare import prepare
-from skerry.server.resume import reopen
+from skerry.server.resume import kept_nowhere, reopen
 
 __all__ = ["launch", "resume"]
 
@@ -95,10 +95,14 @@ def _run(folder: RunFolder) -> RunFolder:
             runner.run(folder)
     except KeyboardInterrupt as error:
         done = len(folder.rounds())
+        lost = kept_nowhere(folder.scenario)
+        mend = (
+            f"go on with `skerry run --resume {folder.id}`" if lost is None else f"run it again: {lost} is on no disk"
+        )
         raise InterruptedRunError(
             f"interrupted after {done} of {folder.status['rounds']} rounds",
             where=folder.id,
-            mend=f"go on with `skerry run --resume {folder.id}`",
+            mend=mend,
         ) from error
     if folder.status["state"] != "complete":
         fault = folder.status["error"] or {}

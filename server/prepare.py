@@ -189,11 +189,12 @@ def _check_views(scenario: Scenario, task: Task) -> None:
 def _check_counts(scenario: Scenario, task: Task) -> None:
     devices = len(task.devices())
     able = devices // scenario.privacy.min_separation
-    asked = scenario.cohort.size or able
+    asked = scenario.cohort.size or scenario.cohort.buffer or able
     _check_denominator(scenario, asked * (scenario.cohort.rate or 1.0))
     if asked > able:
         apart = f", of which {able} may be asked in a round" if able < devices else ""
-        raise ScenarioError(f"cohort.size is {asked}, but the task has {devices} devices{apart}", where="cohort.size")
+        key = "cohort.buffer" if scenario.cohort.mode == "buffered" else "cohort.size"
+        raise ScenarioError(f"{key} is {asked}, but the task has {devices} devices{apart}", where=key)
     if scenario.attack.kind != "none" and scenario.attack.devices > devices:
         raise ScenarioError(
             f"attack.devices is {scenario.attack.devices}, but the task has {devices} devices", where="attack.devices"

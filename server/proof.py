@@ -32,6 +32,7 @@ from skerry.security.transparency.tiles import TiledTree
 from skerry.server.asked import Asked, asked_of
 from skerry.server.ledgers import POPULATION, Ledgers, device_keys, enrolled, published_checkpoint
 from skerry.server.provision import published
+from skerry.server.releases import Releases
 
 __all__ = ["Failure", "Proof", "verify_run"]
 
@@ -117,6 +118,7 @@ def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
     members = {str(entry.seq): entry for entry in ledgers.of_kind("member")}
     opened: dict[int, Entry] = {}
     given: set[tuple[int, str]] = set()
+    releases = Releases(folder.scenario.privacy.min_separation)
     for entry in ledgers.entries.get(POPULATION, []):
         if entry.erased or entry.kind not in {"round_open", "receipts", "release"}:
             continue
@@ -135,10 +137,9 @@ def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
                 given |= now
                 yield from _check_receipts(folder.id, entry, opened[number], members, known, ledgers)
             else:
-                lacking = [member for member in entry.body["accepted"] if (number, str(member)) not in given]
-                if lacking:
-                    what = f"the average of round {number} holds updates without a receipt (members {lacking})"
-                    yield Failure(POPULATION, entry.hash, what)
+                fault = releases.fault(entry.body, given)
+                if fault is not None:
+                    yield Failure(POPULATION, entry.hash, fault)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             yield Failure(POPULATION, entry.hash, f"a {entry.kind} that this program does not write: {error}")
 

@@ -188,7 +188,7 @@ def check_enough(folder: RunFolder, devices: int, excluded: int) -> None:
     """
     scenario = folder.scenario
     able = (devices - excluded) // scenario.privacy.min_separation
-    asked = min(able, scenario.cohort.size or able)
+    asked = min(able, scenario.cohort.size or scenario.cohort.buffer or able)
     defence = scenario.defence
     rule = rule_for(defence.aggregator, tolerate=defence.tolerate, out=excluded, rows=asked, seed=0)
     if excluded and asked < rule.minimum():

@@ -17,20 +17,24 @@ The disk works while the coordinator does: nothing of a round leaves before its 
 before it, is on stable storage; nothing is released before the answers it is made of are; and a run is over only when
 its last round is.
 
+In a buffered run stages 1 to 4 are those of ``buffered.py``: devices answer in the round in which they were asked or
+in a later one, and a round ends when the buffer is full.
+
 A round in which too few updates are left is *skipped*: the vector stays, the spending counts, the record says why.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+
+import numpy as np
 
 from skerry.clock import Stopwatch
 from skerry.config.scenario import TrainingConfig
-from skerry.device.tasks.metrics import Quality
 from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
 from skerry.records import Float32Array, RoundRecord
 from skerry.security.privacy.stream import derive_generator
 from skerry.server.account import Spending, open_round, release_round
+from skerry.server.buffered import BufferedGathering
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.collect import collect, open_replies
@@ -39,34 +43,16 @@ from skerry.server.federation import Federation
 from skerry.server.journal import RoundJournal
 from skerry.server.judge import Judged, screen, validate
 from skerry.server.pausing import wait_while_paused
-from skerry.server.plan import RoundPlan, draw_cohort, make_plan
+from skerry.server.plan import draw_cohort, make_plan
+from skerry.server.progress import Gathered, Progress
 from skerry.server.tolerance import rule_for
-from skerry.strategies.optimizers import Moments, ServerOptimizer, named_optimizer
+from skerry.strategies.buffered import staleness_weights
+from skerry.strategies.optimizers import ServerOptimizer, named_optimizer
 from skerry.syncer import Syncer
 
-__all__ = ["Progress", "aggregate", "run_round", "run_rounds", "server_optimizer"]
+__all__ = ["Progress", "aggregate", "gather_round", "run_round", "run_rounds", "server_optimizer"]
 
-
-@dataclass
-class Progress:
-    """What changes from round to round."""
-
-    vector: Float32Array
-    moments: Moments
-    spending: Spending
-    base: Quality
-    syncer: Syncer
-    journal: RoundJournal
-    central: CentralNoise | None = None
-    records: list[RoundRecord] = field(default_factory=list)
-    device_seconds: dict[str, float] = field(default_factory=dict)
-    receipts: dict[str, bytes] = field(default_factory=dict)
-    sent: dict[int, dict[str, bytes]] = field(default_factory=dict)
-
-    def planned(self, plan: RoundPlan, cohort: Sequence[str]) -> None:
-        """Count what a round's instructions may spend, and keep their digests."""
-        self.spending.add(plan.number, cohort)
-        self.sent[plan.number] = {device: asked.digest for device, asked in plan.asked.items() if asked.digest}
+Gather = Callable[[Federation, Progress, int, Stopwatch], Gathered]
 
 
 def run_rounds(federation: Federation) -> Progress:
@@ -87,21 +73,22 @@ def run_rounds(federation: Federation) -> Progress:
         progress = Progress(vector, moments, Spending(federation), base, syncer, journal, central)
         progress.records.extend(past.records)
         progress.receipts |= past.receipts
+        buffered = federation.scenario.cohort.mode == "buffered"
+        gather = BufferedGathering(federation) if buffered else gather_round
         for number in range(1, past.rounds + 1):
             progress.spending.add(number, past.cohorts[number])
         for number in range(past.rounds + 1, federation.scenario.rounds + 1):
             wait_while_paused(federation.folder)
             federation.roster.renew(federation.ledger, federation.clock())
-            progress.records.append(run_round(federation, progress, number))
+            progress.records.append(run_round(federation, progress, number, gather))
     journal.drop()
     after = process_worker().watch.seconds
     progress.device_seconds = {stage: after[stage] - before.get(stage, 0.0) for stage in after}
     return progress
 
 
-def run_round(federation: Federation, progress: Progress, number: int) -> RoundRecord:
-    """One round, stage by stage."""
-    watch = Stopwatch()
+def gather_round(federation: Federation, progress: Progress, number: int, watch: Stopwatch) -> Gathered:
+    """Stages 1 to 4: the answers of one round, all to the same vector."""
     with watch.stage("plan"):
         kept = progress.journal.read(number) if number == federation.past.rounds + 1 else None
         cohort = draw_cohort(federation, number, progress.spending.last_asked)
@@ -117,6 +104,14 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
     answers_kept = progress.syncer.begin(progress.journal.sync)
     with watch.stage("open"):
         opened = open_replies(federation, plan, replies)
+    return Gathered(opened, plan.bytes_down, replies.bytes_up, answers_kept)
+
+
+def run_round(federation: Federation, progress: Progress, number: int, gather: Gather) -> RoundRecord:
+    """One round, stage by stage; ``gather`` is the first of them, up to *open*."""
+    watch = Stopwatch()
+    gathered = gather(federation, progress, number, watch)
+    opened = gathered.opened
     progress.receipts |= {device: signed.receipt.digest for device, signed in opened.receipts.items()}
     if federation.auditor is not None:
         federation.auditor.observe(progress.vector, federation.plan_for(number), opened.updates)
@@ -124,14 +119,16 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         valid = validate(federation, opened)
     with watch.stage("screen"):
         judged = screen(federation, number, valid, progress.vector)
+    weights = _weights(federation, judged, number, gathered)
     skipped: str | None = None
     told: dict[str, float | None] = {}
     with watch.stage("aggregate"):
         try:
             if progress.central is None:
-                step = aggregate(federation, judged, number)
+                step = aggregate(federation, judged, number, weights)
             else:
-                made = progress.central.release(judged.deltas, federation.stream("central noise", number))
+                noise = federation.stream("central noise", number)
+                made = progress.central.release(judged.deltas, noise, weights)
                 step, told = made.step, {"clip": made.clip, "unclipped": made.unclipped}
             move = server_optimizer(federation.scenario.training)
             before = progress.vector
@@ -141,9 +138,9 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         except AggregationError as error:
             skipped = error.what
     with watch.stage("account"):
-        answers_kept.wait()  # what is released has to come out the same again, whatever happens to this machine
+        gathered.kept.wait()  # what is released has to come out the same again, whatever happens to this machine
         released = vector_digest(progress.vector)
-        release = release_round(federation, number, valid, judged, released, progress.syncer)
+        release = release_round(federation, number, valid, judged, released, progress.syncer, gathered.bases)
         with release as entry, watch.stage("evaluate"):
             quality = evaluate_held_out(federation, progress.vector)
     progress.syncer.begin(federation.publish, federation.ledger.checkpoint())
@@ -156,8 +153,8 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
         accepted=judged.devices,
         flagged=judged.flagged,
         dropped=judged.dropped,
-        bytes_down=plan.bytes_down,
-        bytes_up=replies.bytes_up,
+        bytes_down=gathered.bytes_down,
+        bytes_up=gathered.bytes_up,
         seconds=watch.seconds,
         vector_digest=released,
         finished_ms=federation.clock(),
@@ -165,6 +162,7 @@ def run_round(federation: Federation, progress: Progress, number: int) -> RoundR
             "ece": quality.ece,
             "skipped": skipped,
             **told,
+            **gathered.told,
             "ledger_leaf": entry.hash,
             "refusals": opened.refusals,
             "quarantined": sorted(federation.screener.quarantined - set(federation.excluded)),
@@ -200,8 +198,8 @@ def server_optimizer(training: TrainingConfig) -> ServerOptimizer:
     )
 
 
-def aggregate(federation: Federation, judged: Judged, number: int) -> Float32Array:
-    """The robust rule over accepted deltas.
+def aggregate(federation: Federation, judged: Judged, number: int, weights: Float32Array | None = None) -> Float32Array:
+    """The robust rule over accepted deltas, scaled by ``weights`` first where they are of different age.
 
     ``tolerate`` counts the hostile devices assumed in the whole fleet, with those that are out: see
     :func:`~skerry.server.tolerance.rule_for`.
@@ -218,4 +216,13 @@ def aggregate(federation: Federation, judged: Judged, number: int) -> Float32Arr
         rows=len(judged.deltas),
         seed=shuffle,
     )
-    return rule(judged.deltas)
+    return rule(judged.deltas if weights is None else judged.deltas * weights[:, None])
+
+
+def _weights(federation: Federation, judged: Judged, number: int, gathered: Gathered) -> Float32Array | None:
+    """Of each accepted row by its age; None in rounds, where all are of one."""
+    cohort = federation.scenario.cohort
+    if cohort.mode != "buffered":
+        return None
+    ages = np.array([number - gathered.bases.get(device, number) for device in judged.devices], np.int64)
+    return staleness_weights(ages, cohort.staleness)

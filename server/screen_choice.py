@@ -48,15 +48,15 @@ def _hindrance(scenario: Scenario) -> str | None:
     defence = scenario.defence
     if defence.root_set == "off":
         return 'defence.root_set is "off"'
-    if scenario.privacy.unit != "none":
-        return "privacy noise would hide what it looks at"
-    if scenario.model.personal_head:
-        return "with model.personal_head devices train under heads that the server does not have"
-    if defence.tolerate == 0:
-        return "with defence.tolerate = 0 no comparison drops anybody"
-    if set(defence.screen).isdisjoint(DETECTORS):
-        return "defence.screen compares no devices with each other"
-    return None
+    personal = scenario.model.personal_head
+    hindrances = {
+        "updates in a buffer start from different vectors": scenario.cohort.mode == "buffered",
+        "privacy noise would hide what it looks at": scenario.privacy.unit != "none",
+        "with model.personal_head devices train under heads that the server does not have": personal,
+        "with defence.tolerate = 0 no comparison drops anybody": defence.tolerate == 0,
+        "defence.screen compares no devices with each other": set(defence.screen).isdisjoint(DETECTORS),
+    }
+    return next((said for said, hinders in hindrances.items() if hinders), None)
 
 
 def _lack(task: Task) -> str | None:

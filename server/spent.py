@@ -46,7 +46,7 @@ def privacy(federation: Federation) -> dict[str, Any]:
             "per_device": devices,
         },
         "audit": None,
-        "assumptions": _assumptions(config.unit, config.engine, simulated=federation.simulated),
+        "assumptions": _assumptions(scenario, simulated=federation.simulated),
         "simulated": federation.simulated,
     }
 
@@ -106,7 +106,11 @@ def _sampling(rate: float) -> str:
 def _cohorts(scenario: Scenario) -> str:
     if scenario.privacy.mechanism == "matrix_factorization":
         apart = scenario.privacy.min_separation
+        if scenario.cohort.mode == "buffered":
+            return f"none: a device's updates enter at most one of any {apart} steps, which the coordinator keeps"
         return f"none: a device takes part in at most one of any {apart} rounds, and its own ledger refuses more"
+    if scenario.cohort.mode == "buffered":
+        return "none: a device's updates may enter every step, at most once, and no amplification is claimed"
     if scenario.cohort.rate is None:
         return "none: every device is asked in every round, and no amplification is claimed"
     return (
@@ -115,10 +119,13 @@ def _cohorts(scenario: Scenario) -> str:
     )
 
 
-def _assumptions(unit: str, engine: str, *, simulated: bool) -> list[str]:
+def _assumptions(scenario: Scenario, *, simulated: bool) -> list[str]:
+    unit, engine = scenario.privacy.unit, scenario.privacy.engine
     if unit == "none":
         return ["No privacy was asked for: updates carry no noise."]
     sentences = _SENTENCES[unit] + (_ENGINES[engine] if unit == "example" else "") + _BOTH
+    if unit == "device" and scenario.cohort.mode == "buffered":
+        sentences += _BUFFERED
     sentences += _SIMULATED if simulated else _REAL[unit]
     return [" ".join(sentence.split()) for sentence in sentences.strip().split("\n\n")]
 
@@ -165,6 +172,11 @@ _BOTH = """
 with the same noise multiplier, composed by privacy loss distributions.
 
 Time, size and presence of messages are not hidden.
+"""
+_BUFFERED = """
+
+The figure takes it that when devices answer, and whether they do, does not depend on what is protected: it decides
+which answers meet in a step. It bounds what the content of a device's answers tells, for any such times.
 """
 _SIMULATED = """
 This was a simulation with seeded noise: whoever knows the seed can remove it. A real device draws its noise from the

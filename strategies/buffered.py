@@ -71,18 +71,18 @@ class BufferedRule:
 
 @dataclass
 class Turns:
-    """Which steps each device's updates went into, and whether it may be asked: the participation that privacy counts
-    on.
+    """Which steps each device's updates go into, and whether it may be asked: the participation that privacy counts on.
 
-    Guarantee: no device's updates enter two steps fewer than ``separation`` apart, nor more than ``most`` steps,
-    whatever the order of calls: :meth:`enter` refuses it, and :meth:`may_begin` says beforehand whether a device that
-    begins now, however late it answers, would be refused. With correlated noise this is the schema of its strategy
-    (``min_separation`` in :mod:`skerry.security.privacy.factorisation`); with independent noise and ``separation`` 1
-    it is at most one update of a device in each step.
+    Guarantee: no device's updates enter two steps fewer than ``separation`` apart, nor is it asked more than ``most``
+    times, however late it answers: between the step that an answer entered, or a question that was not answered, and
+    the next question there are ``separation`` steps, and an answer enters no step before its question. With correlated
+    noise that is the schema of its strategy (``min_separation`` in :mod:`skerry.security.privacy.factorisation`); with
+    independent noise and ``separation`` 1 it is at most one update of a device in each step. A device's own ledger,
+    which counts the steps for which it was asked, never sees two that are nearer.
 
     Attributes:
         separation: b; of any b steps that follow each other a device's updates enter at most one.
-        most: steps that a device's updates enter, at most; 0 for any number.
+        most: how often a device is asked, at most; 0 for any number.
     """
 
     separation: int = 1
@@ -96,7 +96,7 @@ class Turns:
             raise InputError(f"turns are at least 1 step apart, got {self.separation}, at most {self.most}")
 
     def may_begin(self, device: str, step: int) -> bool:
-        """Whether a device that begins now can enter ``step``, the next one, or any after it."""
+        """Whether a device may be asked for ``step``, the next one; its answer may enter that one or a later one."""
         rested = step - self._last.get(device, step - self.separation) >= self.separation
         return rested and device not in self._working and not (self.most and self._count.get(device, 0) >= self.most)
 
@@ -107,21 +107,21 @@ class Turns:
             InputError: it may not be.
         """
         if not self.may_begin(device, step):
-            raise InputError(f"{device} may not take part in step {step}: its turns are {self.separation} steps apart")
+            raise InputError(f"{device} may not be asked for step {step}: its turns are {self.separation} steps apart")
         self._working.add(device)
+        self._last[device], self._count[device] = step, self._count.get(device, 0) + 1
 
     def end(self, device: str) -> None:
-        """A device is waited for no more."""
+        """A device is waited for no more: its answer will enter no step."""
         self._working.discard(device)
 
     def enter(self, device: str, step: int) -> None:
         """A device's answer goes into a step: it has then taken part in it, whatever the answer is.
 
         Raises:
-            InputError: that would be too near to its last one, or one too many.
+            InputError: it is not waited for, or was asked for a later step.
         """
-        last, count = self._last.get(device), self._count.get(device, 0)
-        if (last is not None and step - last < self.separation) or (self.most and count >= self.most):
-            raise InputError(f"{device} took part {count} times, last in step {last}: it may not in step {step}")
-        self._last[device], self._count[device] = step, count + 1
+        if device not in self._working or step < self._last[device]:
+            raise InputError(f"{device} was not asked for step {step}: its answer may not enter it")
         self._working.discard(device)
+        self._last[device] = step

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from skerry.config.adversarial import check_adversarial
+from skerry.config.buffered import check_buffered
 from skerry.config.device_level import check_device_level
 
 __all__ = [
@@ -313,6 +314,18 @@ class CohortConfig(_Section):
     )
     size: Count | None = Field(None, description="fixed: devices per round")
     deadline_s: Positive = 600.0
+    mode: Literal["rounds", "buffered"] = Field(
+        "rounds",
+        description="rounds: all answers are to one vector; buffered: devices work at their own pace (FedBuff)",
+    )
+    buffer: Count | None = Field(None, description="buffered: answers with which the server makes a step")
+    concurrency: Count | None = Field(None, description="buffered: devices at work at a time, at most")
+    staleness: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.5, description="buffered: a of the weight (1 + τ)^-a of an answer that is τ steps late"
+    )
+    max_staleness: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        20, description="buffered: steps beyond which an answer does not count"
+    )
     tags: tuple[str, ...] = Field(
         (), description="fleet: only devices whose class or one of whose tags is among these; none: all"
     )
@@ -381,6 +394,7 @@ class Scenario(_Section):
     @model_validator(mode="after")
     def _combinations(self) -> "Scenario":
         check_device_level(self)
+        check_buffered(self)
         private = self.privacy.unit == "example"
         if private and self.model.architecture == "cnn":
             raise ValueError(

@@ -59,6 +59,7 @@ def test_whoever_follows_may_begin_never_breaks_the_schema(separation: int, most
     """However late devices answer: their steps are far enough apart and not too many."""
     turns = Turns(separation, most)
     entered: dict[str, list[int]] = {name: [] for name in "abc"}
+    asked: dict[str, list[int]] = {name: [] for name in "abc"}
     under_way: dict[str, int] = {}
     for step, (name, late, answers) in enumerate(wishes, start=1):
         for other, due in list(under_way.items()):
@@ -66,27 +67,33 @@ def test_whoever_follows_may_begin_never_breaks_the_schema(separation: int, most
                 turns.enter(other, step)  # raises if may_begin was wrong
                 entered[other].append(step)
                 del under_way[other]
-        if name not in under_way and turns.may_begin(name, step + 1):
+        if turns.may_begin(name, step + 1):
+            assert name not in under_way
             turns.begin(name, step + 1)
+            asked[name].append(step + 1)
             if answers:
                 under_way[name] = step + 1 + late
             else:
                 turns.end(name)
-    for steps in entered.values():
+    for steps in (*entered.values(), *asked.values()):
         assert all(b - a >= separation for a, b in pairwise(steps))
         assert not most or len(steps) <= most
 
 
-def test_who_is_too_near_or_too_often_there_is_refused() -> None:
+def test_who_is_too_near_too_often_or_was_not_asked_is_refused() -> None:
     turns = Turns(3, 2)
+    with pytest.raises(InputError, match="was not asked"):
+        turns.enter("a", 1)
     turns.begin("a", 1)
     assert not turns.may_begin("a", 9)  # at work
-    turns.enter("a", 2)
+    turns.enter("a", 2)  # one step late
+    with pytest.raises(InputError, match="was not asked"):
+        turns.enter("a", 3)  # the same answer twice
     assert [turns.may_begin("a", step) for step in (2, 3, 4, 5)] == [False, False, False, True]
-    for call in (turns.begin, turns.enter):
-        with pytest.raises(InputError):
-            call("a", 4)
-    turns.enter("a", 5)
-    assert not turns.may_begin("a", 100)
-    with pytest.raises(InputError):
-        turns.enter("a", 100)
+    with pytest.raises(InputError, match="3 steps apart"):
+        turns.begin("a", 4)
+    turns.begin("a", 5)
+    with pytest.raises(InputError, match="was not asked"):
+        turns.enter("a", 4)  # before it was asked
+    turns.end("a")
+    assert not turns.may_begin("a", 100)  # twice
