@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +121,11 @@ def enrol(
         raise NotMeasuredError(f"{name} was not enrolled: {json.dumps(said)}")
 
 
-def start(command: list[Any], log: Path) -> subprocess.Popen:
+def start(command: Sequence[Any], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """A process that appends what it says to a log, with more in its environment where that is said."""
+    given = {**os.environ, **QUIET, **(environment or {})}
     with log.open("ab") as said:
-        return subprocess.Popen([str(word) for word in command], stdout=said, stderr=said, env={**os.environ, **QUIET})
+        return subprocess.Popen([str(word) for word in command], stdout=said, stderr=said, env=given)
 
 
 def stop(process: subprocess.Popen) -> None:

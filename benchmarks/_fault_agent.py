@@ -6,20 +6,15 @@ may not take away is in ``RECORD.synced``.
 """
 
 import os
-import signal
 import struct
 import sys
 from pathlib import Path
-from random import SystemRandom
 
+from _agent_here import agent_here
 from _power import record_syncs
 from flwr.app import Context, Message
 
-from skerry.cli.keystore_options import open_store
 from skerry.clock import system_clock
-from skerry.device.agent.bell import Bell
-from skerry.device.agent.conditions import AlwaysFit
-from skerry.device.agent.starting import started
 from skerry.device.app import RECORD
 
 LENGTHS = struct.Struct(">QI")
@@ -29,29 +24,18 @@ LENGTHS = struct.Struct(">QI")
 def main(home: Path, key_file: Path, record: Path) -> None:
     record_syncs(home, record)
     answers = os.open(record.with_suffix(".answers"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with Bell() as bell:
-        signal.signal(signal.SIGTERM, lambda *_: bell.ring())
-        agent_of_home = started(
-            home,
-            lambda: open_store(home, key_file),
-            bell,
-            clock=system_clock,
-            random=SystemRandom(),
-            say=lambda entry: print(entry, flush=True),
-            conditions=AlwaysFit(),  # whatever else this machine does, and however small the disk is
-        )
-        with agent_of_home as agent:
-            real = agent.app
+    with agent_here(home, key_file, lambda entry: print(entry, flush=True)) as agent:
+        real = agent.app
 
-            def answer(message: Message, context: Context) -> Message:
-                reply = real(message, context)
-                if message.metadata.message_type == "train" and reply.has_content():
-                    envelope = reply.content[RECORD]["envelope"]
-                    os.write(answers, LENGTHS.pack(system_clock(), len(envelope)) + envelope)
-                return reply
+        def answer(message: Message, context: Context) -> Message:
+            reply = real(message, context)
+            if message.metadata.message_type == "train" and reply.has_content():
+                envelope = reply.content[RECORD]["envelope"]
+                os.write(answers, LENGTHS.pack(system_clock(), len(envelope)) + envelope)
+            return reply
 
-            agent.app = answer
-            agent.run()
+        agent.app = answer
+        agent.run()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ with ``--resume``.
 """
 
 import contextlib
-import json
-import os
 import shutil
 import socket
 import subprocess
@@ -20,24 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import tomli_w
+from _agent_fleet import SKERRY, UP_S, enrol, invitation, key_file, start, stop
 from _faulty_line import FaultyLine
-from _harness import HERE, PYTHON, QUIET, NotMeasuredError, progress, run
+from _harness import HERE, PYTHON, NotMeasuredError, progress
 from _small_disk import small_disk
 
-from skerry.clock import system_clock
 from skerry.config import load_scenario
 from skerry.runfolder import RunFolder, list_runs
-from skerry.server.enrolment import Office
 from skerry.server.federation_home import FederationHome
 from skerry.server.running import RunningServer
 
-UP_S = 120.0
 LOOK_S = 0.1
 AGAIN_S = 0.5  # what has ended is started again after so long
 SERVER_DISK, DEVICE_DISK = "420m", "64m"  # a run wants 256 MiB free when it begins
 HOLDERS = ("writer-00", "writer-01", "writer-02", "writer-04")  # of digits; others are held out
-SKERRY = (PYTHON, "-m", "skerry.cli")
+PLENTY = {"unit": "example", "epsilon": 1000.0, "delta": 1e-5}  # of privacy
 
 
 @dataclass
@@ -71,11 +66,7 @@ class Program:
     ended: float = 0.0
 
     def start(self) -> None:
-        with self.log.open("ab") as said:
-            self.process = subprocess.Popen(
-                [str(word) for word in self.command], stdout=said, stderr=said,
-                env={**os.environ, **QUIET, **self.environment},
-            )  # fmt: skip
+        self.process = start(self.command, self.log, self.environment)
 
     @property
     def over(self) -> bool:
@@ -104,11 +95,7 @@ class Program:
     def end(self) -> None:
         if self.process is None:
             return
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        stop(self.process)
 
 
 class Fleet:
@@ -210,9 +197,7 @@ class Fleet:
 @contextmanager
 def fleet(folder: Path, devices: int, scenario: Path) -> Iterator[Fleet]:
     """A federation that is up, with devices that are enrolled and run; nothing is done with it yet."""
-    key = folder / "key-file"
-    key.write_bytes(os.urandom(32))
-    key.chmod(0o600)
+    key, model = key_file(folder), load_scenario(scenario).model
     ports = _free_ports()
     made = Fleet(folder, key, scenario, ports)
     with ExitStack() as stack:
@@ -233,33 +218,15 @@ def fleet(folder: Path, devices: int, scenario: Path) -> Iterator[Fleet]:
                 stack.enter_context(FaultyLine(ports[0])),
             )
             stack.enter_context(small_disk(place.disk, DEVICE_DISK))
-            _enrol(made, place, holder)
+            address = f"https://127.0.0.1:{place.line.port}"
+            invited = invitation(made.runs, "pi", address)
+            enrol(invited, place.home, key, holder=holder, privacy=PLENTY, name=name, model=model)
             made.places[place.name] = place
         for place in made.places.values():
             command = [PYTHON, HERE / "_fault_agent.py", place.home, key, place.record]
             cache = {"SKERRY_HOME": str(place.disk / "cache")}
             made.agents[place.name] = Program(command, folder / f"{place.name}.log", cache)
         yield made
-
-
-def _enrol(made: Fleet, place: Place, holder: str) -> None:
-    invitation = Office(made.runs).invite(
-        FederationHome(made.runs).authority(now=system_clock()),
-        device_class="pi",
-        by="benchmark",
-        now=system_clock(),
-        life=3_600_000,
-        approve=True,
-        address=f"https://127.0.0.1:{place.line.port}",
-    )
-    terms = made.folder / f"{place.name}.toml"
-    privacy = {"unit": "example", "epsilon": 1000.0, "delta": 1e-5}
-    model = load_scenario(made.scenario).model.model_dump(mode="json", exclude_none=True)
-    terms.write_text(tomli_w.dumps({"task": {"name": "digits", "holder": holder}, "model": model, "privacy": privacy}))
-    words = ["device", "enrol", invitation.text, "--home", place.home, "--name", place.name, "--key-file", made.key]
-    said = run([*SKERRY, *words, "--terms", terms, "--json"], timeout_s=120).document
-    if said.get("step") != "enrolled":
-        raise NotMeasuredError(f"{place.name} was not enrolled: {json.dumps(said)}")
 
 
 def _free_ports() -> tuple[int, int, int]:

@@ -24,8 +24,9 @@ from statistics import median
 from typing import Any
 
 import tomli_w
+from _agent_fleet import SKERRY
 from _fault_account import Account, account
-from _fault_fleet import SKERRY, Fleet, copied, fleet
+from _fault_fleet import Fleet, copied, fleet
 from _fault_kinds import GIVEN_UP_S, KINDS, LOOK_S, Faults
 from _harness import Claim, NotMeasuredError, main, progress, run, versions
 
