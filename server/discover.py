@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 from flwr.app import ConfigRecord
@@ -20,6 +21,7 @@ from skerry.server.provision import coordinator_identity, device_directory
 __all__ = ["RollCall", "discover", "wait_for"]
 
 POLL_S = 0.25
+_SELDOM = 4
 CHALLENGE_S = 3600.0
 """How long a node may take to answer; a fleet that starts on a busy machine answers one by one."""
 MOST_AT_A_NODE = 4096
@@ -34,9 +36,9 @@ class RollCall:
         run: the run's id, to which challenges and answers are bound.
         coordinator: asks.
         clock: milliseconds since the epoch.
-        again_s: seconds after which a node that is connected and stands for no device yet is asked the same again: it
-            may have died with the question, or be enrolled meanwhile. An answer to the first question counts whenever
-            it comes. None asks once.
+        again_s: seconds after which a node that is connected and stands for no device yet is asked the same again, then
+            after twice and ever after four times as long: it may have died with the question, or be enrolled meanwhile.
+            An answer to the first question counts whenever it comes. None asks once.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class RollCall:
         self._mailbox = Mailbox(grid)
         self._challenges: dict[str, Challenge] = {}
         self._asked: dict[str, int] = {}
+        self._times: Counter[str] = Counter()
         self._known: set[str] = set()
 
     @property
@@ -91,7 +94,10 @@ class RollCall:
         if self._again_ms is None:
             return set()
         waiting = (online & self._challenges.keys()) - self._known
-        return {node for node in waiting if now - self._asked[node] > self._again_ms}
+        return {node for node in waiting if now - self._asked[node] > self._again_ms * self._patience(node)}
+
+    def _patience(self, node: str) -> int:
+        return min(2 ** (self._times[node] - 1), _SELDOM)
 
     def _challenge(self, nodes: set[str], now: int) -> None:
         """Ask these nodes; each the same as before, for as long as what it was asked holds well."""
@@ -101,6 +107,7 @@ class RollCall:
             if node not in self._challenges or self._challenges[node].expires <= now + (self._again_ms or 0):
                 self._challenges[node] = new
         self._asked |= dict.fromkeys(nodes, now)
+        self._times.update(nodes)
         for challenge in {self._challenges[node] for node in nodes}:
             content = challenge.to_bytes()
             fields = {"challenge": content, "signature": self._coordinator.sign(CHALLENGE_DOMAIN, content)}

@@ -31,7 +31,7 @@ from skerry.wording import listing
 
 __all__ = ["FleetRoster", "good_standing", "muster"]
 
-_AGAIN_S = 20.0
+_AGAIN_S = 5.0
 
 
 def muster(

@@ -110,9 +110,18 @@ def test_an_error_or_a_stranger_s_answer_is_not_the_last_word(call: Call) -> Non
     call.answers(1, OTHER)
     assert not call.look()
     call.later()
+    assert len(call.grid.asked) == 2  # it is asked ever more rarely
+    call.later()
     call.answers(2, OTHER)
     assert call.look(PI, OTHER)  # meanwhile it is enrolled
     assert call.call.found == {"other": 7}
+
+
+def test_a_node_that_stays_silent_is_asked_ever_more_rarely_and_not_less_than_that(call: Call) -> None:
+    for _ in range(16):
+        call.later(AGAIN_S)
+        call.later(0.001)
+    assert len(call.grid.asked) == 1 + 1 + 1 + 3  # at first, after one, two and ever four times as long
 
 
 def test_what_holds_no_more_is_not_asked_again(call: Call) -> None:
