@@ -97,7 +97,7 @@ class RollCall:
         return {node for node in waiting if now - self._asked[node] > self._again_ms * self._patience(node)}
 
     def _patience(self, node: str) -> int:
-        return min(2 ** (self._times[node] - 1), _SELDOM)
+        return min(1 << (self._times[node] - 1), _SELDOM)
 
     def _challenge(self, nodes: set[str], now: int) -> None:
         """Ask these nodes; each the same as before, for as long as what it was asked holds well."""

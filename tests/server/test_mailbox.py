@@ -149,11 +149,11 @@ class Drowsy(InProcessGrid):
         return kept
 
     def told(self, *, enough: int) -> list[tuple[str, bool]]:
-        """What is yielded by whom, in turn."""
+        """What is yielded by whom; no error."""
         contents = {key: (node, {}) for key, node in NODES.items()}
         rests = lambda _, record: bool(record["rests"])  # noqa: E731 - what a record of this test says
         found = exchange(self, contents, "train", deadline_s=5, again_s=0.05, rests=rests, enough=enough)
-        return sorted((key, bool(record["rests"])) for key, record in found if record is not None)
+        return sorted((key, bool(record["rests"])) for key, record in found)
 
 
 def test_who_rests_is_not_waited_for() -> None:
