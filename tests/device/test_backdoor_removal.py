@@ -13,6 +13,7 @@ import skerry.device.evaluation.shortcuts as shortcuts_module
 import skerry.device.training.removal as removal_module
 from skerry.device.evaluation.shortcuts import Shortcut, anomaly_indices, find_shortcuts, suspicious
 from skerry.device.training.central import predict, train_centrally
+from skerry.device.training.likely_triggers import calls_up, likely_triggers
 from skerry.device.training.removal import remove_backdoor
 from skerry.device.training.unlearning import fine_prune, unlearn
 from skerry.errors import InputError
@@ -159,3 +160,61 @@ def test_sizes_are_compared_as_ratios_and_too_few_are_not_compared() -> None:
     assert suspicious(weak) == ()
     with pytest.raises(InputError, match="range"):
         find_shortcuts(nn.Identity(), PUBLIC[0], low=1.0, high=1.0)
+
+
+def test_patches_like_a_trigger_call_up_its_class_and_are_about_as_large(poisoned) -> None:
+    found = sought(poisoned)[CORNER.target]
+    likely = likely_triggers(poisoned, PUBLIC[0][:128], found, drawn=120)
+    assert likely
+    for patch in likely:
+        assert patch.target == CORNER.target
+        assert patch.works >= 0.5
+        assert patch.size == patch.mask.sum() <= max(2.0, 2.5 * found.size)
+        assert len(set(patch.pattern.ravel().tolist())) == 1
+    again = likely_triggers(poisoned, PUBLIC[0][:128], found, drawn=120)
+    assert [patch.works for patch in again] == [patch.works for patch in likely]
+    assert max(calls_up(poisoned, TEST[0], patch) for patch in likely) > 0.5
+
+
+def test_around_a_patch_that_a_class_may_need_by_nature_nothing_is_drawn(poisoned, monkeypatch) -> None:
+    mask = np.zeros((1, 5, 5), np.float32)
+    made = tuple(
+        Shortcut(target, size, 1.0, mask, mask) for target, size in enumerate([3.0, 10.0, 10.0, 10.2, 3.7, 11.0])
+    )
+    asked: list[int] = []
+    monkeypatch.setattr(removal_module, "find_shortcuts", lambda *_args, **_settings: made)
+    monkeypatch.setattr(removal_module, "likely_triggers", lambda _n, _x, s, **_settings: asked.append(s.target) or ())
+    monkeypatch.setattr(removal_module, "unlearn", lambda *_args, **_settings: None)
+    done = remove_backdoor(copy.deepcopy(poisoned), *PUBLIC)
+    assert [shortcut.target for shortcut in done.unlearned] == [0, 4]
+    assert asked == [0]
+
+
+def test_unlearning_goes_on_until_no_known_patch_works_and_gives_up_after_three(poisoned, monkeypatch) -> None:
+    seeds: list[int] = []
+
+    def idle_until(useful: int):
+        def pass_(*args, seed: int, **settings) -> None:
+            seeds.append(seed)
+            if len(seeds) >= useful:
+                unlearn(*args, seed=seed, steps=300, **settings)
+
+        return pass_
+
+    monkeypatch.setattr(removal_module, "unlearn", idle_until(2))
+    done = remove_backdoor(copy.deepcopy(poisoned), *PUBLIC)
+    assert seeds == [0, 1]
+    assert done.left <= 0.1
+    seeds.clear()
+    monkeypatch.setattr(removal_module, "unlearn", idle_until(9))
+    assert remove_backdoor(copy.deepcopy(poisoned), *PUBLIC).left > 0.9
+    assert seeds == [0, 1, 2]
+
+
+def test_half_of_the_steps_are_for_the_patches_that_work_best(poisoned) -> None:
+    """One patch that works among forty that do nothing is unlearned all the same."""
+    works = sought(poisoned)[CORNER.target]
+    nothing = Shortcut(CORNER.target, 0.0, 0.0, np.zeros_like(works.mask), works.pattern)
+    network = copy.deepcopy(poisoned)
+    unlearn(network, *PUBLIC, (*[nothing] * 40, works), steps=100)
+    assert calls_up(network, TEST[0], works) < 0.3
