@@ -27,6 +27,7 @@ from . import (
     _make_noise,
     _make_pictures,
     _make_signatures,
+    _make_trust,
     _make_whitening,
 )
 
@@ -47,6 +48,7 @@ MAKERS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "noise": _make_noise.make,
     "pictures": _make_pictures.make,
     "signatures": _make_signatures.make,
+    "trust": _make_trust.make,
     "whitening": _make_whitening.make,
 }
 

@@ -49,3 +49,8 @@ export class BudgetExceededError extends RefusedError {
 export class LedgerCorruptError extends RefusedError {
   override readonly name: string = "LedgerCorruptError";
 }
+
+/** A release is turned away (`security/delivery/refusal.py`). */
+export class ReleaseRefusedError extends RefusedError {
+  override readonly name: string = "ReleaseRefusedError";
+}

@@ -3,7 +3,7 @@
  * gateway's time once it was told; only signatures use that, everything else goes by the phone's own clock.
  */
 
-import { fromUtf8, toBase64Url, utf8, type Bytes } from "../bytes.ts";
+import { concat, fromUtf8, toBase64Url, utf8, type Bytes } from "../bytes.ts";
 import { SkerryError } from "../errors.ts";
 import { signedDer } from "../security/csr.ts";
 import { signRequest } from "../security/http_signature.ts";
@@ -27,6 +27,11 @@ export class CallFailedError extends SkerryError {
   ) {
     super(what);
   }
+}
+
+/** An answer is longer than anything that was to come: no more of it is read. */
+export class TooLongError extends CallFailedError {
+  override readonly name: string = "TooLongError";
 }
 
 /** An answer that came. */
@@ -130,11 +135,21 @@ export function refusalOf(content: Bytes): { reason: string; what: string } {
   return { reason: "", what: new TextDecoder().decode(content.subarray(0, 300)) };
 }
 
-/** The body, if it is no longer than that. @throws CallFailedError when it is. */
+/** The body, if it is no longer than that; else no more than that is read of it. @throws TooLongError */
 export async function whole(answer: Response, most: number): Promise<Bytes> {
-  const content = new Uint8Array(await answer.arrayBuffer());
-  if (content.length > most) throw new CallFailedError("unreachable", `the answer has more than ${most} bytes`);
-  return content;
+  const reader = (answer.body as ReadableStream<Uint8Array> | null)?.getReader();
+  const parts: Uint8Array[] = [];
+  for (let size = 0; reader !== undefined;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.length;
+    if (size > most) {
+      void reader.cancel().catch(() => undefined);
+      throw new TooLongError("unreachable", `the answer has more than ${most} bytes`);
+    }
+    parts.push(value);
+  }
+  return concat(parts);
 }
 
 function faultOf(reason: string, status: number): Fault {

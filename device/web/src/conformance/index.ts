@@ -15,6 +15,7 @@ import { messagesCases } from "./messages.ts";
 import { noiseCases } from "./noise.ts";
 import { picturesCases } from "./pictures.ts";
 import { signaturesCases } from "./signatures.ts";
+import { trustCases } from "./trust.ts";
 import { whiteningCases } from "./whitening.ts";
 import { wycheproofCases } from "./wycheproof.ts";
 
@@ -34,6 +35,7 @@ export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = 
   noise: noiseCases,
   pictures: picturesCases,
   signatures: signaturesCases,
+  trust: trustCases,
   whitening: whiteningCases,
   wycheproof: wycheproofCases,
 };

@@ -59,7 +59,7 @@ function floatText(value: number): string {
 }
 
 /** Python sorts by code points, JavaScript by UTF-16 units: they differ above U+D7FF. */
-function byCodePoint(a: string, b: string): number {
+export function byCodePoint(a: string, b: string): number {
   const [left, right] = [Array.from(a), Array.from(b)];
   for (let i = 0; i < Math.min(left.length, right.length); i++) {
     const difference = (left[i]?.codePointAt(0) ?? 0) - (right[i]?.codePointAt(0) ?? 0);
