@@ -1,6 +1,6 @@
 """The task on skerry, whole: from a scenario to the delivered model and the report. Prints milliseconds per round.
 
-Usage: ``python _cnn_skerry.py ENGINE FOLDER``.
+Usage: ``python _cnn_skerry.py ENGINE FOLDER PROCESSES``.
 """
 
 import itertools
@@ -14,8 +14,8 @@ from skerry.server.launch import launch
 
 
 def main() -> None:
-    engine, parent = sys.argv[1], Path(sys.argv[2])
-    folder = launch(scenario(), engine=engine, parent=parent)
+    engine, parent, processes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    folder = launch(scenario(), engine=engine, parent=parent, processes=processes)
     records = folder.rounds()
     finished = [record.finished_ms for record in records]
     print(

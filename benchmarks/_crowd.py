@@ -1,10 +1,9 @@
 """A run of many devices that have next to nothing to do, whole. Prints where its seconds go.
 
-Usage: ``python _crowd.py DEVICES FOLDER``. The base is built, or found, before the clock starts.
+Usage: ``python _crowd.py DEVICES FOLDER PROCESSES``. The base is built, or found, before the clock starts.
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from skerry.server import conduct, launch
 
 
 def main() -> None:
-    devices, parent = int(sys.argv[1]), Path(sys.argv[2])
+    devices, parent, processes = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     asked = scenario(devices)
     task = process_worker().task(asked.task, asked.model)
     build_local_model(asked.model, task)
@@ -33,7 +32,7 @@ def main() -> None:
     ):
         setattr(module, name, _timed(getattr(module, name), name, spent))
     begin = time.perf_counter()
-    folder = launch.launch(asked, engine="inprocess", parent=parent)
+    folder = launch.launch(asked, engine="inprocess", parent=parent, processes=processes)
     whole = time.perf_counter() - begin
     records = folder.rounds()
     stages = {stage: sum(record.seconds[stage] for record in records) for stage in records[-1].seconds}
@@ -47,7 +46,6 @@ def main() -> None:
                 "spent_s": spent,
                 "stages_s": stages,
                 "bytes_up": records[-1].bytes_up,
-                "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
             }
         )
     )

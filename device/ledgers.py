@@ -1,8 +1,9 @@
 """The ledgers of the devices in this process: opened for each round, or held from round to round.
 
 Opening a ledger verifies every entry of it. A process that has its devices to itself for a whole run (all of them live
-in it) may *hold* their ledgers: each is verified once and stays locked, and before each further use its file must be
-as this process left it. One that was touched is opened again, hence verified whole.
+in it) may *hold* their ledgers: each is verified once, and before each further use its file must be as this process
+left it. One that was touched is opened again, hence verified whole. Those that were used last stay locked; of more
+than a process may have files open, the others rest without.
 """
 
 from collections import OrderedDict
@@ -14,7 +15,7 @@ from skerry.security.privacy.ledger import Ledger
 
 __all__ = ["Ledgers"]
 
-_MOST_HELD = 256  # a process may have 1024 files open, commonly
+_MOST_OPEN = 256  # a process may have 1024 files open, commonly
 
 
 class Ledgers:
@@ -27,6 +28,7 @@ class Ledgers:
 
     def __init__(self) -> None:
         self._held: OrderedDict[Path, Ledger] | None = None
+        self._resting: dict[Path, Ledger] = {}
         self._heads: dict[Path, str] = {}
 
     @contextmanager
@@ -40,7 +42,8 @@ class Ledgers:
         """
         held = self._held
         ledger = held.pop(path, None) if held else None  # whoever asks for it meanwhile is refused by the lock
-        if ledger is not None and not ledger.untouched():
+        ledger = ledger or self._resting.pop(path, None)
+        if ledger is not None and not ledger.wake():
             ledger.close()
             ledger = None
         if ledger is None:
@@ -56,17 +59,20 @@ class Ledgers:
             ledger.close()
             return
         held[path] = ledger
-        while len(held) > _MOST_HELD:
-            held.popitem(last=False)[1].close()
+        while len(held) > _MOST_OPEN:
+            oldest, other = held.popitem(last=False)
+            other.rest()
+            self._resting[oldest] = other
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Hold ledgers, verified and locked, from their first use in this block to its end; blocks may be nested."""
-        outer = self._held
+        """Hold ledgers, verified, from their first use in this block to its end; blocks may be nested."""
+        outer, resting = self._held, self._resting
         mine = self._held = OrderedDict()
+        self._resting = {}
         try:
             yield
         finally:
-            self._held = outer
+            self._held, self._resting = outer, resting
             while mine:
                 mine.popitem()[1].close()

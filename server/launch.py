@@ -26,7 +26,12 @@ __all__ = ["launch", "resume"]
 
 
 def launch(
-    scenario: Scenario, *, engine: str, parent: Path, on_folder: Callable[[RunFolder], None] = lambda _: None
+    scenario: Scenario,
+    *,
+    engine: str,
+    parent: Path,
+    on_folder: Callable[[RunFolder], None] = lambda _: None,
+    processes: int = 1,
 ) -> RunFolder:
     """Run a scenario to its end; blocks.
 
@@ -35,6 +40,7 @@ def launch(
         engine: ``inprocess``, ``ray`` or ``superlink``; ``fleet``: the enrolled devices of the server that is up.
         parent: folder of runs.
         on_folder: called with the new run's folder before anything else happens in it.
+        processes: that answer for devices, of the engine ``inprocess``; results are the same.
 
     Returns:
         The complete run's folder.
@@ -47,18 +53,22 @@ def launch(
         RunFailedError: the run was tried and failed; its folder says why.
     """
     _end_quickly()
-    get_engine(engine).check(parent, scenario)  # what is not there is told before there is a folder
+    get_engine(engine, processes=processes).check(
+        parent, scenario
+    )  # what is not there is told before there is a folder
     folder = RunFolder.create(parent, scenario, engine=engine)
     on_folder(folder)
     try:
-        return _run(folder)
+        return _run(folder, processes)
     except InputError:
         if not folder.rounds():
             shutil.rmtree(folder.path)  # nothing has run: nothing is left half-written
         raise
 
 
-def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = lambda _: None) -> RunFolder:
+def resume(
+    name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = lambda _: None, processes: int = 1
+) -> RunFolder:
     """Go on with a run that was interrupted or failed, with its own scenario and engine; blocks.
 
     Guarantee: no round is opened, debited or released twice, and nothing is delivered twice; in simulation the final
@@ -68,6 +78,7 @@ def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = 
         name: the run's id, its folder, or ``latest``.
         parent: folder of runs.
         on_folder: called with the run's folder before it goes on.
+        processes: as of :func:`launch`; they need not be as many as before.
 
     Raises:
         InputError: there is no such run.
@@ -78,19 +89,19 @@ def resume(name: str, *, parent: Path, on_folder: Callable[[RunFolder], None] = 
     folder = RunFolder.open(name, parent)
     with exclusive(folder.path / "status.json"):  # a backup that copies the run holds it, and so does who goes on too
         reopen(folder)
-        get_engine(folder.status["engine"]).check(folder.path.parent, folder.scenario)
+        get_engine(folder.status["engine"], processes=processes).check(folder.path.parent, folder.scenario)
         if folder.simulated and not (folder.path / "fleet" / "coordinator.json").exists():
             for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
                 shutil.rmtree(folder.path / half, ignore_errors=True)
         folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})
     on_folder(folder)
-    return _run(folder)
+    return _run(folder, processes)
 
 
-def _run(folder: RunFolder) -> RunFolder:
+def _run(folder: RunFolder, processes: int) -> RunFolder:
     try:
         with _terminable(), recorded(folder):
-            runner = get_engine(folder.status["engine"])
+            runner = get_engine(folder.status["engine"], processes=processes)
             prepare(folder, system_clock, process_worker())
             runner.run(folder)
     except KeyboardInterrupt as error:

@@ -35,6 +35,15 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as privacy.epsilon=3. May be repeated."),
 ]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        max=256,
+        help="inprocess: how many processes devices are dealt out to; results are the same.",
+    ),
+]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open the report in a browser at the end.")]
 
 
@@ -42,6 +51,7 @@ def demo(
     *,
     overrides: SetOption = None,
     engine: EngineOption = Engine.INPROCESS,
+    processes: ProcessesOption = 1,
     runs_dir: RunsDir = None,
     open_: OpenOption = False,
     as_json: AsJson = False,
@@ -49,7 +59,7 @@ def demo(
     """Fine-tune a quantized model on fourteen writers' digits under differential privacy."""
     from skerry.config import default_scenario
 
-    _follow(default_scenario(overrides or ()), engine, runs_dir, open_=open_, as_json=as_json)
+    _follow(default_scenario(overrides or ()), engine, runs_dir, processes=processes, open_=open_, as_json=as_json)
 
 
 def run(
@@ -63,6 +73,7 @@ def run(
     ] = None,
     overrides: SetOption = None,
     engine: EngineOption = Engine.INPROCESS,
+    processes: ProcessesOption = 1,
     runs_dir: RunsDir = None,
     open_: OpenOption = False,
     as_json: AsJson = False,
@@ -81,13 +92,17 @@ def run(
     if resume is not None:
         if overrides:
             raise InputError("a run that goes on keeps its scenario", where="--set", mend="leave --set out")
-        _follow(resume, engine, runs_dir, open_=open_, as_json=as_json)
+        _follow(resume, engine, runs_dir, processes=processes, open_=open_, as_json=as_json)
         return
     assert scenario is not None
-    _follow(load_scenario(scenario, overrides or ()), engine, runs_dir, open_=open_, as_json=as_json)
+    _follow(
+        load_scenario(scenario, overrides or ()), engine, runs_dir, processes=processes, open_=open_, as_json=as_json
+    )
 
 
-def conducted(scenario: "Scenario | str", engine: Engine, parent: Path | None, *, as_json: bool) -> "RunFolder":
+def conducted(
+    scenario: "Scenario | str", engine: Engine, parent: Path | None, *, as_json: bool, processes: int = 1
+) -> "RunFolder":
     """Run a scenario, or go on with the run of that name, to its end under a live display; its folder with a report.
 
     Raises:
@@ -107,9 +122,15 @@ def conducted(scenario: "Scenario | str", engine: Engine, parent: Path | None, *
     try:
         with follower:
             if isinstance(scenario, str):
-                folder = resume(scenario, parent=runs_dir(parent), on_folder=follower.watch)
+                folder = resume(scenario, parent=runs_dir(parent), on_folder=follower.watch, processes=processes)
             else:
-                folder = launch(scenario, engine=engine.value, parent=runs_dir(parent), on_folder=follower.watch)
+                folder = launch(
+                    scenario,
+                    engine=engine.value,
+                    parent=runs_dir(parent),
+                    on_folder=follower.watch,
+                    processes=processes,
+                )
     except (KeyboardInterrupt, InterruptedRunError) as error:
         raise _interrupted(follower.folder) from error
     if follower.fault is not None:
@@ -119,12 +140,14 @@ def conducted(scenario: "Scenario | str", engine: Engine, parent: Path | None, *
     return folder
 
 
-def _follow(scenario: "Scenario | str", engine: Engine, parent: Path | None, *, open_: bool, as_json: bool) -> None:
+def _follow(
+    scenario: "Scenario | str", engine: Engine, parent: Path | None, *, processes: int, open_: bool, as_json: bool
+) -> None:
     from rich.text import Text
 
     from skerry.result import load_result
 
-    folder = conducted(scenario, engine, parent, as_json=as_json)
+    folder = conducted(scenario, engine, parent, as_json=as_json, processes=processes)
     if open_:
         from skerry.cli.runs import open_report
 

@@ -28,20 +28,8 @@ class Journal:
         self._writable = True
         self._syncing: Job | None = None
         self._left: _State | None = None
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise InputError("there is no ledger", where=str(path)) from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.close()
-            raise RefusedError(
-                "ledger_in_use",
-                "somebody else is writing to this ledger",
-                where=str(path),
-                mend="stop the other process first: two writers would each spend the same budget",
-            ) from error
+        self._rests = False
+        self._fd = _locked(path)
         self._size = os.fstat(self._fd).st_size
         self._note(self._size)
         if not self.untouched():  # it was replaced (an erasure) between opening and locking: ours has no name any more
@@ -127,6 +115,29 @@ class Journal:
         except OSError:
             return False
 
+    def rest(self) -> None:
+        """Let go of the file and its lock until :meth:`wake`, once a sync that is under way is done."""
+        if self._syncing is not None and self._process == os.getpid():
+            self._syncing.failure()
+        sound = self._writable
+        self.close()
+        self._rests = sound
+
+    def wake(self) -> bool:
+        """Take the file and its lock again; whether it is untouched. If not, only :meth:`close` is left to do.
+
+        Raises:
+            RefusedError: another writer holds it (``ledger_in_use``).
+        """
+        if self._rests and os.getpid() == self._process:
+            self._rests = False
+            try:
+                self._fd = _locked(self._path)
+            except InputError:  # it is gone
+                return False
+            self._writable = self._left == _state(os.fstat(self._fd))
+        return self._writable and self.untouched()
+
     def close(self) -> None:
         """Let go of the file and its lock, once a sync that is under way is done; again is harmless."""
         if self._syncing is not None and self._process == os.getpid():
@@ -145,6 +156,25 @@ class Journal:
         """Remember how the file was left; another size than ours is somebody else's work, and never untouched."""
         found = os.fstat(self._fd)
         self._left = _state(found) if found.st_size == size else None
+
+
+def _locked(path: Path) -> int:
+    """The file, open for one writer: this one."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise InputError("there is no ledger", where=str(path)) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise RefusedError(
+            "ledger_in_use",
+            "somebody else is writing to this ledger",
+            where=str(path),
+            mend="stop the other process first: two writers would each spend the same budget",
+        ) from error
+    return fd
 
 
 _State = tuple[int, int, int, int]

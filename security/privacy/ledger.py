@@ -312,6 +312,20 @@ class Ledger:
         """Whether nobody else has changed the file since it was opened (see :meth:`Journal.untouched`)."""
         return self._journal.untouched()
 
+    def rest(self) -> None:
+        """Let go of the file and its lock until :meth:`wake`; what was verified is kept."""
+        self._journal.rest()
+
+    def wake(self) -> bool:
+        """Take the file and its lock, if this ledger rests; whether nobody has changed it since (:meth:`untouched`).
+
+        If somebody has, only :meth:`close` is left to do.
+
+        Raises:
+            RefusedError: another writer holds it (``ledger_in_use``).
+        """
+        return self._journal.wake()
+
     def close(self) -> None:
         """Let go of the file and its lock; again is harmless."""
         self._journal.close()

@@ -22,10 +22,10 @@ from skerry.server.engines.flwr_adapter import require_flwr
 __all__ = ["ENGINES", "Components", "Engine", "get_engine"]
 
 
-def _inprocess() -> Engine:
+def _inprocess(processes: int = 1) -> Engine:
     from skerry.server.engines.inprocess import InProcessEngine
 
-    return InProcessEngine()
+    return InProcessEngine(processes=processes)
 
 
 def _ray() -> Engine:
@@ -57,8 +57,12 @@ ENGINES: tuple[str, ...] = tuple(_MAKERS)
 """The names that ``--engine`` accepts; the first is the default."""
 
 
-def get_engine(name: str) -> Engine:
+def get_engine(name: str, *, processes: int = 1) -> Engine:
     """The engine of that name; heavy libraries are imported here, not with the package.
+
+    Args:
+        name: one of :data:`ENGINES`.
+        processes: that answer for devices; more than one only ``inprocess``.
 
     Raises:
         InputError: there is no such engine, or what says where it runs is no address.
@@ -69,4 +73,12 @@ def get_engine(name: str) -> Engine:
             f"there is no engine {name!r}", where="--engine", mend=f"the engines are: {', '.join(ENGINES)}"
         )
     require_flwr()
+    if processes != 1:
+        if name != "inprocess" or processes < 1 or not hasattr(os, "fork"):
+            raise InputError(
+                f"the engine {name!r} does not run devices in {processes} processes of its own",
+                where="--processes",
+                mend="take at least one, with the engine inprocess, on Linux or macOS",
+            )
+        return _inprocess(processes)
     return _MAKERS[name]()

@@ -5,6 +5,7 @@ little more, and all of it is here, each piece with its own test:
 
 - the identity of the running task, which stamps every ``Message`` (:func:`task_identity`);
 - the id of a message, which a real SuperLink would assign (:func:`assign_id`);
+- the bytes of a message, in which Flower sends it (:func:`message_bytes`, :func:`message_of`);
 - the record of a run, which a ``Grid`` must show (:func:`empty_run`);
 - the telemetry switch, which is read once when Flower is imported (:func:`keep_to_ourselves`);
 - the simulation's entry point, public but announced to go (:func:`simulation`);
@@ -49,6 +50,8 @@ __all__ = [
     "fleet_claim",
     "internals",
     "keep_to_ourselves",
+    "message_bytes",
+    "message_of",
     "require_flwr",
     "simulation",
     "task_identity",
@@ -122,6 +125,23 @@ def task_identity(run_id: int, *, node_id: int = COORDINATOR_NODE, task_id: int 
 def assign_id(message: "Message", identifier: str) -> None:
     """Give a message its id; the public property can only be read."""
     message.metadata.__dict__["_message_id"] = identifier
+
+
+def message_bytes(message: "Message") -> bytes:
+    """A message with its metadata, content or error, as Flower writes it."""
+    with internals("the bytes of a message"):
+        from flwr.common.serde import message_to_proto
+
+        return bytes(message_to_proto(message).SerializeToString())
+
+
+def message_of(data: bytes) -> "Message":
+    """The message of :func:`message_bytes`; for bytes of our own."""
+    with internals("the bytes of a message"):
+        from flwr.common.serde import message_from_proto
+        from flwr.proto.message_pb2 import Message as Written
+
+        return message_from_proto(Written.FromString(data))
 
 
 def empty_run(run_id: int) -> Any:

@@ -2,150 +2,23 @@
 
 The same ``ServerApp`` and ``ClientApp`` objects as everywhere; only Flower's ``Grid`` is ours. Every message still
 passes as a sealed envelope in a ``Message``, so nothing that a device checks is skipped. One process means one copy of
-each library and one frozen base model, however many devices there are.
+each library and one frozen base model, however many devices there are. Where a machine has processors to spare, devices
+live in processes that are forked from it.
 """
 
-import logging
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flwr.app import Context, Error, Message, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.app import Context, RecordDict
 
 from skerry.config import Scenario
 from skerry.device.worker import process_worker
-from skerry.errors import InputError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.engine import Components, fleet_homes, logging_to, logs
-from skerry.server.engines.flwr_adapter import ErrorKind
-from skerry.server.engines.grid import RunGrid
+from skerry.server.engines.forked_grid import ForkedGrid
+from skerry.server.engines.inprocess_grid import RUN_ID, InProcessGrid
 
 __all__ = ["InProcessEngine", "InProcessGrid"]
-
-_LOG = logging.getLogger(__name__)
-_RUN_ID = 1
-_FIRST_NODE = flwr_adapter.COORDINATOR_NODE + 1
-
-
-class InProcessGrid(RunGrid):
-    """Flower's ``Grid`` over a ``ClientApp`` object in this process.
-
-    Guarantees: replies come in the order in which their messages were pushed, whatever the number of workers; a node
-    handles its messages one after another in that order, and its ``Context.state`` lives as long as the grid; a
-    device that fails costs only its own reply, which then carries an ``Error`` with the exception's class name and
-    nothing of its text (the text may quote private data; it goes to the local log). A device gets its own copy of
-    the records: what it adds or removes is seen by nobody else.
-
-    Assumption: a synchronous call cannot be cut short. A message that has not been started by the deadline is not
-    started, and a reply that comes after it is withheld, as a real grid would; but the caller waits for the call that
-    was under way.
-
-    Args:
-        client: the app that answers.
-        nodes: one node configuration per node; node ids follow this order, from 2.
-        workers: threads that answer. More than one needs an app that may be called from several threads.
-        clock: wall clock in seconds; ages messages against their time to live.
-        monotonic: clock in seconds for deadlines.
-    """
-
-    def __init__(
-        self,
-        client: ClientApp,
-        nodes: Sequence[Mapping[str, str | int]],
-        *,
-        workers: int = 1,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if workers < 1:
-            raise InputError(f"at least one worker is needed, got {workers}")
-        super().__init__(flwr_adapter.empty_run(_RUN_ID))
-        self._client = client
-        self._contexts = {
-            node: Context(_RUN_ID, node, dict(config), RecordDict(), {})
-            for node, config in enumerate(nodes, start=_FIRST_NODE)
-        }
-        self._workers = workers
-        self._clock = clock
-        self._monotonic = monotonic
-        self._pushed: dict[str, Message] = {}
-        self._count = 0
-
-    def get_node_ids(self) -> list[int]:
-        """All nodes, in the order of their configurations; a node in this process is never offline."""
-        return list(self._contexts)
-
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Take messages in; they are delivered when their replies are pulled."""
-        identifiers = []
-        for message in messages:
-            self._count += 1
-            identifier = f"{self._count:08x}"
-            flwr_adapter.assign_id(message, identifier)
-            if message.has_content():
-                message.content = _own_copy(message.content)
-            self._pushed[identifier] = message
-            identifiers.append(identifier)
-        return identifiers
-
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Deliver the messages of these ids, unless their time to live has passed, and return their replies.
-
-        An id that is unknown, or whose reply was pulled before, gives nothing.
-        """
-        return self._deliver(message_ids, None)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Push, deliver, and return the replies that were ready within ``timeout`` seconds."""
-        deadline = None if timeout is None else self._monotonic() + timeout
-        return self._deliver(self.push_messages(messages), deadline)
-
-    def _deliver(self, identifiers: Iterable[str], deadline: float | None) -> list[Message]:
-        wanted = set(identifiers)
-        due = [self._pushed.pop(i) for i in sorted(wanted & self._pushed.keys())]
-        if self._workers == 1 or len(due) < 2:
-            replies = [self._answer(message, deadline) for message in due]
-        else:
-            replies = self._answer_in_threads(due, deadline)
-        return [reply for reply in replies if reply is not None]
-
-    def _answer_in_threads(self, due: list[Message], deadline: float | None) -> list[Message | None]:
-        replies: list[Message | None] = [None] * len(due)
-        by_node: dict[int, list[int]] = {}
-        for index, message in enumerate(due):
-            by_node.setdefault(message.metadata.dst_node_id, []).append(index)
-
-        def serve(indices: list[int]) -> None:
-            for index in indices:
-                replies[index] = self._answer(due[index], deadline)
-
-        with ThreadPoolExecutor(self._workers) as pool:
-            list(pool.map(serve, by_node.values()))
-        return replies
-
-    def _answer(self, message: Message, deadline: float | None) -> Message | None:
-        metadata = message.metadata
-        context = self._contexts.get(metadata.dst_node_id)
-        if deadline is not None and self._monotonic() >= deadline:
-            return None
-        if context is None:
-            return _refusal(message, ErrorKind.NODE_UNAVAILABLE, "there is no such node")
-        if self._clock() >= metadata.created_at + metadata.ttl:
-            return _refusal(message, ErrorKind.EXPIRED, "the message's time to live has passed")
-        try:
-            reply = self._client(message, context)
-            if not isinstance(reply, Message):
-                raise TypeError(f"the app returned {type(reply).__name__} instead of a Message")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - one bad reply costs that device its place, never the round
-            _LOG.exception("node %d failed", metadata.dst_node_id)
-            return _refusal(message, ErrorKind.APP_FAILED, f"the device's app failed ({type(error).__name__})")
-        if deadline is not None and self._monotonic() >= deadline:
-            return None
-        flwr_adapter.assign_id(reply, f"{metadata.message_id}r")
-        return reply
 
 
 class InProcessEngine:
@@ -153,9 +26,11 @@ class InProcessEngine:
 
     name = "inprocess"
 
-    def __init__(self, components: Components | None = None, *, workers: int = 1) -> None:
+    def __init__(self, components: Components | None = None, *, workers: int = 1, processes: int = 1) -> None:
+        """``workers`` are threads of this process; more than one of ``processes`` are forked from it instead."""
         self.components = components or Components()
         self.workers = workers
+        self.processes = processes
 
     def check(self, runs: Path, scenario: Scenario) -> None:
         """Everything that it needs it starts itself."""
@@ -171,28 +46,19 @@ class InProcessEngine:
             for index, home in enumerate(homes)
         ]
         context = Context(
-            _RUN_ID,
+            RUN_ID,
             flwr_adapter.COORDINATOR_NODE,
             {},
             RecordDict(),
             {"run": str(folder.path), "scenario": "", "overrides": "", "runs-dir": ""},
         )
         with (
-            flwr_adapter.task_identity(_RUN_ID),
-            logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", __name__),
-            process_worker().ledgers.holding(),  # all devices of the run live in this process
+            flwr_adapter.task_identity(RUN_ID),
+            logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", InProcessGrid.__module__),
+            process_worker().ledgers.holding(),  # all devices of the run live in this process, or in forks of it
         ):
-            server(InProcessGrid(client, nodes, workers=self.workers), context)
-
-
-def _own_copy(records: RecordDict) -> RecordDict:
-    copy = records.copy()
-    for key in list(copy):
-        copy[key] = copy[key].copy()
-    return copy
-
-
-def _refusal(message: Message, kind: ErrorKind, text: str) -> Message:
-    reply = Message(Error(int(kind), text), reply_to=message)
-    flwr_adapter.assign_id(reply, f"{message.metadata.message_id}r")
-    return reply
+            if self.processes == 1:
+                server(InProcessGrid(client, nodes, workers=self.workers), context)
+                return
+            with ForkedGrid(client, nodes, processes=self.processes) as grid:
+                server(grid, context)

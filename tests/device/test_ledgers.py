@@ -8,7 +8,7 @@ import pytest
 
 from skerry.device import ledgers as ledgers_module
 from skerry.device.ledgers import Ledgers
-from skerry.errors import LedgerCorruptError, RefusedError
+from skerry.errors import InputError, LedgerCorruptError, RefusedError
 from skerry.security.privacy import GaussianEvent, Ledger, Policy, verify_ledger
 from skerry.security.privacy.verification import read_ledger
 
@@ -154,7 +154,7 @@ def test_after_an_error_the_next_use_begins_with_what_is_on_the_disk(path: Path,
 
 
 def test_few_files_are_open_at_once_however_many_devices_there_are(tmp_path: Path, opened: list[Path], monkeypatch):
-    monkeypatch.setattr(ledgers_module, "_MOST_HELD", 2)
+    monkeypatch.setattr(ledgers_module, "_MOST_OPEN", 2)
     paths = [make(tmp_path / f"{number}.jsonl") for number in range(3)]
     opened.clear()
     ledgers = Ledgers()
@@ -166,6 +166,35 @@ def test_few_files_are_open_at_once_however_many_devices_there_are(tmp_path: Pat
             Ledger.open(paths[2])
         spend(ledgers, paths[0], 2)
     assert all(not verify_ledger(path, pld=False).problems for path in paths)
+
+
+def test_those_that_rest_are_not_verified_again_unless_somebody_wrote(
+    tmp_path: Path, opened: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ledgers_module, "_MOST_OPEN", 1)
+    paths = [make(tmp_path / f"{number}.jsonl") for number in range(3)]
+    opened.clear()
+    ledgers = Ledgers()
+    with ledgers.holding():
+        for number in range(1, 4):
+            for path in paths:
+                spend(ledgers, path, number)
+        assert opened == paths
+        with Ledger.open(paths[0]) as other:
+            with pytest.raises(RefusedError, match="somebody else"):
+                spend(ledgers, paths[0], 4)
+            other.debit("other", 1, GaussianEvent(1000.0), nonce="00", now=9)
+        opened.clear()
+        with ledgers.at(paths[0]) as ledger:
+            assert ledger.has("other", 1)
+        assert opened == [paths[0]]
+        lines = paths[1].read_bytes().splitlines(keepends=True)
+        paths[1].write_bytes(b"".join(lines[:-1]))
+        with pytest.raises(LedgerCorruptError):
+            spend(ledgers, paths[1], 5)
+        paths[2].unlink()
+        with pytest.raises(InputError):
+            spend(ledgers, paths[2], 5)
 
 
 def test_blocks_of_holding_may_be_nested(tmp_path: Path):

@@ -150,3 +150,15 @@ def test_only_the_adapters_touch_private_parts_of_flower() -> None:
                 if words[:1] in (["from"], ["import"]) and words[1].split(".")[0] == "flwr" and words[1] not in public:
                     found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
     assert not found
+
+
+def test_a_message_and_its_reply_are_the_same_after_their_bytes() -> None:
+    with flwr_adapter.task_identity(3):
+        sent = Message(RecordDict({"one": ConfigRecord({"data": b"\x00\xff", "n": 2})}), 7, "train", ttl=9.5)
+        flwr_adapter.assign_id(sent, "00000004")
+        arrived = flwr_adapter.message_of(flwr_adapter.message_bytes(sent))
+        failed = flwr_adapter.message_of(flwr_adapter.message_bytes(Message(Error(2, "no"), reply_to=arrived)))
+    assert vars(arrived.metadata) == vars(sent.metadata)
+    assert dict(arrived.content["one"]) == {"data": b"\x00\xff", "n": 2}
+    assert (failed.error.code, failed.error.reason) == (2, "no")
+    assert (failed.metadata.reply_to_message_id, failed.metadata.src_node_id) == ("00000004", 7)

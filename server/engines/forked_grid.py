@@ -1,0 +1,146 @@
+"""Several processes that answer for the devices of the in-process engine, each for its own, as long as a run lasts.
+
+They are forked when the run begins: task, model and whatever else was loaded by then are shared memory until somebody
+writes to it. A node belongs to one process, which keeps its state, its ledger and its features; so what a device does
+does not depend on how many processes there are.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import NoReturn, Self
+
+from flwr.app import Message
+from flwr.clientapp import ClientApp
+
+from skerry.canonical import decode, encode
+from skerry.device.worker import process_worker
+from skerry.errors import InputError, RunFailedError
+from skerry.server.engines.flwr_adapter import message_bytes, message_of
+from skerry.server.engines.inprocess_grid import InProcessGrid
+
+__all__ = ["ForkedGrid"]
+
+_TOGETHER = 32  # messages that are handed over at once: one by one, processes would wait for each other
+_TURNS = 4  # at least so many times is each process given something, so that all end at about the same time
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
+
+_Answers = list[Message | None]
+
+
+class ForkedGrid(InProcessGrid):
+    """An :class:`InProcessGrid` whose nodes live in forked processes; a block that is left has ended them.
+
+    Guarantees those of its parent. Messages and replies go through pipes of this process alone. The processes end with
+    this one, even by SIGKILL: on Linux at once, elsewhere when they have answered what they were at.
+
+    Args:
+        client: the app that answers.
+        nodes: one node configuration per node.
+        processes: that answer.
+    """
+
+    def __init__(self, client: ClientApp, nodes: Sequence[Mapping[str, str | int]], *, processes: int) -> None:
+        if processes < 1:
+            raise InputError(f"at least one process is needed, got {processes}")
+        super().__init__(client, nodes)
+        self._processes = min(processes, max(1, len(nodes)))
+        self._pipes: list[Connection] = []
+        self._children: list[int] = []
+
+    def __enter__(self) -> Self:
+        parent = os.getpid()
+        for _ in range(self._processes):
+            mine, theirs = Pipe()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            child = os.fork()
+            if child == 0:
+                for pipe in (mine, *self._pipes):
+                    pipe.close()
+                _serve(theirs, parent, self.answer)
+            theirs.close()
+            self._pipes.append(mine)
+            self._children.append(child)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        for child in self._children:
+            if kind is not None:  # nobody waits for what it is at
+                os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        self._pipes, self._children = [], []
+
+    def _answer_all(self, due: Sequence[Message], deadline: float | None) -> _Answers:
+        """Hand out some messages at a time to each process, those of its own nodes; replies in the order of messages.
+
+        Raises:
+            RunFailedError: a process ended.
+        """
+        queues: dict[Connection, list[int]] = {pipe: [] for pipe in self._pipes}
+        for index, message in enumerate(due):
+            queues[self._pipes[message.metadata.dst_node_id % self._processes]].append(index)
+        together = max(1, min(_TOGETHER, len(due) // (_TURNS * self._processes)))
+        replies: _Answers = [None] * len(due)
+        under_way: dict[Connection, list[int]] = {}
+
+        def give(pipe: Connection) -> None:
+            indices, queues[pipe] = queues[pipe][:together], queues[pipe][together:]
+            if indices and (deadline is None or self._monotonic() < deadline):
+                pipe.send_bytes(encode({"messages": _written(due[i] for i in indices), "deadline": deadline}))
+                under_way[pipe] = indices
+
+        try:
+            for pipe in self._pipes:
+                give(pipe)
+            while under_way:
+                for ready in wait(list(under_way)):
+                    assert isinstance(ready, Connection)
+                    for index, answer in zip(under_way.pop(ready), decode(ready.recv_bytes()), strict=True):
+                        replies[index] = None if answer is None else message_of(answer)
+                    give(ready)
+        except (EOFError, OSError) as error:
+            raise RunFailedError(
+                "a process that answered for devices has ended",
+                mend="look for a lack of memory in the system's log; the run can go on with `skerry run --resume`",
+            ) from error
+        return replies
+
+
+def _serve(pipe: Connection, parent: int, answer: Callable[[Message, float | None], Message | None]) -> NoReturn:
+    """Answer until nobody asks any more; never returns into what its parent was doing."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's, who ends it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() == parent:
+            with process_worker().ledgers.holding():
+                _answer_until_closed(pipe, answer)
+            code = 0
+    finally:
+        os._exit(code)
+
+
+def _answer_until_closed(pipe: Connection, answer: Callable[[Message, float | None], Message | None]) -> None:
+    while True:
+        try:
+            asked = decode(pipe.recv_bytes())
+        except EOFError:
+            return
+        answers = [answer(message_of(message), asked["deadline"]) for message in asked["messages"]]
+        pipe.send_bytes(encode(_written(answers)))
+
+
+def _written(messages: Iterable[Message | None]) -> list[bytes | None]:
+    return [None if message is None else message_bytes(message) for message in messages]

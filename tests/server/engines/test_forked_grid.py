@@ -1,0 +1,147 @@
+"""Devices in forked processes: the same answers in the same order, and nothing outlives the run."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from skerry.config import default_scenario
+from skerry.errors import InputError, RunFailedError
+from skerry.runfolder import RunFolder
+from skerry.security.privacy.verification import verify_ledger
+from skerry.server.checkpoint import load_checkpoint
+from skerry.server.engines import Components, flwr_adapter, get_engine
+from skerry.server.engines.forked_grid import ForkedGrid
+from skerry.server.engines.inprocess import InProcessEngine
+from skerry.server.launch import launch
+
+NODES = [{"partition-id": number} for number in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def identity():
+    with flwr_adapter.task_identity(1):
+        yield
+
+
+def app(do: Any) -> ClientApp:
+    made = ClientApp()
+
+    @made.train()
+    def train(message: Message, context: Context) -> Message:
+        fields = do(message.content["asked"], context)
+        return Message(RecordDict({"told": ConfigRecord(fields)}), reply_to=message)
+
+    return made
+
+
+def who(asked: ConfigRecord, context: Context) -> dict[str, Any]:
+    seen = int(context.state["seen"]["n"]) + 1 if "seen" in context.state else 1
+    context.state["seen"] = ConfigRecord({"n": seen})
+    if asked["n"] == 13:
+        raise ValueError("a private label")
+    if asked["n"] == 99:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"pid": os.getpid(), "seen": seen, "n": asked["n"], "large": b"x" * 400_000}
+
+
+def ask(grid: ForkedGrid, numbers: list[int]) -> list[Message]:
+    nodes = grid.get_node_ids()
+    return [
+        Message(RecordDict({"asked": ConfigRecord({"n": number, "large": b"y" * 400_000})}), nodes[i % 5], "train")
+        for i, number in enumerate(numbers)
+    ]
+
+
+def test_replies_come_in_order_and_each_node_stays_where_it_is(no_process_left: None) -> None:
+    with ForkedGrid(app(who), NODES, processes=2) as grid:
+        first = list(grid.send_and_receive(ask(grid, list(range(10)))))
+        second = list(grid.send_and_receive(ask(grid, list(range(5)))))
+    assert [reply.content["told"]["n"] for reply in first] == list(range(10))
+    assert [reply.content["told"]["seen"] for reply in second] == [3] * 5
+    places = [{reply.content["told"]["pid"] for reply in (*first, *second) if reply.metadata.src_node_id == node}
+              for node in {reply.metadata.src_node_id for reply in first}]  # fmt: skip
+    assert all(len(place) == 1 for place in places)
+    assert len(set.union(*places)) == 2
+    assert os.getpid() not in set.union(*places)
+
+
+def test_a_device_that_fails_costs_its_own_reply(no_process_left: None) -> None:
+    with ForkedGrid(app(who), NODES, processes=2) as grid:
+        replies = list(grid.send_and_receive(ask(grid, [1, 13, 3])))
+    assert [reply.has_error() for reply in replies] == [False, True, False]
+    assert replies[1].error.reason == "the device's app failed (ValueError)"
+
+
+def test_a_process_that_dies_is_told_and_takes_nobody_along(no_process_left: None) -> None:
+    with (
+        ForkedGrid(app(who), NODES, processes=2) as grid,
+        pytest.raises(RunFailedError, match="a process that answered for devices has ended"),
+    ):
+        list(grid.send_and_receive(ask(grid, [1, 99, 3])))
+
+
+def test_what_is_no_number_of_processes_is_refused() -> None:
+    with pytest.raises(InputError):
+        ForkedGrid(app(who), NODES, processes=0)
+    for engine, processes in (("ray", 2), ("inprocess", 0), ("fleet", 3)):
+        with pytest.raises(InputError, match="processes of its own"):
+            get_engine(engine, processes=processes)
+
+
+def test_a_coordinator_that_fails_leaves_no_process(echo: Components, make_run: Any, no_process_left: None) -> None:
+    with pytest.raises(RuntimeError, match="told to fail"):
+        InProcessEngine(echo, processes=2).run(make_run(3, then="fail"))
+
+
+PROGRAM = """
+import os, sys, time
+from flwr.app import Message, RecordDict, ConfigRecord
+from flwr.clientapp import ClientApp
+from skerry.server.engines import flwr_adapter
+from skerry.server.engines.forked_grid import ForkedGrid
+app = ClientApp()
+@app.train()
+def train(message, context):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+with flwr_adapter.task_identity(1), ForkedGrid(app, [{}, {}], processes=2) as grid:
+    list(grid.send_and_receive([Message(RecordDict({"a": ConfigRecord({})}), n, "train") for n in grid.get_node_ids()]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes end when they have answered")
+def test_by_sigkill_too_they_end_with_the_run() -> None:
+    run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PROGRAM)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    children = [psutil.Process(int(run.stdout.readline())) for _ in range(2)]
+    run.kill()
+    run.wait(10)
+    deadline = time.monotonic() + 10
+    while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_run_ends_with_the_same_vector_to_the_last_bit(tmp_path: Path) -> None:
+    settings = ("rounds=2", "training.epochs=1", "report.references=false")
+    runs: list[RunFolder] = [
+        launch(default_scenario(settings), engine="inprocess", parent=tmp_path / str(n), processes=n) for n in (1, 2)
+    ]
+    vectors = [load_checkpoint(run).vector for run in runs]
+    assert np.array_equal(*vectors)
+    assert vectors[0].any()
+    accepted = [[record.accepted for record in run.rounds()] for run in runs]
+    assert accepted[0] == accepted[1]
+    for path in (runs[1].path / "ledger" / "devices").glob("*.jsonl"):
+        assert not verify_ledger(path, pld=False).problems
