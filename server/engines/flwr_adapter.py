@@ -21,7 +21,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -290,6 +290,8 @@ class FleetClaim:
     """Of an upload; empty elsewhere."""
     part: str = ""
     """That is uploaded; empty elsewhere."""
+    reply: str = ""
+    """That is announced; empty elsewhere, and where several are."""
 
 
 def fleet_claim(call: str, body: bytes) -> FleetClaim | None:
@@ -326,6 +328,7 @@ def fleet_claim(call: str, body: bytes) -> FleetClaim | None:
         fields = request.DESCRIPTOR.fields_by_name
         node_id = request.node.node_id if "node" in fields else request.node_id if "node_id" in fields else None
         messages = request.messages_list if "messages_list" in fields else ()
+        identifiers = [str(message.metadata.message_id) for message in messages]
         return FleetClaim(
             node_id=None if node_id is None else int(node_id),
             public_key=bytes(request.public_key) if "public_key" in fields else None,
@@ -339,6 +342,7 @@ def fleet_claim(call: str, body: bytes) -> FleetClaim | None:
             ),
             session=str(request.session_id) if call == "push-object" else "",
             part=str(request.object_id) if call == "push-object" else "",
+            reply=identifiers[0] if len(identifiers) == 1 else "",
         )
 
 
@@ -353,6 +357,18 @@ def announced_parts(answer: bytes) -> tuple[str, frozenset[str]]:
         except DecodeError:
             return "", frozenset()
         return str(found.session_id), frozenset(map(str, found.objects_to_push))
+
+
+def still_missing(answer: bytes, parts: Collection[str]) -> bytes:
+    """The SuperLink's answer to an announced reply, when it lacks only these parts of those that it named."""
+    with internals("the messages of the Fleet API"):
+        from flwr.proto.fleet_pb2 import PushMessagesResponse
+
+        found = PushMessagesResponse.FromString(answer)
+        left = [name for name in found.objects_to_push if name in parts]
+        found.ClearField("objects_to_push")
+        found.objects_to_push.extend(left)
+        return bytes(found.SerializeToString())
 
 
 def part_was_stored(answer: bytes) -> bool:

@@ -6,6 +6,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -221,6 +222,25 @@ def test_an_answer_is_whole_with_its_last_part_and_not_before() -> None:
     assert not uploads.complete("pi", "push-object", claim("s", "b"), b"")  # not stored
     assert uploads.complete("pi", "push-object", claim("s", "b"), STORED)
     assert not uploads.complete("pi", "pull-messages", claim(), b"")
+
+
+def test_who_lost_the_word_on_an_announced_answer_gets_it_again_with_what_is_still_missing() -> None:
+    now = [0.0]
+    uploads = Uploads(lambda: now[0])
+    reply = replace(claim(), reply="answer")
+    assert uploads.again("pi", "push-messages", reply) is None  # nothing was announced
+    uploads.complete("pi", "push-messages", reply, announced("s", "a", "b"))
+    assert uploads.again("pi", "push-messages", reply) == announced("s", "a", "b")
+    uploads.complete("pi", "push-object", claim("s", "a"), STORED)
+    assert uploads.again("pi", "push-messages", reply) == announced("s", "b")
+    for other, spoken in (("phone", reply), ("pi", replace(reply, reply="another")), ("pi", claim())):
+        assert uploads.again(other, "push-messages", spoken) is None
+    assert uploads.again("pi", "pull-messages", reply) is None
+    now[0] = 60.0  # nobody waits any more: the SuperLink says what becomes of it
+    assert uploads.again("pi", "push-messages", reply) is None
+    now[0] = 1.0
+    uploads.complete("pi", "push-object", claim("s", "b"), STORED)
+    assert uploads.again("pi", "push-messages", reply) is None  # it has come
 
 
 def test_an_answer_without_parts_is_whole_and_one_of_another_life_is_called_so() -> None:
