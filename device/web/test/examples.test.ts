@@ -4,7 +4,9 @@ import "fake-indexeddb/auto";
 import { beforeEach, expect, it } from "vitest";
 import { CallFailedError } from "../src/agent/line.ts";
 import { Examples } from "../src/agent/examples.ts";
+import { YieldedError } from "../src/agent/loop.ts";
 import type { Picture } from "../src/agent/phone.ts";
+import { InputError } from "../src/errors.ts";
 import type { Base } from "../src/delivery/base.ts";
 import { Database } from "../src/storage/database.ts";
 import type { Network } from "../src/training/features.ts";
@@ -92,6 +94,25 @@ it("a network is loaded once for all who ask, and again after it could not be ha
   const both = await Promise.all([0, 1].map(() => examples.guess(base(), vector, 0, bar(true))));
   expect(both[0]).toEqual(both[1]);
   expect(asked).toBe(2);
+});
+
+it("what the page says is heard between two examples, though the network leaves no time for it", async () => {
+  const examples = new Examples(database, () => Promise.resolve(network()));
+  for (const label of [1, 2, 3, 4]) await examples.add(bar(true), label, 0);
+  let [steps, paused] = [0, false];
+  const under = examples.rows(base(), () => {
+    if (paused) throw new YieldedError("paused");
+    steps += 1;
+    setTimeout(() => (paused = true)); // as a message that comes while the first one is worked on
+  });
+  await expect(under).rejects.toThrow(YieldedError);
+  expect(steps).toBe(1);
+});
+
+it("a network that fails on a picture is no guess", async () => {
+  const failing: Network = { ...network(), run: () => Promise.resolve(Float32Array.of(NaN, NaN)) };
+  const examples = new Examples(database, () => Promise.resolve(failing));
+  await expect(examples.guess(base(), new Float32Array(30), 0, bar(true))).rejects.toThrow(InputError);
 });
 
 it("the network of another base is freed, but not under work that it does", async () => {

@@ -58,6 +58,7 @@ export class Device {
     const device = new Device(parts, await Rounds.open(parts.database), changed);
     await device.#openLedger();
     device.#paused = (await parts.database.get("state", "paused")) === true;
+    await device.#bases.here(device.rounds.head?.digest); // so that the page knows of a model that was kept
     await device.refresh({});
     device.#serve();
     return device;

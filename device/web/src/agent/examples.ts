@@ -70,6 +70,7 @@ export class Examples {
   async #rows(base: Base, { network, rows }: Loaded, step: (share: number) => void): Promise<Rows> {
     const kept = await this.#kept();
     for (const [i, [id, { blocks }]] of kept.entries()) {
+      await aTask();
       step(i / kept.length);
       if (!rows.has(id)) rows.set(id, base.whitening.row(await network.run(networkInput(blocks)), base.bias));
     }
@@ -87,11 +88,12 @@ export class Examples {
     return { x, y };
   }
 
-  /** What a head makes of a picture. */
+  /** What a head makes of a picture. @throws InputError when the picture, or the network, gives nothing to go by. */
   async guess(base: Base, head: Float32Array, round: number, picture: Picture): Promise<Guess> {
     const input = networkInput(prepared(picture));
     const row = await this.#over(base, async ({ network }) => base.whitening.row(await network.run(input), base.bias));
     const probabilities = softmax(scores(head, row));
+    if (!probabilities.every(Number.isFinite)) throw new InputError("the model's network fails on this picture");
     return { probabilities, best: largest(probabilities), round };
   }
 
@@ -144,6 +146,14 @@ export class Examples {
 export function accuracy(head: Float32Array, { x, y }: Rows): number | null {
   if (x.length === 0) return null;
   return x.filter((row, i) => largest(scores(head, row)) === y[i]).length / x.length;
+}
+
+/**
+ * A task of the Worker's own, before which it hears what the page says: a pause, another picture to guess. The runtime
+ * gives it none: WebAssembly holds the thread, and what is awaited of it comes without one.
+ */
+function aTask(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
 }
 
 function scores(head: Float32Array, row: Float32Array): number[] {

@@ -27,6 +27,8 @@ export class MemoryPhone implements Phone {
   /** What `enrol` does: join, wait, refuse, or never answer. */
   desk: "member" | "waiting" | "refuse" | "silent" = "member";
   round = 0;
+  /** How long the model looks at a picture, and whether it can. */
+  looks: () => Promise<void> = () => Promise.resolve();
   #examples: StoredExample[] = [];
   readonly #listeners = new Set<(view: PhoneView) => void>();
 
@@ -73,7 +75,7 @@ export class MemoryPhone implements Phone {
 
   /** No model: the share of ink in ten strips, which changes with the drawing and the round. */
   async guess(picture: Picture): Promise<Guess | null> {
-    await Promise.resolve();
+    await this.looks();
     if (this.view.base === null) return null;
     checkPicture(picture);
     const strips = Array.from({ length: 10 }, () => 0.01);

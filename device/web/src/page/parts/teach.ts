@@ -2,9 +2,11 @@
 
 import type { Guess, Phone, PhoneView, Picture } from "../../agent/phone.ts";
 import { button, fill, h, icon, setAttribute, setText, show } from "../dom.ts";
-import { percent } from "../words.ts";
+import { percent, whyNot } from "../words.ts";
 import { Camera } from "./camera.ts";
 import { Pad } from "./pad.ts";
+
+const LATE_MS = 400; // until then what the model said last stands: it blinks at no stroke
 
 /** What a part of the page may ask of the whole. */
 export interface Host {
@@ -31,8 +33,11 @@ export class Teach {
   readonly #modes: readonly [HTMLButtonElement, HTMLButtonElement];
   #classes: readonly string[] = [];
   #hasBase = false;
+  #picture: Picture | null = null; // that the model was last asked about
+  #looks = false;
   #earlier: Guess | null = null; // of the same picture, by the head of another round
   #latest: Guess | null = null;
+  #fault: string | null = null; // why the model says nothing of the picture
   #asked = 0;
   #newest = 0;
 
@@ -152,24 +157,48 @@ export class Teach {
   }
 
   #changed(): void {
-    this.#earlier = this.#latest = null; // another picture
+    this.#earlier = this.#latest = this.#fault = null; // another picture
     void this.#ask();
   }
 
-  /** Ask the model; an answer to a picture that is not there any more is dropped. */
+  /**
+   * Ask the model about what is on the pad now. It looks at one picture at a time, and then at the newest one: however
+   * slow the phone is, no queue grows behind a pen. What it says of a picture that is not there any more is dropped.
+   */
   async #ask(): Promise<void> {
-    const turn = ++this.#asked;
-    const picture = this.#pad.picture;
-    const said = picture === null ? null : await this.#phone.guess(picture).catch(() => null);
-    if (turn !== this.#asked) return;
-    if (this.#latest !== null && said !== null && said.round !== this.#latest.round) this.#earlier = this.#latest;
-    this.#latest = said;
-    this.#tell(picture !== null);
+    this.#picture = this.#pad.picture;
+    this.#asked += 1;
+    if (this.#picture === null) this.#hear(null, null);
+    if (this.#looks) return;
+    this.#looks = true;
+    for (let turn = 0; turn !== this.#asked;) {
+      turn = this.#asked;
+      if (this.#picture !== null) await this.#look(this.#picture, turn);
+    }
+    this.#looks = false;
   }
 
-  #tell(drawn = false): void {
+  async #look(picture: Picture, turn: number): Promise<void> {
+    const late = setTimeout(() => { this.#tell(); }, LATE_MS); // prettier-ignore
+    let [said, fault]: [Guess | null, string | null] = [null, null];
+    try {
+      said = await this.#phone.guess(picture);
+    } catch (error) {
+      fault = whyNot(error).sentence;
+    }
+    clearTimeout(late);
+    if (turn === this.#asked) this.#hear(said, fault);
+  }
+
+  #hear(said: Guess | null, fault: string | null): void {
+    if (this.#latest !== null && said !== null && said.round !== this.#latest.round) this.#earlier = this.#latest;
+    [this.#latest, this.#fault] = [said, fault];
+    this.#tell();
+  }
+
+  #tell(): void {
     const now = this.#latest;
-    setText(this.#guess, this.#sentence(drawn));
+    setText(this.#guess, this.#sentence());
     const was = this.#earlier;
     setText(this.#before, was === null ? "" : `Before round ${now?.round ?? ""}: ${this.#named(was)}`);
     this.#labels.forEach((key, at) => {
@@ -179,10 +208,11 @@ export class Teach {
     });
   }
 
-  #sentence(drawn: boolean): string {
+  #sentence(): string {
     if (this.#latest !== null) return `The model says ${this.#named(this.#latest)}`;
+    if (this.#fault !== null) return `The model says nothing. ${this.#fault}`;
     if (!this.#hasBase) return "The model comes with a round.";
-    return drawn ? "The model looks…" : "The model guesses as you draw.";
+    return this.#picture === null ? "The model guesses as you draw." : "The model looks…";
   }
 
   #named(guess: Guess): string {
