@@ -2,21 +2,21 @@
 
 ``weight``: bytes of the built page as the gateway sends them, WebAssembly included; without what only check.html loads.
 ``load``: the page in headless Chromium from a real `skerry server up` on this machine, with nothing kept from before.
+``rounds``: two phones and two agents finish a run; what a phone reads before and after it, and reloads in the middle.
 """
 
 import json
-import os
-import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from _harness import PYTHON, QUIET, Claim, NotMeasuredError, Samples, main, progress, versions
+from _agent_fleet import servers
+from _harness import Claim, NotMeasuredError, Peer, Samples, main, progress, versions
 from _pages import chromium, pages
+from _phone_rounds import AGENTS, KEPT, PHONES, ROUNDS, Outcome, learned
 
 from skerry.server.gateway.web_page import BUILT
 
-_TIMES, _UP_S = 7, 120.0
+_TIMES, RISE = 7, 0.05
 _SHOWN = """async () => {
     const shown = () => performance.getEntriesByName('skerry-shown')[0];
     while (shown() === undefined) await new Promise((later) => setTimeout(later, 5));
@@ -42,16 +42,8 @@ def load(folder: Path) -> Iterator[Claim]:
     """From asking for the page until it shows what this phone is, over loopback; a new browser profile each time."""
     _built("index.html")
     command = chromium()
-    up = [PYTHON, "-m", "skerry.cli", "server", "up", "--runs-dir", folder / "runs", "--json"]
-    up += ["--port", "0", "--enrolment-port", "0", "--device-port", "0"]
-    (folder / "runs").mkdir()
-    log = folder / "server.log"
-    with log.open("wb") as said, subprocess.Popen(up, stdout=said, stderr=said, env={**os.environ, **QUIET}) as server:
-        try:
-            address = _address(log)
-            taken = Samples(list(_loads(command, f"{address}/phone/", folder / "pages.log")))
-        finally:
-            server.terminate()
+    with servers(folder) as federation:
+        taken = Samples(list(_loads(command, f"{federation.gateway}/phone/", folder / "pages.log")))
     yield Claim("first_load", "until the page shows what the phone is, median", taken.median, "ms", "<=", 2000,
                 spread=taken.spread)  # fmt: skip
 
@@ -65,6 +57,44 @@ def _loads(command: Sequence[str], url: str, log: Path) -> Iterator[float]:
             if turn > 0:  # the first one starts the browser's own processes
                 progress(f"load: {shown:.0f} ms")
                 yield shown
+
+
+def rounds(folder: Path) -> Iterator[Claim]:
+    """One run of the shipped recipe with nobody hostile; see ``_phone_rounds.py``."""
+    _built("index.html")
+    found = learned(folder)
+    everybody = {*PHONES, *AGENTS}
+    whole = sum(everybody == set(counted) for counted in found.counted)
+    yield Claim("phone_rounds", "rounds of five in which two phones and two agents are counted", whole, "rounds", ">=",
+                ROUNDS, detail={"counted": [sorted(counted) for counted in found.counted]})  # fmt: skip
+    yield _rise(found)
+    took, guesses = Samples(found.ms), Samples(found.guess_ms)
+    yield Claim("ms_per_example", "features of one example in the page's Worker, another phone and two agents working",
+                took.median, "ms", "<=", 250, spread=took.spread)  # fmt: skip
+    yield Claim("guess_ms", "from choosing a picture until its guess is seen, while nobody trains, median",
+                guesses.median, "ms", "<=", 250, spread=guesses.spread)  # fmt: skip
+    debits = 1 + ROUNDS  # the first run has one
+    lost = ROUNDS - whole + sum(abs(a - debits) + abs(b - KEPT) for a, b in found.kept.values())
+    yield Claim("reload_loses_nothing", "rounds, debits or examples too few or too many; a phone is reloaded while it "
+                "trains, and while it sends", lost, "things", "<=", 0,
+                detail={"reloads": found.reloads, "debits_examples": found.kept})  # fmt: skip
+
+
+def _rise(found: Outcome) -> Claim:
+    """The phone's guesses of the same digits by the first and the last head that came to it."""
+    tried = len(found.before)
+    before, after = sum(found.before) / tried, sum(found.after) / tried
+    public = Peer("the head of public digits, the same phone and digits", before)
+    return Claim(
+        "phone_accuracy_rises", f"more of {tried} digits of held-out writers that a phone reads right after the run",
+        after - before, "share", ">=", RISE, public,
+        detail={
+            "before": before, "after": after, "heads_after_rounds": found.heads,
+            "only_after": sum(b and not a for a, b in zip(found.before, found.after, strict=True)),
+            "only_before": sum(a and not b for a, b in zip(found.before, found.after, strict=True)),
+            "evaluated_by_the_coordinator": found.evaluated,
+        },
+    )  # fmt: skip
 
 
 def _built(name: str) -> Path:
@@ -82,15 +112,5 @@ def _between(text: str, before: str, after: str) -> str:
     return text.partition(before)[2].partition(after)[0]
 
 
-def _address(log: Path) -> str:
-    end = time.monotonic() + _UP_S
-    while '"expires"' not in log.read_text():
-        if time.monotonic() > end:
-            raise NotMeasuredError(f"the server did not come up: {log.read_text()[-1000:]}")
-        time.sleep(0.2)
-    text = log.read_text()
-    return f"https://{json.JSONDecoder().raw_decode(text[text.index('{') :])[0]['addresses']['gateway']}"
-
-
 if __name__ == "__main__":
-    main("phone", {"weight": weight, "load": load}, versions("skerry", "starlette", "uvicorn"))
+    main("phone", {"weight": weight, "load": load, "rounds": rounds}, versions("skerry", "starlette", "uvicorn"))
