@@ -31,10 +31,8 @@ from skerry.strategies.buffered import Turns
 
 __all__ = ["BufferedGathering"]
 
-_HEAD_GFLOP, _NETWORK_GFLOP = (
-    0.6,
-    1.8,
-)  # a MobileNetV2 at 224 pixels, forward, and forward and backward: the order of size
+# Of an example: a MobileNetV2 at 224 pixels, forward, and forward and backward. Only the order of answers hangs on it.
+_HEAD_GFLOP, _NETWORK_GFLOP = 0.6, 1.8
 
 
 class BufferedGathering:
@@ -46,6 +44,10 @@ class BufferedGathering:
 
     def __init__(self, federation: Federation) -> None:
         scenario, task = federation.scenario, federation.task
+        size, places = scenario.cohort.buffer, scenario.cohort.concurrency
+        assert size is not None, "a scenario of buffered rounds has a buffer"
+        assert places is not None, "a scenario of buffered rounds has a concurrency"
+        self._size, self._places = size, places
         self._turns = Turns(scenario.privacy.min_separation, scenario.privacy.max_participations)
         self._asked: dict[str, Asked] = {}
         self._arrivals = VirtualArrivals(
@@ -93,12 +95,12 @@ class BufferedGathering:
         Under device-level privacy those in quarantine are drawn too, and what they send is dropped: what a device sent
         must not change who else is asked.
         """
-        places = (federation.scenario.cohort.concurrency or 0) - self._arrivals.working
+        free = self._places - self._arrivals.working
         out = frozenset() if federation.plan.unit == "device" else federation.screener.quarantined
         able = [name for name in sorted(federation.nodes) if name not in out and self._turns.may_begin(name, number)]
         able = list(federation.roster.askable(able))
         generator = derive_generator(federation.scenario.seed, "cohort", number)
-        picked = generator.permutation(len(able))[:places]
+        picked = generator.permutation(len(able))[:free]
         cohort = tuple(able[i] for i in sorted(picked.tolist()))
         for device in cohort:
             self._turns.begin(device, number)
@@ -113,15 +115,15 @@ class BufferedGathering:
 
     def _take(self, federation: Federation, number: int) -> tuple[list[Arrival], dict[str, Reason]]:
         """Fill the buffer: what is in it, and who gave up a place without."""
-        cohort = federation.scenario.cohort
+        stalest = federation.scenario.cohort.max_staleness
         taken: list[Arrival] = []
         dropped: dict[str, Reason] = {}
-        while self._arrivals.working and len(taken) < (cohort.buffer or 0):
+        while self._arrivals.working and len(taken) < self._size:
             arrival = self._arrivals.next()
             if arrival.reason is Reason.NO_REPLY:
                 dropped[arrival.device] = Reason.NO_REPLY
                 self._turns.end(arrival.device)
-            elif number - arrival.base > cohort.max_staleness:
+            elif number - arrival.base > stalest:
                 dropped[arrival.device] = Reason.STALE
                 self._turns.end(arrival.device)
             else:

@@ -1,13 +1,12 @@
 """A buffered federation end to end: who works when, what enters which step, what is spent, what the ledgers prove."""
 
-import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from skerry.config import default_scenario
-from skerry.errors import InputError, RefusedError, ScenarioError
+from skerry.errors import InputError, InterruptedRunError, RefusedError, ScenarioError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.stream import seeded_stream
 from skerry.security.privacy.verification import read_ledger
@@ -16,10 +15,10 @@ from skerry.server.central import CentralNoise, run_event
 from skerry.server.checkpoint import load_checkpoint
 from skerry.server.collect import Replies
 from skerry.server.fleet_rules import check_for_fleet
+from skerry.server.launch import launch, resume
 from skerry.server.ledgers import POPULATION, Ledgers
 from skerry.server.proof import verify_run
 from skerry.server.releases import Releases
-from skerry.server.resume import reopen
 from tests.server.test_device_level import DEVICE, federate, ledgers
 
 BUFFERED = ('cohort.mode="buffered"', "cohort.buffer=4", "cohort.concurrency=8", "defence.tolerate=1", "rounds=8")
@@ -210,9 +209,24 @@ def test_a_buffer_that_no_fleet_fills_is_refused_before_anything_runs(tmp_path) 
         check_for_fleet(default_scenario([*BUFFERED, "attack.devices=0"]))
 
 
-def test_a_stopped_run_says_that_it_cannot_go_on(tmp_path) -> None:
-    folder = RunFolder.create(tmp_path, default_scenario(list(BUFFERED)), engine="inprocess")
-    folder.mark("interrupted")
+def test_ctrl_c_keeps_what_is_finished_and_says_that_the_run_cannot_go_on(tmp_path, monkeypatch) -> None:
+    asked = []
+
+    def interrupted(self, cohort, size):
+        asked.append(cohort)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return begin(self, cohort, size)
+
+    begin = VirtualArrivals.begin
+    monkeypatch.setattr(VirtualArrivals, "begin", interrupted)
+    with pytest.raises(InterruptedRunError) as stopped:
+        launch(default_scenario([*BUFFERED, "report.references=false"]), engine="inprocess", parent=tmp_path)
+    assert "run it again" in stopped.value.mend
+    assert "on no disk" in stopped.value.mend
+    folder = RunFolder.open("latest", tmp_path)
+    assert folder.state == "interrupted"
+    assert [record.round for record in folder.rounds()] == [1, 2]
+    assert verify_run(folder, remembered={}, pld=False).holds
     with pytest.raises(RefusedError, match="buffered run"):
-        reopen(folder)
-    assert json.loads((folder.path / "status.json").read_text())["state"] == "interrupted"
+        resume(folder.id, parent=tmp_path)
