@@ -7,6 +7,7 @@ import typer
 from skerry import __version__
 from skerry.cli import device, doctor, fleet, model, privacy, release, report, run, runs, security, server
 from skerry.cli.boundary import Boundary
+from skerry.cli.top import top
 
 __all__ = ["app", "main"]
 
@@ -54,6 +55,7 @@ app.add_typer(privacy.app, name="privacy")
 app.add_typer(release.app, name="release")
 app.add_typer(security.app, name="security")
 app.add_typer(server.app, name="server")
+app.command()(top)
 app.command()(doctor.doctor)
 
 

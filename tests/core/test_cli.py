@@ -11,7 +11,8 @@ from skerry.errors import BudgetExceededError, InterruptedRunError, RunFailedErr
 from skerry.runfolder import RunFolder
 
 COMMANDS = {
-    "demo", "device", "run", "runs", "report", "fleet", "model", "privacy", "release", "security", "server", "doctor",
+    "demo", "device", "run", "runs", "report", "fleet", "model", "privacy", "release", "security", "server", "top",
+    "doctor",
 }  # fmt: skip
 SKERRY = Path(sys.executable).parent / "skerry"
 
