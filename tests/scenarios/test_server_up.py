@@ -294,3 +294,23 @@ def test_a_public_certificate_and_its_key_go_together(tmp_path: Path):
         told = skerry("server", "up", "--json", "--runs-dir", tmp_path, *ANY_PORTS, *words)
         assert told.returncode == 2, told.stderr
         assert json.loads(told.stdout)["error"]["mend"]
+
+
+def test_a_link_that_the_command_prints_lets_one_browser_into_the_console_and_ends_with_the_server(tmp_path: Path):
+    with up(tmp_path) as (process, told):
+        printed = skerry("server", "console", "--by", "olga", "--runs-dir", tmp_path, "--json")
+        link = httpx.URL(json.loads(printed.stdout)["link"])
+        assert (link.path, link.port) == ("/console/", int(told["addresses"]["gateway"].rpartition(":")[2]))
+        trusted = ssl.create_default_context(cafile=str(FederationHome(tmp_path).root))
+        own = f"https://{link.host}:{link.port}"
+        with httpx.Client(base_url=own, verify=trusted) as browser:
+            given = {"json": {"token": link.fragment.removeprefix("sign-in:")}, "headers": {"origin": own}}
+            assert browser.post("/v1/console/sign-in", **given).json()["who"] == "olga"
+            assert browser.post("/v1/console/sign-in", **given).status_code == 403
+            with browser.stream("GET", "/v1/console/events", timeout=30) as events:
+                lines = events.iter_lines()
+                assert any(line == "event: all" for line in lines)
+                process.send_signal(signal.SIGINT)
+                assert "event: over" in list(lines)  # nobody's page keeps the servers
+        assert process.wait(30) == 0
+    assert skerry("server", "console", "--runs-dir", tmp_path).returncode == 1

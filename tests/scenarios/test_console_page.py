@@ -1,0 +1,147 @@
+"""The console in a real browser, at phone width and by keyboard: signed in by a link, live; decisions with a reason."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skerry.clock import system_clock
+from skerry.server.console import ConsoleRole
+from skerry.server.console.sessions import IDLE_S
+from skerry.server.registry import Registry
+from tests.sample_run import build
+from tests.server._console import Shown, console
+from tests.server._federation import Agent
+
+from ._phone import MISSING, Browser
+
+pytestmark = [pytest.mark.timeout(200), pytest.mark.skipif(MISSING is not None, reason=MISSING or "")]
+_TABS = 60
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    with console(tmp_path_factory.mktemp("console") / "runs") as found:
+        for name in ("heron", "tern", "gull"):
+            found.federation.enrol(Agent(name))
+        build(found.runs, ("rounds=20",), state="running", rounds_done=4)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    found = Browser(tmp_path_factory.mktemp("browser") / "log")
+    yield found
+    found.close()
+
+
+class Operator:
+    """Who has a keyboard, and sees what is on the screen."""
+
+    def __init__(self, browser: Browser, shown: Shown, name: str, role: ConsoleRole) -> None:
+        self._browser, self._page = browser, name
+        browser.do("open", page=name, url=f"{shown.gateway.url}/console/#sign-in:{shown.link(role, name)}")
+
+    def run(self, code: str, given: object = None) -> Any:
+        return self._browser.do("run", page=self._page, code=code, given=given)
+
+    def press(self, *keys: str) -> None:
+        self._browser.do("keys", page=self._page, keys=list(keys))
+
+    def sees(self, condition: str, seconds: float = 20.0) -> None:
+        end = time.monotonic() + seconds
+        while not self.run(f"() => Boolean({condition})"):
+            assert time.monotonic() < end, (condition, self.run("() => document.body.innerText"))
+            time.sleep(0.05)
+
+    def goes_to(self, name: str) -> None:
+        """Press Tab until what has the focus begins with this."""
+        said = []
+        for _ in range(_TABS):
+            self.press("Tab")
+            said.append(self.run("() => (document.activeElement.innerText ?? '').trim()"))
+            if said[-1].replace("\n", " ").startswith(name):
+                return
+        raise AssertionError(f"Tab never comes to {name!r}: {said}")
+
+    def hindered(self) -> list[str]:
+        return self._browser.do("faults", page=self._page)
+
+
+def _tile(name: str) -> str:
+    return f"[...document.querySelectorAll('.device')].find((one) => one.innerText.includes('{name}'))"
+
+
+def test_a_device_is_quarantined_by_keyboard_with_a_reason_and_what_others_do_is_seen_at_once(
+    shown: Shown, browser: Browser
+):
+    olga = Operator(browser, shown, "olga", ConsoleRole.OPERATOR)
+    olga.sees("document.querySelector('#line').innerText.includes('live')")
+    assert olga.run("() => location.hash") == ""  # a link is not left in what people share
+    olga.sees("document.querySelectorAll('#run tbody tr').length === 4")
+    assert "δ = 1e-5, example level, add/remove" in olga.run("() => document.querySelector('#run').innerText")
+    assert olga.run("() => document.documentElement.scrollWidth") == 360
+    assert olga.hindered() == []
+    olga.run("() => document.querySelector('#theme').click()")
+    assert olga.hindered() == []
+
+    olga.goes_to("○ heron")
+    olga.press("Enter")
+    olga.sees("document.querySelector('#device').open")
+    assert olga.hindered() == []
+    olga.goes_to("Quarantine")
+    olga.press("Enter")
+    olga.sees("document.querySelector('#decide').open")
+    assert olga.hindered() == []
+    olga.press("Enter")  # without a reason nothing is decided
+    assert olga.run("() => document.querySelector('#decide').open")
+    olga.press(*"stolen", "Enter")
+    olga.sees("!document.querySelector('#decide').open")
+    olga.sees(f"{_tile('heron')}?.dataset.state === 'quarantined'")
+    olga.sees("document.querySelector('#device .facts').innerText.includes('by olga: stolen')")
+    found = Registry(shown.runs).find("heron")
+    (kept,) = Registry(shown.runs).quarantined(found.scope).values()
+    assert (kept.by, kept.why) == ("olga", "stolen")
+    olga.press("Escape")
+    assert "heron" in olga.run("() => document.activeElement.innerText")  # the focus is where it was
+
+    focused = "document.activeElement.innerText.includes('heron')"
+    shown.federation.revoke("tern")
+    olga.sees(f"{_tile('tern')}?.dataset.state === 'revoked'")
+    assert olga.run(f"() => {focused}")  # whatever comes in
+
+
+def test_a_viewer_is_offered_nothing_and_is_out_when_the_session_ends(shown: Shown, browser: Browser):
+    vera = Operator(browser, shown, "vera", ConsoleRole.VIEWER)
+    vera.sees("document.querySelectorAll('.device').length >= 3")
+    assert vera.run("() => document.querySelectorAll('#run .buttons button').length") == 0
+    vera.run(f"() => {_tile('gull')}.click()")
+    vera.sees("document.querySelector('#device').open")
+    assert vera.run("() => document.querySelectorAll('#device .buttons button').length") == 0
+    shown.time.s += IDLE_S
+    registry = Registry(shown.runs)
+    registry.quarantine(registry.find("gull"), by="ann", why="x", now=system_clock())
+    vera.sees("document.querySelector('#sign-in').innerText.includes('The session has ended')")
+    assert vera.run("() => document.querySelector('#board').hidden")
+    vera.run("() => document.querySelector('#device').close()")
+    assert vera.hindered() == []
+
+
+def test_a_link_that_was_used_says_so(shown: Shown, browser: Browser):
+    token = shown.link()
+    with shown.browser() as first:
+        assert first.sign_in(token).status_code == 200
+    browser.do("open", page="late", url=f"{shown.gateway.url}/console/#sign-in:{token}")
+    end = time.monotonic() + 20
+    while "does not work" not in browser.do("run", page="late", code="() => document.body.innerText"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_the_page_is_the_files_that_are_packaged(shown: Shown):
+    page = Path(__file__).parents[2] / "server" / "console" / "web"
+    for path in page.iterdir():
+        answer = shown.gateway.client.get(f"/console/{path.name}")
+        assert (answer.status_code, answer.content) == (200, path.read_bytes())
