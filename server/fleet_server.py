@@ -7,6 +7,7 @@ handle.
 
 import asyncio
 import errno
+import logging
 import os
 import secrets
 import socket
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from skerry.addresses import is_any_address
 from skerry.clock import Clock
-from skerry.errors import InputError, PortTakenError, RunFailedError
+from skerry.errors import InputError, PortTakenError, RunFailedError, SkerryError
 from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, ms_of
 from skerry.security.transparency.log import PUBLISHED
@@ -45,9 +46,11 @@ from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_
 from skerry.server.gateway.authentication import AHEAD_S
 from skerry.server.gateway.public_certificate import PublicCertificate
 from skerry.server.running import RunningServer
-from skerry.server.service import ServerIdentity, device_service
+from skerry.server.service import Inbox, ServerIdentity, device_service
 
 __all__ = ["FleetServer", "Ports", "fleet_server"]
+
+_log = logging.getLogger(__name__)
 
 _CERTIFICATE_DAYS = 90
 _UP_S = 20.0
@@ -180,6 +183,7 @@ def fleet_server(
                     bells=home.bells,
                     closing=closing,
                     console=Console(home, devices, clock, closing).routes,
+                    fetched=_noting(Inbox(home.inbox, most=0), clock),
                 )
                 server = gateway_server(
                     app, certificate=private / "shown.pem", key=private / "shown.key", public=browsers
@@ -228,6 +232,18 @@ def _check_alone(home: FederationHome) -> None:
             where=str(home.server),
             mend="`skerry server stop` ends it",
         )
+
+
+def _noting(inbox: Inbox, clock: Clock) -> Callable[[str, str], None]:
+    """What notes who fetched which blob; that it cannot costs no download."""
+
+    def fetched(device: str, blob: str) -> None:
+        try:
+            inbox.keep_download(device, blob, now=clock())
+        except SkerryError as error:
+            _log.warning("that %s fetched a blob is not noted: %s", device, error)
+
+    return fetched
 
 
 def _private_folder(among: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What the console shows of the federation itself: its servers, the log's tail, and releases with who has them."""
+"""What the console shows of the federation itself: its servers, the log's tail, and what was released."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Any
 from skerry.security.transparency.events import EventKind
 from skerry.security.transparency.log import ENTRIES
 from skerry.server.console.lines import GrowingLines, WhenChanged
+from skerry.server.console.release_facts import ReleaseFacts
 from skerry.server.federation_home import FederationHome
 from skerry.server.federation_log import FOLDER
 from skerry.server.running import RunningServer
-from skerry.server.service.inbox import Inbox
 
 __all__ = ["FederationFacts"]
 
@@ -28,16 +28,17 @@ class FederationFacts:
 
     def __init__(self, runs: Path) -> None:
         home = FederationHome(runs)
+        self._repository = runs / "repository"
         self._log = GrowingLines(runs / FOLDER / ENTRIES)
-        self._releases: dict[str, Fact] = {}
+        self._released: dict[int, Fact] = {}
+        self._releases = ReleaseFacts(runs)
         self._server = WhenChanged(lambda: RunningServer.read(home.server), home.server)
-        inbox = home.inbox
-        self._receipts = WhenChanged(lambda: _receipts(inbox), inbox, inbox.with_name(f"{inbox.name}-wal"))
 
     def look(self) -> Iterator[tuple[str, Fact]]:
         """Facts by key."""
         server, _ = self._server.look()
         if server is not None:
+            self._repository = Path(server.repository)
             yield (
                 "server",
                 {
@@ -50,14 +51,8 @@ class FederationFacts:
         if self._log.look():
             for line in self._log.records:
                 if line["kind"] == EventKind.RELEASE and "body" in line:
-                    self._releases[f"release/{line['seq']}"] = {"at": line["at"], **line["body"]}
+                    self._released[line["seq"]] = {"seq": line["seq"], "at": line["at"], **line["body"]}
             del self._log.records[:-_TAIL]
         for line in self._log.records:
             yield f"log/{line['seq']}", {name: line.get(name) for name in ("seq", "at", "kind", "body")}
-        yield from self._releases.items()
-        for kind, count in self._receipts.look()[0].items():
-            yield f"receipts/{kind}", {"kind": kind, "devices": count}
-
-
-def _receipts(path: Path) -> Mapping[str, int]:
-    return Inbox(path, most=0).kinds() if path.exists() else {}
+        yield from self._releases.look(self._released.values(), self._repository)

@@ -66,6 +66,7 @@ def gateway(
     bells: Bells | None = None,
     closing: asyncio.Event | None = None,
     console: Callable[[Reception], Sequence[BaseRoute]] | None = None,
+    fetched: Callable[[str, str], None] | None = None,
 ) -> Starlette:
     """The ASGI application.
 
@@ -84,12 +85,13 @@ def gateway(
         bells: rung by and for the coordinator, if there are any.
         closing: set before the server ends: whoever waits at the bell is let go.
         console: routes of the operator's console, if there is one.
+        fetched: is told which device was handed which blob's last byte.
     """
     limits = limits or GatewayLimits()
     authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
     reception = Reception(authenticator, limits)
     fleet = FleetPassage(superlink, nodes, reception, limits, None if bells is None else Rope(bells.answered))
-    downloads = Downloads(repository, log, reception, devices, most=limits.downloads)
+    downloads = Downloads(repository, log, reception, devices, most=limits.downloads, fetched=fetched)
     routes = [
         Route("/v1/fleet/{call}", fleet.answer, methods=["POST"]),
         Route("/v1/repository/{path:path}", downloads.file, methods=["GET"]),

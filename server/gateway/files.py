@@ -78,14 +78,25 @@ class Downloads:
         reception: lets requests in.
         devices: who is in good standing.
         most: downloads of one device at once.
+        fetched: is told of each blob, by its digest, whose last byte a device was handed; called in a thread.
     """
 
-    def __init__(self, root: Path, log: Path | None, reception: Reception, devices: Devices, *, most: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        log: Path | None,
+        reception: Reception,
+        devices: Devices,
+        *,
+        most: int,
+        fetched: Callable[[str, str], None] | None = None,
+    ) -> None:
         self._root = root
         self._log = log
         self._reception = reception
         self._devices = devices
         self._most = most
+        self._fetched = fetched
         self._running: Counter[str] = Counter()
 
     async def file(self, request: Request) -> Response:
@@ -136,7 +147,14 @@ class Downloads:
                 """The next bytes; none when the file was cut short, or for a device that lost its standing."""
                 return os.pread(file, size, at) if self._devices.find(device.name, roles) == device else b""
 
-            return _Streamed(chunk, span, status, headers, held=held.pop_all())
+            last = span.stop == about.st_size
+
+            def taken() -> None:
+                """Who has a blob's last byte has all of it, or had the rest before."""
+                if self._fetched is not None and digest is not None and last:
+                    self._fetched(device.name, digest)
+
+            return _Streamed(chunk, span, status, headers, held=held.pop_all(), taken=taken)
 
     def _begin(self, device: str) -> None:
         if self._running[device] >= self._most:
@@ -154,6 +172,7 @@ class _Streamed(Response):
 
     Args:
         chunk: reads from an offset at most so many bytes; none ends the connection.
+        taken: called when all of it was handed over.
     """
 
     def __init__(
@@ -164,11 +183,13 @@ class _Streamed(Response):
         headers: dict[str, str],
         *,
         held: ExitStack,
+        taken: Callable[[], None],
     ) -> None:
         super().__init__(None, status, {**headers, "content-length": str(span.stop - span.start)})
         self._chunk = chunk
         self._span = span
         self._held = held
+        self._taken = taken
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         with self._held:
@@ -186,3 +207,4 @@ class _Streamed(Response):
                 return  # the connection ends before Content-Length, which the reader sees
             at += len(data)
             await send({"type": "http.response.body", "body": data, "more_body": at < self._span.stop})
+        await asyncio.to_thread(self._taken)

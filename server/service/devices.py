@@ -84,6 +84,9 @@ class DeviceServicer(rpc.DeviceServicer):
                     refuse(context, grpc.StatusCode.ABORTED, "file_changed", "the file was cut short meanwhile")
                 yield pb.Chunk(size=size, offset=at, data=data)
                 at += len(data)
+            folder, _, name = request.path.rpartition("/")
+            if folder == "blobs" and at == size:
+                self._inbox.keep_download(device.name, name, now=self._clock())
         finally:
             os.close(file)
 

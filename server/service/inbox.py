@@ -1,4 +1,4 @@
-"""What devices hand in over the device service: receipts, kept for good, and how each device was last."""
+"""What is kept of devices' calls: receipts for good, how each device was last, and which blobs it was handed."""
 
 import hashlib
 import sqlite3
@@ -21,6 +21,9 @@ CREATE TABLE IF NOT EXISTS receipts (
 CREATE TABLE IF NOT EXISTS conditions (
   device TEXT PRIMARY KEY, at INTEGER NOT NULL,
   activity INTEGER NOT NULL, battery INTEGER NOT NULL, free_memory INTEGER NOT NULL, free_disk INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS downloads (
+  device TEXT NOT NULL, blob TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (device, blob)
 ) STRICT;
 """
 
@@ -91,6 +94,19 @@ class Inbox:
             file.execute(
                 "INSERT OR REPLACE INTO conditions VALUES (?, ?, ?, ?, ?, ?)", (condition.device, condition.at, *row)
             )
+
+    def keep_download(self, device: str, blob: str, *, now: int) -> None:
+        """Note that a device was handed a blob's last byte; the last ones may be lost when the machine's power is."""
+        with self._open(durable=False) as file:
+            file.execute("INSERT OR IGNORE INTO downloads VALUES (?, ?, ?)", (device, blob, now))
+
+    def downloads(self) -> dict[str, frozenset[str]]:
+        """Which blobs each device was handed to the end."""
+        found: dict[str, set[str]] = {}
+        with self._open() as file:
+            for device, blob in file.execute("SELECT device, blob FROM downloads").fetchall():
+                found.setdefault(device, set()).add(blob)
+        return {device: frozenset(blobs) for device, blobs in found.items()}
 
     def receipts(self) -> list[KeptReceipt]:
         """All receipts, oldest first."""

@@ -134,6 +134,7 @@ def running(
     idle_since: int | None = None,
     bells: Bells | None = None,
     console=None,
+    fetched=None,
 ) -> Iterator[Running]:
     """Serve until the block ends."""
     tls = _shown(folder, shown)
@@ -157,6 +158,7 @@ def running(
                 page=folder / "page",
                 bells=bells,
                 console=console,
+                fetched=fetched,
                 idle_since=system_clock() - 3_600_000 if idle_since is None else idle_since,
             )
             held["app"] = app

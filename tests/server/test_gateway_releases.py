@@ -1,6 +1,7 @@
 """A device takes releases of a real repository through the gateway, also with python-tuf's own client."""
 
 import os
+import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,7 +13,11 @@ from skerry.device.service import GatewaySource
 from skerry.errors import RunFailedError
 from skerry.security import Identity
 from skerry.security.delivery.client import ReleaseClient
+from skerry.security.delivery.manifest import Manifest
 from skerry.security.delivery.repository import Draft, Provenance, Repository, RoleKeys, release
+from skerry.server.console.release_facts import ReleaseFacts
+from skerry.server.federation_home import FederationHome
+from skerry.server.service import Inbox
 
 from ._gateway import Signing, running
 
@@ -54,22 +59,30 @@ def published(tmp_path_factory, device):
 
 @pytest.fixture(scope="module")
 def served(published):
-    with running(published[0]) as gateway:
+    inbox = Inbox(FederationHome(published[0]).inbox, most=0)
+
+    def fetched(device: str, blob: str) -> None:
+        inbox.keep_download(device, blob, now=system_clock())
+
+    with running(published[0], fetched=fetched) as gateway:
         yield gateway
+
+
+def _source(served, name: str) -> GatewaySource:
+    signing = Signing(name)
+    served.roll.known[name] = signing.enrolled
+    return GatewaySource(
+        served.url,
+        roots=served.tls.authority.read_bytes(),
+        name=name,
+        sign=lambda message: signing.key.sign(message, ec.ECDSA(SHA256())),
+        clock=system_clock,
+    )
 
 
 @pytest.fixture
 def source(served):
-    signing = Signing("pi-1")
-    served.roll.known["pi-1"] = signing.enrolled
-    roots = served.tls.authority.read_bytes()
-    with GatewaySource(
-        served.url,
-        roots=roots,
-        name="pi-1",
-        sign=lambda message: signing.key.sign(message, ec.ECDSA(SHA256())),
-        clock=system_clock,
-    ) as made:
+    with _source(served, "pi-1") as made:
         yield made
 
 
@@ -77,6 +90,39 @@ def test_a_device_takes_a_release_through_the_gateway(source, published, device,
     client = ReleaseClient(tmp_path / "home", anchor=published[1], device=device, clock=system_clock)
     taken = client.take(source, "digits", tmp_path / "models")
     assert taken.files["model.onnx"].read_bytes() == MODEL
+
+
+def test_who_was_handed_all_of_a_version_is_counted_and_who_has_a_part_is_not(
+    served, source, published, device, tmp_path
+):
+    folder = published[0]
+    (path,) = (folder / "repository" / "targets" / "digits" / "1").glob("*.manifest.cbor")
+    manifest = Manifest.from_bytes(path.read_bytes())
+    (file,) = manifest.files
+    told = {"seq": 0, "at": 0, "name": "digits", "version": 1, "manifest": manifest.digest}
+    facts = ReleaseFacts(folder)
+
+    def fetched(**other):
+        return dict(facts.look([{**told, **other}], folder / "repository"))["release/0"]["fetched"]
+
+    ReleaseClient(tmp_path / "home", anchor=published[1], device=device, clock=system_clock).take(
+        source, "digits", tmp_path / "models"
+    )
+    with _source(served, "pi-2") as other:
+        assert b"".join(other.read(file.blob, 0, file.blob_size - 2))
+        assert _soon(lambda: fetched() == 1)
+        assert b"".join(other.read(file.blob, file.blob_size - 1, file.blob_size - 1))
+        assert _soon(lambda: fetched() == 2)
+    assert fetched(manifest="00" * 32) is None  # of a run's own folder
+
+
+def _soon(holds) -> bool:
+    """An answer is noted when it is out, which may be just after it has come."""
+    for _ in range(100):
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_python_tuf_s_own_client_follows_it_through_the_gateway(source, published, tmp_path):
