@@ -89,8 +89,8 @@ class Access:
         return session, _document(request, body)
 
     def goes_on(self, session: Session) -> bool:
-        """Whether a session still holds: it has not ended, and neither has the standing of who began it."""
-        if not self._sessions.holds(session.key):
+        """Whether a session goes on, which is used by that: neither it nor the standing of its member has ended."""
+        if self._sessions.use(session.key) is None:
             return False
         if not self._in_standing(session.admitted):
             self._sessions.end(session.key)

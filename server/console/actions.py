@@ -95,7 +95,10 @@ def _publish(operations: Operations, given: Mapping[str, Any]) -> Decided[Any]:
     if not repository.with_name(f"{repository.name}.keys").is_dir():
         raise ElsewhereError("the keys that sign releases are not on this machine; where they are, it is this", command)
     program = [sys.executable, "-m", "skerry.cli", *words, "--json"]
-    done = subprocess.run(program, capture_output=True, timeout=_PUBLISH_S, check=False)  # noqa: S603 - our own program
+    try:
+        done = subprocess.run(program, capture_output=True, timeout=_PUBLISH_S, check=False)  # noqa: S603 - our own program
+    except subprocess.TimeoutExpired as error:
+        raise ElsewhereError("it took too long here; the command is", command) from error
     if done.returncode:
         raise ElsewhereError(f"it was not published: {_said(done.stdout)}; the command is", command)
     return Decided(json.loads(done.stdout), operations.published(folder, reason))
@@ -135,6 +138,6 @@ def _text(given: Mapping[str, Any], name: str) -> str:
 def _run(operations: Operations, name: str) -> RunFolder:
     """A run of the folder by its own name: no path, and not 'latest', which changes."""
     path = operations.runs / name
-    if "/" in name or path.parent != operations.runs or not (path / "status.json").is_file():
+    if "/" in name or name.startswith(".") or not (path / "status.json").is_file():
         raise InputError(f"there is no run {name!r}", where="subject")
     return RunFolder(path)

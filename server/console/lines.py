@@ -41,13 +41,14 @@ class GrowingLines:
             return False
         if found is None or self._stamp is None or found[0] != self._stamp[0] or found[1] < self._read:
             self._read, self.records = 0, []
-        self._stamp = found
         if found is not None:
             with self._path.open("rb") as file:
                 file.seek(self._read)
                 whole = file.read().rpartition(b"\n")[0]
-            self.records.extend(json.loads(line) for line in whole.split(b"\n") if line)
+            fresh = [json.loads(line) for line in whole.split(b"\n") if line]
+            self.records.extend(fresh)
             self._read += len(whole) + bool(whole)
+        self._stamp = found  # last: what cannot be read is tried again, and told again
         return True
 
 

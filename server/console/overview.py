@@ -46,7 +46,7 @@ class Overview:
         """All facts as of now."""
         facts: dict[str, Fact] = {}
         shown: list[RunFacts] = []
-        for name, run in self._shown().items():
+        for name, run in self._shown(facts).items():
             with _told(facts, f"run {name}"):
                 facts |= run.look()
                 shown.append(run)
@@ -56,12 +56,12 @@ class Overview:
             facts |= self._federation.look()
         return facts | dict(alerts(facts, self._clock))
 
-    def _shown(self) -> dict[str, RunFacts]:
-        """The runs that are shown, oldest first."""
+    def _shown(self, facts: dict[str, Fact]) -> dict[str, RunFacts]:
+        """The runs that are shown, oldest first; of one that cannot be read that is a fact."""
         order = sorted(self._begun(), key=lambda one: one[1])
         for path, _ in order:
             if path.name not in self._known:
-                with suppress(SkerryError, OSError, ValueError, KeyError, TypeError):
+                with _told(facts, f"run {path.name}"):
                     self._known[path.name] = RunFacts(RunFolder(path))
         readable = [self._known[path.name] for path, _ in order if path.name in self._known]
         newest = readable[-_NEWEST:]

@@ -10,6 +10,7 @@
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from starlette.requests import Request
@@ -40,6 +41,7 @@ PAGE = Path(__file__).with_name("web")
 
 _STREAMS = 64
 _STREAMS_EACH = 4
+_DECISIONS = 4
 _HEADERS = {**FIXED_HEADERS, "cross-origin-resource-policy": "same-origin"}
 _ANYBODY = frozenset(ConsoleRole)
 _OPERATORS = frozenset({ConsoleRole.OPERATOR})
@@ -72,6 +74,7 @@ class Console:
         self._links = Links(home.console, clock)
         self._broadcast = Broadcast(Overview(home.runs, clock).look, clock, closing)
         self._streams = Room(_STREAMS, each=_STREAMS_EACH)
+        self._deciding = ThreadPoolExecutor(_DECISIONS, thread_name_prefix="decision")  # publishing takes its time
 
     def routes(self, reception: Reception) -> list[BaseRoute]:
         """For a gateway whose reception this is."""
@@ -124,7 +127,9 @@ class Console:
         if action not in ACTIONS:
             raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "there is no such action")
         try:
-            note = await asyncio.to_thread(decide, action, self._home.runs, self._clock, session.admitted.who, given)
+            note = await asyncio.get_running_loop().run_in_executor(
+                self._deciding, decide, action, self._home.runs, self._clock, session.admitted.who, given
+            )
         except SkerryError as error:
             return _failed(error)
         return JSONResponse({"note": note}, headers=_HEADERS)

@@ -63,24 +63,15 @@ class Sessions:
 
     def find(self, cookie: str) -> Session | None:
         """The session of a cookie, which is used by that."""
-        key = _key(cookie)
-        if not self.holds(key):
-            return None
-        session = self._open[key][0]
-        self._open[key] = session, self._now()
-        self._open.move_to_end(key)
-        return session
+        return self.use(_key(cookie))
 
-    def holds(self, key: str) -> bool:
-        """Whether a session goes on; one that does not is forgotten."""
-        found = self._open.get(key)
-        if found is None:
-            return False
-        session, used = found
-        if self._now() >= min(session.until, used + IDLE_S):
-            del self._open[key]
-            return False
-        return True
+    def use(self, key: str) -> Session | None:
+        """A session that goes on, which is used by that; one that does not is forgotten."""
+        found = self._open.pop(key, None)
+        if found is None or self._now() >= min(found[0].until, found[1] + IDLE_S):
+            return None
+        self._open[key] = found[0], self._now()
+        return found[0]
 
     def end(self, key: str) -> None:
         """Sign out."""

@@ -54,7 +54,8 @@ class Broadcast:
         try:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._keep_looking())
-            await self._within(self._ready.wait(), None)
+            while goes_on() and not await self._within(self._ready.wait(), _ALIVE_S) and not self._closing.is_set():
+                yield None
             number = self.feed.number_of(last)
             if number is None:
                 number = -1
@@ -68,7 +69,7 @@ class Broadcast:
         finally:
             self._listeners -= 1
 
-    async def _within(self, awaited: Awaitable[object], seconds: float | None) -> bool:
+    async def _within(self, awaited: Awaitable[object], seconds: float) -> bool:
         """Whether it came, before the seconds were over and the server ends."""
         wanted, closing = asyncio.ensure_future(awaited), asyncio.ensure_future(self._closing.wait())
         try:

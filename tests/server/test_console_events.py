@@ -123,6 +123,18 @@ def test_the_stream_ends_with_the_session(shown):
         assert [event["event"] for event in events][-1] == "over"
 
 
+def test_a_page_that_is_open_keeps_its_session_and_no_longer_than_half_a_day(shown):
+    with shown.person() as somebody, somebody.events() as events:
+        next(events)
+        for number in range(13):
+            shown.time.s += 0.9 * IDLE_S
+            shown.federation.enrol(Agent(f"tern-{number}"))
+            assert next(events)["event"] == "change"
+        shown.time.s += 0.9 * IDLE_S
+        shown.federation.enrol(Agent("heron"))
+        assert [event["event"] for event in events][-1] == "over"
+
+
 def test_one_session_has_a_few_streams_and_no_more(shown):
     with shown.person() as somebody:
         held = [somebody.events() for _ in range(4)]
@@ -140,6 +152,9 @@ def test_what_cannot_be_read_is_told_and_hides_nothing_else(shown):
     good = build(shown.runs, ("rounds=3",), state="running", rounds_done=1)
     with shown.person() as somebody, somebody.events() as events:
         facts = next(events)["data"]["put"]
+    (build(shown.runs, ("rounds=3", "name=stranger")).path / "scenario.toml").write_text("nonsense")
+    with shown.person() as somebody, somebody.events() as events:
+        _, facts = _until(events, lambda _, facts: any("stranger" in key for key in facts))
     assert facts[f"round/{good.id}/1"]["round"] == 1
     assert "cannot be read" in facts[f"alert/unreadable/run {damaged.id}"]["what"]
 

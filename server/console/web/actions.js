@@ -14,13 +14,27 @@ const DECISIONS = {
     title: (name) => `Lift the quarantine of ${name}`,
     what: "The verdicts stay, and so does this decision. A share of what was held against it is taken back.",
     button: "Lift",
-    extra: () => [el("label", {}, "Share that is taken back, 0 to 1 ", el("input", { name: "restore", type: "number", min: "0", max: "1", step: "0.1", value: "0.5", required: true }))],
+    extra: () => [
+      el(
+        "label",
+        {},
+        "Share that is taken back, 0 to 1 ",
+        el("input", { name: "restore", type: "number", min: "0", max: "1", step: "0.1", value: "0.5", required: true }),
+      ),
+    ],
   },
   approve: {
     title: (name) => `Let ${name} in`,
     what: "It gets its certificate when it asks again. Compare the fingerprint with the one that the device shows.",
     button: "Let in",
-    extra: () => [el("label", {}, "Fingerprint, 16 digits or more, as the device shows it ", el("input", { name: "fingerprint", autocomplete: "off", minlength: "16", required: true }))],
+    extra: () => [
+      el(
+        "label",
+        {},
+        "Fingerprint, 16 digits or more, as the device shows it ",
+        el("input", { name: "fingerprint", autocomplete: "off", minlength: "16", required: true }),
+      ),
+    ],
   },
   deny: { title: (name) => `Turn ${name} away`, what: "Its keys are not taken again.", button: "Turn away" },
   revoke: {
@@ -52,24 +66,46 @@ export function decide(action, subject) {
   const command = el("pre", { tabindex: "0", hidden: true });
   const button = /** @type {HTMLButtonElement} */ (el("button", { class: "grave", type: "submit" }, decision.button));
   const form = /** @type {HTMLFormElement} */ (
-    el("form", { onsubmit: (/** @type {Event} */ event) => {
-      event.preventDefault();
-      void send();
-    } },
+    el(
+      "form",
+      {
+        onsubmit: (/** @type {Event} */ event) => {
+          event.preventDefault();
+          void send();
+        },
+      },
       el("h2", { id: "decide-title" }, decision.title(name)),
       el("p", {}, decision.what),
       ...(decision.extra?.() ?? []),
-      decision.type && el("label", {}, `Type ${name} to confirm `, el("input", { name: "typed", autocomplete: "off", required: true })),
-      el("label", {}, "Why; kept with the decision, in your name ", el("input", { name: "reason", required: true, maxlength: "500", autocomplete: "off" })),
-      error, command,
-      el("p", { class: "buttons" }, button, el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")))
+      decision.type &&
+        el(
+          "label",
+          {},
+          `Type ${name} to confirm `,
+          el("input", { name: "typed", autocomplete: "off", required: true }),
+        ),
+      el(
+        "label",
+        {},
+        "Why; kept with the decision, in your name ",
+        el("input", { name: "reason", required: true, maxlength: "500", autocomplete: "off" }),
+      ),
+      error,
+      command,
+      el(
+        "p",
+        { class: "buttons" },
+        button,
+        el("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel"),
+      ),
+    )
   );
   dialog.replaceChildren(form);
   dialog.showModal();
   /** @type {HTMLInputElement | null} */ (form.querySelector("input"))?.focus();
 
   async function send() {
-    const given = Object.fromEntries(new FormData(form));
+    const given = /** @type {Record<string, unknown>} */ (Object.fromEntries(new FormData(form)));
     if (decision?.type && given["typed"] !== name) return say(error, `That is not ${name}.`);
     delete given["typed"];
     if (given["restore"] !== undefined) given["restore"] = Number(given["restore"]);

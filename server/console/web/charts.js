@@ -18,7 +18,9 @@ export function chart({ label, rounds, points, top, limit, limitLabel, tick, col
   const x = (/** @type {number} */ round) => LEFT + ((WIDTH - LEFT - 8) * round) / Math.max(1, rounds);
   const y = (/** @type {number} */ value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.min(1, value / top));
   const known = points.filter(([, value]) => value !== null);
-  const path = known.map(([round, value], at) => `${at === 0 ? "M" : "L"}${x(round).toFixed(1)} ${y(Number(value)).toFixed(1)}`);
+  const path = known.map(
+    ([round, value], at) => `${at === 0 ? "M" : "L"}${x(round).toFixed(1)} ${y(Number(value)).toFixed(1)}`,
+  );
   const text = (/** @type {number} */ at, /** @type {number} */ up, /** @type {string} */ words, anchor = "end") => {
     const made = svg("text", { x: at, y: up, "text-anchor": anchor });
     made.textContent = words;

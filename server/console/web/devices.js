@@ -20,6 +20,7 @@ const STATES = new Map([
   ["resting", "‖"],
   ["idle", "○"],
 ]);
+/** @typedef {[HTMLElement, HTMLElement, HTMLElement, HTMLElement, HTMLElement]} Five */
 /** @type {string | null} */
 let only = null;
 let open = "";
@@ -61,10 +62,21 @@ function chips(everybody) {
   keyed(byId("states"), there, {
     key: ([state]) => state,
     build: ([state]) =>
-      el("button", { type: "button", class: "chip", "data-state": state, onclick: () => {
-        only = only === state ? null : state;
-        touch("device");
-      } }, el("span", { "aria-hidden": "true" }, STATES.get(state)), " ", el("span")),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "chip",
+          "data-state": state,
+          onclick: () => {
+            only = only === state ? null : state;
+            touch("device");
+          },
+        },
+        el("span", { "aria-hidden": "true" }, STATES.get(state)),
+        " ",
+        el("span"),
+      ),
     update: (chip, [state, count]) => {
       say(/** @type {Element} */ (chip.lastElementChild), `${count} ${state}`);
       set(chip, "aria-pressed", only === state ? "true" : "false");
@@ -74,14 +86,20 @@ function chips(everybody) {
 
 /** @param {string} key */
 function tile(key) {
-  return el("button", { type: "button", class: "device", onclick: () => look(key) },
-    el("span", { class: "sign", "aria-hidden": "true" }), el("span", { class: "name" }), el("span", { class: "word" }),
-    el("span", { class: "meter" }, el("span")), el("span", { class: "spent" }));
+  return el(
+    "button",
+    { type: "button", class: "device", onclick: () => look(key) },
+    el("span", { class: "sign", "aria-hidden": "true" }),
+    el("span", { class: "name" }),
+    el("span", { class: "word" }),
+    el("span", { class: "meter" }, el("span")),
+    el("span", { class: "spent" }),
+  );
 }
 
 /** @param {HTMLElement} element @param {any} device @param {any} budget */
 function show(element, device, budget) {
-  const [sign, name, word, meter, spent] = /** @type {HTMLElement[]} */ ([...element.children]);
+  const [sign, name, word, meter, spent] = /** @type {Five} */ (/** @type {unknown} */ ([...element.children]));
   set(element, "data-state", device.state);
   say(sign, STATES.get(device.state) ?? "·");
   say(name, device.name);
@@ -98,8 +116,16 @@ function look(key) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("device"));
   open = key;
   dialog.replaceChildren(
-    el("form", { method: "dialog", class: "heading" }, el("h2", { id: "device-title" }), el("button", { class: "quiet" }, "Close")),
-    el("dl", { class: "facts" }), el("p", { class: "buttons" }), el("h3", {}, "Evidence"), el("ol", { class: "verdicts" }),
+    el(
+      "form",
+      { method: "dialog", class: "heading" },
+      el("h2", { id: "device-title" }),
+      el("button", { class: "quiet" }, "Close"),
+    ),
+    el("dl", { class: "facts" }),
+    el("p", { class: "buttons" }),
+    el("h3", {}, "Evidence"),
+    el("ol", { class: "verdicts" }),
   );
   details(dialog, key);
   dialog.showModal();
@@ -109,15 +135,23 @@ function look(key) {
 function details(dialog, key) {
   const device = one(key);
   if (device === undefined) return;
-  const [head, facts, buttons, , verdicts] = /** @type {HTMLElement[]} */ ([...dialog.children]);
+  const [head, facts, buttons, , verdicts] = /** @type {Five} */ (/** @type {unknown} */ ([...dialog.children]));
   say(/** @type {Element} */ (head.firstElementChild), device.name);
   fill(facts, ...rows(device).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
-  const found = all("verdict").filter((verdict) => verdict.device === device.name).sort((a, b) => b.round - a.round);
+  const found = all("verdict")
+    .filter((verdict) => verdict.device === device.name)
+    .sort((a, b) => b.round - a.round);
   keyed(verdicts, found, { key: (verdict) => verdict.key, build: evidence, update: () => undefined });
-  if (found.length === 0) fill(verdicts, el("li", { class: "note" }, "No verdict but acceptance, in the runs that are shown."));
+  if (found.length === 0)
+    fill(verdicts, el("li", { class: "note" }, "No verdict but acceptance, in the runs that are shown."));
   keyed(buttons, mayAct() ? possible(device) : [], {
     key: (action) => action,
-    build: (action) => el("button", { type: "button", onclick: () => decide(action, one(key)) }, `${action[0]?.toUpperCase()}${action.slice(1)}…`),
+    build: (action) =>
+      el(
+        "button",
+        { type: "button", onclick: () => decide(action, one(key)) },
+        `${action[0]?.toUpperCase()}${action.slice(1)}…`,
+      ),
     update: () => undefined,
   });
 }
@@ -144,8 +178,16 @@ function rows(device) {
       ["standing", `${device.standing.toFixed(2)} (0.50: nothing is known)`],
       ["judged", `${device.judged}, ${device.rejected} of them rejected`],
       ["last seen", device.seen === null ? "never" : `${moment(device.seen)} UTC`],
-      budget && ["asked to spend", budget.budget ? `ε ${epsilon(budget.epsilon)} of ${budget.budget} in ${budget.rounds} rounds, ${budget.receipts} receipts` : `${budget.rounds} rounds, no privacy promised`],
-      told && ["it told", `${told.activity}; battery ${told.battery}, memory ${told.free_memory}, disk ${told.free_disk}; ${moment(told.at)} UTC`],
+      budget && [
+        "asked to spend",
+        budget.budget
+          ? `ε ${epsilon(budget.epsilon)} of ${budget.budget} in ${budget.rounds} rounds, ${budget.receipts} receipts`
+          : `${budget.rounds} rounds, no privacy promised`,
+      ],
+      told && [
+        "it told",
+        `${told.activity}; battery ${told.battery}, memory ${told.free_memory}, disk ${told.free_disk}; ${moment(told.at)} UTC`,
+      ],
     ].filter(Boolean)
   );
 }

@@ -29,7 +29,8 @@ export function svg(tag, given = {}, ...children) {
 export function set(element, name, value) {
   if (name.startsWith("on")) element.addEventListener(name.slice(2), /** @type {EventListener} */ (value));
   else if (value === null || value === undefined || value === false) element.removeAttribute(name);
-  else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value === true ? "" : String(value));
+  else if (element.getAttribute(name) !== String(value))
+    element.setAttribute(name, value === true ? "" : String(value));
 }
 
 /** Changes a text only when it is another: a screen reader says it again otherwise. @param {Element} element @param {string} words */
@@ -47,6 +48,7 @@ export function say(element, words) {
  */
 export function keyed(parent, items, { key, build, update }) {
   const there = new Map([...parent.children].map((one) => [/** @type {HTMLElement} */ (one).dataset["key"], one]));
+  /** @type {HTMLElement | null} */
   let before = null;
   for (const item of items) {
     const name = key(item);
@@ -57,6 +59,7 @@ export function keyed(parent, items, { key, build, update }) {
       element.dataset["key"] = name;
     }
     update(element, item);
+    /** @type {Element | null} */
     const place = before === null ? parent.firstElementChild : before.nextElementSibling;
     if (place !== element) parent.insertBefore(element, place);
     before = element;

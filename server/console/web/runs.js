@@ -86,8 +86,12 @@ function update(parts, run) {
   set(parts.progress, "value", run.done);
   const told = run.error === null ? run.notices : [run.error.what, ...run.notices];
   fill(parts.notices, ...told.map((/** @type {string} */ what) => el("li", {}, what)));
-  fill(parts.tiles, ...tiles(run).map(([name, value, note]) =>
-    el("div", { class: "tile" }, el("dt", {}, name), el("dd", {}, value), el("dd", { class: "note" }, note))));
+  fill(
+    parts.tiles,
+    ...tiles(run).map(([name, value, note]) =>
+      el("div", { class: "tile" }, el("dt", {}, name), el("dd", {}, value), el("dd", { class: "note" }, note)),
+    ),
+  );
   fill(parts.charts, ...drawings(run, [...rounds].reverse()));
   keyed(parts.rounds, rounds.slice(0, ROUNDS), {
     key: (round) => round.key,
@@ -125,17 +129,38 @@ function drawings(run, rounds) {
   const spent = /** @type {[number, number | null][]} */ (rounds.map((one) => [one.round, one.epsilon_max]));
   if (run.base_accuracy !== null) accuracy.unshift([0, run.base_accuracy]);
   const figures = [
-    el("figure", {}, el("figcaption", {}, "Accuracy by round"), chart({
-      label: `Accuracy by round, now ${percent(run.accuracy)}`,
-      rounds: run.rounds, points: accuracy, top: 1, tick: (value) => `${100 * value} %`, colour: "sea",
-    })),
+    el(
+      "figure",
+      {},
+      el("figcaption", {}, "Accuracy by round"),
+      chart({
+        label: `Accuracy by round, now ${percent(run.accuracy)}`,
+        rounds: run.rounds,
+        points: accuracy,
+        top: 1,
+        tick: (value) => `${100 * value} %`,
+        colour: "sea",
+      }),
+    ),
   ];
   if (run.budget !== null)
-    figures.push(el("figure", {}, el("figcaption", {}, `ε by round, ${guarantee(run)}`), chart({
-      label: `ε by round, now ${epsilon(run.epsilon)} of ${run.budget}`,
-      rounds: run.rounds, points: [[0, 0], ...spent], top: run.budget * 1.15, limit: run.budget,
-      limitLabel: `budget ${run.budget}`, tick: (value) => value.toFixed(1).replace(/\.0$/, ""), colour: "sky",
-    })));
+    figures.push(
+      el(
+        "figure",
+        {},
+        el("figcaption", {}, `ε by round, ${guarantee(run)}`),
+        chart({
+          label: `ε by round, now ${epsilon(run.epsilon)} of ${run.budget}`,
+          rounds: run.rounds,
+          points: [[0, 0], ...spent],
+          top: run.budget * 1.15,
+          limit: run.budget,
+          limitLabel: `budget ${run.budget}`,
+          tick: (value) => value.toFixed(1).replace(/\.0$/, ""),
+          colour: "sky",
+        }),
+      ),
+    );
   return figures;
 }
 
@@ -147,7 +172,12 @@ function buttons(place, run) {
   if (mayAct() && run.state === "complete") wanted.push("publish");
   keyed(place, wanted, {
     key: (action) => action,
-    build: (action) => el("button", { type: "button", onclick: () => decide(action, shown()) }, `${action[0]?.toUpperCase()}${action.slice(1)}…`),
+    build: (action) =>
+      el(
+        "button",
+        { type: "button", onclick: () => decide(action, shown()) },
+        `${action[0]?.toUpperCase()}${action.slice(1)}…`,
+      ),
     update: () => undefined,
   });
 }

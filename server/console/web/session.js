@@ -22,9 +22,13 @@ export async function begin() {
     session = answer.told;
     return null;
   }
-  const answer = await fetch("/v1/console/session", { cache: "no-store" });
-  session = answer.ok ? await answer.json() : null;
-  return session === null ? "Nobody is signed in here." : null;
+  try {
+    const answer = await fetch("/v1/console/session", { cache: "no-store" });
+    session = answer.ok ? await answer.json() : null;
+    return session === null ? "Nobody is signed in here." : null;
+  } catch {
+    return "The gateway does not answer; load the page again.";
+  }
 }
 
 export async function end() {

@@ -21,8 +21,11 @@ export function evidence(verdict) {
   const said = el("span", {}, el("strong", {}, verdict.device), ` ${verdict.action}${reasons}${proposes}`);
   const where = el("span", { class: "muted" }, `round ${verdict.round}`);
   if (verdict.scores.length === 0) return el("li", { "data-action": verdict.action }, el("p", {}, said, " ", where));
-  return el("li", { "data-action": verdict.action },
-    el("details", {}, el("summary", {}, said, " ", where), el("ul", { class: "scores" }, ...verdict.scores.map(score))));
+  return el(
+    "li",
+    { "data-action": verdict.action },
+    el("details", {}, el("summary", {}, said, " ", where), el("ul", { class: "scores" }, ...verdict.scores.map(score))),
+  );
 }
 
 /** @param {any} one */
@@ -30,6 +33,11 @@ function score(one) {
   const beyond = (one.low !== null && one.value < one.low) || (one.high !== null && one.value > one.high);
   const limits = [one.low, one.high].map((limit) => (limit === null ? "" : Number(limit.toPrecision(4))));
   const within = limits.every((limit) => limit === "") ? "" : ` (${limits.join(" … ").trim()})`;
-  return el("li", { class: beyond ? "beyond" : false },
-    el("code", {}, `${one.detector} ${Number(one.value.toPrecision(4))}${within}`), beyond ? " beyond its limits: " : " ", one.sentence);
+  return el(
+    "li",
+    { class: beyond ? "beyond" : false },
+    el("code", {}, `${one.detector} ${Number(one.value.toPrecision(4))}${within}`),
+    beyond ? " beyond its limits: " : " ",
+    one.sentence,
+  );
 }
