@@ -5,6 +5,7 @@ a device whose owner wants that has told of itself (the inbox). A device that te
 called idle.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,8 +18,9 @@ from skerry.server.console.run_facts import RunFacts
 from skerry.server.enrolment import Office
 from skerry.server.federation_home import FederationHome
 from skerry.server.registry import DeviceKind, Registry, Scope, Standing
+from skerry.server.registry.database import Watch
 from skerry.server.registry.enrolled import Enrolled, State
-from skerry.server.registry.file import FILE
+from skerry.server.registry.place import database_of
 from skerry.server.service.inbox import Inbox, LastCondition
 
 __all__ = ["DeviceFacts"]
@@ -50,16 +52,15 @@ class DeviceFacts:
         self._runs = runs
         self._clock = clock
         self._now = now
-        registry, inbox = runs / FILE, FederationHome(runs).inbox
-        self._registry = WhenChanged(self._read_registry, registry, registry.with_name(f"{FILE}-wal"))
+        inbox = FederationHome(runs).inbox
         self._inbox = WhenChanged(lambda: _conditions(inbox), inbox, inbox.with_name(f"{inbox.name}-wal"))
-        self._read_at = -_AGAIN_S
+        self._watch: Watch | None = None
+        self._known: tuple[list[Standing], dict[int, Enrolled]] = [], {}
+        self._read_at = -math.inf
 
     def look(self, runs: Iterable[RunFacts]) -> Iterator[tuple[str, Fact]]:
         """Facts of the federation's devices, and of those of the simulations among ``runs``, by key."""
-        if self._now() - self._read_at > _AGAIN_S:
-            self._registry.forget()
-        (standings, enrolled), _ = self._registry.look()
+        standings, enrolled = self._look_at_registry()
         conditions, _ = self._inbox.look()
         shown = {run.scope for run in runs if run.scope is not None}
         busy = {(run.scope, name): run for run in runs for name in run.asked - run.answered}
@@ -76,11 +77,19 @@ class DeviceFacts:
         for (scope, name), fact in found.items():
             yield f"device/{scope.kind.value}/{scope.name}/{name}", fact
 
-    def _read_registry(self) -> tuple[list[Standing], dict[int, Enrolled]]:
-        self._read_at = self._now()
-        office = Office(self._runs)
-        enrolled = {one.device.id: one for one in office.enrolled() if not one.forgotten}  # the newest
-        return Registry(self._runs).standings(self._clock(), _HALF_LIFE_DAYS), enrolled
+    def _look_at_registry(self) -> tuple[list[Standing], dict[int, Enrolled]]:
+        """Every device's standing, and the newest enrolment of those that have one; read again when it was written."""
+        database = database_of(self._runs)
+        if not database.exists():
+            return [], {}
+        if self._watch is None:
+            self._watch = database.watch()
+        if self._watch.changed() or self._now() - self._read_at > _AGAIN_S:
+            self._read_at = -math.inf  # until it was read
+            enrolled = {one.device.id: one for one in Office(self._runs).enrolled() if not one.forgotten}
+            self._known = Registry(self._runs).standings(self._clock(), _HALF_LIFE_DAYS), enrolled
+            self._read_at = self._now()
+        return self._known
 
     def _fact(self, one: Standing, place: Enrolled | None, told: LastCondition | None, run: RunFacts | None) -> Fact:
         kept = one.quarantine

@@ -66,10 +66,6 @@ class WhenChanged(Generic[T]):
         self._stamps: tuple[Stamp | None, ...] | None = None
         self._made: T | None = None
 
-    def forget(self) -> None:
-        """Make it anew at the next look, whatever the files say."""
-        self._stamps = None
-
     def look(self) -> tuple[T, bool]:
         """What there is, and whether it was made anew."""
         stamps = tuple(map(stamp, self._paths))  # before reading: what is written meanwhile is read the next time
