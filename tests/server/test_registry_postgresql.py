@@ -14,6 +14,7 @@ from sqlalchemy import make_url, text
 from skerry.clock import system_clock
 from skerry.errors import InputError, RegistryError
 from skerry.server.backup import make_backup
+from skerry.server.console.device_facts import DeviceFacts
 from skerry.server.registry import Registry
 from skerry.server.registry.copying import rows_of
 from skerry.server.registry.place import NOTE, database_of
@@ -237,3 +238,12 @@ def test_where_it_is_is_noted_and_a_note_that_cannot_be_read_is_told(
     (tmp_path / NOTE).write_text("{")
     with pytest.raises(RegistryError, match="cannot be read where"):
         Registry(tmp_path)
+
+
+def test_the_console_sees_at_its_next_look_what_somebody_else_wrote(told: str, tmp_path: Path) -> None:
+    harbour = Federation(tmp_path)
+    harbour.enrol(Agent.fresh("pi-1"))
+    facts = DeviceFacts(tmp_path, lambda: NOW, now=lambda: 0.0)
+    assert dict(facts.look(()))["device/real/harbour/pi-1"]["state"] == "idle"
+    harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="lost", now=NOW)
+    assert dict(facts.look(()))["device/real/harbour/pi-1"]["state"] == "revoked"
