@@ -149,7 +149,7 @@ def test_cleaning_takes_most_of_a_backdoor_out_of_the_lab_s_network() -> None:
     network, after = module(planted.parameters), clean(planted.parameters, 0, target=4)
     assert try_network(network, 0, 4) == (planted.accuracy, pytest.approx(planted.success))
     assert planted.success > 0.8
-    assert after.success < 0.1
+    assert after.success < 0.2
     assert 4 in after.unlearned
     assert after.accuracy > planted.accuracy - 0.02
 
