@@ -32,7 +32,7 @@ class PostgresqlRegistry(RegistryDatabase):
 
     Args:
         url: of the database, with whatever libpq needs to know.
-        begun: called before anything is written, each time.
+        begun: called before anything is written, each time, once the database is known to be usable.
         pause: waits so many seconds before a lost connection is made again.
     """
 
@@ -107,11 +107,12 @@ class PostgresqlRegistry(RegistryDatabase):
     @contextmanager
     def _changing(self) -> Iterator[tuple[Connection, int]]:
         """A transaction of the only writer, and the version of the schema."""
-        self._begun()
         with self._line.told(), self._line.connect() as connection, connection.begin():
             connection.exec_driver_sql(f"set local lock_timeout = '{_PATIENCE}'")
             connection.exec_driver_sql(f"select pg_advisory_xact_lock(hashtext(current_schema()), {_LOCK})")
-            yield connection, self._check(connection)
+            have = self._check(connection)
+            self._begun()
+            yield connection, have
 
     def _check(self, connection: Connection) -> int:
         """The version of the schema, which is one that we know; 0 in a database without tables."""

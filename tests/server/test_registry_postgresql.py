@@ -106,6 +106,17 @@ def test_what_is_no_url_of_postgresql_is_refused_without_being_repeated(
     assert PASSWORD not in str(error.value)
 
 
+def test_a_folder_is_not_tied_to_a_database_that_could_not_be_used(
+    told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKERRY_REGISTRY", told.replace("/postgres", "/no-such-database"))
+    with pytest.raises(RegistryError, match="cannot be used"):
+        Registry(tmp_path).record(LAB, "run-1", ROUND)
+    monkeypatch.setenv("SKERRY_REGISTRY", told)
+    Registry(tmp_path).record(LAB, "run-1", ROUND)
+    assert Registry(tmp_path).find("good").name == "good"
+
+
 def test_looking_makes_nothing(postgresql: Postgresql, told: str, tmp_path: Path) -> None:
     assert Registry(tmp_path / "runs").standings(NOW, 30.0) == []
     assert not (tmp_path / "runs").exists()
