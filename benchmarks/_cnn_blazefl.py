@@ -24,19 +24,21 @@ class Dataset:
     def set_dataset(self, *_given: object, **_named: object) -> None:
         pass
 
-    def get_dataset(self, _kind: str, device: int) -> TensorDataset:
-        return TensorDataset(torch.from_numpy(self._x[device]), torch.from_numpy(self._y[device]))
+    def get_dataset(self, type_: str, cid: int) -> TensorDataset:
+        del type_
+        return TensorDataset(torch.from_numpy(self._x[cid]), torch.from_numpy(self._y[cid]))
 
     def get_dataloader(
-        self, kind: str, device: int, batch_size: int, generator: torch.Generator | None = None
+        self, type_: str, cid: int, batch_size: int, generator: torch.Generator | None = None
     ) -> DataLoader:
-        return DataLoader(self.get_dataset(kind, device), batch_size=batch_size, shuffle=True, generator=generator)
+        return DataLoader(self.get_dataset(type_, cid), batch_size=batch_size, shuffle=True, generator=generator)
 
 
 class Selector:
     """BlazeFL's protocol of a choice of networks."""
 
-    def select_model(self, _name: str) -> Net:
+    def select_model(self, model_name: str) -> Net:
+        del model_name
         torch.manual_seed(1)
         return Net()
 
