@@ -16,7 +16,9 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from typer.testing import CliRunner
 
+from skerry.cli import app
 from skerry.clock import system_clock
 from skerry.device.tasks.digits import _writers
 from skerry.server import fleet_server
@@ -43,6 +45,12 @@ def build(folder: Path) -> Path:
     ]  # fmt: skip
     subprocess.run(command, cwd=WEB, check=True, env=_ENVIRONMENT)
     return folder
+
+
+def skerry(*arguments: str) -> None:
+    """A command of skerry, which succeeds."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, done.output
 
 
 @contextmanager

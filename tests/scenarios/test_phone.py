@@ -1,5 +1,6 @@
 """A phone in a browser and devices in Python in the same rounds, over real HTTPS."""
 
+import shutil
 import threading
 import time
 from base64 import b64encode
@@ -7,19 +8,21 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from skerry.config import Scenario
 from skerry.device.basebuild import build_base
-from skerry.device.tasks.digits import DigitsTask, _writers
+from skerry.device.tasks.digits import DigitsTask, _writers, prepare_like_uci
 from skerry.device.training.head import HeadTrainer
 from skerry.device.training.plan import TrainPlan
 from skerry.result import load_result
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.stream import seeded_stream
 from skerry.server.launch import launch
+from skerry.server.provenance import plaintexts, released_files
 
 from ._enrolled import Up, honest_rounds
-from ._phone import MISSING, Browser, PhoneError, PhonePage, build, invite, serving_phones
+from ._phone import MISSING, Browser, PhoneError, PhonePage, build, invite, serving_phones, skerry
 
 pytestmark = [
     pytest.mark.engine,
@@ -150,6 +153,38 @@ def test_a_database_that_was_thrown_away_starts_no_budget_anew(fleet: Up, browse
     page.run("() => phone.leave(true)")
     assert page.until("v.storage !== 'lost'")["membership"] == "none"
     page.close()
+
+
+def test_a_phone_takes_what_is_released_and_no_older_state_of_it(fleet: Up, phone: PhonePage):
+    """Over the gateway: keys and versions, its wrap, the encrypted head in ranges; guesses are by that head then."""
+    folder = launch(scenario(), engine="fleet", parent=fleet.runs)
+    repository, older = fleet.runs / "repository", fleet.runs / "older"
+    skerry("release", "init", str(repository))
+    publish = ("release", "publish", folder.id, "--repository", str(repository), "--model", "digits", "--enrolled")
+    skerry(*publish, "--runs-dir", str(fleet.runs))
+    phone.reload()
+    view = phone.until("v.model !== null && v.model.version === 1")
+    assert view["model"]["refused"] is None
+    guess = phone.run("async () => phone.guess((await phone.examples())[0].picture)")
+    given = scenario()
+    task = DigitsTask(given.task, given.model)
+    base = build_base(given.model, task)
+    head = load_file(plaintexts(folder, released_files(folder))["head.safetensors"])["head.weight"]
+    drawn = np.kron(_writers()["writer-05"].x[:1, ..., 0], np.ones((8, 8), np.uint8))
+    row = base.features(task.transform(prepare_like_uci(drawn)))[0]
+    scores = row.astype(np.float64) @ head.T.astype(np.float64)
+    expected = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+    assert guess["version"] == 1
+    assert guess["probabilities"] == pytest.approx(expected.tolist(), abs=1e-9)
+    shutil.copytree(repository, older)
+    skerry(*publish, "--runs-dir", str(fleet.runs))
+    phone.reload()
+    phone.until("v.model !== null && v.model.version === 2")
+    shutil.rmtree(repository / "metadata")
+    shutil.copytree(older / "metadata", repository / "metadata")
+    phone.reload()
+    view = phone.until("v.model !== null && v.model.refused !== null")
+    assert (view["model"]["version"], view["model"]["refused"]["code"]) == (2, "rollback")
 
 
 def test_from_the_same_pictures_and_noise_the_update_is_pythons(fleet: Up, phone: PhonePage):

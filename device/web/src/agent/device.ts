@@ -2,7 +2,6 @@
 
 import { Bases } from "../delivery/base.ts";
 import { InputError, RefusedError, SkerryError } from "../errors.ts";
-import type { Policy } from "../privacy/policy.ts";
 import { Ledger, openLedger } from "../storage/ledger.ts";
 import { Alarm } from "./alarm.ts";
 import { Desk } from "./desk.ts";
@@ -18,13 +17,13 @@ import type { Parts } from "./parts.ts";
 import { Participant } from "./participant.ts";
 import { forgotten } from "./participation.ts";
 import type { Activity, Guess, Membership, PhoneView, Picture, Reason, StoredExample, Terms } from "./phone.ts";
+import { Releases, type Around } from "./releases.ts";
 import { Rounds } from "./rounds.ts";
 import { Standing, type Member } from "./standing.ts";
 import { Upkeep } from "./upkeep.ts";
-import { FAILED, FIRST_VIEW, HIDDEN, PAUSED, privacyOf, storageOf } from "./view.ts";
+import { FAILED, FIRST_VIEW, HIDDEN, PAUSED, policyOf, privacyOf, storageOf } from "./view.ts";
 
 const [HEARTBEAT_S, WAITING_MS] = [30, 5000];
-const DATA = "digits/drawn on this phone";
 
 export class Device {
   view: PhoneView = FIRST_VIEW;
@@ -45,6 +44,7 @@ export class Device {
   private constructor(
     private readonly parts: Parts,
     private readonly rounds: Rounds,
+    private readonly releases: Releases,
     private readonly changed: (view: PhoneView) => void,
   ) {
     this.#standing = new Standing(parts.database, new Desk(parts.ask), parts.clock);
@@ -55,7 +55,8 @@ export class Device {
 
   /** Opens what is kept, and goes on where it was. */
   static async open(parts: Parts, changed: (view: PhoneView) => void): Promise<Device> {
-    const device = new Device(parts, await Rounds.open(parts.database), changed);
+    const [rounds, releases] = [await Rounds.open(parts.database), await Releases.open(parts.database)];
+    const device = new Device(parts, rounds, releases, changed);
     await device.#openLedger();
     device.#paused = (await parts.database.get("state", "paused")) === true;
     await device.#bases.here(device.rounds.head?.digest); // so that the page knows of a model that was kept
@@ -114,8 +115,10 @@ export class Device {
   async guess(picture: Picture): Promise<Guess | null> {
     const base = await this.#bases.here(this.rounds.head?.digest);
     if (base === undefined) return null;
-    const { vector, round } = this.rounds.headOver(base);
-    return this.#examples.guess(base, vector, round, picture);
+    const released = this.releases.headOver(base, this.rounds.headCame);
+    const { vector, round } = released === undefined ? this.rounds.headOver(base) : { ...released, round: 0 };
+    const guess = await this.#examples.guess(base, vector, round, picture);
+    return released === undefined ? guess : { ...guess, version: released.version };
   }
 
   async pause(paused: boolean): Promise<void> {
@@ -144,10 +147,11 @@ export class Device {
     }
     const { database, witness } = this.parts;
     const answer = erase ? [] : await forgotten(database);
-    await database.clear(erase ? ["state", "examples", "files", "ledger"] : ["state", "examples", "files"], answer);
+    await database.clear(["state", "examples", "files", "releases", ...(erase ? (["ledger"] as const) : [])], answer);
     if (erase) await witness.forget();
     this.#examples.forget();
     this.#bases.forget();
+    this.releases.forget();
     [this.#left, this.#lost, this.#paused, this.#ended] = [false, false, false, null];
     [this.rounds.seen, this.rounds.head] = [[], undefined];
     await this.#openLedger();
@@ -173,7 +177,7 @@ export class Device {
       examples: await this.#examples.count(),
       storage: storageOf(this.#lost, await this.parts.persisted()),
       clockOffsetSeconds: off === undefined ? null : Math.round(off / 1000),
-      base: this.#bases.shown,
+      ...{ base: this.#bases.shown, model: this.releases.shown },
       ...also,
     });
   }
@@ -239,18 +243,21 @@ export class Device {
     const spki = new Uint8Array(await crypto.subtle.exportKey("spki", keys.device.publicKey));
     const fleet = new FleetCalls(line, spki, HEARTBEAT_S, (ms) => this.#alarm.sleep(ms));
     const upkeep = new Upkeep(this.#standing, clock);
+    const step: Around["step"] = (activity, progress) => {
+      this.#step(activity, progress);
+    };
     const participant = new Participant({
       ...{ database, witness, clock, line, ledger, bases: this.#bases, rounds: this.rounds },
       ...{ standing: this.#standing, examples: this.#examples },
-      step: (activity, progress) => {
-        this.#step(activity, progress);
-      },
+      step,
     });
+    const around: Around = { standing: this.#standing, line, bases: this.#bases, clock, monotonic, step };
     const hooks: Hooks = {
       keepUp: async (doubtful) => {
         const { ended, reason, renewed } = await upkeep.keepUp(doubtful);
         this.#ended = ended ? reason : null;
         if (renewed || reason !== null) await this.refresh({ reason });
+        if (this.#mayWork() && (await this.releases.look(around))) await this.refresh({});
       },
       lapse: () => this.#lapse(),
       tell: (activity, reason) => {
@@ -291,8 +298,4 @@ export class Device {
     if (!this.#mayWork()) throw new YieldedError("the phone may not work now");
     this.#tell({ activity, progress, reason: null });
   }
-}
-
-function policyOf({ unit, epsilon, delta }: Terms): Policy {
-  return { unit, epsilon, delta, simulated: false, minSeparation: 1, maxParticipations: 0, data: DATA };
 }

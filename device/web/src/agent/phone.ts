@@ -59,8 +59,10 @@ export interface Guess {
   /** Of each class; they sum to one. */
   readonly probabilities: readonly number[];
   readonly best: number;
-  /** The round that the head is of; 0 for the one that public data gave. */
+  /** The round that the head is of; 0 for the one that public data gave, and for a released one. */
   readonly round: number;
+  /** Of the released model, where its head is the newest. */
+  readonly version?: number;
 }
 
 /** A round that this phone was asked for. */
@@ -116,6 +118,8 @@ export interface PhoneView {
   /** By how much the gateway's clock is ahead of this one's; `null` before it was told. */
   readonly clockOffsetSeconds: number | null;
   readonly base: { readonly digest: string; readonly bytes: number } | null;
+  /** The released model: its version (0 for none) and when it was installed; `refused`: why a newer one was turned away. */
+  readonly model: { readonly version: number; readonly at: number; readonly refused: Reason | null } | null;
 }
 
 /** One device in a browser. */

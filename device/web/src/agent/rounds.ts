@@ -45,6 +45,11 @@ export class Rounds {
     [this.seen, this.head] = [seen, head];
   }
 
+  /** When the newest head came, milliseconds since the epoch; 0 before any did. */
+  get headCame(): number {
+    return Math.max(0, ...this.seen.filter(({ refused }) => refused === null).map(({ at }) => at));
+  }
+
   /** The head to guess by over a base: the newest that came, or the one that public data gave. */
   headOver(base: Base): { readonly vector: Float32Array; readonly round: number } {
     return this.head?.digest === base.digest ? this.head : { vector: base.initial, round: 0 };

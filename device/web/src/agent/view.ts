@@ -1,8 +1,11 @@
 /** Parts of what the page sees. */
 
 import { CLASSES } from "../preparation/digits.ts";
+import type { Policy } from "../privacy/policy.ts";
 import type { Ledger } from "../storage/ledger.ts";
 import { USUAL_TERMS, type PhoneView, type Reason, type Terms } from "./phone.ts";
+
+const DATA = "digits/drawn on this phone";
 
 /** Before anything is known. */
 export const FIRST_VIEW: PhoneView = {
@@ -21,6 +24,7 @@ export const FIRST_VIEW: PhoneView = {
   storage: "may be evicted",
   clockOffsetSeconds: null,
   base: null,
+  model: null,
 };
 
 /** What was promised, spent and left; by the ledger where there is one. */
@@ -29,6 +33,11 @@ export function privacyOf(ledger: Ledger | undefined, terms: Terms | undefined):
   const { epsilon, delta } = ledger?.policy ?? terms ?? USUAL_TERMS;
   const spent = ledger?.epsilon() ?? 0;
   return { unit, relation, epsilon, delta, spent, left: Math.max(0, epsilon - spent) };
+}
+
+/** What a ledger of these terms begins with. */
+export function policyOf({ unit, epsilon, delta }: Terms): Policy {
+  return { unit, epsilon, delta, simulated: false, minSeparation: 1, maxParticipations: 0, data: DATA };
 }
 
 export function storageOf(lost: boolean, persisted: boolean): PhoneView["storage"] {

@@ -14,6 +14,7 @@ import { merkleCases } from "./merkle.ts";
 import { messagesCases } from "./messages.ts";
 import { noiseCases } from "./noise.ts";
 import { picturesCases } from "./pictures.ts";
+import { releasesCases } from "./releases.ts";
 import { signaturesCases } from "./signatures.ts";
 import { trustCases } from "./trust.ts";
 import { whiteningCases } from "./whitening.ts";
@@ -34,6 +35,7 @@ export const CONFORMANCE: Readonly<Record<string, (file: unknown) => Case[]>> = 
   messages: messagesCases,
   noise: noiseCases,
   pictures: picturesCases,
+  releases: releasesCases,
   signatures: signaturesCases,
   trust: trustCases,
   whitening: whiteningCases,

@@ -13,13 +13,9 @@ export interface Tensor {
 
 /** @throws InputError when it is no such file, or holds other types. */
 export function readTensors(data: Bytes): Map<string, Tensor> {
-  if (data.length < 8) throw refused();
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  const length = Number(view.getBigUint64(0, true));
-  if (length > LONGEST_HEADER || 8 + length > data.length) throw refused();
-  const start = 8 + length;
+  const { said: all, start } = headerOf(data);
   const found = new Map<string, Tensor>();
-  for (const [name, said] of Object.entries(header(data.subarray(8, start)))) {
+  for (const [name, said] of Object.entries(all)) {
     if (name === "__metadata__") continue;
     const {
       dtype,
@@ -35,6 +31,22 @@ export function readTensors(data: Bytes): Map<string, Tensor> {
     found.set(name, { shape, values: bytes === 4 ? new Float32Array(own.buffer) : new Int8Array(own.buffer) });
   }
   return found;
+}
+
+/** What a file says of itself, texts by name. @throws InputError when it is no such file. */
+export function metadataOf(data: Bytes): Map<string, string> {
+  const said = (headerOf(data).said as { readonly __metadata__?: unknown }).__metadata__;
+  if (typeof said !== "object" || said === null) return new Map();
+  return new Map(Object.entries(said).filter((one): one is [string, string] => typeof one[1] === "string"));
+}
+
+/** The header, and where the numbers begin. */
+function headerOf(data: Bytes): { said: object; start: number } {
+  if (data.length < 8) throw refused();
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const length = Number(view.getBigUint64(0, true));
+  if (length > LONGEST_HEADER || 8 + length > data.length) throw refused();
+  return { said: header(data.subarray(8, 8 + length)), start: 8 + length };
 }
 
 function header(data: Bytes): object {

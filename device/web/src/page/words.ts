@@ -130,6 +130,13 @@ export function spentInWords(privacy: PhoneView["privacy"]): string {
   );
 }
 
+/** Which released model is here, and why a newer one is not. */
+export function modelInWords({ version, at, refused }: NonNullable<PhoneView["model"]>): string {
+  const here = version === 0 ? "" : `Model version ${version} installed ${moment(at)}.`;
+  const not = refused === null ? "" : `A release was turned away (${refused.code}): ${refused.sentence}.`;
+  return [here, not].filter((one) => one !== "").join(" ");
+}
+
 /** What became of a round for this phone. */
 export function roundInWords(seen: RoundSeen): string {
   if (seen.refused !== null) return `This phone did not take part: ${seen.refused.sentence}`;

@@ -1,6 +1,6 @@
 /**
  * What the phone keeps, in one IndexedDB database: keys, place in the federation, ledger, work under way, examples,
- * bases. One database, so that a browser that throws it away throws away all of it, the examples with their ledger.
+ * bases, what came of a release. One database, so that a browser that throws it away throws away all of it, the examples with their ledger.
  *
  * `write` is all or nothing, and returns when the browser says that it is on stable storage (durability `strict`):
  * what depends on it is done after that.
@@ -8,10 +8,10 @@
 
 import { RefusedError, SkerryError } from "../errors.ts";
 
-const VERSION = 1;
-const STORES = ["state", "ledger", "examples", "files"] as const;
+const VERSION = 2;
+const STORES = ["state", "ledger", "examples", "files", "releases"] as const;
 
-/** `state` by name; `ledger` by number of the line; `examples` by id; `files` by `digest/name` and part. */
+/** `state` by name; `ledger` by number of the line; `examples` by id; `files` by `digest/name` and part; `releases` by blob and part. */
 export type StoreName = (typeof STORES)[number];
 export type Key = string | number;
 
@@ -36,7 +36,8 @@ export class Database {
   static async open(name: string, factory: IDBFactory = indexedDB): Promise<Database> {
     const asked = factory.open(name, VERSION);
     asked.onupgradeneeded = () => {
-      for (const store of STORES) asked.result.createObjectStore(store);
+      const there = asked.result.objectStoreNames;
+      for (const store of STORES) if (!there.contains(store)) asked.result.createObjectStore(store);
     };
     const base = await settled(asked, "the browser keeps nothing for this page");
     base.onversionchange = () => {

@@ -20,6 +20,7 @@ export const EMPTY: PhoneView = {
   storage: "persisted",
   clockOffsetSeconds: null,
   base: null,
+  model: null,
 };
 
 export class MemoryPhone implements Phone {

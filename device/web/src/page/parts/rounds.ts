@@ -1,14 +1,15 @@
 /** What joined when: each round that this phone was asked for, with what it did to the model on the owner's examples. */
 
 import type { PhoneView, RoundSeen } from "../../agent/phone.ts";
-import { fill, h, show } from "../dom.ts";
-import { moment, percent, roundInWords } from "../words.ts";
+import { fill, h, setText, show } from "../dom.ts";
+import { modelInWords, moment, percent, roundInWords } from "../words.ts";
 
 /** One for the page. */
 export class Rounds {
   readonly element: HTMLElement;
   readonly #list = h("ol", { class: "rounds" });
   readonly #none = h("p", { class: "empty" }, "None yet. A round begins when the federation asks this phone.");
+  readonly #model = h("p", { class: "model" });
   #shown = "";
 
   constructor() {
@@ -21,15 +22,18 @@ export class Rounds {
         { class: "lead" },
         "A phone works only while its page is open and in front: otherwise the browser stops it. Nothing is lost then; it goes on when you are back.",
       ),
+      this.#model,
       this.#none,
       this.#list,
     );
   }
 
   update(view: PhoneView): void {
-    const now = JSON.stringify(view.rounds);
+    const now = JSON.stringify([view.rounds, view.model]);
     if (now === this.#shown) return;
     this.#shown = now;
+    show(this.#model, view.model !== null);
+    setText(this.#model, view.model === null ? "" : modelInWords(view.model));
     show(this.#none, view.rounds.length === 0);
     this.#list.replaceChildren(...view.rounds.map(item));
   }

@@ -101,7 +101,7 @@ export class Teach {
       setText(word, name);
       setAttribute(key, "aria-label", `Keep as ${name}`);
     });
-    const newest = view.rounds[0]?.at ?? 0;
+    const newest = Math.max(view.rounds[0]?.at ?? 0, view.model?.at ?? 0);
     const other = newest !== this.#newest || this.#hasBase !== (view.base !== null);
     this.#newest = newest;
     this.#hasBase = view.base !== null;
@@ -191,7 +191,9 @@ export class Teach {
   }
 
   #hear(said: Guess | null, fault: string | null): void {
-    if (this.#latest !== null && said !== null && said.round !== this.#latest.round) this.#earlier = this.#latest;
+    const was = this.#latest;
+    if (was !== null && said !== null && (said.round !== was.round || said.version !== was.version))
+      this.#earlier = was;
     [this.#latest, this.#fault] = [said, fault];
     this.#tell();
   }
@@ -200,7 +202,8 @@ export class Teach {
     const now = this.#latest;
     setText(this.#guess, this.#sentence());
     const was = this.#earlier;
-    setText(this.#before, was === null ? "" : `Before round ${now?.round ?? ""}: ${this.#named(was)}`);
+    const since = now?.version === undefined ? `round ${now?.round ?? ""}` : `model version ${now.version}`;
+    setText(this.#before, was === null ? "" : `Before ${since}: ${this.#named(was)}`);
     this.#labels.forEach((key, at) => {
       const bar = key.querySelector("i");
       if (bar !== null) fill(bar, now?.probabilities[at] ?? 0);
