@@ -37,7 +37,7 @@ class Federation:
     """``hurry_ms`` is added to the time that the desk and the servers see."""
 
     def __init__(self, folder: Path, name: str = "harbour") -> None:
-        self.hurry_ms = 0
+        self.hurry_ms, self.folder = 0, folder
         self.authority = Authority.create(folder / f"authority-{name}", name, now=system_clock())
         self.office = Office(folder)
         self.desk = Desk(self.office.registry, self.authority, secret=bytes(32), clock=self.clock)
