@@ -143,7 +143,7 @@ def test_what_a_run_raises_ends_in_one_box(skerry, monkeypatch, error: Exception
 def test_an_interrupted_run_says_what_is_kept_and_how_to_see_it(sample, skerry, monkeypatch, tmp_path: Path) -> None:
     kept: list[RunFolder] = []
 
-    def launch(scenario: object, *, engine: str, parent: Path, on_folder) -> RunFolder:
+    def launch(scenario: object, *, engine: str, parent: Path, on_folder, processes: int = 1) -> RunFolder:
         kept.append(sample.build(parent, state="interrupted", rounds_done=3))
         on_folder(kept[0])
         raise KeyboardInterrupt
@@ -178,7 +178,7 @@ def test_ctrl_c_in_any_other_command_is_one_box_too(skerry, monkeypatch, run: Pa
 
 
 def test_a_finished_run_ends_with_its_figures_and_where_to_go_on(skerry, monkeypatch, run: Path) -> None:
-    def launch(scenario: object, *, engine: str, parent: Path, on_folder) -> RunFolder:
+    def launch(scenario: object, *, engine: str, parent: Path, on_folder, processes: int = 1) -> RunFolder:
         assert engine == "inprocess"
         folder = RunFolder(run)
         on_folder(folder)
