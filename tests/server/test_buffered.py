@@ -19,6 +19,7 @@ from skerry.server.launch import launch, resume
 from skerry.server.ledgers import POPULATION, Ledgers
 from skerry.server.proof import verify_run
 from skerry.server.releases import Releases
+from skerry.strategies.buffered import Turns
 from tests.server.test_device_level import DEVICE, federate, ledgers
 
 BUFFERED = ('cohort.mode="buffered"', "cohort.buffer=4", "cohort.concurrency=8", "defence.tolerate=1", "rounds=8")
@@ -29,8 +30,8 @@ TURNS = (
     "privacy.denominator=3",
     'cohort.mode="buffered"',
     "cohort.buffer=3",
-    "cohort.concurrency=7",
-    "rounds=9",
+    "cohort.concurrency=9",
+    "rounds=12",
 )
 
 
@@ -120,13 +121,22 @@ def test_whole_devices_enter_steps_as_far_apart_as_the_noise_counts_on(turns) ->
         for device in record.extra["staleness"]:
             entered.setdefault(device, []).append(record.round)
     assert all(b - a >= 3 for steps in entered.values() for a, b in pairwise(steps))
-    assert max(len(steps) for steps in entered.values()) <= 3  # nine steps, three apart
+    assert max(len(steps) for steps in entered.values()) <= 4  # twelve steps, three apart
     assert max(age for record in records for age in record.extra["staleness"].values()) >= 1
     assert all(not record.extra["refusals"] for record in records)  # devices' own ledgers agree
     for account in ledgers(federation).values():
         assert account.problems == []
         assert account.spending.events() in ([], [whole])
     assert verify_run(federation.folder, remembered={}, pld=False).holds
+
+
+def test_a_coordinator_that_counts_from_the_question_is_found_out(tmp_path, monkeypatch) -> None:
+    """A late answer then enters a step that is too near to the device's next one, and the ledger tells."""
+    monkeypatch.setattr(Turns, "enter", lambda self, device, _: self.end(device))
+    federation, _, _ = federate(tmp_path, *TURNS)
+    found = verify_run(federation.folder, remembered={}, pld=False).failures
+    assert found
+    assert all("fewer than 3 rounds after earlier ones" in failure.what for failure in found)
 
 
 def test_what_devices_send_moves_nobody_else_under_device_level_privacy(tmp_path) -> None:
