@@ -80,11 +80,11 @@ class Reached:
     figures: PolicyFigures
 
 
-RATES, MOMENTA = (0.3, 0.6), (0.0, 0.9)
-ROUNDS = [Rounds(goal=goal, over_selection=AT_WORK / goal - 1, deadline_s=600.0) for goal in (26, 43, 65, 100)]
+RATES, MOMENTA = (0.3, 0.6, 1.0), (0.0, 0.9)
+ROUNDS = [Rounds(goal=goal, over_selection=AT_WORK / goal - 1, deadline_s=600.0) for goal in (43, 26, 65, 100)]
 BUFFERS = [
     Buffer(size=size, concurrency=AT_WORK, timeout_s=float(limit))
-    for size, limit in ((5, 300), (10, 300), (10, 600), (20, 300))
+    for size, limit in ((10, 600), (10, 300), (5, 600), (20, 600))
 ]
 
 
@@ -133,7 +133,8 @@ def tuned(name: str, policies: Sequence[Policy]) -> Policy:
             slowest = np.inf if hours is None else max(slowest, hours)
             if slowest >= limit:
                 break
-        progress(f"tuning {name}: {policy.to_json()}: {slowest:.2f} h")
+        said = f"{slowest:.2f} h" if slowest < limit else f"not within {limit:.2f} h"
+        progress(f"tuning {name}: {policy.to_json()}: {said}")
         if slowest < limit:
             limit, best = slowest, policy
     if best is None:
