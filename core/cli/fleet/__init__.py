@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Let devices in and put them out; see their evidence, quarantine them, hear their appeals; plan.",
+    help="Let devices in and put them out; see their evidence, quarantine them, hear their appeals; plan for many.",
 )
 app.command("list")(list_)
 app.command()(show)
