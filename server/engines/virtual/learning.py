@@ -178,7 +178,9 @@ def _deltas(
     for first in range(0, len(order), size):
         some = order[first : first + size]
         starts = np.stack([vectors[base] for base in step.base[some].tolist()])
-        found[some] = networks.descend(
-            starts, data.of(step.phones[some]), learning_rate=learning.learning_rate, epochs=learning.epochs
-        )
+        examples = data.of(step.phones[some])
+        with np.errstate(over="ignore", invalid="ignore"):  # no rule takes what a phone that diverges would send
+            found[some] = networks.descend(
+                starts, examples, learning_rate=learning.learning_rate, epochs=learning.epochs
+            )
     return found
