@@ -59,9 +59,7 @@ def boundaries(folder: Path) -> Iterator[Claim]:
             left = Stopped.of(run_folder)
             done = run([PYTHON, PROGRAM, "RESUME", parent], timeout_s=300)
             killed.append(_judged(nursery, run_folder, [name], [(left, int(run_folder.status["pid"]))]))
-            progress(
-                f"boundaries {number}/{len(BOUNDARIES)}: {_told(killed[-1])}, {done.wall_s:.1f} s to go on"
-            )
+            progress(f"boundaries {number}/{len(BOUNDARIES)}: {_told(killed[-1])}, {done.wall_s:.1f} s to go on")
     yield from _claims("boundary", f"the end of each of {len(BOUNDARIES)} stages of the coordinator", killed)
 
 
