@@ -99,6 +99,7 @@ def test_the_same_seed_gives_the_same_vector_and_another_time_another(plain, tmp
     assert other[-1].vector_digest != records[-1].vector_digest == same[-1].vector_digest
 
 
+@pytest.mark.slow
 def test_a_hostile_device_is_met_by_the_rule(tmp_path) -> None:
     hostile = ('attack.kind="scaling"', "attack.devices=2", "attack.scale=50.0", 'defence.screen=["finite", "shape"]')
     some = (*BUFFERED, *hostile, "cohort.buffer=6", "defence.tolerate=2")
