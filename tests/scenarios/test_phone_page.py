@@ -164,3 +164,5 @@ def test_rounds_are_told_as_they_come(fleet: Up, browser: Browser):
     assert person.hindered() == []
     person.chooses("Privacy")
     person.reads("Whoever sees all answers of this phone")
+    person.reload()
+    person.reads("The model guesses as you draw.")  # it was kept, and is known of before the next round
