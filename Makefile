@@ -10,7 +10,7 @@ export MKL_NUM_THREADS := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help setup demo check test web web-check web-test wheel wheel-any vectors test-arm64 test-all coverage bench bench-models bench-setup export-setup typing proto lock clean
+.PHONY: help setup demo check test web web-check web-test wheel wheel-any vectors test-arm64 test-all coverage bench bench-models bench-setup export-setup docs typing proto lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,10 +77,10 @@ wheel-any: setup web ## the same for any processor, without the compiled part: f
 vectors: setup typing ## write tests/conformance/*.json anew from our own code
 	PYTHONPATH=.typing $(BIN)/python -m tests.conformance.make_vectors
 
-test: setup web-test ## the test suite without the long matrices; of device/web too where there is node
+test: setup typing web-test ## the test suite without the long matrices; of device/web too where there is node
 	$(BIN)/pytest -m 'not slow' $(PARALLEL)
 
-test-all: setup web-test ## the whole test suite
+test-all: setup typing web-test ## the whole test suite
 	$(BIN)/pytest $(PARALLEL)
 
 # Exit code 75 of root.sh: it cannot be done on this machine, and said why in one line.
@@ -107,6 +107,10 @@ bench-setup: setup ## make .venv-bench with the peers that benchmarks compare wi
 export-setup: setup ## make .venv-export with ExecuTorch (1.5 GB), for `skerry model export` and the benchmark `models`
 	test -x .venv-export/bin/python || $(PYTHON) -m venv .venv-export
 	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check -e '.[export]'
+
+# mkdocs-material says at each start that a successor exists: ADR 78 is where that is weighed.
+docs: setup typing ## the documentation site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 proto: setup typing ## rebuild the generated code of device/service/device.proto
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing --grpc_python_out=.typing \
