@@ -1,7 +1,7 @@
 /** The phone itself, behind the seam: what it keeps, its place, its examples, and the loop that takes part. */
 
 import { Bases } from "../delivery/base.ts";
-import { InputError, RefusedError, SkerryError } from "../errors.ts";
+import { RefusedError, SkerryError } from "../errors.ts";
 import { Ledger, openLedger } from "../storage/ledger.ts";
 import { Alarm } from "./alarm.ts";
 import { Desk } from "./desk.ts";
@@ -11,7 +11,7 @@ import { Journal } from "./journal.ts";
 import { GatewayLine } from "./line.ts";
 import { fingerprintOf, type Keys } from "./keys.ts";
 import { Leaving } from "./leaving.ts";
-import { readInvitation } from "./link.ts";
+import { invitationOf } from "./link.ts";
 import { Loop, reasonOf, YieldedError, type Hooks } from "./loop.ts";
 import type { Parts } from "./parts.ts";
 import { Participant } from "./participant.ts";
@@ -80,11 +80,7 @@ export class Device {
 
   /** Applies; the ledger begins with the promise that it is for, in the same step. */
   async #apply(text: string, name: string, terms: Terms): Promise<void> {
-    const invitation = readInvitation(text);
-    const { address } = invitation;
-    if (address !== "" && (!URL.canParse(address) || new URL(address).origin !== this.parts.origin)) {
-      throw new InputError("the invitation is of another address", `open ${address}/phone/ instead`);
-    }
+    const invitation = invitationOf(text, this.parts.origin);
     const policy = policyOf(terms);
     const begun = this.#ledger?.untouched === false;
     if (begun && JSON.stringify(this.#ledger?.policy) !== JSON.stringify(policy)) {

@@ -59,6 +59,14 @@ export function readInvitation(text: string): Invitation {
   }
 }
 
+/** An invitation that is of this page's gateway. @throws InputError as `readInvitation`, or when it is of another. */
+export function invitationOf(text: string, here: string): Invitation {
+  const invitation = readInvitation(text);
+  const { address } = invitation;
+  if (address === "" || (URL.canParse(address) && new URL(address).origin === here)) return invitation;
+  throw new InputError("the invitation is of another address", `open ${address}/phone/ instead`);
+}
+
 /** What a person may see of it before anything is asked. @throws InputError as `readInvitation`. */
 export function readInvite(text: string): InviteLink {
   const { text: word, federation, address, deviceClass, expires } = readInvitation(text);
