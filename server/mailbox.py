@@ -99,7 +99,8 @@ def exchange(
             message once: a node that took it and died would never hear of it again. None where nodes do not die.
         first_poll_s: seconds between two looks for answers; more while none comes.
         rests: whether a key's answer is but that it cannot answer now. Nobody waits for it any more, but while others
-            are waited for it is asked again too, and a later answer takes the place of this one.
+            are waited for it is asked again too, each time for ``again_s`` at most, and a later answer takes the place
+            of this one.
         enough: answers of others without which one that rests is waited for all the same.
 
     Yields:
@@ -130,8 +131,10 @@ def exchange(
         pause = first_poll_s if replies else min(pause * 1.5, SLOWEST_POLL_S)
         if again_s is not None and again <= time.monotonic() < end - again_s / 2:
             again += again_s
-            left = {key: contents[key] for key in mailbox.silent | resting}
-            mailbox.send(left, kind, ttl_s=end - time.monotonic())
+            left_s = end - time.monotonic()
+            # Nobody waits for one that rests: a copy that outlived the round by long would have it work for nobody.
+            for keys, ttl_s in ((mailbox.silent - resting, left_s), (resting, min(left_s, again_s))):
+                mailbox.send({key: contents[key] for key in keys}, kind, ttl_s=ttl_s)
         if isinstance(grid, RunGrid):
             grid.rest(pause)
         else:

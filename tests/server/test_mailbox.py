@@ -14,6 +14,7 @@ from skerry.server.mailbox import Mailbox, exchange
 Say = Callable[[list[str]], list[str]]
 
 NODES = {"a": 2, "b": 3, "c": 4}
+AGAIN_S = 0.05
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +130,7 @@ class Drowsy(InProcessGrid):
     def __init__(self, *, fails: bool = False, silent: bool = False) -> None:
         client = ClientApp()
         self.asked = dict.fromkeys(NODES.values(), 0)
+        self.copies: list[tuple[int, float]] = []  # to which node, and how long it lives
 
         @client.train()
         def train(message: Message, context: Context) -> Message:
@@ -148,11 +150,15 @@ class Drowsy(InProcessGrid):
         self._silent = self._silent and len(kept) == len(replies)
         return kept
 
+    def push_messages(self, messages: list[Message]) -> list[str]:
+        self.copies += [(one.metadata.dst_node_id, one.metadata.ttl) for one in messages]
+        return super().push_messages(messages)
+
     def told(self, *, enough: int) -> list[tuple[str, bool]]:
         """What is yielded by whom; no error."""
         contents = {key: (node, {}) for key, node in NODES.items()}
         rests = lambda _, record: bool(record["rests"])  # noqa: E731 - what a record of this test says
-        found = exchange(self, contents, "train", deadline_s=5, again_s=0.05, rests=rests, enough=enough)
+        found = exchange(self, contents, "train", deadline_s=5, again_s=AGAIN_S, rests=rests, enough=enough)
         return sorted((key, bool(record["rests"])) for key, record in found)
 
 
@@ -171,3 +177,10 @@ def test_who_rests_is_asked_again_while_others_are_waited_for_or_are_too_few() -
 
 def test_what_one_that_rests_said_holds_when_it_fails_later() -> None:
     assert Drowsy(fails=True, silent=True).told(enough=2) == [("a", False), ("b", True), ("c", False)]
+
+
+def test_a_copy_for_one_that_rests_does_not_outlive_the_round_by_long() -> None:
+    grid = Drowsy(silent=True)
+    grid.told(enough=2)
+    lives = dict(grid.copies[len(NODES) :])
+    assert lives[NODES["b"]] <= AGAIN_S < lives[NODES["c"]]  # who is silent is waited for to the end
