@@ -3,9 +3,7 @@
 Whatever is wrong with an answer costs its device this round and nobody else anything.
 """
 
-from dataclasses import dataclass, field
-
-from flwr.app import ConfigRecord
+from dataclasses import dataclass, field, replace
 
 from skerry.device.protocol import CONDITIONS_LAPSED, Update
 from skerry.errors import EnvelopeRefusedError, InputError
@@ -15,11 +13,11 @@ from skerry.security.envelope import Opened as OpenedEnvelope
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.federation import Federation
 from skerry.server.fleet_rules import devices_needed
-from skerry.server.journal import Answer, RoundJournal
+from skerry.server.journal import Answer, Asked, Kept, RoundJournal
 from skerry.server.mailbox import NETWORK_POLL_S, exchange
 from skerry.server.plan import RoundPlan
 
-__all__ = ["Opened", "Replies", "collect", "open_replies"]
+__all__ = ["Opened", "Replies", "collect", "open_replies", "settled"]
 
 _REASONS = {
     Refusal.EXPIRED: Reason.STALE,
@@ -84,7 +82,9 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
             deadline_s=deadline,
             again_s=again_s,
             first_poll_s=NETWORK_POLL_S,
-            rests=lambda device, record: _rests(federation, plan, device, record),
+            rests=lambda device, record: _rests(
+                federation, plan.number, plan.asked[device], device, record.get("envelope"), now=federation.clock()
+            ),
             enough=devices_needed(federation.scenario) - len(plan.answers),
         )
     for device, record in answers:
@@ -99,6 +99,22 @@ def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> R
     return replies
 
 
+def settled(federation: Federation, number: int, kept: Kept) -> Kept:
+    """What an earlier process left of a round that goes on, without those answers that are but words for then.
+
+    Who could not work then is asked again, and is not counted among those who have answered. A round that was released
+    comes out as it was.
+    """
+    if number in federation.past.released:
+        return kept
+    answers = {
+        device: answer
+        for device, answer in kept.answers.items()
+        if not _rests(federation, number, kept.asked[device], device, answer.envelope, now=answer.arrived)
+    }
+    return replace(kept, answers=answers)
+
+
 def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> Opened:
     """Verify, unseal and parse each answer; it must come from the device asked and answer this very instruction."""
     updates: dict[str, Update] = {}
@@ -108,7 +124,14 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
     refusals: dict[str, str] = {}
     for device in sorted(replies.envelopes.keys() - gone):
         try:
-            opened = _open(federation, plan, device, replies.envelopes[device], now=replies.arrived[device])
+            opened = _open(
+                federation,
+                plan.number,
+                plan.asked[device],
+                device,
+                replies.envelopes[device],
+                now=replies.arrived[device],
+            )
             if opened.header.kind is Kind.REFUSAL:
                 dropped[device] = Reason.REFUSED
                 refusals[device] = _reason(opened)
@@ -123,7 +146,9 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
     return Opened(updates, receipts, dropped, refusals)
 
 
-def _open(federation: Federation, plan: RoundPlan, device: str, envelope: bytes, *, now: int) -> OpenedEnvelope:
+def _open(
+    federation: Federation, number: int, asked: Asked, device: str, envelope: bytes, *, now: int
+) -> OpenedEnvelope:
     """An answer of this device to its instruction, as of when it came: it was fresh then, however long others took."""
     return open_envelope(
         envelope,
@@ -133,9 +158,9 @@ def _open(federation: Federation, plan: RoundPlan, device: str, envelope: bytes,
             kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
             receiver=federation.coordinator.name,
             run=federation.run,
-            round=plan.number,
+            round=number,
             sender=device,
-            in_reply_to=plan.asked[device].digest,
+            in_reply_to=asked.digest,
             model=federation.model.digest,
         ),
         now=now,
@@ -147,12 +172,11 @@ def _reason(refusal: OpenedEnvelope) -> str:
     return refusal.payload[:64].decode("ascii", "replace")
 
 
-def _rests(federation: Federation, plan: RoundPlan, device: str, record: ConfigRecord) -> bool:
+def _rests(federation: Federation, number: int, asked: Asked, device: str, envelope: object, *, now: int) -> bool:
     """Whether the device says, signed, that it may not work now."""
-    envelope = record.get("envelope")
     try:
         if not isinstance(envelope, bytes) or kind_of(envelope) is not Kind.REFUSAL:
             return False
-        return _reason(_open(federation, plan, device, envelope, now=federation.clock())) == CONDITIONS_LAPSED
+        return _reason(_open(federation, number, asked, device, envelope, now=now)) == CONDITIONS_LAPSED
     except EnvelopeRefusedError:
         return False  # whatever it is, it is looked at with the others

@@ -37,7 +37,7 @@ from skerry.server.account import Spending, open_round, release_round
 from skerry.server.buffered import BufferedGathering
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
-from skerry.server.collect import collect, open_replies
+from skerry.server.collect import collect, open_replies, settled
 from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
 from skerry.server.journal import RoundJournal
@@ -94,7 +94,8 @@ def gather_round(federation: Federation, progress: Progress, number: int, watch:
         cohort = draw_cohort(federation, number, progress.spending.last_asked)
         debit = progress.central.debit(number) if progress.central is not None else None
         with open_round(federation, number, cohort, progress.syncer, debit):
-            plan = make_plan(federation, number, cohort, progress.vector, progress.receipts, kept)
+            before = None if kept is None else settled(federation, number, kept)
+            plan = make_plan(federation, number, cohort, progress.vector, progress.receipts, before)
         progress.planned(plan, cohort)
     with watch.stage("checkpoint"):
         progress.syncer.settle()  # the round before is on the disk too, or its answers are still needed

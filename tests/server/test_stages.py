@@ -16,8 +16,10 @@ from skerry.clock import system_clock
 from skerry.config import default_scenario
 from skerry.device.app import RECORD, fleet_homes
 from skerry.device.app import app as honest_app
+from skerry.device.care import Unattended, Undertaking
+from skerry.device.protocol import CONDITIONS_LAPSED
 from skerry.device.worker import process_worker
-from skerry.errors import DiskFullError, RunFailedError
+from skerry.errors import DiskFullError, RefusedError, RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.security.envelope import receiver_of
 from skerry.security.privacy.ledger import Ledger
@@ -113,6 +115,35 @@ def test_an_answer_to_another_instruction_of_the_same_round_is_a_replay(tmp_path
     opened = open_replies(federation, asked_again, Replies(kept, arrived=dict.fromkeys(kept, system_clock())))
     assert not opened.updates
     assert set(opened.dropped.values()) == {"replayed"}
+
+
+def test_a_not_now_that_an_earlier_process_heard_is_not_its_last_word(tmp_path, monkeypatch):
+    class Hot(Unattended):
+        """It is hot where the first device is that is asked; later it is not."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def admit(self, work: Undertaking) -> None:
+            self.asked += 1
+            if self.asked == 1:
+                raise RefusedError(CONDITIONS_LAPSED, "it is hot")
+
+    plain, care, found = rounds_module.gather_round, Hot(), []
+
+    def killed_and_gone_on(federation, progress, number, watch):
+        before = plain(federation, progress, number, watch)
+        opened = replace(federation.past, cohorts={number: tuple(federation.nodes)})
+        found.extend([before.opened, care.asked])
+        return plain(replace(federation, past=opened), progress, number, watch)
+
+    monkeypatch.setattr(rounds_module, "gather_round", killed_and_gone_on)
+    monkeypatch.setattr(process_worker(), "care", care)
+    federation, (record,) = federate(tmp_path, honest_app, "rounds=1")
+    before, asked = found
+    assert set(before.refusals.values()) == {CONDITIONS_LAPSED}
+    assert care.asked == asked + 1 == len(federation.nodes) + 1  # that one alone
+    assert not record.dropped.keys() & before.refusals.keys()
 
 
 @pytest.mark.parametrize(("late", "said"), [(0, None), (3_600_000, "stale")])
