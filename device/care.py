@@ -55,7 +55,7 @@ class Care(Protocol):
         ...
 
     def finished(self) -> None:
-        """The instruction is answered or refused, or its training failed: erase what was kept of it."""
+        """The instruction is answered or refused for good, or its training failed: erase what was kept of it."""
         ...
 
     def expire(self) -> None:

@@ -34,7 +34,15 @@ from skerry.device.answers import KeptAnswer, keep_answer, kept_answer
 from skerry.device.care import Undertaking
 from skerry.device.local_model import LocalModel, has_views, withstands
 from skerry.device.personal import PersonalModel
-from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update, from_bytes, to_bytes
+from skerry.device.protocol import (
+    CHALLENGE_DOMAIN,
+    CONDITIONS_LAPSED,
+    Challenge,
+    Instruction,
+    Update,
+    from_bytes,
+    to_bytes,
+)
 from skerry.device.replying import REPLY_LIFETIME_MS, sealed_reply
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
@@ -138,7 +146,10 @@ def participate(envelope: bytes, resident: Resident, worker: Worker, clock: Cloc
 
 
 def _attended(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Update:
-    """Follow it while the device may work, and go on when it may again; nothing of it is kept once it is answered."""
+    """Follow it while the device may work, and go on when it may again.
+
+    Nothing of it is kept once it is answered. That it may not work now is no answer: asked again, it goes on.
+    """
     while True:
         try:
             worker.care.admit(work.undertaking)
@@ -155,8 +166,11 @@ def _attended(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> 
             except YieldedError:
                 if not worker.care.last_call:  # else it is refused above, if the device still may not
                     raise
-        except Exception:  # whatever it was, it ends here
-            worker.care.finished()
+        except Exception as error:
+            if isinstance(error, RefusedError) and error.reason == CONDITIONS_LAPSED:
+                worker.care.expire()
+            else:  # whatever it was, it ends here
+                worker.care.finished()
             raise
         else:
             worker.care.finished()

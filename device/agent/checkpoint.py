@@ -7,10 +7,11 @@ belonged to is done again.
 
 So a checkpoint is sealed by the device's key store, in a file that its owner alone may read (0600), bound to the one
 instruction that it belongs to; where the device has no key store it stays in memory, and a process that dies begins
-that training again, under the debit that was made. It is erased as soon as the answer is kept or refused or the
-training has failed, and when nobody waits for the answer any more: at the agent's next turn, hence at the next start
-where it did not run then. A disk that does not let it be erased is asked again. Erased means unlinked: flash and
-journals may hold old blocks, which are sealed.
+that training again, under the debit that was made. It is erased as soon as the answer is kept, or refused for good, or
+the training has failed, and when the instruction is over: at the agent's next turn, hence at the next start where it
+did not run then. A refusal for now (``conditions_lapsed``) leaves it: asked again meanwhile, the device goes on, by the
+same noise, of which nothing was sent. A disk that does not let it be erased is asked again. Erased means unlinked:
+flash and journals may hold old blocks, which are sealed.
 """
 
 from dataclasses import dataclass

@@ -140,7 +140,7 @@ class UnderWay:
         if self.letter is not None:
             self.letter = None
             self._journal.clear()
-            self._care.finished()
+            self._care.expire()  # the same may be asked again, in another copy
             self._diary.tell(Event.DROPPED, f"a message was dropped: {why}")
 
     def _answer(self, node: int) -> bool:

@@ -1,8 +1,10 @@
 """A device that may not work for a while stays in touch with its work in hand, and refuses it before it is too late."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from skerry.clock import system_clock
@@ -12,10 +14,13 @@ from skerry.device.agent.conditions import Lapse, LapseReason
 from skerry.device.agent.diary import Event
 from skerry.device.agent.line import Spoken
 from skerry.device.participation import participate
+from skerry.device.protocol import Update
 from skerry.device.training.dp.grid import Grid
+from skerry.device.training.head import HeadTrainer
 from skerry.device.yielding import yield_if_asked
 from skerry.security.envelope import Expected, Kind, Opened, envelope_digest, open_envelope
-from tests.device._participation import Bench
+from skerry.security.privacy.stream import ChaChaStream
+from tests.device._participation import Bench, change_home
 
 from ._ashore import Ashore
 from ._superlink import Superlink, letter
@@ -33,6 +38,14 @@ class Weather:
         return (Lapse(LapseReason.HEAT, "it is hot"),) if self.hot else ()
 
 
+class Checkpoints(MemoryCheckpoints):
+    """Those of a device without a key store."""
+
+    @property
+    def kept(self) -> bool:
+        return self._kept is not None
+
+
 class Pi:
     """A device that trains for real, and its agent; the gateway's clock is turned by hand."""
 
@@ -41,11 +54,14 @@ class Pi:
         self.later_ms = 0
         self.link = Superlink()
         self.link.spoken = lambda: Spoken(self.link.key, system_clock() + self.later_ms)
-        care = DeviceCare(self.weather, MemoryCheckpoints(), system_clock)
+        self.device_later_ms = 0
+        self.checkpoints = Checkpoints()
+        care = DeviceCare(self.weather, self.checkpoints, lambda: system_clock() + self.device_later_ms)
         bench.worker.care = care
         self.ashore = Ashore(folder, self.link, self._app, conditions=self.weather, care=care)
         # so many steps, and so much noise that the budget holds the round
-        self.asked = bench.instruct(1, epochs=STEPS, noise_multiplier=8 * bench.plan.noise_multiplier)
+        change_home(bench, simulated=False)
+        self.asked = bench.instruct(1, seed=None, epochs=STEPS, noise_multiplier=8 * bench.plan.noise_multiplier)
         self.link.letters.append(letter(self.asked, ttl=LIFE_S))
 
     def _app(self, text: bytes) -> bytes:
@@ -145,10 +161,20 @@ def test_rests_are_not_added_up(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None
     assert pi.in_touch
 
 
-def test_asked_again_while_the_round_lasts_it_does_the_work_under_the_same_debit(
-    pi: Pi, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Of the noise of each training that is begun or gone on with."""
+    used: list[bytes] = []
+    monkeypatch.setattr(
+        "skerry.device.participation.ChaChaStream", lambda key: (used.append(key), ChaChaStream(key))[1]
+    )
+    return used
+
+
+def test_asked_again_while_the_round_lasts_it_goes_on_where_it_stood_by_the_same_noise_under_the_same_debit(
+    pi: Pi, keys: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_step(monkeypatch, 3, lambda: heats(pi))
+    steps = at_step(monkeypatch, 3, lambda: heats(pi))
     pi.ashore.turn(2)
     pi.later_ms = 11_000
     pi.ashore.turn()
@@ -158,7 +184,46 @@ def test_asked_again_while_the_round_lasts_it_does_the_work_under_the_same_debit
     pi.link.letters.append(letter(pi.asked, ttl=LIFE_S))
     pi.ashore.turn(2)
     assert pi.answered().header.kind is Kind.UPDATE
+    assert steps[0] == STEPS  # none was done twice
     assert pi.bench.debits() == 1
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    bench = pi.bench
+    features, labels = bench.worker.training_inputs(bench.resident.home, bench.task, bench.model)
+    plan = replace(bench.plan, epochs=STEPS, noise_multiplier=8 * bench.plan.noise_multiplier)
+    trainer = HeadTrainer(len(bench.task.classes), features.shape[-1])
+    whole = trainer.train(bench.model.initial(), features, labels, plan, ChaChaStream(keys[0]))
+    np.testing.assert_array_equal(Update.from_bytes(pi.answered().payload).delta, whole)
+
+
+def test_a_copy_whose_time_ends_takes_nothing_from_the_next_copy(
+    pi: Pi, keys: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pi.link.letters[:] = [letter(pi.asked, ttl=10.0)]
+    steps = at_step(monkeypatch, 3, lambda: setattr(pi, "later_ms", 11_000))
+    pi.ashore.turn()
+    assert pi.answered() is None
+    assert steps[0] == 3
+    pi.link.letters.append(letter(pi.asked, ttl=LIFE_S))
+    pi.ashore.turn(2)
+    assert pi.answered().header.kind is Kind.UPDATE
+    assert steps[0] == STEPS
+    assert pi.bench.debits() == 1
+    assert len(set(keys)) == 1
+
+
+def test_when_the_instruction_itself_is_over_nothing_of_its_training_is_kept(
+    pi: Pi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_step(monkeypatch, 3, lambda: heats(pi))
+    pi.ashore.turn(2)
+    pi.later_ms = 11_000
+    pi.ashore.turn()
+    assert pi.answered().payload == b"conditions_lapsed"
+    assert pi.checkpoints.kept
+    pi.device_later_ms = 61_000
+    pi.ashore.turn()
+    assert not pi.checkpoints.kept
 
 
 def test_a_lapse_when_there_is_no_time_left_is_refused_at_once(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
