@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from skerry.addresses import is_any_address
 from skerry.clock import Clock
-from skerry.errors import InputError, PortTakenError, RunFailedError, SkerryError
+from skerry.errors import InputError, PortTakenError, RunFailedError
 from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, ms_of
 from skerry.security.transparency.log import PUBLISHED
@@ -46,7 +46,7 @@ from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_
 from skerry.server.gateway.authentication import AHEAD_S
 from skerry.server.gateway.public_certificate import PublicCertificate
 from skerry.server.running import RunningServer
-from skerry.server.service import Inbox, ServerIdentity, device_service
+from skerry.server.service import Inbox, ServerIdentity, device_service, noting_downloads
 
 __all__ = ["FleetServer", "Ports", "fleet_server"]
 
@@ -183,7 +183,7 @@ def fleet_server(
                     bells=home.bells,
                     closing=closing,
                     console=Console(home, devices, clock, closing).routes,
-                    fetched=_noting(Inbox(home.inbox, most=0), clock),
+                    fetched=noting_downloads(Inbox(home.inbox, most=0), clock),
                 )
                 server = gateway_server(
                     app, certificate=private / "shown.pem", key=private / "shown.key", public=browsers
@@ -232,18 +232,6 @@ def _check_alone(home: FederationHome) -> None:
             where=str(home.server),
             mend="`skerry server stop` ends it",
         )
-
-
-def _noting(inbox: Inbox, clock: Clock) -> Callable[[str, str], None]:
-    """What notes who fetched which blob; that it cannot costs no download."""
-
-    def fetched(device: str, blob: str) -> None:
-        try:
-            inbox.keep_download(device, blob, now=clock())
-        except SkerryError as error:
-            _log.warning("that %s fetched a blob is not noted: %s", device, error)
-
-    return fetched
 
 
 def _private_folder(among: Path) -> Path:

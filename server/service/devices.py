@@ -17,7 +17,7 @@ from skerry.security.strict import check_name
 from skerry.server.repository_files import open_below
 from skerry.server.service.enrolling import asked
 from skerry.server.service.guard import Guard, refuse
-from skerry.server.service.inbox import Inbox, LastCondition
+from skerry.server.service.inbox import Inbox, LastCondition, noting_downloads
 
 __all__ = ["DeviceServicer"]
 
@@ -50,6 +50,7 @@ class DeviceServicer(rpc.DeviceServicer):
         self._guard = guard
         self._repository = repository
         self._inbox = inbox
+        self._note_download = noting_downloads(inbox, clock)
         self._most = downloads
         self._clock = clock
         self._running: Counter[str] = Counter()
@@ -86,7 +87,7 @@ class DeviceServicer(rpc.DeviceServicer):
                 at += len(data)
             folder, _, name = request.path.rpartition("/")
             if folder == "blobs" and at == size:
-                self._inbox.keep_download(device.name, name, now=self._clock())
+                self._note_download(device.name, name)
         finally:
             os.close(file)
 

@@ -1,17 +1,21 @@
 """What is kept of devices' calls: receipts for good, how each device was last, and which blobs it was handed."""
 
 import hashlib
+import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from skerry.errors import RefusedError, RunFailedError
+from skerry.clock import Clock
+from skerry.errors import RefusedError, RunFailedError, SkerryError
 from skerry.fsio import disk_errors
 
-__all__ = ["Inbox", "KeptReceipt", "LastCondition"]
+__all__ = ["Inbox", "KeptReceipt", "LastCondition", "noting_downloads"]
+
+_log = logging.getLogger(__name__)
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS receipts (
@@ -140,3 +144,15 @@ class Inbox:
                     yield file
             except sqlite3.Error as error:
                 raise RunFailedError(f"the inbox cannot be used: {error}", where=str(self._path)) from error
+
+
+def noting_downloads(inbox: Inbox, clock: Clock) -> Callable[[str, str], None]:
+    """What notes which device fetched which blob; that it cannot costs no download."""
+
+    def fetched(device: str, blob: str) -> None:
+        try:
+            inbox.keep_download(device, blob, now=clock())
+        except SkerryError as error:
+            _log.warning("that %s fetched a blob is not noted: %s", device, error)
+
+    return fetched

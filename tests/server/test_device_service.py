@@ -131,6 +131,13 @@ def test_any_part_of_a_file_is_fetched(served, device, offset: int, length: int)
     assert got == CONTENT[offset : offset + length if length else None]
 
 
+def test_that_a_download_cannot_be_noted_costs_no_download(narrow):
+    (narrow.folder / "inbox.sqlite").write_bytes(b"this is no database any more")
+    agent, chain = enrolled(narrow, "pi-1")
+    with narrow.client(agent, chain) as client:
+        assert b"".join(client.fetch("blobs/a")) == CONTENT
+
+
 @pytest.mark.parametrize("path", ["", ".", "..", "../secret", "/etc/passwd", ".hidden", "out", "blobs", "a\0b", "none"])
 def test_what_is_no_plain_file_of_the_repository_is_not_fetched(served, device, path: str):
     with served.client(*device) as client, pytest.raises(RefusedError) as refused:
