@@ -18,6 +18,7 @@ dropped. Only the owner ends the agent.
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -70,6 +71,7 @@ class Agent:
         bell: rung to end it.
         random: gives jitter.
         pace: of its questions.
+        monotonic: seconds on a clock that nobody sets.
     """
 
     home: DeviceHome
@@ -86,6 +88,7 @@ class Agent:
     bell: Bell
     random: Random
     pace: Pace = field(default_factory=Pace)
+    monotonic: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._node = Node(self.fleet, self.random)
@@ -101,8 +104,9 @@ class Agent:
             self.watch,
             self.care,
             self.watchdog,
+            self.monotonic,
         )
-        self._worked = time.monotonic()
+        self._worked = self.monotonic()
         self._lapsed: tuple[LapseReason, ...] = ()
         self._rests = False  # as the owner was told
         self._in_trouble = ""
@@ -162,9 +166,9 @@ class Agent:
         if self._under_way.letter is None:
             self._under_way.ask(node)
         if self._under_way.letter is None:
-            return self.pace.wait(time.monotonic() - self._worked, self.random, hears=hears)
+            return self.pace.wait(self.monotonic() - self._worked, self.random, hears=hears)
         self._work(node)
-        self._worked = time.monotonic()
+        self._worked = self.monotonic()
         return self.pace.slow if self._ear.hears else 0.0  # what was sent meanwhile has nudged
 
     def _may_not(self, lapses: tuple[Lapse, ...]) -> float:
@@ -243,7 +247,7 @@ class Agent:
         itself, when its next two signs of life did not come.
         """
         replied = self._under_way.replied
-        just_replied = replied is not None and time.monotonic() - replied < 2 * self.fleet.heartbeat_s
+        just_replied = replied is not None and self.monotonic() - replied < 2 * self.fleet.heartbeat_s
         if self._node.identifier is None or self._in_trouble or just_replied:
             self._node.lost()
             return
@@ -279,8 +283,8 @@ class Agent:
     def _rest(self, seconds: float) -> None:
         """Wait, but see soon whether the device may work or not any more."""
         before = bool(self.watch.lapses())
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self.bell.wait(min(left, _REST_S)):
+        until = self.monotonic() + seconds
+        while (left := until - self.monotonic()) > 0 and not self.bell.wait(min(left, _REST_S)):
             self.watchdog.alive()
             if self.bell.nudged() or bool(self.watch.lapses()) != before:
                 return

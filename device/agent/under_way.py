@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 _APP_FAILED = 2  # Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION, which its public face does not name
 _HEAVY = 1 << 20  # bytes of a message that the SuperLink should not hold for as long as a training lasts
 _TOO_LATE = "its time was over before it could be answered"
-_REST_MS = 10_000  # most lapses that end soon, such as a processor that others use, end within that
+_REST_S = 10.0  # most lapses that end soon, such as a processor that others use, end within that
 _LAST_CALL_MS, _LAST_SHARE = 15_000, 0.25  # before a message's end, and of its life at most: a refusal has to arrive
 
 
@@ -48,6 +48,7 @@ class UnderWay:
         watch: whether the device may work.
         care: keeps the place of work that was asked to stop.
         watchdog: hears that the work gets on.
+        monotonic: seconds on a clock that nobody sets; how long the device rests is measured by it.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class UnderWay:
         watch: Watch,
         care: Care,
         watchdog: Watchdog,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._home, self._fleet, self._app, self._journal = home, fleet, app, journal
         self._diary, self._watch, self._care, self._watchdog = diary, watch, care, watchdog
+        self._monotonic = monotonic
         self._runtime_s = 0.0
         self.letter = journal.letter()
         """The message; None when there is none."""
@@ -70,7 +73,7 @@ class UnderWay:
         """When a reply went out last, by the monotonic clock."""
         self.doubtful = False
         """Whether who signs for the coordinator may be another by now; whoever asks there sets it back."""
-        self._rests_since: int | None = None
+        self._rests_since: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -82,10 +85,9 @@ class UnderWay:
         """Whether the work has rested for long enough, or an answer would soon come too late."""
         if self.letter is None:
             return False
-        now = self._fleet.line.spoken().now
-        rested = self._rests_since is not None and now - self._rests_since >= _REST_MS
+        rested = self._rests_since is not None and self._monotonic() - self._rests_since >= _REST_S
         margin = min(_LAST_CALL_MS, round(_LAST_SHARE * self.letter.life_ms))
-        return rested or now >= self.letter.expires - margin
+        return rested or self._fleet.line.spoken().now >= self.letter.expires - margin
 
     @property
     def _over(self) -> bool:
@@ -97,7 +99,7 @@ class UnderWay:
         if not rests:
             self._rests_since = None
         elif self._rests_since is None:
-            self._rests_since = self._fleet.line.spoken().now
+            self._rests_since = self._monotonic()
 
     def ask(self, node: int) -> None:
         """Ask for a message."""
@@ -128,7 +130,7 @@ class UnderWay:
                 raise
             self.drop(error.what)
             return
-        self.replied = time.monotonic()
+        self.replied = self._monotonic()
         if self.letter.size <= _HEAVY:
             self._confirm(node, self.letter)
         self._journal.clear()
@@ -146,7 +148,7 @@ class UnderWay:
     def _answer(self, node: int) -> bool:
         """Make the reply and write it down; False when it was asked to stop."""
         letter = self._fetched(node)
-        begun = time.monotonic()
+        begun = self._monotonic()
         try:
             message = open_parcel(letter)
         except ValueError as error:
@@ -172,7 +174,7 @@ class UnderWay:
         if reply.has_error():
             self._diary.tell(Event.FAILED, reply.error.reason or "without a reason")
             self.doubtful = True
-        self._runtime_s = time.monotonic() - begun
+        self._runtime_s = self._monotonic() - begun
         self._journal.keep_reply(pack(reply))
         return True
 

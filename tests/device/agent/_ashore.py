@@ -1,6 +1,7 @@
 """An agent's loop over a SuperLink in memory, turned by hand."""
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -38,6 +39,7 @@ class Ashore:
         *,
         conditions: Conditions | None = None,
         care: Care | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.link, self.app, self.worked, self.told = link, app, [], []
         self.bell = Bell()
@@ -64,6 +66,7 @@ class Ashore:
             bell=self.bell,
             random=Random(0),
             pace=QUICK,
+            monotonic=monotonic,
         )
         member.coordinator = SimpleNamespace(name="coordinator")
 

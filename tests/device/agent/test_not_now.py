@@ -1,5 +1,6 @@
 """A device that may not work for a while stays in touch with its work in hand, and refuses it before it is too late."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,22 +48,32 @@ class Checkpoints(MemoryCheckpoints):
 
 
 class Pi:
-    """A device that trains for real, and its agent; the gateway's clock is turned by hand."""
+    """A device that trains for real, and its agent.
+
+    Attributes:
+        later_ms: by how much time has gone on.
+        stepped_ms: by how much the gateway's clock was set forward besides.
+    """
 
     def __init__(self, folder: Path, bench: Bench) -> None:
         self.bench, self.weather, self.said = bench, Weather(), []
-        self.later_ms = 0
+        self.later_ms = self.stepped_ms = 0
         self.link = Superlink()
-        self.link.spoken = lambda: Spoken(self.link.key, system_clock() + self.later_ms)
+        self.link.spoken = lambda: Spoken(self.link.key, system_clock() + self.later_ms + self.stepped_ms)
         self.device_later_ms = 0
         self.checkpoints = Checkpoints()
         care = DeviceCare(self.weather, self.checkpoints, lambda: system_clock() + self.device_later_ms)
         bench.worker.care = care
-        self.ashore = Ashore(folder, self.link, self._app, conditions=self.weather, care=care)
+        self.ashore = Ashore(
+            folder, self.link, self._app, conditions=self.weather, care=care, monotonic=self._monotonic
+        )
         # so many steps, and so much noise that the budget holds the round
         change_home(bench, simulated=False)
         self.asked = bench.instruct(1, seed=None, epochs=STEPS, noise_multiplier=8 * bench.plan.noise_multiplier)
         self.link.letters.append(letter(self.asked, ttl=LIFE_S))
+
+    def _monotonic(self) -> float:
+        return time.monotonic() + self.later_ms / 1000
 
     def _app(self, text: bytes) -> bytes:
         self.said.append(participate(text, self.bench.resident, self.bench.worker, system_clock))
@@ -146,6 +157,15 @@ def test_after_ten_seconds_of_rest_it_refuses_signed_so_that_nobody_waits_and_th
     assert pi.bench.debits() == 1  # what was spent stays spent
     pi.ashore.turn()
     assert not pi.in_touch
+
+
+def test_a_clock_that_steps_forward_is_no_rest(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 3, lambda: heats(pi))
+    pi.ashore.turn(2)
+    pi.stepped_ms = 11_000
+    pi.ashore.turn(2)
+    assert pi.answered() is None
+    assert pi.in_touch
 
 
 def test_rests_are_not_added_up(pi: Pi, monkeypatch: pytest.MonkeyPatch) -> None:
