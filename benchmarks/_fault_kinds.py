@@ -21,13 +21,15 @@ KINDS = (
     "server_disk_full",
 )
 GIVEN_UP_S = 300.0  # without a finished round
+MET_S = 60.0  # an agent that hears nothing asks again within half of that
 LOOK_S = 0.1
 
 
 class Faults:
     """Puts faults into a fleet; every one is over when its method returns, but for what has to start again.
 
-    Each method says which devices it touched: none where there was nothing to be done to.
+    Each method says which devices it touched: none where there was nothing to be done to. Where a disk is full it says
+    those whose disk it was.
     """
 
     def __init__(self, made: Fleet, chance: random.Random) -> None:
@@ -78,26 +80,42 @@ class Faults:
         return self._all() if self._fleet.run.kill() else []
 
     def line_broken(self) -> list[Place]:
-        """The line of one device, or of all, for a while, in one of the ways of ``_faulty_line.py``."""
+        """The line of one device, or of all, for a while, in one of the ways of ``_faulty_line.py``.
+
+        It stays broken until somebody has met it, a minute at most; who did not meet it was not touched.
+        """
         mode = self._chance.choice(BROKEN)
         places = [self._any()] if self._chance.random() < 0.6 else self._all()
+        before = {place.name: place.line.met for place in places}
+
+        def touched() -> list[Place]:
+            return [place for place in places if place.line.met > before[place.name]]
+
         for place in places:
             place.line.break_it(mode)
+        self._until(lambda: bool(touched()), MET_S)
         time.sleep(self._chance.uniform(1.0, 5.0))
         for place in places:
             place.line.mend()
-        self.told[f"line_{mode}"] += 1
-        return places
+        met = touched()
+        if met:
+            self.told[f"line_{mode}"] += 1
+        return met
 
     def device_disk_full(self) -> list[Place]:
-        """Not a byte of room, for a while."""
+        """Not a byte of room, for a while; it is not known whether anybody wrote then, but where the agent says so."""
         place = self._any()
+        log = self._fleet.agents[place.name].log
+        before = log.stat().st_size
         with full(place.disk):
             time.sleep(self._chance.uniform(1.0, 4.0))
+        with log.open("rb") as file:
+            file.seek(before)
+            self.told["device_disk_full_told"] += b"no space left" in file.read()
         return [place]
 
     def server_disk_full(self) -> list[Place]:
-        """Of the disk with the runs, the registry and the SuperLink's database."""
+        """Of the disk with the runs, the registry and the SuperLink's database; who wrote then is not known."""
         with full(self._fleet.disk):
             time.sleep(self._chance.uniform(1.0, 4.0))
         return self._all()
@@ -108,8 +126,8 @@ class Faults:
     def _all(self) -> list[Place]:
         return list(self._fleet.places.values())
 
-    def _until(self, there: Callable[[], bool]) -> None:
-        """Wait until what is to be killed lives: it may still be on its way back from the last fault."""
-        end = time.monotonic() + GIVEN_UP_S
+    def _until(self, there: Callable[[], bool], most_s: float = GIVEN_UP_S) -> None:
+        """Wait for what a fault is to be done to: it may still be on its way back from the last fault."""
+        end = time.monotonic() + most_s
         while not there() and not self._fleet.complete and time.monotonic() < end:
             time.sleep(LOOK_S)

@@ -34,6 +34,8 @@ class FaultyLine:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
         self.port = 0
+        self.met = 0
+        """How often somebody met that it is broken: a connection was reset, a piece was held, lost or slowed."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -61,6 +63,8 @@ class FaultyLine:
             self._loop.call_soon_threadsafe(self._reset)
 
     def _reset(self) -> None:
+        if self._mode != _WHOLE:
+            self.met += bool(self._open)
         for writer in self._open:
             _cut(writer)
 
@@ -77,6 +81,7 @@ class FaultyLine:
 
     async def _carry(self, device: asyncio.StreamReader, to_device: asyncio.StreamWriter) -> None:
         if self._mode == "closed":
+            self.met += 1
             _cut(to_device)
             return
         try:
@@ -94,6 +99,7 @@ class FaultyLine:
     async def _pump(self, here: asyncio.StreamReader, there: asyncio.StreamWriter, *, answers: bool = False) -> None:
         with suppress(OSError):
             while data := await here.read(_PIECE):
+                self.met += self._mode in {"silent", "slow"} or (self._mode == "mute" and answers)
                 await self._passing.wait()
                 if self._mode == "mute" and answers:
                     continue

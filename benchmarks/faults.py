@@ -52,9 +52,9 @@ class Disturbed:
     """What was put in.
 
     Attributes:
-        done: how many faults of each kind did something.
+        done: how many faults of each kind count: all but those that found nothing to be done to.
         touched: for each device how many rounds were finished after the last fault that touched it.
-        began: kind and beginning (ms since the epoch) of each fault that did something.
+        began: kind and beginning (ms since the epoch) of each fault that counts.
     """
 
     touched: dict[str, int]
@@ -182,7 +182,7 @@ def _claims(
 
     yield Claim(
         "faults_injected",
-        "faults that were put in, and did something",
+        "faults that were put in; of a kill, a power cut and a broken line those that met something, full disks all",
         injected,
         "faults",
         ">=",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -164,7 +165,7 @@ def echo() -> Iterator[int]:
                 connection, _ = server.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(ConnectionError):  # a line that is cut resets it
                 while data := connection.recv(100):
                     connection.sendall(data)
 
@@ -186,21 +187,62 @@ def test_a_line_breaks_as_it_is_told_and_is_whole_again(monkeypatch: pytest.Monk
             device.sendall(b"one")
             assert device.recv(100) == b"one"
             line.break_it("silent")
+            assert line.met == 0  # nobody has used it since
             device.sendall(b"two")
             with pytest.raises(TimeoutError):
                 device.recv(100)
+            assert line.met == 1
             line.mend()
             assert device.recv(100) == b"two"
             line.break_it("closed")
             with pytest.raises(ConnectionError):
                 device.recv(100)
+            assert line.met == 2
         line.mend()
         with connected(line) as device:
             line.break_it("mute")
             device.sendall(b"three")
             with pytest.raises(TimeoutError):
                 device.recv(100)
+            assert line.met == 3
             line.mend()
+        with connected(line) as device:
+            line.break_it("slow")
+            assert line.met == 3
+            device.sendall(b"four")
+            assert device.recv(100) == b"four"
+            assert line.met > 3
+
+
+class Unused:
+    """A line that nobody uses while it is broken, and then somebody."""
+
+    def __init__(self, uses: list[int]) -> None:
+        self._uses, self.met, self.broken = uses, 0, []
+
+    def break_it(self, mode: str) -> None:
+        self.broken.append(mode)
+        self.met += self._uses.pop(0)
+
+    def mend(self) -> None:
+        self.broken.append("whole")
+
+
+def test_a_broken_line_counts_where_somebody_met_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import _fault_kinds
+
+    clock = iter(range(1_000_000))
+    monkeypatch.setattr(_fault_kinds, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    uses = {"pi-1": [0, 1], "pi-2": [0, 0]}
+    places = {name: SimpleNamespace(name=name, line=Unused(some)) for name, some in uses.items()}
+    always_all = SimpleNamespace(choice=lambda some: some[0], random=lambda: 1.0, uniform=lambda low, _: low)
+    faults = _fault_kinds.Faults(SimpleNamespace(places=places, complete=False), always_all)
+    assert faults.line_broken() == []
+    assert not faults.told
+    assert [place.name for place in faults.line_broken()] == ["pi-1"]
+    assert sum(faults.told.values()) == 1
+    assert {place.line.broken[-1] for place in places.values()} == {"whole"}
 
 
 @pytest.fixture
