@@ -111,7 +111,7 @@ export class Device {
   async guess(picture: Picture): Promise<Guess | null> {
     const base = await this.#bases.here(this.rounds.head?.digest);
     if (base === undefined) return null;
-    const released = this.releases.headOver(base, this.rounds.headCame);
+    const released = this.releases.headOver(base, this.rounds.headMade);
     const { vector, round } = released === undefined ? this.rounds.headOver(base) : { ...released, round: 0 };
     const guess = await this.#examples.guess(base, vector, round, picture);
     return released === undefined ? guess : { ...guess, version: released.version };

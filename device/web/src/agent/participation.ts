@@ -56,8 +56,13 @@ export interface Done {
   readonly examples: number;
   /** Code and words of a refusal; the words stay here. */
   readonly refused: { readonly code: string; readonly sentence: string } | null;
-  /** The head that came, and the examples as it sees them, where it was followed. */
-  readonly came: { readonly base: Base; readonly vector: Float32Array; readonly rows: Rows } | null;
+  /** The head that came, when the coordinator sent it, and the examples as it sees them, where it was followed. */
+  readonly came: {
+    readonly base: Base;
+    readonly vector: Float32Array;
+    readonly rows: Rows;
+    readonly issued: number;
+  } | null;
 }
 
 /** What a device is, has and may use. */
@@ -151,7 +156,7 @@ async function follow(opened: Opened, me: Resident): Promise<{ payload: Bytes; r
   return {
     payload,
     receipt: receiptDigest(receipt),
-    done: { ...done, came: { base, vector: instruction.vector, rows } },
+    done: { ...done, came: { base, vector: instruction.vector, rows, issued: header.issued } },
   };
 
   /** The update, on stable storage: computed again it would be another one, which nobody may see too. */

@@ -6,7 +6,7 @@ import { Blobs } from "../delivery/blobs.ts";
 import type { Get } from "../delivery/download.ts";
 import { fileOf, manifestOf, type Accepted } from "../delivery/release.ts";
 import { metadataOf, readTensors } from "../delivery/safetensors.ts";
-import { newest, type Memory } from "../delivery/trust/trust.ts";
+import { newest, NoSuchModelError, type Believed, type Memory } from "../delivery/trust/trust.ts";
 import { InputError, ReleaseRefusedError, SkerryError } from "../errors.ts";
 import { CLASSES } from "../preparation/digits.ts";
 import type { Identity } from "../security/identity.ts";
@@ -61,7 +61,7 @@ export class Releases {
     return { version: this.installed?.version ?? 0, at: this.installed?.at ?? 0, refused: this.#refused };
   }
 
-  /** The released head over a base, if it was made after that time. */
+  /** The released head over a base, if it was made after that time: both are of the federation's clocks. */
   headOver(base: Base, after: number): { readonly vector: Float32Array; readonly version: number } | undefined {
     const { installed } = this;
     return installed?.base === base.digest && installed.created > after ? installed : undefined;
@@ -104,7 +104,8 @@ export class Releases {
   async #take(identity: Identity, blobs: Blobs, clock: () => number): Promise<void> {
     const memory = await this.#memory(blobs);
     if (memory === undefined) return; // this federation has released nothing
-    const believed = await newest(memory, MODEL, (path, most) => blobs.file(path, most), clock());
+    const believed = await this.#believed(memory, blobs, clock());
+    if (believed === undefined) return;
     const manifest = manifestOf(believed, MODEL, this.installed);
     await this.database.write([{ store: "state", key: "trust", value: believed.memory }]);
     if (manifest.digest === this.installed?.digest) return;
@@ -114,6 +115,16 @@ export class Releases {
     await this.database.write([{ store: "state", key: "release", value: installed }]);
     this.installed = installed;
     await blobs.drop("");
+  }
+
+  /** What the repository says; `undefined` where it has no such model, and this phone knows of none. */
+  async #believed(memory: Memory, blobs: Blobs, now: number): Promise<Believed | undefined> {
+    try {
+      return await newest(memory, MODEL, (path, most) => blobs.file(path, most), now);
+    } catch (error) {
+      if (error instanceof NoSuchModelError && this.installed === undefined) return undefined;
+      throw error;
+    }
   }
 
   /** What was remembered; at first the repository's first root, which is believed as the page is that shows it. */

@@ -13,6 +13,8 @@ export interface NewestHead {
   readonly digest: string;
   readonly vector: Float32Array;
   readonly round: number;
+  /** When the coordinator sent it, by its own clock, milliseconds since the epoch. */
+  readonly issued: number;
 }
 
 export class Rounds {
@@ -37,7 +39,7 @@ export class Rounds {
       .map((one) => (one.run === run && one.round === round - 1 ? { ...one, after: before } : one));
     const one: RoundSeen = { run, round, at, examples, refused, before, after: null };
     const seen = [one, ...others].slice(0, KEPT);
-    const head = came === null ? this.head : { digest: came.base.digest, vector: came.vector, round: round - 1 };
+    const head = came === null ? this.head : headOf(came, round - 1);
     await this.database.write([
       { store: "state", key: "rounds", value: seen },
       { store: "state", key: "head", value: head },
@@ -45,13 +47,17 @@ export class Rounds {
     [this.seen, this.head] = [seen, head];
   }
 
-  /** When the newest head came, milliseconds since the epoch; 0 before any did. */
-  get headCame(): number {
-    return Math.max(0, ...this.seen.filter(({ refused }) => refused === null).map(({ at }) => at));
+  /** When the newest head was sent, by the coordinator's clock; 0 before any came. */
+  get headMade(): number {
+    return this.head?.issued ?? 0;
   }
 
   /** The head to guess by over a base: the newest that came, or the one that public data gave. */
   headOver(base: Base): { readonly vector: Float32Array; readonly round: number } {
     return this.head?.digest === base.digest ? this.head : { vector: base.initial, round: 0 };
   }
+}
+
+function headOf({ base, vector, issued }: NonNullable<Done["came"]>, round: number): NewestHead {
+  return { digest: base.digest, vector, round, issued };
 }

@@ -75,8 +75,12 @@ export async function checkSigned(file: Metadata, signers: Signers, role: string
   }
 }
 
-export function refusal(reason: string, what: string): ReleaseRefusedError {
-  return new ReleaseRefusedError(reason, what, "ask the operator; what is here goes on working");
+export function refusal(
+  reason: string,
+  what: string,
+  mend = "ask the operator; what is here goes on working",
+): ReleaseRefusedError {
+  return new ReleaseRefusedError(reason, what, mend);
 }
 
 export function malformed(what: string): ReleaseRefusedError {

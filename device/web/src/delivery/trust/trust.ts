@@ -30,6 +30,7 @@ import {
   type Signers,
 } from "./metadata.ts";
 
+const CHECK_CLOCK = "check this phone's clock, which may be ahead, and ask the operator; what is here goes on working";
 const ISSUED = "skerry_issued_ms";
 const MOST_ROOTS = 1024;
 const MOST_MANIFEST = 1 << 20;
@@ -66,13 +67,18 @@ export interface Believed {
  */
 export type Read = (path: string, most: number) => Promise<Bytes | undefined>;
 
+/** The repository is what it says, and has no such model. */
+export class NoSuchModelError extends InputError {
+  override readonly name: string = "NoSuchModelError";
+}
+
 /** A file with those who may have signed it. */
 type Held = Metadata & { readonly by: Signers };
 
 /**
  * @param memory of earlier visits, or the anchor as its root.
  * @throws ReleaseRefusedError with the reason.
- * @throws InputError when the repository has no such model.
+ * @throws NoSuchModelError.
  * @throws CallFailedError when the repository cannot be read now.
  */
 export async function newest(memory: Memory, model: string, read: Read, clock: number): Promise<Believed> {
@@ -85,7 +91,7 @@ export async function newest(memory: Memory, model: string, read: Read, clock: n
   const issued = issuedOf(timestamp);
   const known = memory.roles["timestamp"];
   const floor = known?.keys === timestamp.by.digest ? memory.floor : 0;
-  checkNotLate({ root, ...held }, Math.max(clock, floor));
+  checkNotLate({ root, ...held }, clock, floor);
   checkNotBack(held, memory);
   const manifest = await manifestOf(role, model, read);
   const seen = Object.entries(held).map(([name, { version, by }]) => [name, { version, keys: by.digest }] as const);
@@ -139,7 +145,7 @@ function byTargets(targets: Metadata, model: string): Signers {
   const roles = delegations instanceof Map ? list(delegations.get("roles") ?? [], "the roles") : [];
   const role = roles.map((one) => map(one, "a role")).find((one) => one.get("name") === model);
   if (!(delegations instanceof Map) || role === undefined || !covers(role, model)) {
-    throw new InputError(`the repository has no model ${model}`);
+    throw new NoSuchModelError(`the repository has no model ${model}`);
   }
   return signersOf(delegations.get("keys"), role);
 }
@@ -157,11 +163,11 @@ function issuedOf(timestamp: Metadata): number {
   return Number(issued);
 }
 
-function checkNotLate(files: Readonly<Record<string, Metadata>>, now: number): void {
+function checkNotLate(files: Readonly<Record<string, Metadata>>, clock: number, floor: number): void {
   for (const [name, { expires }] of Object.entries(files)) {
-    if (now >= expires) {
-      throw refusal("expired", `the ${name} metadata has expired: newer metadata is held back, or was not made`);
-    }
+    const what = `the ${name} metadata has expired: newer metadata is held back, or was not made`;
+    if (floor >= expires) throw refusal("expired", what);
+    if (clock >= expires) throw refusal("expired", what, CHECK_CLOCK);
   }
 }
 
@@ -176,7 +182,7 @@ function checkNotBack(files: Readonly<Record<string, Held>>, memory: Memory): vo
 
 async function manifestOf(role: Metadata, model: string, read: Read): Promise<Bytes> {
   const target = map(role.signed.get("targets"), "the targets").get(`${model}/manifest.cbor`);
-  if (target === undefined) throw new InputError(`the repository has no model ${model}`);
+  if (target === undefined) throw new NoSuchModelError(`the repository has no model ${model}`);
   const said = map(target, "a target");
   const length = integer(said.get("length"), "a length");
   const digest = text(map(said.get("hashes"), "the digests").get("sha256"), "a digest");
