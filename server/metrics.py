@@ -80,15 +80,15 @@ class FederationCollector(Collector):
             "skerry_devices_certificate_ended", "Enrolled devices whose certificate has ended without a renewal."
         )
         quarantined = GaugeMetricFamily("skerry_devices_quarantined", "In quarantine, by scope.", labels=["scope"])
-        if database_of(self._runs).exists():
+        if database_of(self._runs, upgrade=False).exists():
             now = self._clock()
-            found = Office(self._runs).enrolled()
+            found = Office(self._runs, upgrade=False).enrolled()
             counted = Counter((one.device_class, one.state) for one in found)
             for (kind, state), number in sorted(counted.items()):
                 enrolled.add_metric([kind, state], number)
             standing = [one for one in found if one.state is State.ENROLLED and one.certificate is not None]
             ends.add_metric([], sum(one.certificate is not None and one.certificate.expires <= now for one in standing))
-            standings = Registry(self._runs).standings(now, _NO_HALVING)
+            standings = Registry(self._runs, upgrade=False).standings(now, _NO_HALVING)
             out = Counter(one.device.scope.name for one in standings if one.quarantine is not None)
             for scope in sorted({one.device.scope.name for one in standings}):
                 quarantined.add_metric([scope], out[scope])

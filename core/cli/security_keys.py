@@ -155,7 +155,7 @@ def _federation(runs: Path) -> list[Term]:
     if server is not None:
         ends = server.certificate_until
         found.append(Term("certificate of the server that runs", _two_thirds(server.since, ends), ends))
-    for entry in Office(runs).enrolled():
+    for entry in Office(runs, upgrade=False).enrolled():
         if entry.state is State.ENROLLED and entry.certificate is not None:
             certificate = load_der_x509_certificate(entry.certificate.der)
             found.append(Term(f"{entry.role.value} {entry.device.name}", *_times(certificate)))

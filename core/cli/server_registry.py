@@ -9,6 +9,11 @@ from skerry.cli.console import AsJson, RunsDir, emit, facts, out
 
 __all__ = ["app"]
 
+_END = (
+    "end that first (`skerry server stop`, or `systemctl stop skerry-server`); then `skerry server metrics` "
+    "(skerry-metrics) and `skerry top` too, which keep what they have open"
+)
+
 app = typer.Typer(no_args_is_help=True, help="The fleet's registry as a whole: where it is, moving it, older schemas.")
 
 
@@ -17,16 +22,18 @@ def show(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     """Say where the registry is, the version of its schema, and how many rows it has."""
     from skerry.runfolder import runs_dir as runs_in
     from skerry.server.registry.copying import rows_of
-    from skerry.server.registry.migrations import version_of
     from skerry.server.registry.place import database_of
+    from skerry.server.registry.tables import SCHEMA
 
-    database = database_of(runs_in(runs_dir))
-    found = database.read(lambda base: (version_of(base), rows_of(base))) if database.exists() else None
+    database = database_of(runs_in(runs_dir), upgrade=False)
+    found = database.peek(lambda base, have: (have, rows_of(base))) if database.exists() else None
     version, rows = found or (None, {})
     if as_json:
         emit({"registry": database.where, "schema": version, "rows": rows})
         return
     told = "nothing was written yet" if version is None else str(version)
+    if version is not None and version < SCHEMA:
+        told += f" (older schema: this skerry's is {SCHEMA}; the next server, run or decision brings it up)"
     out().print(facts([("registry", database.where), ("schema", told), *_numbers(rows)]))
 
 
@@ -56,7 +63,11 @@ def downgrade(
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take the registry down to an older schema, for an older skerry; this one brings it up again when it opens it."""
+    """Take the registry down to an older schema, for an older skerry.
+
+    The next server, run or decision of this skerry brings it up again; what only looks (`fleet list`, `skerry top`,
+    `skerry server metrics`, the console) leaves it there and says so.
+    """
     from skerry.errors import InputError, RefusedError
     from skerry.runfolder import runs_dir as runs_in
     from skerry.server.registry.migrations import lost_below
@@ -70,7 +81,7 @@ def downgrade(
     database = database_of(runs)
     if not database.exists():
         raise InputError("there is no registry", where=database.where)
-    lost = database.read(lambda base: lost_below(base, version))
+    lost = database.peek(lambda base, _: lost_below(base, version))
     if lost and not discard:
         raise RefusedError(
             "rows_lost",
@@ -101,5 +112,5 @@ def _quiet(runs: Path) -> None:
     using += [run.id for run in list_runs(runs) if run.state in {"preparing", "running", "finishing"}]
     if using:
         raise RefusedError(
-            "in_use", f"in use by {', '.join(using)}", where=str(runs), mend="end that first (`skerry server stop`)"
+            "in_use", f"in use by {', '.join(using)}", where=str(runs), mend=_END
         )

@@ -79,15 +79,16 @@ class DeviceFacts:
 
     def _look_at_registry(self) -> tuple[list[Standing], dict[int, Enrolled]]:
         """Every device's standing, and the newest enrolment of those that have one; read again when it was written."""
-        database = database_of(self._runs)
+        database = database_of(self._runs, upgrade=False)
         if not database.exists():
             return [], {}
         if self._watch is None:
             self._watch = database.watch()
         if self._watch.changed() or self._now() - self._read_at > _AGAIN_S:
             self._read_at = -math.inf  # until it was read
-            enrolled = {one.device.id: one for one in Office(self._runs).enrolled() if not one.forgotten}
-            self._known = Registry(self._runs).standings(self._clock(), _HALF_LIFE_DAYS), enrolled
+            office, registry = Office(self._runs, upgrade=False), Registry(self._runs, upgrade=False)
+            enrolled = {one.device.id: one for one in office.enrolled() if not one.forgotten}
+            self._known = registry.standings(self._clock(), _HALF_LIFE_DAYS), enrolled
             self._read_at = self._now()
         return self._known
 

@@ -36,10 +36,11 @@ class Office:
 
     Args:
         folder: of runs, in which the registry lies.
+        upgrade: False for who only looks; see :func:`~skerry.server.registry.place.database_of`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.registry = database_of(folder)
+    def __init__(self, folder: Path, *, upgrade: bool = True) -> None:
+        self.registry = database_of(folder, upgrade=upgrade)
 
     def invite(
         self,

@@ -3,7 +3,7 @@
 import sqlite3
 from contextlib import closing
 
-from sqlalchemy import Connection, Integer, func, insert, select
+from sqlalchemy import Connection, Integer, func, insert, inspect, select
 from sqlalchemy.pool import StaticPool
 
 from skerry.errors import RegistryError
@@ -67,8 +67,10 @@ def file_image(source: RegistryDatabase) -> bytes:
 
 
 def rows_of(base: Connection) -> dict[str, int]:
-    """How many rows each table has, by its name."""
+    """How many rows each table has, by its name; an older schema lacks some."""
+    there = set(inspect(base).get_table_names())
     return {
         table.name: base.execute(select(func.count()).select_from(table)).scalar_one()
         for table in METADATA.sorted_tables
+        if table.name in there
     }

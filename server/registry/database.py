@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from skerry.errors import RegistryError
 from skerry.server.registry.tables import SCHEMA
 
-__all__ = ["RegistryDatabase", "Watch", "newer"]
+__all__ = ["RegistryDatabase", "Watch", "newer", "older"]
 
 T = TypeVar("T")
 
@@ -62,14 +62,21 @@ class RegistryDatabase(ABC):
 
     @abstractmethod
     def read(self, work: Callable[[Connection], T]) -> T:
-        """What ``work`` makes of a consistent view; a registry of an older skerry is brought up to date first.
+        """What ``work`` makes of a consistent view.
+
+        A registry of an older skerry is brought up to date first, by whoever may: who only looks at a registry
+        (``upgrade=False``) is refused instead, as what was taken down for an older skerry is to stay there.
 
         Args:
             work: only reads. It may be called again, where a connection was lost.
 
         Raises:
-            RegistryError: it is damaged, of a newer skerry, or cannot be read.
+            RegistryError: it is damaged, of a newer skerry, or cannot be read; or of an older one, for who only looks.
         """
+
+    @abstractmethod
+    def peek(self, work: Callable[[Connection, int], T]) -> T:
+        """As :meth:`read`, of whatever schema it has, which is left as it is: ``work`` gets its version too."""
 
     @abstractmethod
     def writing(self) -> AbstractContextManager[Connection]:
@@ -102,6 +109,15 @@ class RegistryDatabase(ABC):
         Raises:
             RegistryError: it cannot be read.
         """
+
+
+def older(version: int, where: str) -> RegistryError:
+    """The refusal to bring a registry up to date for somebody who only looks."""
+    return RegistryError(
+        f"older schema: the registry has {version}, this skerry reads {SCHEMA}",
+        where=where,
+        mend="the next server, run or decision of this skerry brings it up to date; what only looks leaves it as it is",
+    )
 
 
 def newer(version: int, where: str) -> RegistryError:

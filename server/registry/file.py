@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool, Pool
 
 from skerry.errors import DiskFullError, RegistryError
 from skerry.fsio import disk_errors, sync_folder
-from skerry.server.registry.database import RegistryDatabase, newer
+from skerry.server.registry.database import RegistryDatabase, newer, older
 from skerry.server.registry.migrations import bring, stamp
 from skerry.server.registry.reputation import fade
 from skerry.server.registry.tables import SCHEMA, create
@@ -35,10 +35,15 @@ _PATIENCE_S = 10.0  # for another process to end its transaction
 
 
 class RegistryFile(RegistryDatabase):
-    """The file at a path, which need not exist yet."""
+    """The file at a path, which need not exist yet.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.where = path, str(path)
+    Args:
+        path: of the file.
+        upgrade: whether reading brings an older schema up to date.
+    """
+
+    def __init__(self, path: Path, *, upgrade: bool = True) -> None:
+        self.path, self.where, self._upgrade = path, str(path), upgrade
         self._engine = _engine(path)
 
     def exists(self) -> bool:
@@ -70,12 +75,19 @@ class RegistryFile(RegistryDatabase):
         """See :class:`RegistryDatabase`."""
         with self._told(), self._engine.connect() as connection:
             with connection.begin():
-                old = self._check(connection) < SCHEMA
-            if old:
+                have = self._check(connection)
+            if have < SCHEMA and not self._upgrade:
+                raise older(have, self.where)
+            if have < SCHEMA:
                 with self.writing():
                     pass
             with connection.begin():
                 return work(connection)
+
+    def peek(self, work: Callable[[Connection, int], T]) -> T:
+        """See :class:`RegistryDatabase`."""
+        with self._told(), self._engine.connect() as connection, connection.begin():
+            return work(connection, self._check(connection))
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -32,8 +32,12 @@ PASSWORD_FILE = "SKERRY_REGISTRY_PASSWORD_FILE"  # noqa: S105 - the name of a va
 """The environment's word on which file holds the password of that URL."""
 
 
-def database_of(runs: Path) -> RegistryDatabase:
+def database_of(runs: Path, *, upgrade: bool = True) -> RegistryDatabase:
     """The registry of a folder of runs.
+
+    Args:
+        runs: the folder.
+        upgrade: False for who only looks: a registry of an older schema is refused, and not brought up to date.
 
     Raises:
         InputError: ``SKERRY_REGISTRY`` is no URL of PostgreSQL, or its password file cannot be read.
@@ -43,7 +47,7 @@ def database_of(runs: Path) -> RegistryDatabase:
     told, noted = _told(), _noted(runs)
     url = told or noted
     if url is None:
-        return RegistryFile(runs / FILE)
+        return RegistryFile(runs / FILE, upgrade=upgrade)
     if (runs / FILE).exists():
         raise RegistryError(
             f"the registry of this folder is {FILE}, and {REGISTRY} says {shown(url)}",
@@ -56,7 +60,7 @@ def database_of(runs: Path) -> RegistryDatabase:
             where=str(runs / NOTE),
             mend=f"set {REGISTRY} to that; or, if the same database has moved there, delete {NOTE}",
         )
-    return PostgresqlRegistry(_with_password(url), begun=lambda: _note(runs, url))
+    return PostgresqlRegistry(_with_password(url), begun=lambda: _note(runs, url), upgrade=upgrade)
 
 
 def move_to_postgresql(runs: Path) -> tuple[RegistryDatabase, dict[str, int]]:

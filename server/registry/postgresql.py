@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 from skerry.errors import RegistryError
-from skerry.server.registry.database import RegistryDatabase, newer
+from skerry.server.registry.database import RegistryDatabase, newer, older
 from skerry.server.registry.migrations import bring, stamp, version_of
 from skerry.server.registry.postgresql_line import Line
 from skerry.server.registry.tables import SCHEMA, create
@@ -34,14 +34,21 @@ class PostgresqlRegistry(RegistryDatabase):
         url: of the database, with whatever libpq needs to know.
         begun: called before anything is written, each time, once the database is known to be usable.
         pause: waits so many seconds before a lost connection is made again.
+        upgrade: whether reading makes tables, or brings those of an older schema up to date.
     """
 
     def __init__(
-        self, url: URL, *, begun: Callable[[], None] = lambda: None, pause: Callable[[float], None] = time.sleep
+        self,
+        url: URL,
+        *,
+        begun: Callable[[], None] = lambda: None,
+        pause: Callable[[float], None] = time.sleep,
+        upgrade: bool = True,
     ) -> None:
         self._line = Line(url, pause)
         self.where = self._line.where
         self._begun = begun
+        self._upgrade = upgrade
 
     def exists(self) -> bool:
         """See :class:`RegistryDatabase`."""
@@ -57,7 +64,10 @@ class PostgresqlRegistry(RegistryDatabase):
         """See :class:`RegistryDatabase`."""
 
         def current(connection: Connection) -> tuple[T] | None:
-            return (work(connection),) if self._check(connection) == SCHEMA else None
+            have = self._check(connection)
+            if have < SCHEMA and not self._upgrade:
+                raise older(have, self.where)
+            return (work(connection),) if have == SCHEMA else None
 
         with self._line.told():
             found = self._line.persist(lambda: self._look(current))
@@ -66,6 +76,11 @@ class PostgresqlRegistry(RegistryDatabase):
                 found = self._line.persist(lambda: self._look(current))
             assert found is not None  # nobody takes it down again while it is used
             return found[0]
+
+    def peek(self, work: Callable[[Connection, int], T]) -> T:
+        """See :class:`RegistryDatabase`."""
+        with self._line.told():
+            return self._line.persist(lambda: self._look(lambda base: work(base, self._check(base))))
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -94,7 +109,8 @@ class PostgresqlRegistry(RegistryDatabase):
 
     def watch(self) -> "PostgresqlWatch":
         """See :class:`RegistryDatabase`."""
-        self.ensure()
+        if self._upgrade:
+            self.ensure()
         return PostgresqlWatch(self._line)
 
     def _look(self, work: Callable[[Connection], T]) -> T:

@@ -57,11 +57,12 @@ class Registry:
 
     Args:
         folder: of runs.
+        upgrade: False for who only looks; see :func:`~skerry.server.registry.place.database_of`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, upgrade: bool = True) -> None:
         self.folder = folder
-        self._database = database_of(folder)
+        self._database = database_of(folder, upgrade=upgrade)
         self.where = self._database.where
 
     def record(self, scope: Scope, run: str, rounds: Iterable[JudgedRound]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from skerry.records import Action, Verdict
 from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope
+from skerry.server.registry.tables import SCHEMA
 from skerry.server.running import RunningServer
 from tests._postgresql import PASSWORD, Postgresql
 from tests.sample_run import build
@@ -75,7 +76,17 @@ def test_it_is_never_mixed_with_another(
 def test_going_down_says_what_is_lost_and_what_is_in_the_way(skerry, runs: Path) -> None:
     words = ("--runs-dir", str(runs), "--json")
     assert json.loads(skerry("server", "registry", "downgrade", "1", *words).stdout)["schema"] == 1
-    assert skerry("fleet", "list", *words).exit_code == 0  # and up again
+    for looks in (("server", "registry", "show"), ("top",), ("fleet", "show", "pi"), ("security", "keys", "status")):
+        skerry(*looks, *words)
+    shown = skerry("fleet", "list", *words)
+    assert "older schema: the registry has 1" in json.loads(shown.stdout)["error"]["what"]
+    assert json.loads(skerry("server", "registry", "show", *words).stdout)["schema"] == 1  # whoever looked left it
+    told = skerry("server", "metrics", "--once", "--runs-dir", str(runs)).stdout
+    assert 'skerry_unreadable{kind="registry"} 1.0' in told
+    assert json.loads(skerry("server", "registry", "show", *words).stdout)["schema"] == 1
+    kept = skerry("fleet", "quarantine", "pi", "--reason", "lost", *words)
+    assert kept.exit_code == 0, kept.output
+    assert json.loads(skerry("server", "registry", "show", *words).stdout)["schema"] == SCHEMA  # and up again
     assert skerry("server", "registry", "downgrade", "6", *words).exit_code == 2
     invited = skerry("fleet", "invite", "--class", "pi", "--address", "https://h:1", *words)
     assert invited.exit_code == 0, invited.output

@@ -35,8 +35,8 @@ def list_(
     from skerry.server.enrolment import Office
     from skerry.server.registry import Registry
 
-    registry = Registry(runs_in(runs_dir))
-    admitted = {one.device.id: enrolled_json(one) for one in Office(registry.folder).enrolled()}  # the newest
+    registry = Registry(runs_in(runs_dir), upgrade=False)
+    admitted = {one.device.id: enrolled_json(one) for one in Office(registry.folder, upgrade=False).enrolled()}
     everybody = registry.standings(system_clock(), half_life)
     some = [one for one in everybody if scope in {None, one.device.scope.name}]
     nobody = f"no device is known in {registry.folder}; a run records those that take part in it"

@@ -114,7 +114,7 @@ def enrolment_of(runs: Path, device: "Device") -> "Enrolled | None":
     """The newest enrolment of a device; None of one that is simulated."""
     from skerry.server.enrolment import Office
 
-    return next((one for one in reversed(Office(runs).enrolled()) if one.device.id == device.id), None)
+    return next((one for one in reversed(Office(runs, upgrade=False).enrolled()) if one.device.id == device.id), None)
 
 
 def operations(by: str | None, runs_dir: Path | None) -> "Operations":

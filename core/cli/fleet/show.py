@@ -54,7 +54,7 @@ def show(
     from skerry.server.registry import Registry, trace
     from skerry.wording import amount
 
-    registry = Registry(runs_in(runs_dir))
+    registry = Registry(runs_in(runs_dir), upgrade=False)
     found = registry.find(device, scope)
     standing = registry.standing(found, system_clock(), half_life)
     history = registry.history(found)

@@ -64,10 +64,11 @@ def version_of(base: Connection) -> int:
 
 def lost_below(base: Connection, version: int) -> dict[str, int]:
     """How many rows a registry of that version has no table for, by the table's name."""
+    there = set(inspect(base).get_table_names())
     rows = {
         table.name: base.execute(select(func.count()).select_from(table)).scalar_one()
         for table in METADATA.sorted_tables
-        if _BROUGHT.get(table.name, OLDEST) > version
+        if table.name in there and _BROUGHT.get(table.name, OLDEST) > version
     }
     return {name: number for name, number in rows.items() if number}
 
