@@ -62,6 +62,7 @@ def build_base(
     Raises:
         MissingDependencyError: torch, onnx or the weights package is not installed.
         ScenarioError: the architecture is not declared.
+        RunFailedError: a sum of the quantized network cannot be made to round alike in all runtimes (``ties.py``).
     """
     store = store or model_store()
     declared = architecture(model.architecture)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from skerry.device.compression.graph import Graph
 from skerry.device.compression.quantize import Quantization, QuantizedWeights
 from skerry.device.compression.scale import Scale
+from skerry.errors import RunFailedError
 from skerry.records import Float32Array
 
 __all__ = ["clear_of_ties", "ties"]
@@ -34,20 +35,34 @@ _Exact = npt.NDArray[np.float64]
 def clear_of_ties(graph: Graph, quantization: Quantization) -> Quantization:
     """The quantization with the steps of additions moved, by about a millionth, so that no pair of bytes is a tie.
 
-    Biases of layers that read a sum are counted in its new step. Where no step in reach will do, it is left as it is.
+    Biases of layers that read a sum are counted in its new step.
+
+    Raises:
+        RunFailedError: of all steps in reach none will do.
     """
     tensors = dict(quantization.tensors)
     for node in graph.nodes:
         if node.op == "add" and all(name in tensors for name in (*node.inputs, node.name)):
             a, b = (tensors[name] for name in node.inputs)
-            steps = (replace(tensors[node.name], step=step) for step in _nearby(tensors[node.name].step))
-            tensors[node.name] = next((one for one in steps if not ties(a, b, one)), tensors[node.name])
+            tensors[node.name] = _clear(node.name, a, b, tensors[node.name])
     weights = {
         node.name: _counted_in(tensors[node.inputs[0]].step, quantization.weights[node.name])
         for node in graph.nodes
         if node.name in quantization.weights
     }
     return replace(quantization, tensors=tensors, weights=weights)
+
+
+def _clear(name: str, a: Scale, b: Scale, total: Scale) -> Scale:
+    steps = (replace(total, step=step) for step in _nearby(total.step))
+    found = next((one for one in steps if not ties(a, b, one)), None)
+    if found is None:
+        raise RunFailedError(
+            f"of {2 * _TRIES + 1} steps of a quantized sum there is none at which all runtimes round alike",
+            where=name,
+            mend="build the base with other public data: its range gives the steps",
+        )
+    return found
 
 
 def ties(a: Scale, b: Scale, total: Scale) -> int:

@@ -9,10 +9,11 @@ from onnx import numpy_helper
 
 from skerry.device.basemodel import BaseModel
 from skerry.device.compression.graph import Graph, Node
-from skerry.device.compression.quantize import quantize
+from skerry.device.compression.quantize import Quantization, quantize
 from skerry.device.compression.scale import Scale
 from skerry.device.pooled import on_grid
 from skerry.device.ties import clear_of_ties, ties
+from skerry.errors import RunFailedError
 
 # of a base whose features were seen to differ between AVX2 and WebAssembly: 184 and 183 of the same two bytes
 SEEN = (Scale(0.24465501308441162, 129), Scale(0.12860159575939178, 127), Scale(0.23668743669986725, 128))
@@ -36,6 +37,15 @@ def test_no_addition_of_a_base_has_a_tie(base: BaseModel):
     assert len(sums) == 9
     for node in sums:
         assert ties(*(scale(made[name]) for name in node.input), scale(read[node.output[0]])) == 0, node.name
+
+
+def test_where_no_step_will_do_nothing_is_built(monkeypatch: pytest.MonkeyPatch):
+    graph = Graph(input="a", input_shape=(1, 1, 1), nodes=(Node("add", "sum", ("a", "b")),))
+    seen = Quantization(dict(zip(("a", "b", "sum"), SEEN, strict=True)), {})
+    assert ties(*(clear_of_ties(graph, seen).tensors[name] for name in ("a", "b", "sum"))) == 0
+    monkeypatch.setattr("skerry.device.ties._TRIES", 0)  # the step itself, and no other
+    with pytest.raises(RunFailedError, match="sum"):
+        clear_of_ties(graph, seen)
 
 
 def test_steps_move_by_millionths_and_what_is_read_counts_in_them():
