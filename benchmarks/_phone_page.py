@@ -50,6 +50,23 @@ _HELP = """
             got.onsuccess = () => { asked.result.close(); resolve(got.result); };
         };
     });
+    const isDebit = (line) => line.includes('"kind":"debit"');
+    const underWay = () => new Promise((resolve, reject) => {  // of the same instant: debits, and is there an answer
+        const asked = indexedDB.open("skerry-phone");
+        asked.onerror = () => reject(asked.error);
+        asked.onsuccess = () => {
+            const both = asked.result.transaction(["ledger", "state"]);
+            const lines = both.objectStore("ledger").getAll(), answer = both.objectStore("state").get("answer");
+            both.oncomplete = () => {
+                asked.result.close();
+                resolve([lines.result.filter(isDebit).length, answer.result !== undefined]);
+            };
+        };
+    });
+    const reload = () => {
+        sessionStorage.setItem("reloads", 1 + Number(sessionStorage.getItem("reloads")));
+        location.reload();
+    };
 """
 _JOIN = """async (name) => {
     await until(() => seen("form button.primary")?.checkVisibility() && document.body.innerText.includes("Join "));
@@ -90,16 +107,23 @@ _RELOADS_AT = """(words) => {  // from within: whoever watches from outside come
     const watch = new MutationObserver(() => {
         if (title() !== words) return;
         watch.disconnect();
-        sessionStorage.setItem("reloads", 1 + Number(sessionStorage.getItem("reloads")));
-        location.reload();
+        reload();
     });
     watch.observe(seen(".status-title"), { childList: true, characterData: true, subtree: true });
 }"""
+_RELOADS_IN_TRAINING = """() => void (async () => {  // also from within
+    const [debits] = await underWay();
+    for (;;) {
+        const [now, answered] = await underWay();
+        if (now > debits && !answered) return reload();
+        await new Promise((later) => setTimeout(later, 2));
+    }
+})()"""
 _RELOADS = """() => Number(sessionStorage.getItem("reloads"))"""
 _ROUNDS = """async (count) => until(() => document.querySelectorAll(".round").length >= count, 300)"""
 _KEPT = """async () => {
     const lines = await stored("ledger");
-    return [lines.filter((line) => line.includes('"kind":"debit"')).length, (await stored("examples")).length];
+    return [lines.filter(isDebit).length, (await stored("examples")).length];
 }"""
 
 
@@ -143,12 +167,19 @@ class PhonePage:
 
     def reload_when(self, words: str) -> None:
         """It is reloaded in the middle of a round, as soon as that stands above it; returns when it was."""
+        self._reload(_RELOADS_AT, words)
+
+    def reload_in_training(self) -> None:
+        """It is reloaded when its ledger has the next debit and no answer is kept yet; returns when it was."""
+        self._reload(_RELOADS_IN_TRAINING, "a debit without an answer")
+
+    def _reload(self, code: str, awaited: str) -> None:
         before = self._run(_RELOADS)
-        self._run(_RELOADS_AT, words)
+        self._run(code, awaited)
         end = time.monotonic() + PATIENCE_S
         while self._reloads() in {None, before}:
             if time.monotonic() > end:
-                raise NotMeasuredError(f"{self.name} never came to {words!r}")
+                raise NotMeasuredError(f"{self.name} never came to {awaited!r}")
             time.sleep(0.2)
         self.reloads = before + 1
 

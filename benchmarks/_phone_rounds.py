@@ -96,8 +96,8 @@ def learned(folder: Path) -> Outcome:
         ms = one.ms_per_example(KEPT)
         before = _guessed(one, tried)
         with _running(federation, _SECOND, folder) as ended:
-            two.reload_when("Training")
-            progress("rounds: phone-2 was reloaded while it trained")
+            two.reload_in_training()
+            progress("rounds: phone-2 was reloaded between its debit and its answer")
             two.await_rounds(3)
             two.reload_when("Sending the answer")
             progress("rounds: phone-2 was reloaded while it sent an answer")

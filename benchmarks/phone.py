@@ -75,8 +75,8 @@ def rounds(folder: Path) -> Iterator[Claim]:
                 guesses.median, "ms", "<=", 250, spread=guesses.spread)  # fmt: skip
     debits = 1 + ROUNDS  # the first run has one
     lost = ROUNDS - whole + sum(abs(a - debits) + abs(b - KEPT) for a, b in found.kept.values())
-    yield Claim("reload_loses_nothing", "rounds, debits or examples too few or too many; a phone is reloaded while it "
-                "trains, and while it sends", lost, "things", "<=", 0,
+    yield Claim("reload_loses_nothing", "rounds, debits or examples too few or too many; a phone is reloaded between "
+                "its debit and its answer, and as it begins to send one", lost, "things", "<=", 0,
                 detail={"reloads": found.reloads, "debits_examples": found.kept})  # fmt: skip
 
 

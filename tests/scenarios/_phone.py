@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -69,6 +70,30 @@ _READ = """() => new Promise((resolve, reject) => {
     };
 })"""
 
+_RELOADS_IN_TRAINING = """() => void (async () => {  // from within: whoever watches from outside comes too late
+    const underWay = () => new Promise((resolve, reject) => {
+        const asked = indexedDB.open("skerry-phone");
+        asked.onerror = () => reject(asked.error);
+        asked.onsuccess = () => {
+            const both = asked.result.transaction(["ledger", "state"]);
+            const lines = both.objectStore("ledger").getAll(), answer = both.objectStore("state").get("answer");
+            both.oncomplete = () => {
+                asked.result.close();
+                const debits = lines.result.filter((line) => line.includes('"kind":"debit"')).length;
+                resolve([debits, answer.result !== undefined]);
+            };
+        };
+    });
+    const [debits] = await underWay();
+    for (;;) {
+        const [now, answered] = await underWay();
+        if (now > debits && !answered) break;
+        await new Promise((later) => setTimeout(later, 2));
+    }
+    sessionStorage.setItem("reloaded", "in training");
+    location.reload();
+})()"""
+
 
 class Browser:
     """A Chromium, driven by lines."""
@@ -120,6 +145,17 @@ class PhonePage:
 
     def reload(self) -> None:
         self._browser.do("reload", page=self.name)
+
+    def reload_in_training(self, seconds: float = 60.0) -> None:
+        """Reload it when its ledger has the next debit and no answer is kept yet; returns when it was."""
+        self.run(_RELOADS_IN_TRAINING)
+        end = time.monotonic() + seconds
+        while True:
+            with suppress(PhoneError):  # it is on its way
+                if self.run("() => sessionStorage.getItem('reloaded')") and self.view:
+                    return
+            assert time.monotonic() < end, "the phone was never seen to train"
+            time.sleep(0.1)
 
     def close(self) -> None:
         self._browser.do("close", page=self.name)

@@ -94,12 +94,10 @@ def test_a_reload_in_mid_round_loses_nothing_and_debits_once(fleet: Up, phone: P
         target=lambda: launch(scenario("rounds=3"), engine="fleet", parent=fleet.runs, on_folder=kept.append)
     )
     running.start()
-    reloads = 0
-    while running.is_alive():
-        phone.until("v.activity === 'training' || v.activity === 'answering'", 30) if reloads < 3 else time.sleep(0.2)
-        if reloads < 3:
-            phone.reload()
-            reloads += 1
+    phone.reload_in_training()
+    for _ in range(2):
+        phone.until("v.activity === 'training' || v.activity === 'answering'", 30)
+        phone.reload()
     running.join()
     assert told(kept[0]) == [BOTH] * 3
     debits = [line for line in phone.ledger()[ledger:] if '"kind":"debit"' in line]
