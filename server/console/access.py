@@ -5,8 +5,10 @@ cookie is ``SameSite=Strict``; ``Origin`` and ``Sec-Fetch-Site`` must be the gat
 repeats a secret in a header that only the page was told.
 """
 
+import asyncio
 import hmac
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.requests import Request
@@ -28,6 +30,7 @@ _FAILURES = Rate(per_s=0.5, burst=20.0)  # of one address to sign in
 _REQUESTS = Rate(per_s=10.0, burst=60.0)
 _BODY = 4096
 _JSON = "application/json"
+_LOOKING = 2  # threads that ask the registry, which may be far away: the gateway's own are for requests of devices
 
 
 class Access:
@@ -45,6 +48,7 @@ class Access:
         self._devices = devices
         self._failures = Buckets(_FAILURES)
         self._requests = Buckets(_REQUESTS)
+        self._looking = ThreadPoolExecutor(_LOOKING, thread_name_prefix="standing")
 
     async def arrival(self, request: Request) -> dict[str, Any]:
         """What somebody who signs in says.
@@ -66,21 +70,23 @@ class Access:
 
         Raises:
             TurnedAwayError: see the module.
+            RegistryError: whether it goes on cannot be said now: ask again.
         """
         await self._reception.stranger(request, body_limit=0)
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             raise _foreign()
-        return self._session(request)
+        return await self._session(request)
 
     async def actor(self, request: Request, *, roles: frozenset[ConsoleRole]) -> tuple[Session, dict[str, Any]]:
         """Who asks for a change, and what for.
 
         Raises:
             TurnedAwayError: see the module.
+            RegistryError: whether it goes on cannot be said now: ask again.
         """
         body = await self._reception.stranger(request, body_limit=_BODY)
         _require_own_page(request)
-        session = self._session(request)
+        session = await self._session(request)
         if not hmac.compare_digest(request.headers.get("x-skerry-csrf", "").encode(), session.csrf.encode()):
             raise TurnedAwayError(GatewayRefusal.CSRF, "the page's token is missing or not this session's")
         if session.admitted.role not in roles:
@@ -88,20 +94,28 @@ class Access:
             raise TurnedAwayError(GatewayRefusal.WRONG_ROLE, f"a {role} may look, and change nothing")
         return session, _document(request, body)
 
-    def goes_on(self, session: Session) -> bool:
-        """Whether a session goes on, which is used by that: neither it nor the standing of its member has ended."""
+    async def goes_on(self, session: Session) -> bool:
+        """Whether a session goes on, which is used by that: neither it nor the standing of its member has ended.
+
+        Raises:
+            RegistryError: the member's standing cannot be read now; the session is left as it is.
+        """
         if self._sessions.use(session.key) is None:
             return False
-        if not self._in_standing(session.admitted):
+        loop = asyncio.get_running_loop()
+        if session.admitted.member is not None and not await loop.run_in_executor(
+            self._looking, self._in_standing, session.admitted
+        ):
             self._sessions.end(session.key)
-            return False
-        return True
+        return self._sessions.use(session.key) is not None  # it may have been signed out meanwhile
 
-    def _session(self, request: Request) -> Session:
+    async def _session(self, request: Request) -> Session:
         session = self._sessions.find(request.cookies.get(COOKIE, ""))
-        if session is None or not self.goes_on(session):
-            raise TurnedAwayError(GatewayRefusal.NOT_SIGNED_IN, "nobody is signed in, or not any more")
+        if session is None:
+            raise _signed_out()
         _spare(self._requests.take(session.key))
+        if not await self.goes_on(session):
+            raise _signed_out()
         return session
 
     def _in_standing(self, admitted: Admitted) -> bool:
@@ -120,6 +134,10 @@ def _require_own_page(request: Request) -> None:
     own = f"https://{request.headers.get('host', '')}"
     if request.headers.get("origin") != own or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
         raise _foreign()
+
+
+def _signed_out() -> TurnedAwayError:
+    return TurnedAwayError(GatewayRefusal.NOT_SIGNED_IN, "nobody is signed in, or not any more")
 
 
 def _foreign() -> TurnedAwayError:

@@ -6,6 +6,7 @@ of the federation who signed for it (:mod:`~skerry.server.console.routes`). The 
 """
 
 import json
+import re
 import secrets
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -21,7 +22,7 @@ LINK_MS = 300_000
 """How long a link can be used."""
 
 _TOKEN_BYTES = 32
-_LONGEST = 128  # characters of what is taken for a token
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")  # what is taken for one
 
 
 class ConsoleRole(StrEnum):
@@ -74,7 +75,7 @@ class Links:
 
     def take(self, token: str) -> Admitted | None:
         """Whom a token lets in, which it does no more; ``None`` for one that is unknown, used or too old."""
-        if not 0 < len(token) <= _LONGEST:
+        if not _TOKEN.fullmatch(token):
             return None
         path = self._file(token)
         try:

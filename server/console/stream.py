@@ -14,6 +14,7 @@ from contextlib import suppress
 from starlette.types import Receive, Scope, Send
 
 from skerry.clock import Clock
+from skerry.errors import RegistryError
 from skerry.server.console.feed import Event, Facts, Feed
 from skerry.server.gateway.answers import FIXED_HEADERS
 
@@ -45,21 +46,26 @@ class Broadcast:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="console")
         self._ready = asyncio.Event()
 
-    async def events(self, last: str, goes_on: Callable[[], bool]) -> AsyncIterator[Event | None]:
+    async def events(self, last: str, goes_on: Callable[[], Awaitable[bool]]) -> AsyncIterator[Event | None]:
         """What comes after the event of that name; ``None`` now and then, where nothing does.
 
         Ends when ``goes_on`` says no, or with the server.
+
+        Raises:
+            RegistryError: as ``goes_on``, which cannot say it now.
         """
         self._listeners += 1
         try:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._keep_looking())
-            while goes_on() and not await self._within(self._ready.wait(), _ALIVE_S) and not self._closing.is_set():
+            while not await self._within(self._ready.wait(), _ALIVE_S) and not self._closing.is_set():
+                if not await goes_on():
+                    return
                 yield None
             number = self.feed.number_of(last)
             if number is None:
                 number = -1
-            while goes_on() and not self._closing.is_set():
+            while await goes_on() and not self._closing.is_set():
                 events = self.feed.after(number)
                 for event in [self.feed.everything(self._clock())] if events is None else events:
                     number = event.number
@@ -129,12 +135,17 @@ class EventStream:
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
         await part(f"retry: {_RETRY_MS}\n\n".encode())
-        async for event in self._events:
-            if event is None:
-                await part(b": nothing new\n\n")
-                continue
-            head = f"id: {self._feed.name}-{event.number}\nevent: {event.kind}\ndata: "
-            await part(head.encode() + event.data + b"\n\n")  # JSON has no line ends
+        try:
+            async for event in self._events:
+                if event is None:
+                    await part(b": nothing new\n\n")
+                    continue
+                head = f"id: {self._feed.name}-{event.number}\nevent: {event.kind}\ndata: "
+                await part(head.encode() + event.data + b"\n\n")  # JSON has no line ends
+        except RegistryError as error:
+            _log.error("the console cannot say who is signed in: %s", error)
+            await part(b"", more=False)  # not over: a browser asks again by itself
+            return
         await part(b"event: over\ndata: {}\n\n", more=False)
 
 

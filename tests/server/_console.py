@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 
 from skerry.clock import system_clock
+from skerry.security.certificates import Role
 from skerry.server.console import Admitted, Console, ConsoleRole, Links
 from skerry.server.console.sessions import Sessions
 from skerry.server.federation_home import FederationHome
 
-from ._federation import Federation
-from ._gateway import Running, running
+from ._federation import Agent, Federation
+from ._gateway import Running, Signing, running
 
 
 @dataclass
@@ -90,6 +91,14 @@ class Shown:
 
     def link(self, role: ConsoleRole = ConsoleRole.OPERATOR, who: str = "ann") -> str:
         return self.links.make(Admitted(who, role))
+
+    def member(self, name: str, role: Role) -> Signing:
+        """Somebody with an enrolled key."""
+        agent = Agent(name)
+        assert self.federation.enrol(agent, role=role, approve=False) is None
+        office = self.federation.office
+        office.approve(office.find(name), self.federation.authority, by="ann", why="known", now=system_clock())
+        return Signing(name, agent.device_key)
 
     @contextmanager
     def browser(self) -> Iterator[Person]:

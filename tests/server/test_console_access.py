@@ -1,17 +1,21 @@
 """Who gets into the console, what they may do there, and that nobody else can have a browser do it for them."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 
 import pytest
 
 from skerry.clock import system_clock
+from skerry.errors import RegistryError
 from skerry.security.certificates import Role
 from skerry.server.console import Admitted, ConsoleRole, Links
 from skerry.server.console.links import LINK_MS
 from skerry.server.console.sessions import COOKIE, IDLE_S, LONGEST_S
 
-from ._console import console
+from ._console import Person, console
 from ._federation import Agent
 from ._gateway import Signing, reason
 
@@ -22,15 +26,6 @@ OPEN = ("session", "events")
 def shown(tmp_path_factory):
     with console(tmp_path_factory.mktemp("console")) as found:
         yield found
-
-
-def _member(shown, name: str, role: Role) -> Signing:
-    """Somebody with an enrolled key."""
-    agent = Agent(name)
-    assert shown.federation.enrol(agent, role=role, approve=False) is None
-    entry = shown.federation.office.find(name)
-    shown.federation.office.approve(entry, shown.federation.authority, by="ann", why="known", now=system_clock())
-    return Signing(name, agent.device_key)
 
 
 def test_a_link_lets_one_browser_in_once(shown):
@@ -64,11 +59,21 @@ def test_a_link_ends_and_its_token_lies_nowhere(tmp_path):
     assert len(list((tmp_path / "links").iterdir())) == 1
 
 
-@pytest.mark.parametrize("token", ["", "x" * 43, "../server", "x" * 10_000, None, 7, ["a"]])
+@pytest.mark.parametrize("token", ["", "x" * 43, "x" * 42 + "\u00e9", "../server", "x" * 10_000, None, 7, ["a"]])
 def test_what_is_no_token_lets_nobody_in(shown, token):
     with shown.browser() as somebody:
         assert reason(somebody.sign_in(token)) in {"bad_link", "too_large"}
         assert COOKIE not in somebody.client.cookies
+
+
+def test_what_is_not_even_text_is_a_failed_link_like_others(tmp_path):
+    with console(tmp_path) as shown, shown.browser() as somebody:
+        headers = {**somebody.own, "content-type": "application/json"}
+        said = [
+            reason(somebody.client.post("/v1/console/sign-in", content=rb'{"token": "\ud800"}', headers=headers))
+            for _ in range(21)
+        ]
+    assert said == ["bad_link"] * 20 + ["too_many"]
 
 
 def test_the_cookie_is_for_this_host_over_tls_alone_and_no_script_reads_it(shown):
@@ -161,7 +166,7 @@ def test_a_session_ends_unused_and_in_any_case(shown):
 
 
 def test_an_enrolled_operator_gets_in_by_key_and_is_out_with_the_enrolment(shown):
-    operator = _member(shown, "olga", Role.OPERATOR)
+    operator = shown.member("olga", Role.OPERATOR)
     told = shown.gateway.get("/v1/console-link", operator).json()
     assert told["role"] == "operator"
     with shown.browser() as somebody:
@@ -172,11 +177,60 @@ def test_an_enrolled_operator_gets_in_by_key_and_is_out_with_the_enrolment(shown
     assert reason(shown.gateway.get("/v1/console-link", operator)) == "not_authentic"
 
 
+@contextmanager
+def _member_in(shown, name: str) -> Iterator[Person]:
+    """A browser that an enrolled operator is signed in with."""
+    shown.member(name, Role.OPERATOR)
+    with shown.browser() as somebody:
+        token = shown.links.make(Admitted(name, ConsoleRole.OPERATOR, name))
+        assert somebody.sign_in(token).status_code == 200
+        yield somebody
+
+
+def test_a_registry_that_takes_its_time_keeps_nobody_else_waiting(shown, monkeypatch):
+    asked, go_on, went_on = Event(), Event(), []
+    find = shown.federation.devices.find
+
+    def slow(*given):
+        asked.set()
+        went_on.append(go_on.wait(10))
+        return find(*given)
+
+    with _member_in(shown, "otto") as somebody, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(shown.federation.devices, "find", slow)
+        answer = pool.submit(somebody.get, "session")
+        assert asked.wait(10)
+        assert shown.gateway.client.get("/healthz").status_code == 200
+        go_on.set()
+        assert answer.result().status_code == 200
+    assert went_on == [True]  # while it was still asked
+
+
+def test_a_registry_that_cannot_be_read_signs_nobody_out(shown, monkeypatch):
+    def away(*_):
+        raise RegistryError("the database is away")
+
+    with _member_in(shown, "olga-2") as somebody:
+        with monkeypatch.context() as patch:
+            patch.setattr(shown.federation.devices, "find", away)
+            for path in OPEN:
+                answer = somebody.get(path)
+                assert (answer.status_code, reason(answer)) == (503, "server_failed")
+            assert reason(somebody.post("sign-out")) == "server_failed"
+        assert somebody.get("session").status_code == 200
+        with somebody.events() as events, monkeypatch.context() as patch:
+            assert next(events)["event"] == "all"
+            patch.setattr(shown.federation.devices, "find", away)
+            shown.federation.enrol(Agent("pi-news"))
+            assert "over" not in [event["event"] for event in events]  # it ends, and the browser asks again
+        assert somebody.get("session").status_code == 200
+
+
 def test_an_auditor_may_look_and_a_device_or_publisher_may_not(shown):
-    auditor = _member(shown, "aude", Role.AUDITOR)
+    auditor = shown.member("aude", Role.AUDITOR)
     assert shown.gateway.get("/v1/console-link", auditor).json()["role"] == "viewer"
     for name, role in (("pi-1", Role.DEVICE), ("pub", Role.PUBLISHER)):
-        answer = shown.gateway.get("/v1/console-link", _member(shown, name, role))
+        answer = shown.gateway.get("/v1/console-link", shown.member(name, role))
         assert (answer.status_code, reason(answer)) == (403, "wrong_role")
     stranger = Signing("olaf")
     assert reason(shown.gateway.get("/v1/console-link", stranger)) == "not_authentic"

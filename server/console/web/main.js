@@ -12,7 +12,7 @@ const THEME = "skerry-theme";
 
 async function main() {
   themes();
-  const why = await begin();
+  const why = await begin((told) => say(byId("line"), told));
   if (why !== null) return away(why);
   const who = signedIn();
   say(byId("who"), `${who?.who}, ${who?.role}`);
@@ -46,7 +46,7 @@ function listen() {
     say(line, "no connection; trying again");
     line.dataset["state"] = "lost";
     if (events.readyState === EventSource.CLOSED)
-      void begin().then((why) => (why === null ? setTimeout(listen, 2000) : away(why)));
+      void begin((told) => say(line, told)).then((why) => (why === null ? setTimeout(listen, 2000) : away(why)));
   });
 }
 

@@ -8,12 +8,16 @@ export const signedIn = () => session;
 /** Whether the person may decide something. */
 export const mayAct = () => session?.role === "operator";
 
+const AGAIN_MS = 3000;
+
 /**
- * By the link in the address, which is taken out of it at once, else by the cookie that is there.
+ * By the link in the address, which is taken out of it at once, else by the cookie that is there. A gateway that cannot
+ * say it now is asked again: only a 401 says that nobody is signed in.
  *
+ * @param {(why: string) => void} waiting is told what is waited for
  * @returns {Promise<string | null>} why nobody is signed in
  */
-export async function begin() {
+export async function begin(waiting) {
   const token = location.hash.match(/^#sign-in:([A-Za-z0-9_-]+)$/)?.[1];
   if (token !== undefined) {
     history.replaceState(null, "", location.pathname);
@@ -22,12 +26,22 @@ export async function begin() {
     session = answer.told;
     return null;
   }
-  try {
-    const answer = await fetch("/v1/console/session", { cache: "no-store" });
-    session = answer.ok ? await answer.json() : null;
-    return session === null ? "Nobody is signed in here." : null;
-  } catch {
-    return "The gateway does not answer; load the page again.";
+  for (;;) {
+    try {
+      const answer = await fetch("/v1/console/session", { cache: "no-store" });
+      if (answer.status === 401) {
+        session = null;
+        return "Nobody is signed in here.";
+      }
+      if (answer.ok) {
+        session = await answer.json();
+        return null;
+      }
+      waiting("the gateway cannot say who is signed in; asking again");
+    } catch {
+      waiting("the gateway does not answer; asking again");
+    }
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
   }
 }
 
