@@ -2,7 +2,7 @@
 
 Each decision is one transaction, or one file, with its author and reason; then it is entered in the federation's log
 (:mod:`~skerry.server.device_statements`). What is decided holds whatever becomes of the log: that it was not entered is
-told, and the next decision enters it.
+told. About devices the next decision enters it too, as the registry has it; of runs only the note is left of it.
 """
 
 from collections.abc import Callable
@@ -96,12 +96,12 @@ class Operations:
         """Let a run wait before its next round."""
         wanted = self._said(why)
         pause(folder, wanted)
-        return Decided(wanted, self._enter("pause", folder, wanted))
+        return Decided(wanted, self._enter_unless_simulated("pause", folder, wanted))
 
     def resume(self, folder: RunFolder, why: str) -> Decided[Pause]:
         """Let a paused run go on; returns the pause that was on."""
         said = self._said(why)
-        return Decided(go_on(folder), self._enter("resume", folder, said))
+        return Decided(go_on(folder), self._enter_unless_simulated("resume", folder, said))
 
     def published(self, folder: RunFolder, why: str) -> str | None:
         """Enter that a run's model was published, by whom and why; what kept it out, in a sentence."""
@@ -113,10 +113,11 @@ class Operations:
     def _entered(self, made: T) -> Decided[T]:
         return Decided(made, entered(self.runs, self.clock))
 
-    def _enter(self, what: str, folder: RunFolder, said: Pause) -> str | None:
+    def _enter_unless_simulated(self, what: str, folder: RunFolder, said: Pause) -> str | None:
         """Enter a decision about a run, where it is one of the federation's fleet: a simulation commits nobody."""
-        if folder.simulated:
-            return None
+        return None if folder.simulated else self._enter(what, folder, said)
+
+    def _enter(self, what: str, folder: RunFolder, said: Pause) -> str | None:
         body = {"what": what, "about": folder.id, "key": "", "by": said.by, "reason": said.why, "decided": said.at}
         return _told(lambda: federation_log(self.runs).append([Event(EventKind.DECISION, body)], said.at))
 

@@ -14,6 +14,7 @@ from skerry.runfolder import RunFolder
 from skerry.server.federation_home import FederationHome
 from skerry.server.operations import Decided, Operations
 from skerry.server.registry import Registry
+from skerry.server.registry.words import plain_words
 from skerry.server.running import RunningServer
 
 __all__ = ["ACTIONS", "ElsewhereError", "decide"]
@@ -84,13 +85,20 @@ def _resume(operations: Operations, given: Mapping[str, Any]) -> Decided[Any]:
 
 
 def _publish(operations: Operations, given: Mapping[str, Any]) -> Decided[Any]:
-    """By the command line itself, where its keys lie beside the repository; else it is said which command does it."""
+    """By the command line itself, where its keys lie beside the repository; else it is said which command does it.
+
+    Only a run over the fleet: what a simulation made is for the devices that were made up for it, and a repository that
+    enrolled devices follow has no place for it.
+    """
     name, reason = _named(given)
     folder = _run(operations, name)
+    reason = plain_words(reason, "reason")  # else it would be published and could not be entered
+    if folder.simulated:
+        raise RefusedError("simulated", "a simulation's model is not for devices of the fleet", where=folder.id)
     server = RunningServer.read(FederationHome(operations.runs).server)
     repository = operations.runs / "repository" if server is None else Path(server.repository)
     words = ["release", "publish", folder.id, "--repository", str(repository), "--runs-dir", str(operations.runs)]
-    words += [] if folder.simulated else ["--enrolled"]
+    words.append("--enrolled")
     command = join(["skerry", *words])
     if not repository.with_name(f"{repository.name}.keys").is_dir():
         raise ElsewhereError("the keys that sign releases are not on this machine; where they are, it is this", command)

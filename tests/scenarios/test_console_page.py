@@ -3,12 +3,15 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from skerry.clock import system_clock
-from skerry.server.console import ConsoleRole
+from skerry.errors import RegistryError
+from skerry.fsio import write_json
+from skerry.security.certificates import Role
+from skerry.server.console import Admitted, ConsoleRole
 from skerry.server.console.sessions import IDLE_S
 from skerry.server.registry import Registry
 from tests.sample_run import build
@@ -40,9 +43,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 class Operator:
     """Who has a keyboard, and sees what is on the screen."""
 
-    def __init__(self, browser: Browser, shown: Shown, name: str, role: ConsoleRole) -> None:
-        self._browser, self._page = browser, name
+    def __init__(self, browser: Browser, page: str) -> None:
+        self._browser, self._page = browser, page
+
+    @classmethod
+    def who_signs_in(cls, browser: Browser, shown: Shown, name: str, role: ConsoleRole) -> Self:
         browser.do("open", page=name, url=f"{shown.gateway.url}/console/#sign-in:{shown.link(role, name)}")
+        return cls(browser, name)
 
     def run(self, code: str, given: object = None) -> Any:
         return self._browser.do("run", page=self._page, code=code, given=given)
@@ -77,7 +84,7 @@ def _tile(name: str) -> str:
 def test_a_device_is_quarantined_by_keyboard_with_a_reason_and_what_others_do_is_seen_at_once(
     shown: Shown, browser: Browser
 ):
-    olga = Operator(browser, shown, "olga", ConsoleRole.OPERATOR)
+    olga = Operator.who_signs_in(browser, shown, "olga", ConsoleRole.OPERATOR)
     olga.sees("document.querySelector('#line').innerText.includes('live')")
     assert olga.run("() => location.hash") == ""  # a link is not left in what people share
     olga.sees("document.querySelectorAll('#run tbody tr').length === 4")
@@ -113,7 +120,7 @@ def test_a_device_is_quarantined_by_keyboard_with_a_reason_and_what_others_do_is
 
 
 def test_a_viewer_is_offered_nothing_and_is_out_when_the_session_ends(shown: Shown, browser: Browser):
-    vera = Operator(browser, shown, "vera", ConsoleRole.VIEWER)
+    vera = Operator.who_signs_in(browser, shown, "vera", ConsoleRole.VIEWER)
     vera.sees("document.querySelectorAll('.device').length >= 3")
     assert vera.run("() => document.querySelectorAll('#run .buttons button').length") == 0
     vera.run(f"() => {_tile('gull')}.click()")
@@ -126,6 +133,40 @@ def test_a_viewer_is_offered_nothing_and_is_out_when_the_session_ends(shown: Sho
     assert vera.run("() => document.querySelector('#board').hidden")
     vera.run("() => document.querySelector('#device').close()")
     assert vera.hindered() == []
+
+
+def test_while_the_registry_is_away_nobody_is_signed_out_and_then_the_page_goes_on(
+    shown: Shown, browser: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    def away(*_: object) -> None:
+        raise RegistryError("the database is away")
+
+    shown.member("otto", Role.OPERATOR)
+    token = shown.links.make(Admitted("otto", ConsoleRole.OPERATOR, "otto"))
+    browser.do("open", page="otto", url=f"{shown.gateway.url}/console/#sign-in:{token}")
+    otto = Operator(browser, "otto")
+    otto.sees("document.querySelector('#line').innerText.includes('live')")
+    with monkeypatch.context() as patch:
+        patch.setattr(shown.federation.devices, "find", away)
+        shown.federation.enrol(Agent("plover"))
+        otto.sees("document.querySelector('#line').innerText.includes('asking again')")
+        assert not otto.run("() => document.querySelector('#board').hidden")
+    otto.sees(f"{_tile('plover')}")
+
+
+def test_a_simulation_is_not_offered_to_be_published(shown: Shown, browser: Browser):
+    simulated = build(shown.runs, ("rounds=3", "name=made-up"))
+    real = build(shown.runs, ("rounds=3", "name=of-the-fleet"))
+    write_json(real.path / "status.json", {**real.status, "engine": "fleet", "federation": "harbour"})
+    olga = Operator.who_signs_in(browser, shown, "olga", ConsoleRole.OPERATOR)
+    offers = "[...document.querySelectorAll('#run .buttons button')].some((one) => one.innerText.startsWith('Publish'))"
+    pick = """(id) => { const pick = document.querySelector('#run-pick'); pick.value = id;
+                        pick.dispatchEvent(new Event('change')); }"""
+    for folder, offered in ((real, True), (simulated, False)):
+        olga.sees(f"[...document.querySelectorAll('#run-pick option')].some((one) => one.value === '{folder.id}')")
+        olga.run(pick, folder.id)
+        olga.sees(f"document.querySelector('#run h3').innerText === '{folder.id}'")
+        assert olga.run(f"() => {offers}") is offered
 
 
 def test_a_link_that_was_used_says_so(shown: Shown, browser: Browser):

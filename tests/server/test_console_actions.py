@@ -1,9 +1,12 @@
 """Decisions at the console: those of the command line, by operators alone, with author and reason in the log."""
 
 import json
+import subprocess
 
 import pytest
 
+from skerry.fsio import write_json
+from skerry.runfolder import RunFolder
 from skerry.server.console import ConsoleRole
 from skerry.server.console.actions import ACTIONS
 from skerry.server.federation_log import federation_log
@@ -120,9 +123,61 @@ def test_a_run_is_paused_and_goes_on_by_a_word(shown):
 
 
 def test_where_the_release_keys_are_elsewhere_it_is_said_with_the_command_that_publishes(shown):
-    folder = build(shown.runs, ("rounds=3",))
+    folder = _of_the_fleet(shown)
     with shown.person() as operator:
         answer = operator.post("act/publish", {"subject": folder.id, "reason": "ready"})
     assert (answer.status_code, reason(answer)) == (409, "elsewhere")
     command = json.loads(answer.content)["error"]["command"]
     assert command.startswith(f"skerry release publish {folder.id} --repository ")
+    assert command.endswith(" --enrolled")
+
+
+def _of_the_fleet(shown) -> RunFolder:
+    """A complete run that says that it was over the federation's devices."""
+    folder = build(shown.runs, ("rounds=3",))
+    write_json(folder.path / "status.json", {**folder.status, "engine": "fleet", "federation": "harbour"})
+    assert not folder.simulated
+    return folder
+
+
+@pytest.fixture
+def release_keys(shown):
+    """Lie beside the repository for as long as it takes."""
+    keys = shown.runs / "repository.keys"
+    keys.mkdir()
+    yield
+    keys.rmdir()
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """What is run as the command line, which says that it published."""
+    ran: list[list[str]] = []
+
+    def run(program, **_):
+        ran.append(program)
+        return subprocess.CompletedProcess(program, 0, b"{}", b"")
+
+    monkeypatch.setattr("skerry.server.console.actions.subprocess.run", run)
+    return ran
+
+
+@pytest.mark.usefixtures("release_keys")
+def test_a_simulation_is_never_published_to_the_fleet(shown, commands):
+    folder = build(shown.runs, ("rounds=3",))
+    with shown.person() as operator:
+        answer = operator.post("act/publish", {"subject": folder.id, "reason": "ready"})
+    assert (answer.status_code, reason(answer)) == (409, "simulated")
+    assert commands == []
+
+
+@pytest.mark.usefixtures("release_keys")
+def test_a_run_of_the_fleet_is_published_for_who_is_enrolled_and_the_log_says_by_whom_and_why(shown, commands):
+    folder = _of_the_fleet(shown)
+    with shown.person(who="olga") as operator:
+        answer = operator.post("act/publish", {"subject": folder.id, "reason": "two\x07lines"})
+        assert (answer.status_code, reason(answer), commands) == (400, "bad_input", [])  # it could not be entered
+        answer = operator.post("act/publish", {"subject": folder.id, "reason": "ready"})
+        assert (answer.status_code, answer.json()) == (200, {"note": None}), answer.text
+    assert [folder.id in command and "--enrolled" in command for command in commands] == [True]
+    assert _decisions(shown.runs)[-1] == ("publish", folder.id, "olga", "ready")

@@ -169,7 +169,7 @@ function buttons(place, run) {
   const wanted = [];
   if (mayAct() && run.paused !== null) wanted.push("resume");
   else if (mayAct() && ["preparing", "running"].includes(run.state)) wanted.push("pause");
-  if (mayAct() && run.state === "complete") wanted.push("publish");
+  if (mayAct() && run.state === "complete" && !run.simulated) wanted.push("publish");
   keyed(place, wanted, {
     key: (action) => action,
     build: (action) =>
