@@ -175,6 +175,8 @@ class DevicesEpsilon(_Part):
 class Privacy(_Part):
     """What was spent. ``epsilon_rdp`` and ``epsilon_pld`` are those of the device that spent most.
 
+    ``min_separation``: rounds from one participation of a device to its next, at least, which the noise counts on.
+
     ``simulated``: noise came from a seeded stream, so the figures describe the mechanism, not a protection of
     this run's data.
     """
@@ -188,6 +190,7 @@ class Privacy(_Part):
     noise_multiplier: NonNegative | None = None
     mechanism: str | None = None
     sampling: str | None = None
+    min_separation: Annotated[int, Field(ge=1)] | None = None
     devices: DevicesEpsilon = DevicesEpsilon()
     audit: Audit | None = None
     assumptions: tuple[str, ...] = ()

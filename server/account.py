@@ -100,6 +100,8 @@ def open_round(
         "clip": federation.plan.clip,
         "steps": federation.plan.steps,
         "sampling_rate": federation.plan.sampling_rate,
+        "rounds": federation.scenario.rounds,
+        "separation": federation.scenario.privacy.min_separation,
     }
     members = [federation.members[device] for device in cohort]
     event = federation.plan.event

@@ -5,9 +5,10 @@
 3. each receipt in the population's ledger: one for a device and round, of a device that was asked then, signed by it,
    included in its ledger, and debited at the price that the round was opened with; of a fleet, whose ledgers lie on
    its devices, that it was signed;
-4. each released average: of a round that was opened, made of updates for which there are receipts;
-5. ``result.json``: the ε it claims, their δ and unit are those of the ledgers, its evidence is in them; of a fleet
-   the ε of a device is that of the rounds in which it was asked;
+4. each released average: of a round that was opened, made of updates for which there are receipts, none of them nearer
+   to its device's last than rounds were opened with and devices debited for;
+5. ``result.json``: the ε it claims, their δ, unit and separation are those of the ledgers, its evidence is in them; of
+   a fleet the ε of a device is that of the rounds in which it was asked;
 6. an audit: its coins were committed to in the population's ledger before the first round, and are opened.
 """
 
@@ -32,7 +33,7 @@ from skerry.security.transparency.tiles import TiledTree
 from skerry.server.asked import Asked, asked_of
 from skerry.server.ledgers import POPULATION, Ledgers, device_keys, enrolled, published_checkpoint
 from skerry.server.provision import published
-from skerry.server.releases import Releases
+from skerry.server.releases import Releases, schema_of
 
 __all__ = ["Failure", "Proof", "verify_run"]
 
@@ -118,7 +119,7 @@ def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
     members = {str(entry.seq): entry for entry in ledgers.of_kind("member")}
     opened: dict[int, Entry] = {}
     given: set[tuple[int, str]] = set()
-    releases = Releases(folder.scenario.privacy.min_separation)
+    releases = Releases()
     for entry in ledgers.entries.get(POPULATION, []):
         if entry.erased or entry.kind not in {"round_open", "receipts", "release"}:
             continue
@@ -126,6 +127,9 @@ def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
             number = entry.body["round"]
             if entry.kind == "round_open":
                 opened[number] = entry
+                fault = releases.opening_fault(entry.body)
+                if fault is not None:
+                    yield Failure(POPULATION, entry.hash, fault)
             elif number not in opened:
                 yield Failure(POPULATION, entry.hash, f"a {entry.kind} of round {number}, which was never opened")
             elif entry.kind == "receipts":
@@ -140,7 +144,7 @@ def _receipts(folder: RunFolder, ledgers: Ledgers) -> Iterator[Failure]:
                 fault = releases.fault(entry.body, given)
                 if fault is not None:
                     yield Failure(POPULATION, entry.hash, fault)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             yield Failure(POPULATION, entry.hash, f"a {entry.kind} that this program does not write: {error}")
 
 
@@ -170,7 +174,7 @@ def _check_receipts(
 
 
 def _check_price(entries: Sequence[Entry], opened: Entry) -> None:
-    """The last entry, a debit, is at the price that its round was opened with.
+    """The last entry, a debit, is at the price that its round was opened with, and for the same rounds and separation.
 
     Under unit ``device`` one participation pays for the whole run, and later ones of the same run need not pay again.
 
@@ -181,6 +185,10 @@ def _check_price(entries: Sequence[Entry], opened: Entry) -> None:
     paid = debit["event"]
     free = opened.body["unit"] == "device" and asked is not None and paid == asked | {"steps": 0}
     bought = ((e.body["run"], e.body["event"], e.body.get("promise")) for e in entries[:-1] if e.kind == "debit")
+    schema = schema_of(opened.body)
+    if opened.body["unit"] == "device" and schema is not None and debit.get("promise") != schema.promise:
+        what = f"its debit is for {debit.get('promise')}, the round was opened for {schema.promise}"
+        raise RefusedError("price", what)
     if paid != asked and not (free and (debit["run"], asked, debit.get("promise")) in bought):
         raise RefusedError("price", f"its debit of {paid} is not the price that the round was opened with, {asked}")
 
@@ -196,6 +204,9 @@ def _claims(
         if promised - {(privacy.unit, privacy.delta)}:
             claim = f"{privacy.unit} level at δ = {privacy.delta}"
             yield Failure("", None, f"it claims {claim}; a ledger promises something else")
+        apart = _separation(ledgers)
+        if apart is not None and privacy.min_separation != apart:
+            yield Failure("", None, f"it says rounds {privacy.min_separation} apart of a device, the ledger {apart}")
         claims = [claim.epsilon_rdp for claim in privacy.devices.per_device.values() if claim.epsilon_rdp]
         whole = _whole(ledgers) if privacy.unit == "device" else max(claims, default=0.0)
         said = privacy.epsilon_rdp
@@ -282,6 +293,15 @@ def _audit(folder: RunFolder, claimed: Audit | None, ledgers: Ledgers) -> Iterat
         yield Failure("", leaf, "its audit's coins are not those that the ledger was told of before the first round")
     if claimed is not None and found != claimed:
         yield Failure("", leaf, "its figures of the audit are not those of audit.json")
+
+
+def _separation(ledgers: Ledgers) -> int | None:
+    """What the first round was opened for; None where it does not say, or not as this program does (said elsewhere)."""
+    try:
+        schema = next((schema_of(entry.body) for entry in ledgers.of_kind("round_open")), None)
+    except (KeyError, TypeError, AttributeError, InputError):
+        return None
+    return None if schema is None else schema.separation
 
 
 def _whole(ledgers: Ledgers) -> float | None:

@@ -40,6 +40,7 @@ def privacy(federation: Federation) -> dict[str, Any]:
         "noise_multiplier": federation.plan.noise_multiplier if private else None,
         "mechanism": config.mechanism if private else None,
         "sampling": _cohorts(scenario) if config.unit == "device" else _sampling(config.sampling_rate),
+        "min_separation": config.min_separation if private else None,
         "devices": {
             "max": max(rdp) if rdp else None,
             "median": statistics.median(rdp) if rdp else None,

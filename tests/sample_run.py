@@ -116,6 +116,7 @@ def build(
                 noise_multiplier=sigma if private else None,
                 mechanism="discrete_gaussian" if private else None,
                 sampling="none: every step uses all of a device's data" if private else None,
+                min_separation=1 if private else None,
                 devices=DevicesEpsilon(
                     max=max(s.epsilon_rdp for s in spent.values()),
                     median=float(np.median([s.epsilon_rdp for s in spent.values()])),
@@ -195,6 +196,7 @@ def _rounds(
     members = {entry.body["device"]: entry.seq for entry in population.record_all(named, NOW)}
     price = dict(vars(GaussianEvent(sigma))) if sigma else None
     mechanism = {"name": "discrete_gaussian" if sigma else "none", "noise_multiplier": sigma, "steps": 1}
+    mechanism |= {"rounds": scenario.rounds, "separation": 1}
     records: list[RoundRecord] = []
     for number in range(1, done + 1):
         late = devices[1] if number == 4 else None

@@ -7,7 +7,7 @@ from skerry.errors import InputError
 from skerry.security.adversarial import Norm, replays
 from skerry.security.privacy.accounting import GaussianEvent
 
-__all__ = ["MOST_EPOCHS", "MOST_VIEWS", "TrainPlan", "private_steps"]
+__all__ = ["MOST_EPOCHS", "MOST_VIEWS", "TrainPlan", "device_promise", "private_steps"]
 
 MOST_VIEWS = 16
 """Of one example: a server must not make a device compute without end."""
@@ -23,6 +23,16 @@ def private_steps(epochs: int, sampling_rate: float, adversarial: str = "none") 
     What is promised, debited and done counts by this one function.
     """
     return epochs * round(1 / sampling_rate) * replays(adversarial)
+
+
+def device_promise(rounds: int, separation: int) -> str:
+    """What correlated or independent noise under unit ``device`` is for, as each device's debit says it.
+
+    Args:
+        rounds: of the run.
+        separation: rounds from one participation of a device to its next that the noise counts on; 0: on none.
+    """
+    return f"{rounds} rounds, {separation} apart"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,4 +187,4 @@ class TrainPlan:
     @property
     def promise(self) -> str:
         """Under unit ``device``, what the noise is for that :attr:`event` does not say; empty otherwise."""
-        return f"{self.rounds} rounds, {self.separation} apart" if self.unit == "device" else ""
+        return device_promise(self.rounds, self.separation) if self.unit == "device" else ""

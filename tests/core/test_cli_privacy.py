@@ -135,7 +135,10 @@ def test_a_population_ledger_written_anew_is_not_under_the_signed_checkpoint(ske
         ("round_open", lambda body: body["cohort"].remove(3), "who was not asked"),
         ("round_open", lambda body: body["price"].update(noise_multiplier=9.0), "not the price"),
         ("round_open", lambda body: body.update(price=None), "not the price"),
+        ("round_open", lambda body: body["mechanism"].update(separation=2), "fewer than 2 rounds after"),
+        ("round_open", lambda body: body["mechanism"].update(separation=body["round"]), "than the first one"),
         ("release", lambda body: body["accepted"].append("x"), "without a receipt"),
+        ("release", lambda body: body["accepted"].append(body["accepted"][0]), "more than once"),
     ],
 )
 def test_a_coordinator_cannot_make_up_or_lose_what_devices_gave_it(skerry, run: Path, kind, change, said) -> None:
@@ -251,6 +254,15 @@ def test_a_result_that_claims_another_promise_than_the_ledgers_is_refused(skerry
     code, document = verify(skerry)
     assert code == 3
     assert any("a ledger promises something else" in problem for problem in document["problems"])
+
+
+def test_a_result_that_says_another_separation_than_the_rounds_is_refused(skerry, run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    result["privacy"]["min_separation"] = 2
+    (run / "result.json").write_text(json.dumps(result))
+    code, document = verify(skerry)
+    assert code == 3
+    assert any("rounds 2 apart of a device, the ledger 1" in problem for problem in document["problems"])
 
 
 def test_the_figure_of_the_whole_run_is_held_against_the_ledgers(skerry, run: Path) -> None:

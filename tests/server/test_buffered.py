@@ -18,7 +18,7 @@ from skerry.server.fleet_rules import check_for_fleet
 from skerry.server.launch import launch, resume
 from skerry.server.ledgers import POPULATION, Ledgers
 from skerry.server.proof import verify_run
-from skerry.server.releases import Releases
+from skerry.server.releases import Releases, Schema, schema_of
 from skerry.strategies.buffered import Turns
 from tests.server.test_device_level import DEVICE, federate, ledgers
 
@@ -138,6 +138,24 @@ def test_a_coordinator_that_counts_from_the_question_is_found_out(tmp_path, monk
     found = verify_run(federation.folder, remembered={}, pld=False).failures
     assert found
     assert all("fewer than 3 rounds after earlier ones" in failure.what for failure in found)
+    scenario = federation.folder.path / "scenario.toml"
+    told = scenario.read_text()
+    assert "min_separation = 3" in told
+    scenario.write_text(told.replace("min_separation = 3", "min_separation = 1"))  # anybody can edit that
+    assert verify_run(RunFolder(federation.folder.path), remembered={}, pld=False).failures == found
+
+
+def test_how_far_apart_steps_are_is_what_every_writer_says(turns) -> None:
+    """Every round, every debit and the result: none of them can be changed alone."""
+    federation, _, said = turns
+    entries = Ledgers.of(federation.folder).entries[POPULATION]
+    assert said["min_separation"] == 3
+    opened = [entry.body for entry in entries if entry.kind == "round_open"]
+    assert {(body["mechanism"]["rounds"], body["mechanism"]["separation"]) for body in opened} == {(12, 3)}
+    promised = {schema_of(body).promise for body in opened}
+    debits = [entry for name, some in Ledgers.of(federation.folder).entries.items() for entry in some
+              if name != POPULATION and entry.kind == "debit"]  # fmt: skip
+    assert {entry.body["promise"] for entry in debits} == promised == {"12 rounds, 3 apart"}
 
 
 def test_what_devices_send_moves_nobody_else_under_device_level_privacy(tmp_path) -> None:
@@ -184,12 +202,30 @@ def test_a_silent_device_gives_up_its_place_and_a_slow_one_is_late() -> None:
 
 def test_a_release_is_made_of_updates_that_are_there_once_and_far_enough_apart() -> None:
     given = {(1, "7"), (1, "8"), (2, "7"), (4, "7")}
-    releases = Releases(3)
+    releases = Releases(Schema(9, 3, correlated=True))
     assert releases.fault({"round": 2, "accepted": [7, 8], "asked": {"7": 1, "8": 1}}, given) is None
     assert "without a receipt" in releases.fault({"round": 9, "accepted": [8]}, given)
     assert "an earlier one holds" in releases.fault({"round": 6, "accepted": [7], "asked": {"7": 1}}, given)
     assert "3 rounds after" in releases.fault({"round": 8, "accepted": [7], "asked": {"7": 2}}, given)
+    for twice in ([7, 7], [7, "7"]):
+        assert "more than once (members [7])" in Releases().fault({"round": 4, "accepted": twice}, given)
     assert "without a receipt" in Releases().fault({"round": 1, "accepted": [7], "asked": {"7": 2}}, given)
+
+
+def test_rounds_of_one_run_are_opened_for_the_same() -> None:
+    def opened(number: int, rounds: int, separation: int) -> dict:
+        mechanism = {"name": "matrix_factorization", "rounds": rounds, "separation": separation}
+        return {"round": number, "unit": "device", "mechanism": mechanism}
+
+    releases = Releases()
+    assert releases.opening_fault(opened(1, 12, 3)) is None
+    assert releases.separation == 3
+    for other in (opened(2, 12, 1), opened(2, 24, 3)):
+        assert "another separation than the first" in releases.opening_fault(other)
+    with pytest.raises(KeyError):
+        releases.opening_fault({"round": 2, "unit": "device", "mechanism": {"name": "discrete_gaussian"}})
+    with pytest.raises(InputError):
+        releases.opening_fault(opened(2, 12, "3"))
 
 
 @pytest.mark.parametrize(
