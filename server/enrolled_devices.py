@@ -1,9 +1,11 @@
 """Devices and other members in good standing, as the registry of a folder of runs knows them at this moment."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 from skerry.clock import Clock
+from skerry.errors import RegistryError
 from skerry.security.certificates import Role
 from skerry.server.devices import DEVICES, EnrolledDevice
 from skerry.server.enrolment.certify import device_key_of
@@ -12,6 +14,8 @@ from skerry.server.registry.enrolled import State, enrolled
 from skerry.server.registry.records import DeviceKind, Scope
 
 __all__ = ["RegistryDevices"]
+
+_TURN_S = 4.0  # for others who ask: where the registry hangs nobody waits behind everybody
 
 
 class RegistryDevices:
@@ -39,9 +43,9 @@ class RegistryDevices:
         """The holder of that name in one of the roles, enrolled under a certificate that holds now.
 
         Raises:
-            RegistryError: the registry cannot be read.
+            RegistryError: the registry cannot be read, or not within some seconds.
         """
-        with self._lock:
+        with self._turn():
             if self._watch.changed():
                 self._known.clear()
             if name not in self._known:
@@ -58,6 +62,20 @@ class RegistryDevices:
         """Let go of the registry."""
         with self._lock:
             self._watch.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One at a time, and not after everybody else where each of them waits for an answer that does not come."""
+        if not self._lock.acquire(timeout=_TURN_S):
+            raise RegistryError(
+                "the registry does not answer: others wait for it already",
+                where=self._registry.where,
+                mend="see that its database runs and answers",
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _read(self, name: str) -> tuple[EnrolledDevice, int] | None:
         """Who it is, and until when (ms) the certificate holds."""

@@ -41,6 +41,7 @@ class _Readiness:
     def __init__(self, superlink: httpx.AsyncClient, devices: Devices) -> None:
         self._superlink, self._devices = superlink, devices
         self._turn = asyncio.Lock()
+        self._asked: asyncio.Task[object] | None = None  # of the registry, and not answered yet
         self._looked_s = float("-inf")
         self._lacks: str | None = None
 
@@ -58,10 +59,15 @@ class _Readiness:
         return Response(b"ready\n", headers=FIXED_HEADERS, media_type="text/plain")
 
     async def _look(self) -> str | None:
+        if self._asked is None:  # a thread that waits cannot be ended: there is one at most
+            self._asked = asyncio.create_task(asyncio.to_thread(self._devices.find, _NOBODY))
+        answered, _ = await asyncio.wait({self._asked}, timeout=_LOOK_S)
+        if not answered:
+            return "registry"
+        asked, self._asked = self._asked, None
         try:
-            async with asyncio.timeout(_LOOK_S):
-                await asyncio.to_thread(self._devices.find, _NOBODY)
-        except (SkerryError, TimeoutError):
+            await asked
+        except SkerryError:
             return "registry"
         try:
             async with asyncio.timeout(_LOOK_S):

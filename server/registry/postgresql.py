@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _LOCK = 0x736B6572  # "sker"; with the schema's name, so that several registries in one database are apart
 _PATIENCE = "10s"  # for another process to end its transaction
+_READ_S = 10.0  # for each answer to who only reads, a gateway among them
+_WATCH_S = 4.0  # for one short answer, on which a request waits
 
 
 class PostgresqlRegistry(RegistryDatabase):
@@ -100,7 +102,7 @@ class PostgresqlRegistry(RegistryDatabase):
 
     def settle(self) -> None:
         """See :class:`RegistryDatabase`: tables are written anew. Its log of changes is PostgreSQL's own affair."""
-        with self._line.told(), self._line.connect() as connection:
+        with self._line.told(), self._line.connect(silence_s=None) as connection:  # that takes as long as it takes
             tables = inspect(connection).get_table_names()
             connection.rollback()
             connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -115,9 +117,10 @@ class PostgresqlRegistry(RegistryDatabase):
 
     def _look(self, work: Callable[[Connection], T]) -> T:
         """What that makes of one moment."""
-        with self._line.open() as connection:
+        with self._line.open(_READ_S) as connection:
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
+                connection.exec_driver_sql(f"set local statement_timeout = {1000 * _READ_S:.0f}")
                 return work(connection)
 
     @contextmanager
@@ -178,7 +181,7 @@ class PostgresqlWatch:
     def _ask(self, query: str, *values: str) -> object:
         def once() -> object:
             if self._connection is None:
-                self._connection = self._line.open().execution_options(isolation_level="AUTOCOMMIT")
+                self._connection = self._line.open(_WATCH_S).execution_options(isolation_level="AUTOCOMMIT")
             try:
                 return self._connection.exec_driver_sql(query, values or None).scalar_one()
             except DBAPIError:

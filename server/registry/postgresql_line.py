@@ -1,11 +1,11 @@
 """The line to a PostgreSQL server: how it is made, made again when it is lost, and what is said when it cannot be."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, create_engine
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -16,6 +16,8 @@ __all__ = ["Line", "shown"]
 T = TypeVar("T")
 
 _PAUSES_S = (0.2, 1.0, 3.0)  # a server that restarts is back within seconds
+_ENOUGH_S = 8.0  # after so long without an answer it is not asked once more
+_SILENCE_S = 30.0
 _CONNECT: Mapping[str, str | int] = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "application_name": "skerry"}
 _HINT = "see that PostgreSQL runs and answers there, and that SKERRY_REGISTRY says where it is and who asks"
 
@@ -42,7 +44,13 @@ class Line:
             import psycopg
 
             self._broken = psycopg.OperationalError
+            from skerry.server.registry.bounded_connection import BoundedConnection
+
             self._engine = create_engine(url, connect_args=defaults, poolclass=NullPool, hide_parameters=True)
+
+            @event.listens_for(self._engine, "do_connect")
+            def _connect(_dialect: object, _record: object, words: Sequence[Any], named: dict[str, Any]) -> object:
+                return BoundedConnection.connect(*words, **named)
         except ImportError as error:
             raise MissingDependencyError(
                 "a registry in PostgreSQL needs a package that is not installed",
@@ -50,21 +58,25 @@ class Line:
                 mend="pip install 'skerry[postgres]'",
             ) from error
 
-    def open(self) -> Connection:
-        """A connection, or the error that there is none now."""
-        return self._engine.connect()
+    def open(self, silence_s: float | None = _SILENCE_S) -> Connection:
+        """A connection, or the error that there is none now; it is lost when nothing comes from the server so long."""
+        connection = self._engine.connect()
+        driver: Any = connection.connection.driver_connection
+        driver.silence_s = silence_s
+        return connection
 
-    def connect(self) -> Connection:
+    def connect(self, silence_s: float | None = _SILENCE_S) -> Connection:
         """A connection; a server that does not answer is asked again."""
-        return self.persist(self.open)
+        return self.persist(lambda: self.open(silence_s))
 
     def persist(self, call: Callable[[], T]) -> T:
-        """Do what changes nothing; again after a while if the line was lost meanwhile."""
+        """Do what changes nothing; again after a while if the line was lost meanwhile, for some seconds in all."""
+        begun = time.monotonic()
         for pause in _PAUSES_S:
             try:
                 return call()
             except DBAPIError as error:
-                if not self._lost(error):
+                if not self._lost(error) or time.monotonic() - begun > _ENOUGH_S:
                     raise
             self._pause(pause)
         return call()

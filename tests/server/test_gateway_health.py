@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -72,3 +72,24 @@ def test_not_ready_without_a_superlink(tmp_path: Path) -> None:
         answer = gateway.client.get("/readyz")
         assert (answer.status_code, "SuperLink" in answer.text) == (503, True)
         assert gateway.client.get("/healthz").status_code == 200
+
+
+def test_a_registry_that_hangs_is_asked_by_one_thread_however_often_somebody_looks(
+    tmp_path: Path, superlink: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_HOLDS_S", 0.0)
+    monkeypatch.setattr(health, "_LOOK_S", 0.05)
+    answers = Event()
+
+    class Hanging(Registry):
+        def find(self, name: str, roles: Collection = DEVICES) -> None:
+            super().find(name, roles)
+            answers.wait(30)
+
+    devices = Hanging()
+    with running(tmp_path, superlink=superlink, devices=devices) as gateway:
+        try:
+            assert [gateway.client.get("/readyz").status_code for _ in range(3)] == [503, 503, 503]
+            assert devices.asked == 1
+        finally:
+            answers.set()

@@ -1,21 +1,27 @@
 """A registry in PostgreSQL: passwords stay secret, what is lost is told and asked again, and nobody has two."""
 
 import json
+import os
+import signal
 import sqlite3
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 
 from skerry.clock import system_clock
 from skerry.errors import InputError, RegistryError
+from skerry.server import enrolled_devices
 from skerry.server.backup import make_backup
 from skerry.server.console.device_facts import DeviceFacts
-from skerry.server.registry import Registry
+from skerry.server.enrolled_devices import RegistryDevices
+from skerry.server.registry import Registry, postgresql_line
+from skerry.server.registry import postgresql as postgresql_registry
 from skerry.server.registry.copying import rows_of
 from skerry.server.registry.place import NOTE, database_of
 from skerry.server.registry.postgresql import PostgresqlRegistry
@@ -187,6 +193,62 @@ def test_a_server_that_restarts_costs_a_wait_and_a_gateway_goes_on(restless: Pos
     assert watch.changed()
     assert watch.knows("pi")
     watch.close()
+
+
+@contextmanager
+def hanging(server: Postgresql) -> Iterator[None]:
+    """Every process of the server is stopped: what connects is taken, and nobody answers."""
+    (main,) = (server.folder / "data" / "postmaster.pid").read_text().split()[:1]
+    family = [psutil.Process(int(main)), *psutil.Process(int(main)).children()]
+    for one in family:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in family:
+            one.resume()
+
+
+def test_a_server_that_hangs_is_an_error_for_all_who_wait_and_nobody_hangs_with_it(
+    restless: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_registry, "_WATCH_S", 0.3)
+    monkeypatch.setattr(postgresql_registry, "_READ_S", 0.3)
+    monkeypatch.setattr(postgresql_line, "_ENOUGH_S", 0.0)
+    monkeypatch.setattr(enrolled_devices, "_TURN_S", 0.1)
+    registry = reached(restless.schema())
+    devices = RegistryDevices(registry, "harbour", system_clock)
+    assert devices.find("pi") is None
+    errors: list[str] = []
+
+    def ask() -> None:
+        with pytest.raises(RegistryError, match="does not answer") as error:
+            devices.find("pi")
+        errors.append(error.value.what)
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    with hanging(restless):
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join(20)
+        assert not any(one.is_alive() for one in threads)
+    assert sorted("others wait" in one for one in errors) == [False, True, True]
+    stopped: list[int] = []
+
+    def hang(base: Connection) -> None:
+        stopped.append(base.exec_driver_sql("select pg_backend_pid()").scalar_one())
+        os.kill(stopped[-1], signal.SIGSTOP)
+        base.exec_driver_sql("select 1")
+
+    try:
+        with pytest.raises(RegistryError, match="nothing came"):
+            registry.read(hang)
+    finally:
+        for one in stopped:
+            os.kill(one, signal.SIGCONT)
+    assert devices.find("pi") is None, "as soon as it answers"
+    devices.close()
 
 
 def test_a_server_that_stays_away_is_told_with_a_hint(tmp_path: Path) -> None:
