@@ -1,9 +1,11 @@
 """All rows of a registry into an empty one: SQLite to PostgreSQL, or back as a copy for a backup."""
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
-from sqlalchemy import Connection, Integer, func, insert, inspect, select
+from sqlalchemy import Connection, Integer, Table, func, insert, inspect, select
 from sqlalchemy.pool import StaticPool
 
 from skerry.errors import RegistryError
@@ -17,24 +19,40 @@ _BATCH = 1000
 _WAL = b"\x02\x02"  # at bytes 18 and 19 of SQLite's header, as `pragma journal_mode = wal` leaves them
 
 
-def move(source: RegistryDatabase, target: RegistryDatabase) -> dict[str, int]:
-    """Copy a registry into one that has no rows, whole or not at all; how many rows of each table.
+def move(rows: Connection, target: RegistryDatabase) -> dict[str, int]:
+    """Copy a registry into one that has no rows or the same, whole or not at all; how many rows of each table.
+
+    Args:
+        rows: of the registry, in a transaction that keeps others from changing it.
+        target: where they go.
 
     Raises:
-        RegistryError: the target has rows, or one of them cannot be used.
+        RegistryError: the target has other rows, or cannot be used.
     """
-
-    def copied(rows: Connection) -> dict[str, int]:
-        with target.writing() as base:
-            if any(rows_of(base).values()):
-                raise RegistryError(
-                    "a registry is never mixed with another",
-                    where=target.where,
-                    mend="name a database, or a schema in one, that is empty",
-                )
+    with target.writing() as base:
+        there = rows_of(base)
+        if not any(there.values()):
             return _copy_rows(rows, base)
+        if there == rows_of(rows) and _same(rows, base):
+            return there
+        raise RegistryError(
+            "a registry is never mixed with another",
+            where=target.where,
+            mend="name a database, or a schema in one, that is empty",
+        )
 
-    return source.read(copied)
+
+def _same(one: Connection, other: Connection) -> bool:
+    """Whether two registries with as many rows have the same."""
+    return all(
+        mine == theirs
+        for table in METADATA.sorted_tables
+        for mine, theirs in zip(_rows_in_order(one, table), _rows_in_order(other, table), strict=True)
+    )
+
+
+def _rows_in_order(base: Connection, table: Table) -> Iterator[tuple[Any, ...]]:
+    return (tuple(row) for row in base.execute(select(table).order_by(*table.primary_key.columns)))
 
 
 def _copy_rows(source: Connection, target: Connection) -> dict[str, int]:

@@ -115,10 +115,23 @@ class RegistryFile(RegistryDatabase):
     @contextmanager
     def _changing(self) -> Iterator[tuple[Connection, int]]:
         """A transaction of the only writer, and the version of the schema."""
+        place = self._place()
         with self._told(), self._engine.connect() as connection:
             connection.execution_options(begin="begin immediate")
             with connection.begin():
+                if self._place() != place:  # while we waited: a change would go into what nobody reads
+                    raise RegistryError(
+                        "the registry moved, or was replaced, meanwhile", where=self.where, mend="try again"
+                    )
                 yield connection, self._check(connection)
+
+    def _place(self) -> tuple[int, int] | None:
+        """Which file it is; None where there is none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _check(self, connection: Connection) -> int:
         """The version of the file's schema, which is one that we know."""

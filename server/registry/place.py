@@ -50,9 +50,10 @@ def database_of(runs: Path, *, upgrade: bool = True) -> RegistryDatabase:
         return RegistryFile(runs / FILE, upgrade=upgrade)
     if (runs / FILE).exists():
         raise RegistryError(
-            f"the registry of this folder is {FILE}, and {REGISTRY} says {shown(url)}",
+            f"the registry of this folder is {FILE}, and {REGISTRY if told else NOTE} says {shown(url)}",
             where=str(runs),
-            mend=f"`skerry server registry move` takes it there; or unset {REGISTRY}",
+            mend="`skerry server registry move` takes it there, or ends a move that was broken off"
+            + (f"; or unset {REGISTRY}" if told else ""),
         )
     if noted is not None and shown(noted) != shown(url):
         raise RegistryError(
@@ -66,16 +67,17 @@ def database_of(runs: Path, *, upgrade: bool = True) -> RegistryDatabase:
 def move_to_postgresql(runs: Path) -> tuple[RegistryDatabase, dict[str, int]]:
     """Move the file of a folder of runs into the empty database that ``SKERRY_REGISTRY`` names.
 
-    Nothing else may use it meanwhile. The file stays beside, as ``registry.sqlite.moved``.
+    Whoever wants to change the file meanwhile waits, and then is told that it moved. It stays beside, as
+    ``registry.sqlite.moved``. A move that was broken off is ended by the next one: the database has the same rows.
 
     Returns:
         The registry, and how many rows each of its tables has.
 
     Raises:
         InputError: there is no file, or no database was named.
-        RegistryError: the database has rows already, or one of them cannot be used.
+        RegistryError: the database has other rows already, or one of them cannot be used.
     """
-    url, file = _told(), runs / FILE
+    url, file = _told() or _noted(runs), runs / FILE
     if url is None:
         raise InputError(
             "where is the registry to go?",
@@ -85,17 +87,22 @@ def move_to_postgresql(runs: Path) -> tuple[RegistryDatabase, dict[str, int]]:
     if not file.exists():
         raise InputError("there is no registry to move", where=str(file), mend="the first to write begins one there")
     target = PostgresqlRegistry(_with_password(url))
-    moved = move(RegistryFile(file), target)
-    _note(runs, url)
-    file.rename(file.with_name(f"{FILE}.moved"))
-    sync_folder(runs)
+    with RegistryFile(file).writing() as rows:
+        moved = move(rows, target)
+        _write_note(runs, url)  # whatever one says that an earlier move left
+        file.rename(file.with_name(f"{FILE}.moved"))
+        sync_folder(runs)
     return target, moved
 
 
 def _note(runs: Path, url: URL) -> None:
     if not (runs / NOTE).exists():
         runs.mkdir(parents=True, exist_ok=True)
-        write_json(runs / NOTE, {"registry": shown(url)})
+        _write_note(runs, url)
+
+
+def _write_note(runs: Path, url: URL) -> None:
+    write_json(runs / NOTE, {"registry": shown(url)})
 
 
 def _told() -> URL | None:
@@ -121,7 +128,7 @@ def _noted(runs: Path) -> URL | None:
 def _read(text: str, where: str) -> URL:
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # of a port that is none, with a part of the password in its words
         url = None
     if url is None or url.drivername not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise InputError(  # what was given may hold a password: it is not told

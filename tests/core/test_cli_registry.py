@@ -2,12 +2,16 @@
 
 import json
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from skerry.errors import RegistryError
 from skerry.records import Action, Verdict
-from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope
+from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope, place
+from skerry.server.registry.file import RegistryFile
 from skerry.server.registry.tables import SCHEMA
 from skerry.server.running import RunningServer
 from tests._postgresql import PASSWORD, Postgresql
@@ -71,6 +75,62 @@ def test_it_is_never_mixed_with_another(
     assert "never mixed" in refused.output
     assert (runs / "registry.sqlite").exists()
     assert not (runs / "registry.json").exists()
+
+
+def test_a_move_that_was_killed_is_ended_by_the_next_with_or_without_the_variable(
+    skerry, runs: Path, postgresql: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--runs-dir", str(runs), "--json")
+    monkeypatch.setenv("SKERRY_REGISTRY", postgresql.schema())
+    (runs / "registry.json").write_text('{"registry": "postgresql://skerry@elsewhere/fleet"}')  # of an earlier try
+
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda self, _to: killed(self))
+        assert skerry("server", "registry", "move", *words).exit_code != 0
+    assert (runs / "registry.sqlite").exists()
+    note = json.loads((runs / "registry.json").read_bytes())["registry"]
+    assert "elsewhere" not in note
+    refused = json.loads(skerry("fleet", "list", *words).stdout)["error"]
+    assert "server registry move" in refused["mend"]
+    monkeypatch.setenv("SKERRY_REGISTRY_PASSWORD_FILE", str(runs / "password"))
+    (runs / "password").write_text(PASSWORD)
+    monkeypatch.delenv("SKERRY_REGISTRY")
+    assert "unset" not in json.loads(skerry("fleet", "list", *words).stdout)["error"]["mend"]
+    moved = skerry("server", "registry", "move", *words)
+    assert moved.exit_code == 0, moved.output
+    assert json.loads(moved.stdout)["rows"]["device"] == 1
+    assert [one["device"] for one in json.loads(skerry("fleet", "list", *words).stdout)["devices"]] == ["pi"]
+
+
+def test_what_others_decide_during_a_move_is_entered_before_or_refused(
+    runs: Path, postgresql: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKERRY_REGISTRY", postgresql.schema())
+    other, refused, real = RegistryFile(runs / "registry.sqlite"), [], place._write_note
+
+    def decide() -> None:
+        try:
+            with other.writing() as base:
+                base.exec_driver_sql("insert into run (name, at) values ('late', 1)")
+        except RegistryError as error:
+            refused.append(error.what)
+
+    deciding = threading.Thread(target=decide)
+
+    def meanwhile(*given: Any) -> None:
+        deciding.start()
+        deciding.join(0.3)
+        assert deciding.is_alive(), "it waits"
+        real(*given)
+
+    monkeypatch.setattr(place, "_write_note", meanwhile)
+    place.move_to_postgresql(runs)
+    deciding.join()
+    assert len(refused) == 1
+    assert "moved" in refused[0]
 
 
 def test_going_down_says_what_is_lost_and_what_is_in_the_way(skerry, runs: Path) -> None:

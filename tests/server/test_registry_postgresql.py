@@ -102,7 +102,17 @@ def test_nobody_has_two_registries(
     assert "server registry move" in error.value.mend
 
 
-@pytest.mark.parametrize("url", ["mysql://h/d", "fleet", "postgresql+asyncpg://u:{}@h/d", "http://u:{}@h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://h/d",
+        "fleet",
+        "postgresql+asyncpg://u:{}@h/d",
+        "http://u:{}@h",
+        "postgresql://u:x{}/y@h:1/d",
+        "postgresql://u@h:{}/d",
+    ],
+)
 def test_what_is_no_url_of_postgresql_is_refused_without_being_repeated(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
