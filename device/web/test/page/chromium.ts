@@ -25,9 +25,13 @@ function gatewayHas(): { readonly policy: string; readonly kinds: Readonly<Recor
   const code = readFileSync(GATEWAY, "utf8");
   const policy = /^_POLICY = \(\n((?: +"[^"]*"\n)+)\)$/m.exec(code)?.[1];
   const kinds = /^_KINDS = \{\n((?: +"[^"]*": "[^"]*",\n)+)\}$/m.exec(code)?.[1];
-  if (policy === undefined || kinds === undefined) throw new Error("the gateway's code has no policy or no kinds");
+  const wasm = /^_WASM = "([^"]*)"$/m.exec(code)?.[1]; // what the phone's page may do beside the console's
+  if (policy === undefined || kinds === undefined || wasm === undefined) {
+    throw new Error("the gateway's code has no policy or no kinds");
+  }
+  const parts = [...policy.matchAll(/"([^"]*)"/g)].map(([, part]) => part);
   return {
-    policy: [...policy.matchAll(/"([^"]*)"/g)].map(([, part]) => part).join(""),
+    policy: parts.join("").replace("{scripts}", wasm),
     kinds: Object.fromEntries(
       [...kinds.matchAll(/"([^"]*)": "([^"]*)"/g)].map(([, name = "", kind = ""]) => [name, kind]),
     ),
