@@ -109,7 +109,6 @@ def test_nobody_has_two_registries(
         "fleet",
         "postgresql+asyncpg://u:{}@h/d",
         "http://u:{}@h",
-        "postgresql://u:x{}/y@h:1/d",
         "postgresql://u@h:{}/d",
     ],
 )
