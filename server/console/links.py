@@ -1,8 +1,10 @@
 """Links that let somebody into the console once.
 
 A link carries a random token; of it only the hash is kept, as the name of a file in the federation's private folder.
-So whoever may write that folder, which is the account that runs the servers, may let somebody in, and so may a member
-of the federation who signed for it (:mod:`~skerry.server.console.routes`). The file goes when the token is used.
+The token begins with whom it is for, as a hash: so a person's own links, of which a few are open at once, are found
+without reading anybody's. Whoever may write that folder, which is the account that runs the servers, may let somebody
+in, and so may a member of the federation who signed for it (:mod:`~skerry.server.console.routes`). The file goes when
+the token is used.
 """
 
 import json
@@ -22,6 +24,8 @@ LINK_MS = 300_000
 """How long a link can be used."""
 
 _TOKEN_BYTES = 32
+_PERSON = 16  # characters
+_MOST_EACH = 4
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")  # what is taken for one
 
 
@@ -60,15 +64,16 @@ class Links:
         self._clock = clock
 
     def make(self, admitted: Admitted) -> str:
-        """A token that lets somebody in once, within :data:`LINK_MS`.
+        """A token that lets somebody in once, within :data:`LINK_MS`; the oldest of a few that they have makes room.
 
         Raises:
             DiskFullError: no room.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
-        self._drop_old()
-        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        person = sha256(json.dumps(asdict(admitted), sort_keys=True).encode()).hexdigest()[:_PERSON]
+        self._make_room(person)
+        token = person + secrets.token_urlsafe(_TOKEN_BYTES)
         kept = {**asdict(admitted), "expires": self._clock() + LINK_MS}
         write_atomic(self._file(token), json.dumps(kept).encode(), mode=0o600, durable=False)
         return token
@@ -88,13 +93,19 @@ class Links:
         return Admitted(kept["who"], ConsoleRole(kept["role"]), kept["member"])
 
     def _file(self, token: str) -> Path:
-        return self._folder / f"{sha256(token.encode()).hexdigest()}.json"
+        return self._folder / f"{token[:_PERSON]}-{sha256(token.encode()).hexdigest()}.json"
 
-    def _drop_old(self) -> None:
+    def _make_room(self, person: str) -> None:
+        """Drop links that are too old, by when their files were written, and a person's oldest; reads none of them."""
+        theirs = []
         for path in self._folder.glob("*.json"):
             try:
-                old = self._clock() >= json.loads(path.read_bytes())["expires"]
+                written = path.stat().st_mtime_ns
             except FileNotFoundError:
                 continue  # used meanwhile
-            if old:
+            if self._clock() >= written // 1_000_000 + LINK_MS:
                 path.unlink(missing_ok=True)
+            elif path.name.startswith(f"{person}-"):
+                theirs.append((written, path))
+        for _, path in sorted(theirs)[: max(0, len(theirs) - _MOST_EACH + 1)]:
+            path.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """Who is signed in at the console: in the gateway's memory, so that its end is theirs too.
 
 A cookie is 256 random bits; only its hash is kept. A session ends after :data:`LONGEST_S`, after :data:`IDLE_S` without
-use, when it is signed out, and when the oldest has to make room.
+use, when it is signed out, and when the oldest has to make room: of the same person, who has a few; over all, of those
+who may only look before those who decide.
 """
 
 import secrets
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from skerry.server.console.links import Admitted
+from skerry.server.console.links import Admitted, ConsoleRole
 
 __all__ = ["COOKIE", "IDLE_S", "LONGEST_S", "Session", "Sessions"]
 
@@ -21,6 +22,7 @@ COOKIE = "__Host-skerry-console"
 LONGEST_S = 12 * 3600.0
 IDLE_S = 3600.0
 _MOST = 64
+_MOST_EACH = 8
 _BYTES = 32
 
 
@@ -56,9 +58,13 @@ class Sessions:
         """A new session, and the cookie that it is known by."""
         cookie = secrets.token_urlsafe(_BYTES)
         session = Session(_key(cookie), admitted, secrets.token_urlsafe(_BYTES), self._now() + LONGEST_S)
+        theirs = [key for key, (one, _) in self._open.items() if one.admitted == admitted]
+        for key in theirs[: max(0, len(theirs) - _MOST_EACH + 1)]:
+            self.end(key)
+        if len(self._open) >= _MOST:
+            lookers = (key for key, (one, _) in self._open.items() if one.admitted.role is ConsoleRole.VIEWER)
+            self.end(next(lookers, next(iter(self._open))))
         self._open[session.key] = session, self._now()
-        while len(self._open) > _MOST:
-            self._open.popitem(last=False)
         return cookie, session
 
     def find(self, cookie: str) -> Session | None:

@@ -13,7 +13,7 @@ from skerry.errors import RegistryError
 from skerry.security.certificates import Role
 from skerry.server.console import Admitted, ConsoleRole, Links
 from skerry.server.console.links import LINK_MS
-from skerry.server.console.sessions import COOKIE, IDLE_S, LONGEST_S
+from skerry.server.console.sessions import COOKIE, IDLE_S, LONGEST_S, Sessions
 
 from ._console import Person, console
 from ._federation import Agent
@@ -57,6 +57,33 @@ def test_a_link_ends_and_its_token_lies_nowhere(tmp_path):
     assert links.take(token) is None
     links.make(Admitted("ann", ConsoleRole.VIEWER))
     assert len(list((tmp_path / "links").iterdir())) == 1
+
+
+def test_of_a_persons_links_the_newest_few_are_open_and_nobody_elses_is_read_or_closed(tmp_path, monkeypatch):
+    links = Links(tmp_path, system_clock)
+    other = links.make(Admitted("ann", ConsoleRole.OPERATOR))
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_bytes", None)
+        tokens = [links.make(Admitted("eve", ConsoleRole.VIEWER, "eve")) for _ in range(30)]
+    assert len(list(tmp_path.iterdir())) == 5
+    assert [token for token in tokens if links.take(token) is not None] == tokens[-4:]
+    assert links.take(other) == Admitted("ann", ConsoleRole.OPERATOR)
+
+
+def test_who_signs_in_again_and_again_signs_nobody_else_out():
+    sessions = Sessions()
+    operator = sessions.begin(Admitted("ann", ConsoleRole.OPERATOR))[0]
+    viewers = [sessions.begin(Admitted("eve", ConsoleRole.VIEWER, "eve"))[0] for _ in range(70)]
+    assert sessions.find(operator) is not None
+    assert [cookie for cookie in viewers if sessions.find(cookie)] == viewers[-8:]
+    for number in range(100):  # everybody's together are many
+        last = sessions.begin(Admitted(f"viewer {number}", ConsoleRole.VIEWER))[0]
+    assert sessions.find(operator) is not None
+    assert sessions.find(last) is not None
+    operators = [sessions.begin(Admitted(f"op {number}", ConsoleRole.OPERATOR))[0] for number in range(64)]
+    assert sessions.find(last) is None
+    assert sessions.find(operator) is None
+    assert sum(sessions.find(cookie) is not None for cookie in operators) == 64
 
 
 @pytest.mark.parametrize("token", ["", "x" * 43, "x" * 42 + "\u00e9", "../server", "x" * 10_000, None, 7, ["a"]])
