@@ -1,6 +1,6 @@
 """The view of ``skerry top``: one screen, tables that are changed in place, looked at again every so often."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ _STYLES |= {"training": "green", "resting": "yellow", "alarm": "bold red", "warn
 _ALERTS = 5  # lines
 
 _TABLES: Mapping[str, Sequence[str]] = {
-    "devices": ("device", "state", "ε of the budget", "standing", "judged", "rejected", "why"),
+    "devices": ("device", "state", "fleet", "ε of the budget", "standing", "judged", "rejected", "why"),
     "rounds": ("round", "accuracy", "ε", "used", "flagged", "not used", "seconds"),
     "verdicts": ("round", "device", "action", "reasons", "what it rests on"),
     "log": ("entry", "when, UTC", "kind", "what"),
@@ -109,29 +109,29 @@ class TopView(App[None]):
             Text("there is no run in this folder yet") if run is None else _run(run, self._rounds(run))
         )
         self._fill("devices", self._devices(run))
-        self._fill("log", [_entry(one) for one in sorted(self._of("log"), key=lambda one: -one["seq"])])
+        self._fill("log", {one["key"]: _entry(one) for one in sorted(self._of("log"), key=lambda one: -one["seq"])})
         if run is not None:
-            self._fill("rounds", [_round(one) for one in reversed(self._rounds(run))])
-            self._fill("verdicts", [_verdict(one) for one in reversed(self._of("verdict", run["id"]))])
+            self._fill("rounds", {one["key"]: _round(one) for one in reversed(self._rounds(run))})
+            self._fill("verdicts", {one["key"]: _verdict(one) for one in reversed(self._of("verdict", run["id"]))})
 
     def _of(self, *kind: str) -> list[Mapping[str, Any]]:
         prefix = "/".join((*kind, ""))
-        return [fact for key, fact in self._facts.items() if key.startswith(prefix)]
+        return [{"key": key, **fact} for key, fact in self._facts.items() if key.startswith(prefix)]
 
     def _rounds(self, run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return sorted(self._of("round", run["id"]), key=lambda one: int(one["round"]))
 
-    def _devices(self, run: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
-        spent = {one["device"]: one for one in self._of("budget", run["id"])} if run is not None else {}
+    def _devices(self, run: Mapping[str, Any] | None) -> dict[str, tuple[str, ...]]:
+        budgets = self._of("budget", run["id"]) if run is not None else []
+        spent = {(one["simulated"], one["scope"], one["device"]): one for one in budgets}
         scope = run["scope"] if run is not None and run["simulated"] else None
         some = [one for one in self._of("device") if not one["simulated"] or one["scope"] == scope]
         some.sort(key=lambda one: (_STATES.index(one["state"]), one["name"]))
-        return [_device(one, spent.get(one["name"])) for one in some]
+        return {one["key"]: _device(one, spent.get((one["simulated"], one["scope"], one["name"]))) for one in some}
 
-    def _fill(self, name: str, rows: Iterable[tuple[str, ...]]) -> None:
-        """Make a table's rows these, keyed by their first two cells; the cursor stays where it is."""
+    def _fill(self, name: str, wanted: Mapping[str, tuple[str, ...]]) -> None:
+        """Make a table's rows these, by the keys of their facts; the cursor stays where it is."""
         table = self.query_one(f"#table-{name}", DataTable)
-        wanted = {" ".join(row[:2]) if name == "verdicts" else row[0]: row for row in rows}
         if list(wanted) != [str(key.value) for key in table.rows]:
             place = table.cursor_row
             table.clear()
@@ -170,7 +170,8 @@ def _device(one: Mapping[str, Any], budget: Mapping[str, Any] | None) -> tuple[s
     if budget is not None and budget["budget"]:
         spent = f"{bar(budget['epsilon'] / budget['budget'])} {epsilon(budget['epsilon'])} of {budget['budget']:g}"
     figures = (f"{one['standing']:.2f}", str(one["judged"]), str(one["rejected"]))
-    return one["name"], one["state"], spent, *figures, one["why"] or ""
+    fleet = f"{one['scope']} (simulated)" if one["simulated"] else one["scope"]
+    return one["name"], one["state"], fleet, spent, *figures, one["why"] or ""
 
 
 def _round(one: Mapping[str, Any]) -> tuple[str, ...]:

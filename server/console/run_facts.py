@@ -68,12 +68,13 @@ class RunFacts:
     def look(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Its facts as of now, by key."""
         status, _ = self._status.look()
-        if self.scope is None and (self._folder.simulated or "federation" in status):
+        unplaced = self.scope is None
+        if unplaced and (self._folder.simulated or "federation" in status):
             self.scope = run_scope(self._folder)
         self._rounds.look()
-        if self._verdicts.look():
+        if self._verdicts.look() or unplaced:
             self._judged = dict(self._verdict_facts())
-        if self._ledger.look():
+        if self._ledger.look() or unplaced:
             self._spent = dict(self._budget_facts())
         state = self._state()
         self._look_at_round(state)
@@ -145,7 +146,12 @@ class RunFacts:
             if (one["action"] != Action.ACCEPT or one["reasons"]) and one["reasons"] != [Reason.QUARANTINED]
         ]
         for one in told[-_VERDICTS:]:
-            yield f"verdict/{self.id}/{one['round']}/{one['device']}", {"run": self.id, **one}
+            yield f"verdict/{self.id}/{one['round']}/{one['device']}", {**self._whose(), **one}
+
+    def _whose(self) -> Mapping[str, Any]:
+        """What a fact about one of its devices says, so that it is taken for no other of the same name."""
+        scope = None if self.scope is None else self.scope.name
+        return {"run": self.id, "scope": scope, "simulated": self._folder.simulated}
 
     def _budget_facts(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """What each device was asked to spend in this run, at most: answer or not."""
@@ -158,7 +164,7 @@ class RunFacts:
             yield (
                 f"budget/{self.id}/{device}",
                 {
-                    "run": self.id,
+                    **self._whose(),
                     "device": device,
                     "rounds": one.rounds,
                     "receipts": one.receipts,

@@ -65,6 +65,30 @@ def test_rounds_spending_devices_and_verdicts_are_shown_and_what_changes_with_th
     asyncio.run(watched())
 
 
+def test_a_simulated_device_is_not_taken_for_the_enrolled_one_of_its_name(tmp_path):
+    federation = Federation(tmp_path)
+    folder = build(tmp_path, ("rounds=20",), state="running", rounds_done=4)
+    look = Overview(tmp_path, system_clock).look
+    name = next(one["device"] for key, one in look().items() if key.startswith(f"budget/{folder.id}/"))
+    federation.enrol(Agent(name))
+    registry = Registry(tmp_path)
+    (real,) = [one for one in look().values() if one.get("name") == name and not one["simulated"]]
+    registry.quarantine(registry.find(name, real["scope"]), by="ann", why="stolen", now=system_clock())
+
+    async def watched() -> None:
+        app = TopView(look, every_s=0.1)
+        async with app.run_test(size=(140, 50)) as pilot:
+            await _until(pilot, lambda: len([row for row in _rows(app, "devices") if row[0] == name]) == 2)
+            first, second = (row for row in _rows(app, "devices") if row[0] == name)
+            assert first[1:4] == ["quarantined", "harbour", "–"]  # the run asked it for nothing
+            assert second[1:3] == ["idle", "digits/digits (simulated)"]
+            assert " of " in second[3]
+            await pilot.press("q")
+
+    asyncio.run(watched())
+    federation.devices.close()
+
+
 def test_as_json_all_facts_are_told_once(runs, skerry):
     folder = build(runs, ("rounds=3",), state="running", rounds_done=2)
     document = json.loads(skerry("top", "--runs-dir", str(runs), "--json").stdout)

@@ -31,12 +31,12 @@ export function start() {
   watch(["device", "budget", "run"], () => {
     const everybody = inView();
     chips(everybody);
-    const spent = new Map(all(`budget/${shownRun()?.id}`).map((budget) => [budget.device, budget]));
+    const spent = new Map(all(`budget/${shownRun()?.id}`).map((budget) => [whose(budget, budget.device), budget]));
     const some = everybody.filter((device) => only === null || device.state === only);
     keyed(byId("devices"), some, {
       key: (device) => device.key,
       build: (device) => tile(device.key),
-      update: (element, device) => show(element, device, spent.get(device.name)),
+      update: (element, device) => show(element, device, spent.get(whose(device, device.name))),
     });
     if (some.length === 0) fill(byId("devices"), el("p", { class: "note" }, "There is no such device."));
   });
@@ -44,6 +44,9 @@ export function start() {
     if (open !== "") details(dialog, open);
   });
 }
+
+/** One device of all: an enrolled one and simulated ones may have one name. @param {any} fact @param {string} name */
+const whose = (fact, name) => JSON.stringify([fact.simulated, fact.scope, name]);
 
 /** The devices of the federation, and of the shown run where that is a simulation. */
 function inView() {
@@ -139,7 +142,7 @@ function details(dialog, key) {
   say(/** @type {Element} */ (head.firstElementChild), device.name);
   fill(facts, ...rows(device).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   const found = all("verdict")
-    .filter((verdict) => verdict.device === device.name)
+    .filter((verdict) => whose(verdict, verdict.device) === whose(device, device.name))
     .sort((a, b) => b.round - a.round);
   keyed(verdicts, found, { key: (verdict) => verdict.key, build: evidence, update: () => undefined });
   if (found.length === 0)
@@ -166,7 +169,8 @@ function possible(device) {
 
 /** @param {any} device @returns {[string, string][]} */
 function rows(device) {
-  const budget = one(`budget/${shownRun()?.id}/${device.name}`);
+  const spent = one(`budget/${shownRun()?.id}/${device.name}`);
+  const budget = spent && whose(spent, spent.device) === whose(device, device.name) ? spent : undefined;
   const told = device.told;
   return /** @type {[string, string][]} */ (
     [
