@@ -8,11 +8,13 @@ called idle.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from skerry.clock import Clock
 from skerry.device.service import device_pb2 as pb
+from skerry.errors import RegistryError
 from skerry.server.console.lines import WhenChanged
 from skerry.server.console.run_facts import RunFacts
 from skerry.server.enrolment import Office
@@ -28,6 +30,7 @@ __all__ = ["DeviceFacts"]
 _HALF_LIFE_DAYS = 30.0
 _FRESH_MS = 3_600_000  # what a device told longer ago says nothing of now
 _AGAIN_S = 60.0  # standings fade while nobody writes
+_PATIENCE_S = 5.0  # with a registry that could be read until now
 _AWAY: Mapping[int, tuple[str, str]] = {
     pb.ACTIVITY_TOO_HOT: ("hot", "it told that it is too hot to work"),
     pb.ACTIVITY_PAUSED_BY_OWNER: ("resting", "paused by its owner"),
@@ -57,6 +60,9 @@ class DeviceFacts:
         self._watch: Watch | None = None
         self._known: tuple[list[Standing], dict[int, Enrolled]] = [], {}
         self._read_at = -math.inf
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
+        self._reading: Future[tuple[list[Standing], dict[int, Enrolled]]] | None = None
+        self._trouble: Exception | None = None
 
     def look(self, runs: Iterable[RunFacts]) -> Iterator[tuple[str, Fact]]:
         """Facts of the federation's devices, and of those of the simulations among ``runs``, by key."""
@@ -78,11 +84,30 @@ class DeviceFacts:
             yield f"device/{scope.kind.value}/{scope.name}/{name}", fact
 
     def _look_at_registry(self) -> tuple[list[Standing], dict[int, Enrolled]]:
+        """What :meth:`_read` reads, in a thread of its own: a database that is away is waited for once, not each time.
+
+        Raises:
+            RegistryError: it cannot be read, or has not answered yet.
+        """
+        if self._reading is None:
+            self._reading = self._thread.submit(self._read)
+        wait([self._reading], 0.0 if self._trouble else _PATIENCE_S)
+        if not self._reading.done():
+            self._trouble = self._trouble or RegistryError("it does not answer", where=str(self._runs))
+        else:
+            done, self._reading, self._trouble = self._reading, None, None
+            try:
+                return done.result()
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is raised below, now and until it is over
+                self._trouble = error
+        raise self._trouble.with_traceback(None)  # again and again the same one
+
+    def _read(self) -> tuple[list[Standing], dict[int, Enrolled]]:
         """Every device's standing, and the newest enrolment of those that have one; read again when it was written."""
-        database = database_of(self._runs, upgrade=False)
-        if not database.exists():
-            return [], {}
         if self._watch is None:
+            database = database_of(self._runs, upgrade=False)
+            if not database.exists():
+                return [], {}
             self._watch = database.watch()
         if self._watch.changed() or self._now() - self._read_at > _AGAIN_S:
             self._read_at = -math.inf  # until it was read

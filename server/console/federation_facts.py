@@ -1,6 +1,6 @@
 """What the console shows of the federation itself: its servers, the log's tail, and what was released."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,12 @@ class FederationFacts:
         self._releases = ReleaseFacts(runs)
         self._server = WhenChanged(lambda: RunningServer.read(home.server), home.server)
 
-    def look(self) -> Iterator[tuple[str, Fact]]:
-        """Facts by key."""
+    def look(self, enrolled: Collection[str] | None) -> Iterator[tuple[str, Fact]]:
+        """Facts by key.
+
+        Args:
+            enrolled: names of the devices that are enrolled now, if they are known.
+        """
         server, _ = self._server.look()
         if server is not None:
             self._repository = Path(server.repository)
@@ -55,4 +59,4 @@ class FederationFacts:
             del self._log.records[:-_TAIL]
         for line in self._log.records:
             yield f"log/{line['seq']}", {name: line.get(name) for name in ("seq", "at", "kind", "body")}
-        yield from self._releases.look(self._released.values(), self._repository)
+        yield from self._releases.look(self._released.values(), self._repository, enrolled)

@@ -13,11 +13,13 @@ from typing import Any
 from skerry.clock import Clock
 from skerry.errors import SkerryError
 from skerry.runfolder import RunFolder
+from skerry.security.certificates import Role
 from skerry.server.console.alerts import alerts
 from skerry.server.console.device_facts import DeviceFacts
 from skerry.server.console.federation_facts import FederationFacts
 from skerry.server.console.lines import stamp
 from skerry.server.console.run_facts import RunFacts
+from skerry.server.registry.enrolled import State
 
 __all__ = ["Overview"]
 
@@ -50,10 +52,13 @@ class Overview:
             with _told(facts, f"run {name}"):
                 facts |= run.look()
                 shown.append(run)
+        enrolled: set[str] | None = None
         with _told(facts, "the registry"):
-            facts |= self._devices.look(shown)
+            devices = dict(self._devices.look(shown))
+            facts |= devices
+            enrolled = {str(one["name"]) for one in devices.values() if _receives(one)}
         with _told(facts, "the federation's log"):
-            facts |= self._federation.look()
+            facts |= self._federation.look(enrolled)
         return facts | dict(alerts(facts, self._clock))
 
     def _shown(self, facts: dict[str, Fact]) -> dict[str, RunFacts]:
@@ -79,6 +84,11 @@ class Overview:
                     self._started[path] = str(RunFolder(path).status["started"])
             if path in self._started:
                 yield path, self._started[path]
+
+
+def _receives(device: Fact) -> bool:
+    """Whether models are for it, now."""
+    return (device["enrolment"], device["role"]) == (State.ENROLLED, Role.DEVICE)
 
 
 def _under_way(run: RunFacts) -> bool:

@@ -4,7 +4,7 @@ The federation's log says what was released; which blobs a version consists of i
 has it; which devices were handed these to the end is in the inbox. A release in a run's own folder has no roll-out.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +33,25 @@ class ReleaseFacts:
         self._handed = WhenChanged(lambda: _handed(inbox), inbox, wal)
         self._ways: dict[str, tuple[frozenset[str], ...]] = {}
 
-    def look(self, releases: Iterable[Mapping[str, Any]], repository: Path) -> Iterator[tuple[str, Fact]]:
+    def look(
+        self, releases: Iterable[Mapping[str, Any]], repository: Path, enrolled: Collection[str] | None
+    ) -> Iterator[tuple[str, Fact]]:
         """Facts by key.
 
         Args:
             releases: bodies of the log's entries about them, with ``seq`` and ``at``.
             repository: that the servers serve.
+            enrolled: names of the devices that are counted, if they are known.
         """
         (receipts, downloads), _ = self._handed.look()
         for kind, count in receipts.items():
             yield f"receipts/{kind}", {"kind": kind, "devices": count}
         for one in list(releases)[-_NEWEST:]:
             ways = self._of(one, repository)
-            having = sum(all(way & blobs for way in ways) for blobs in downloads.values()) if ways else None
+            having = None
+            if ways and enrolled is not None:
+                handed = (blobs for name, blobs in downloads.items() if name in enrolled)
+                having = sum(all(way & blobs for way in ways) for blobs in handed)
             yield f"release/{one['seq']}", {**one, "fetched": having}
 
     def _of(self, release: Mapping[str, Any], repository: Path) -> tuple[frozenset[str], ...]:

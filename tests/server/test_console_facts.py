@@ -1,15 +1,20 @@
 """What the console says of devices, of who is at work, and of what needs looking at, is what the files say."""
 
+from threading import Event
+from time import sleep
+
 import pytest
 
 from skerry.clock import system_clock
 from skerry.device.service import device_pb2 as pb
+from skerry.errors import RegistryError
 from skerry.records import Action, Reason, Score, Verdict
 from skerry.server.console import Overview
 from skerry.server.federation_home import FederationHome
 from skerry.server.journal import Answer, Asked, RoundJournal
 from skerry.server.pausing import Pause, go_on, pause, wait_while_paused
 from skerry.server.registry import JudgedRound, Registry
+from skerry.server.registry.file import FileWatch, RegistryFile
 from skerry.server.service.inbox import Inbox, LastCondition
 from tests.sample_run import build
 
@@ -65,6 +70,69 @@ def test_the_gravest_word_holds(tmp_path):
     assert _states(overview)["tern"] == ("revoked", "by ann: lost")
     assert "gull waits to be let in" in {one["what"] for one in _alerts(overview)}
     federation.devices.close()
+
+
+def test_facts_of_two_devices_of_one_name_say_whose_they_are(tmp_path):
+    federation = Federation(tmp_path)
+    folder = build(tmp_path, ("rounds=3",), state="running", rounds_done=2)
+    overview = Overview(tmp_path, system_clock)
+    name = next(one["device"] for key, one in overview.look().items() if key.startswith("verdict/"))
+    federation.enrol(Agent(name))
+    facts = overview.look()
+    whose = [(one["simulated"], one["scope"]) for one in facts.values() if one.get("device") == name and "run" in one
+             and one["run"] == folder.id and "level" not in one]  # fmt: skip
+    devices = {one["simulated"]: one["scope"] for one in facts.values() if one.get("name") == name}
+    assert len(whose) > 1
+    assert set(whose) == {(True, devices[True])}
+    assert devices == {True: "digits/digits", False: "harbour"}
+    federation.devices.close()
+
+
+def test_a_registry_that_is_away_is_waited_for_once_and_everything_else_goes_on(tmp_path, monkeypatch):
+    federation = Federation(tmp_path)
+    federation.enrol(Agent("heron"))
+    folder = build(tmp_path, ("rounds=3",), state="running", rounds_done=1)
+    overview = Overview(tmp_path, system_clock)
+    assert "heron" in _states(overview)
+    asked, go_on = [], Event()
+
+    def away(_):
+        asked.append(True)
+        assert go_on.wait(30)
+        raise RegistryError("the database is away")
+
+    monkeypatch.setattr("skerry.server.console.device_facts._PATIENCE_S", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(FileWatch, "changed", away)
+        for _ in range(5):
+            facts = overview.look()
+            assert f"run/{folder.id}" in facts
+            assert "does not answer" in facts["alert/unreadable/the registry"]["what"]
+        assert len(asked) == 1
+        go_on.set()
+        _until(lambda: "database is away" in overview.look()["alert/unreadable/the registry"]["what"])
+    _until(lambda: "heron" in _states(overview))
+    federation.devices.close()
+
+
+def test_while_it_is_there_a_registry_is_not_connected_to_at_each_look(tmp_path, monkeypatch):
+    federation = Federation(tmp_path)
+    federation.enrol(Agent("heron"))
+    overview, asked = Overview(tmp_path, system_clock), []
+    assert "heron" in _states(overview)
+    monkeypatch.setattr(RegistryFile, "exists", lambda _: asked.append(True) or True)
+    for _ in range(3):
+        assert "heron" in _states(overview)
+    assert asked == []
+    federation.devices.close()
+
+
+def _until(holds) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        sleep(0.02)
+    raise AssertionError("it never holds")
 
 
 def test_who_was_asked_is_at_work_until_the_answer_is_there(tmp_path):

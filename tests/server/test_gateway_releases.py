@@ -102,8 +102,8 @@ def test_who_was_handed_all_of_a_version_is_counted_and_who_has_a_part_is_not(
     told = {"seq": 0, "at": 0, "name": "digits", "version": 1, "manifest": manifest.digest}
     facts = ReleaseFacts(folder)
 
-    def fetched(**other):
-        return dict(facts.look([{**told, **other}], folder / "repository"))["release/0"]["fetched"]
+    def fetched(enrolled=("pi-1", "pi-2"), **other):
+        return dict(facts.look([{**told, **other}], folder / "repository", enrolled))["release/0"]["fetched"]
 
     ReleaseClient(tmp_path / "home", anchor=published[1], device=device, clock=system_clock).take(
         source, "digits", tmp_path / "models"
@@ -114,6 +114,8 @@ def test_who_was_handed_all_of_a_version_is_counted_and_who_has_a_part_is_not(
         assert not _soon(lambda: fetched() == 2, looks=10)
         assert b"".join(other.read(file.blob, file.blob_size - 1, file.blob_size - 1))
         assert _soon(lambda: fetched() == 2)
+        assert fetched(["pi-1"]) == 1  # who has left meanwhile, or was revoked, is none of those it is for
+        assert fetched(None) is None  # who is enrolled cannot be read
     assert fetched(manifest="00" * 32) is None  # of a run's own folder
 
 
