@@ -110,6 +110,7 @@ def _cleaned(found: Cleaned) -> dict[str, Any]:
         "success_after": 100 * found.success,
         "silenced": found.silenced,
         "unlearned": found.unlearned,
+        "left_after_unlearning": None if found.left is None else 100 * found.left,
     }
 
 

@@ -57,6 +57,7 @@ __all__ = [
     "Opened",
     "Refusal",
     "envelope_digest",
+    "issued_of",
     "kind_of",
     "open_envelope",
     "receiver_of",
@@ -276,6 +277,15 @@ def kind_of(data: bytes) -> Kind:
         EnvelopeRefusedError: it is not one (states 1 to 3).
     """
     return _parse(_frame(data)[0]).kind
+
+
+def issued_of(data: bytes) -> int:
+    """When an envelope says that it was issued (ms since the epoch), before anything of it is believed.
+
+    Raises:
+        EnvelopeRefusedError: it is not one (states 1 to 3).
+    """
+    return _parse(_frame(data)[0]).issued
 
 
 def _head(header: Header) -> bytes:

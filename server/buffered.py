@@ -17,7 +17,9 @@ from dataclasses import replace
 
 from skerry.clock import Stopwatch
 from skerry.device.protocol import Update
+from skerry.errors import EnvelopeRefusedError
 from skerry.records import Reason
+from skerry.security.envelope import issued_of
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.security.privacy.stream import derive_generator
 from skerry.server.account import open_round
@@ -33,6 +35,8 @@ __all__ = ["BufferedGathering"]
 
 # Of an example: a MobileNetV2 at 224 pixels, forward, and forward and backward. Only the order of answers hangs on it.
 _HEAD_GFLOP, _NETWORK_GFLOP = 0.6, 1.8
+# Of wall-clock time: whether an answer comes in time is told by the virtual clock alone, however slow the host is.
+_WALL_DEADLINE_S = 6 * 24 * 3600.0
 
 
 class BufferedGathering:
@@ -64,7 +68,8 @@ class BufferedGathering:
             cohort = self._draw(federation, number)
             debit = progress.central.debit(number) if progress.central is not None else None
             with open_round(federation, number, cohort, progress.syncer, debit):
-                plan = make_plan(federation, number, cohort, progress.vector, progress.receipts)
+                given = (cohort, progress.vector, progress.receipts)
+                plan = make_plan(federation, number, *given, deadline_s=_WALL_DEADLINE_S)
             progress.planned(plan, cohort)
             self._asked |= plan.asked
         with watch.stage("checkpoint"):
@@ -111,7 +116,8 @@ class BufferedGathering:
         size = max((asked.size for asked in plan.asked.values()), default=0)
         able = self._arrivals.begin(tuple(plan.asked), size)
         sent = {device: envelope for device, envelope in plan.envelopes.items() if device in able}
-        self._arrivals.hold(plan.number, collect(federation, replace(plan, envelopes=sent), progress.journal))
+        asked = replace(plan, envelopes=sent)
+        self._arrivals.hold(plan.number, collect(federation, asked, progress.journal, deadline_s=_WALL_DEADLINE_S))
 
     def _take(self, federation: Federation, number: int) -> tuple[list[Arrival], dict[str, Reason]]:
         """Fill the buffer: what is in it, and who gave up a place without."""
@@ -144,7 +150,7 @@ class BufferedGathering:
             replies = Replies(
                 {one.device: one.envelope for one in some if one.envelope is not None},
                 {one.device: one.reason for one in some if one.reason is not None},
-                {one.device: one.arrived for one in some},
+                {one.device: _made(one) for one in some},
             )
             asked = {one.device: self._asked.pop(one.device) for one in some}
             opened = open_replies(federation, RoundPlan(base, asked, {}), replies)
@@ -153,3 +159,14 @@ class BufferedGathering:
             dropped |= opened.dropped
             refusals |= opened.refusals
         return Opened(dict(sorted(updates.items())), receipts, dropped, refusals)  # rules are told rows by name
+
+
+def _made(one: Arrival) -> int:
+    """As of when an answer is opened: the coordinator sees it only when all that were asked with it are computed.
+
+    That it is no old one is told by the instruction that it answers, which was never sent before.
+    """
+    try:
+        return one.arrived if one.envelope is None else issued_of(one.envelope)
+    except EnvelopeRefusedError:
+        return one.arrived  # whatever it is, opening it tells

@@ -59,14 +59,17 @@ class Opened:
     refusals: dict[str, str]
 
 
-def collect(federation: Federation, plan: RoundPlan, journal: RoundJournal) -> Replies:
-    """Send the instructions and wait for answers, at most until the cohort's deadline; each is kept as it comes.
+def collect(
+    federation: Federation, plan: RoundPlan, journal: RoundJournal, *, deadline_s: float | None = None
+) -> Replies:
+    """Send the instructions and wait for answers, at most until the deadline; each is kept as it comes.
 
-    A device of a fleet that says that it may not work now holds nobody; while the round lasts it is asked again.
+    A device of a fleet that says that it may not work now holds nobody; while the round lasts it is asked again. The
+    deadline is the cohort's where nobody says another.
     """
     replies = Replies({device: kept.envelope for device, kept in plan.answers.items()})
     replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
-    deadline = federation.scenario.cohort.deadline_s
+    deadline = federation.scenario.cohort.deadline_s if deadline_s is None else deadline_s
     journal.open(plan.number, plan.answers)
     contents = {
         device: (federation.nodes[device], {"envelope": envelope}) for device, envelope in plan.envelopes.items()

@@ -81,12 +81,15 @@ def make_plan(
     vector: Float32Array,
     receipts: Mapping[str, bytes] = MappingProxyType({}),
     kept: Kept | None = None,
+    *,
+    deadline_s: float | None = None,
 ) -> RoundPlan:
     """Sign and seal one instruction for each device of the cohort.
 
     ``receipts`` are the digests of the last ones that devices gave: an instruction carries its device's. ``kept`` is
     what an earlier process left of this round: devices that answered it are not asked again, and the others are asked
-    under the same nonce, by which they know whether they have done the work.
+    under the same nonce, by which they know whether they have done the work. Instructions hold for ``deadline_s``,
+    which is the cohort's where nobody says another.
     """
     before = kept or Kept()
     instruction = Instruction(
@@ -96,7 +99,8 @@ def make_plan(
         seed=federation.scenario.seed if federation.simulated else None,
     ).to_bytes()
     now = federation.clock()
-    lifetime = int(federation.scenario.cohort.deadline_s * 1000) + GRACE_MS
+    deadline = federation.scenario.cohort.deadline_s if deadline_s is None else deadline_s
+    lifetime = int(deadline * 1000) + GRACE_MS
     asked: dict[str, Asked] = {}
     envelopes: dict[str, bytes] = {}
     here = set(federation.roster.askable(cohort))

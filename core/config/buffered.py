@@ -14,6 +14,9 @@ def check_buffered(scenario: "Scenario") -> None:
     if cohort.mode != "buffered":
         if cohort.buffer is not None or cohort.concurrency is not None:
             raise ValueError('cohort.buffer and cohort.concurrency belong to cohort.mode = "buffered"')
+        for name in ("staleness", "max_staleness"):
+            if getattr(cohort, name) != type(cohort).model_fields[name].default:
+                raise ValueError(f'cohort.{name} belongs to cohort.mode = "buffered": in a round no answer is stale')
         return
     if cohort.buffer is None or cohort.concurrency is None:
         raise ValueError('cohort.mode = "buffered" needs cohort.buffer and cohort.concurrency')

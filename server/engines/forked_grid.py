@@ -6,10 +6,12 @@ does not depend on how many processes there are.
 """
 
 import ctypes
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -22,10 +24,11 @@ from skerry.canonical import decode, encode
 from skerry.device.worker import process_worker
 from skerry.errors import InputError, RunFailedError
 from skerry.server.engines.flwr_adapter import message_bytes, message_of
-from skerry.server.engines.inprocess_grid import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid, failed
 
 __all__ = ["ForkedGrid"]
 
+_LOG = logging.getLogger(__name__)
 _TOGETHER = 32  # messages that are handed over at once: one by one, processes would wait for each other
 _TURNS = 4  # at least so many times is each process given something, so that all end at about the same time
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
@@ -54,28 +57,48 @@ class ForkedGrid(InProcessGrid):
         self._children: list[int] = []
 
     def __enter__(self) -> Self:
+        try:
+            for _ in range(self._processes):
+                self._fork()
+        except BaseException as error:
+            self._end(kill=True)
+            if isinstance(error, OSError):
+                raise RunFailedError(
+                    f"the system does not give another process: {error.strerror}", mend="ask for fewer --processes"
+                ) from error
+            raise
+        return self
+
+    def _fork(self) -> None:
+        """One more process. No signal is heeded until each side knows which it is, so that Ctrl-C finds no orphan."""
         parent = os.getpid()
-        for _ in range(self._processes):
-            mine, theirs = Pipe()
-            sys.stdout.flush()
-            sys.stderr.flush()
+        mine, theirs = Pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
             child = os.fork()
             if child == 0:
-                for pipe in (mine, *self._pipes):
-                    pipe.close()
-                _serve(theirs, parent, self.answer)
-            theirs.close()
+                _serve(theirs, (mine, *self._pipes), parent, self.answer, before)
             self._pipes.append(mine)
             self._children.append(child)
-        return self
+        finally:
+            theirs.close()
+            if mine not in self._pipes:
+                mine.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end(kill=kind is not None)
+
+    def _end(self, *, kill: bool) -> None:
+        """End all processes; to ``kill`` is not to wait for what they are at."""
         for pipe in self._pipes:
             pipe.close()
         for child in self._children:
-            if kind is not None:  # nobody waits for what it is at
+            if kill:
                 os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         self._pipes, self._children = [], []
@@ -84,7 +107,7 @@ class ForkedGrid(InProcessGrid):
         """Hand out some messages at a time to each process, those of its own nodes; replies in the order of messages.
 
         Raises:
-            RunFailedError: a process ended.
+            RunFailedError: a process ended, or failed outside of any device's app.
         """
         queues: dict[Connection, list[int]] = {pipe: [] for pipe in self._pipes}
         for index, message in enumerate(due):
@@ -105,30 +128,56 @@ class ForkedGrid(InProcessGrid):
             while under_way:
                 for ready in wait(list(under_way)):
                     assert isinstance(ready, Connection)
-                    for index, answer in zip(under_way.pop(ready), decode(ready.recv_bytes()), strict=True):
+                    told = decode(ready.recv_bytes())
+                    if "failure" in told:
+                        raise RunFailedError(
+                            f"a process that answered for devices failed: {told['failure']}",
+                            mend="its log, on standard error, has the whole story; run the scenario again",
+                        )
+                    for index, answer in zip(under_way.pop(ready), told["answers"], strict=True):
                         replies[index] = None if answer is None else message_of(answer)
                     give(ready)
         except (EOFError, OSError) as error:
             raise RunFailedError(
                 "a process that answered for devices has ended",
-                mend="look for a lack of memory in the system's log; the run can go on with `skerry run --resume`",
+                mend="look for a lack of memory in the system's log; `skerry run --resume` goes on with the run, or "
+                "says what of it was kept nowhere",
             ) from error
         return replies
 
 
-def _serve(pipe: Connection, parent: int, answer: Callable[[Message, float | None], Message | None]) -> NoReturn:
-    """Answer until nobody asks any more; never returns into what its parent was doing."""
+def _serve(
+    pipe: Connection,
+    others: Iterable[Connection],
+    parent: int,
+    answer: Callable[[Message, float | None], Message | None],
+    heeded: Iterable[int],
+) -> NoReturn:
+    """Answer until nobody asks any more; never returns into what its parent was doing.
+
+    Whatever goes wrong outside of a device's app is logged, and told to the parent, before the process ends.
+    """
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's, who ends it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, heeded)
+        for other in others:
+            other.close()
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() == parent:
             with process_worker().ledgers.holding():
                 _answer_until_closed(pipe, answer)
             code = 0
+    except BaseException as error:  # noqa: BLE001 - the process ends here: what is not told now, nobody ever hears
+        _LOG.exception("a process that answers for devices failed")
+        with suppress(OSError):
+            pipe.send_bytes(encode({"failure": f"{type(error).__name__}: {error}"}))
     finally:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
 
 
@@ -138,9 +187,23 @@ def _answer_until_closed(pipe: Connection, answer: Callable[[Message, float | No
             asked = decode(pipe.recv_bytes())
         except EOFError:
             return
-        answers = [answer(message_of(message), asked["deadline"]) for message in asked["messages"]]
-        pipe.send_bytes(encode(_written(answers)))
+        replies = [_sendable(answer, message_of(message), asked["deadline"]) for message in asked["messages"]]
+        pipe.send_bytes(encode({"answers": replies}))
 
 
-def _written(messages: Iterable[Message | None]) -> list[bytes | None]:
-    return [None if message is None else message_bytes(message) for message in messages]
+def _sendable(
+    answer: Callable[[Message, float | None], Message | None], message: Message, deadline: float | None
+) -> bytes | None:
+    """A device's reply as bytes; one that has no bytes costs that device its place, and nobody else."""
+    reply = answer(message, deadline)
+    if reply is None:
+        return None
+    try:
+        return message_bytes(reply)
+    except Exception as error:  # noqa: BLE001 - what an app puts into a reply may fail in any way
+        _LOG.exception("node %d gave a reply that cannot be sent", message.metadata.dst_node_id)
+        return message_bytes(failed(message, error))
+
+
+def _written(messages: Iterable[Message]) -> list[bytes]:
+    return [message_bytes(message) for message in messages]

@@ -13,7 +13,7 @@ from skerry.server.engines import flwr_adapter
 from skerry.server.engines.flwr_adapter import ErrorKind
 from skerry.server.engines.grid import RunGrid
 
-__all__ = ["RUN_ID", "InProcessGrid"]
+__all__ = ["RUN_ID", "InProcessGrid", "failed"]
 
 _LOG = logging.getLogger(__name__)
 RUN_ID = 1
@@ -133,11 +133,16 @@ class InProcessGrid(RunGrid):
                 raise TypeError(f"the app returned {type(reply).__name__} instead of a Message")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - one bad reply costs that device its place, never the round
             _LOG.exception("node %d failed", metadata.dst_node_id)
-            return _refusal(message, ErrorKind.APP_FAILED, f"the device's app failed ({type(error).__name__})")
+            return failed(message, error)
         if deadline is not None and self._monotonic() >= deadline:
             return None
         flwr_adapter.assign_id(reply, f"{metadata.message_id}r")
         return reply
+
+
+def failed(message: Message, error: BaseException) -> Message:
+    """The reply of a device whose app failed: the exception's class, and nothing of its text."""
+    return _refusal(message, ErrorKind.APP_FAILED, f"the device's app failed ({type(error).__name__})")
 
 
 def _own_copy(records: RecordDict) -> RecordDict:

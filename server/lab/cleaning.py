@@ -32,12 +32,14 @@ class Cleaned:
         success: share of the test examples of other classes that the lab's trigger makes its class, planted or not.
         silenced: channels of the last hidden layer that were pruned.
         unlearned: classes whose shortcuts were suspicious and were taken away.
+        left: share of the public examples that the best patch taken away still turns; None where none was.
     """
 
     accuracy: float
     success: float
     silenced: int
     unlearned: tuple[int, ...]
+    left: float | None
 
 
 def clean(parameters: Float32Array, seed: int, *, target: int = 0, unlearning: bool = True) -> Cleaned:
@@ -55,7 +57,8 @@ def clean(parameters: Float32Array, seed: int, *, target: int = 0, unlearning: b
     assert isinstance(last_hidden, nn.Linear)
     found = remove_backdoor(network, x, y, prune=last_hidden, unlearning=unlearning, seed=seed)
     accuracy, success = try_network(network, seed, target)
-    return Cleaned(accuracy, success, found.silenced, tuple(dict.fromkeys(s.target for s in found.unlearned)))
+    classes = tuple(dict.fromkeys(shortcut.target for shortcut in found.unlearned))
+    return Cleaned(accuracy, success, found.silenced, classes, found.left)
 
 
 def public_network(seed: int) -> nn.Sequential:

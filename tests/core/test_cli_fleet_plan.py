@@ -41,7 +41,17 @@ def test_it_can_train(skerry, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_one_message(skerry, tmp_path: Path) -> None:
+    (tmp_path / "number.toml").write_text("name = 5\n[[classes]]\nname = 'a'\nshare = 1.0\ngflops = 1.0\n")
+    (tmp_path / "empty.toml").write_text("[[classes]]\nname = ''\nshare = 1.0\ngflops = 1.0\n")
     for words, said in (
+        (("--start", "nan"), "no finite number"),
+        (("--down-mb", "inf"), "no finite number"),
+        (("--up-mb", "nan"), "no finite number"),
+        (("--example-gflop", "inf"), "no finite number"),
+        (("--deadline", "inf"), "no finite number"),
+        (("--over-selection", "nan"), "no finite number"),
+        (("--profile", tmp_path / "number.toml"), "have names, got 5"),
+        (("--profile", tmp_path / "empty.toml"), "have names, got"),
         (("--goal", "600"), "not ready together"),
         (("--buffer", "30", "--concurrency", "20"), "size ≤ concurrency"),
         (("--profile", tmp_path / "none.toml"), "cannot be read"),

@@ -1,10 +1,12 @@
 """A buffered federation end to end: who works when, what enters which step, what is spent, what the ledgers prove."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from skerry.clock import system_clock
 from skerry.config import default_scenario
 from skerry.errors import InputError, InterruptedRunError, RefusedError, ScenarioError
 from skerry.runfolder import RunFolder
@@ -14,6 +16,7 @@ from skerry.server.arrivals import VirtualArrivals
 from skerry.server.central import CentralNoise, run_event
 from skerry.server.checkpoint import load_checkpoint
 from skerry.server.collect import Replies
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.fleet_rules import check_for_fleet
 from skerry.server.launch import launch, resume
 from skerry.server.ledgers import POPULATION, Ledgers
@@ -97,6 +100,28 @@ def test_the_same_seed_gives_the_same_vector_and_another_time_another(plain, tmp
     _, other, _ = federate(tmp_path / "other", *BUFFERED, "cohort.staleness=3")
     assert [r.extra["staleness"] for r in same] == [r.extra["staleness"] for r in other]  # times depend on no content
     assert other[-1].vector_digest != records[-1].vector_digest == same[-1].vector_digest
+
+
+def test_a_slow_host_changes_nothing(plain, tmp_path, monkeypatch) -> None:
+    """Each answer takes an hour of wall-clock time, six times the deadline, and comes at the same virtual instant."""
+    _, quick, _ = plain
+    late = [0.0]
+
+    def slowly(grid, message, deadline):
+        late[0] += 3600.0 * message.metadata.message_type.startswith("train")
+        monkeypatch.setattr(grid, "_clock", lambda: time.time() + late[0])
+        return answer(grid, message, deadline)
+
+    def now() -> int:
+        return system_clock() + round(1000 * late[0])
+
+    answer = InProcessGrid.answer
+    monkeypatch.setattr(InProcessGrid, "answer", slowly)
+    monkeypatch.setattr("skerry.device.app.system_clock", now)
+    monkeypatch.setattr("tests.server.test_device_level.system_clock", now)
+    _, records, _ = federate(tmp_path, *BUFFERED)
+    assert late[0] > 3600.0 * 8
+    assert [record.vector_digest for record in records] == [record.vector_digest for record in quick]
 
 
 @pytest.mark.slow
@@ -232,6 +257,8 @@ def test_rounds_of_one_run_are_opened_for_the_same() -> None:
     ("settings", "said"),
     [
         (["cohort.buffer=4"], 'belong to cohort.mode = "buffered"'),
+        (["cohort.staleness=1"], 'cohort.staleness belongs to cohort.mode = "buffered"'),
+        (["cohort.max_staleness=3"], 'cohort.max_staleness belongs to cohort.mode = "buffered"'),
         (['cohort.mode="buffered"', "cohort.buffer=4"], "needs cohort.buffer and cohort.concurrency"),
         (['cohort.mode="buffered"', "cohort.buffer=4", "cohort.concurrency=3"], "never fill a buffer of 4"),
         ([*BUFFERED, 'cohort.sampling="fixed"', "cohort.size=3"], "whoever is free"),

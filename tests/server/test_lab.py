@@ -151,6 +151,8 @@ def test_cleaning_takes_most_of_a_backdoor_out_of_the_lab_s_network() -> None:
     assert planted.success > 0.8
     assert after.success < 0.2
     assert 4 in after.unlearned
+    assert after.left is not None
+    assert 0 <= after.left <= 1
     assert after.accuracy > planted.accuracy - 0.02
 
 

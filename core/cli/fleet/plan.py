@@ -1,5 +1,6 @@
 """``skerry fleet plan``: how long a round would take on a fleet of phones, and who would be left out."""
 
+import math
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -59,10 +60,22 @@ def plan(
     Phones differ in speed, network, hours of charging and in what interrupts them. The defaults are those of a whole
     MobileNetV2 at 224 pixels, fine-tuned on a hundred pictures. Nothing is asked of real devices.
     """
+    from skerry.errors import InputError
     from skerry.fsio import write_atomic
     from skerry.server.engines.virtual import PHONES, Buffer, Rounds, Work, load_profile
     from skerry.server.fleet_plan import Wish, planned
 
+    numbers = {
+        "--over-selection": over_selection,
+        "--deadline": deadline,
+        "--down-mb": down_mb,
+        "--up-mb": up_mb,
+        "--example-gflop": example_gflop,
+        "--start": start,
+    }
+    for option, value in numbers.items():
+        if not math.isfinite(value):  # NaN passes every range
+            raise InputError(f"{value} is no finite number", where=option, mend="give one")
     wish = Wish(
         profile=PHONES if profile is None else load_profile(profile),
         phones=phones,

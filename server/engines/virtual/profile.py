@@ -65,6 +65,7 @@ class PhoneClass:
     battery_wh: float = 15.0
 
     def __post_init__(self) -> None:
+        _named(self.name)
         _positive(self, "share", "gflops", "network", "power_w", "battery_wh")
 
 
@@ -111,6 +112,7 @@ class FleetProfile:
     examples_spread: float = 1.0
 
     def __post_init__(self) -> None:
+        _named(self.name)
         if not self.classes or len({one.name for one in self.classes}) != len(self.classes):
             raise InputError("a profile has at least one class of phones, and their names differ", where=self.name)
         _positive(self, "down_mbps", "up_mbps", "night_length_h", "day_length_h")
@@ -121,6 +123,11 @@ class FleetProfile:
         _within(self, "night_hour", 0, 24)
         _within(self, "day_charges", 0, 4)
         _within(self, "departures_per_week", 0, 0.99)
+
+
+def _named(name: object) -> None:
+    if type(name) is not str or not name.strip():
+        raise InputError(f"a profile and its classes have names, got {name!r}", mend='name = "ours"')
 
 
 PHONES = FleetProfile(

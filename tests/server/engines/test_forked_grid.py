@@ -52,6 +52,10 @@ def who(asked: ConfigRecord, context: Context) -> dict[str, Any]:
         raise ValueError("a private label")
     if asked["n"] == 99:
         os.kill(os.getpid(), signal.SIGKILL)
+    if asked["n"] == 70:
+        return {"n": 2**70}  # no number that a message can hold
+    if asked["n"] == 50:
+        raise KeyboardInterrupt
     return {"pid": os.getpid(), "seen": seen, "n": asked["n"], "large": b"x" * 400_000}
 
 
@@ -81,6 +85,59 @@ def test_a_device_that_fails_costs_its_own_reply(no_process_left: None) -> None:
         replies = list(grid.send_and_receive(ask(grid, [1, 13, 3])))
     assert [reply.has_error() for reply in replies] == [False, True, False]
     assert replies[1].error.reason == "the device's app failed (ValueError)"
+
+
+def test_a_reply_that_cannot_be_sent_costs_its_device_alone(no_process_left: None) -> None:
+    with ForkedGrid(app(who), NODES, processes=2) as grid:
+        replies = list(grid.send_and_receive(ask(grid, [1, 70, 3])))
+        assert [reply.has_error() for reply in replies] == [False, True, False]
+        assert "the device's app failed" in replies[1].error.reason
+        assert not any(reply.has_error() for reply in grid.send_and_receive(ask(grid, [4, 5])))
+
+
+def test_what_fails_outside_of_an_app_is_told_by_its_name(no_process_left: None) -> None:
+    with (
+        ForkedGrid(app(who), NODES, processes=2) as grid,
+        pytest.raises(RunFailedError, match="a process that answered for devices failed: KeyboardInterrupt"),
+    ):
+        list(grid.send_and_receive(ask(grid, [1, 50, 3])))
+
+
+def test_a_system_without_another_process_leaves_none(no_process_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    forked: list[int] = []
+
+    def fork() -> int:
+        if len(forked) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        forked.append(child := real())
+        return child
+
+    real = os.fork
+    monkeypatch.setattr(os, "fork", fork)
+    grid = ForkedGrid(app(who), NODES, processes=4)
+    with pytest.raises(RunFailedError, match="does not give another process"), grid:
+        raise AssertionError("nobody answers")
+    assert len(forked) == 2
+    assert not any(psutil.pid_exists(child) for child in forked)
+
+
+def test_ctrl_c_while_a_process_is_made_leaves_none(no_process_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes between the fork and the note of it, in both processes."""
+    forked: list[int] = []
+
+    def fork() -> int:
+        child = real()
+        if child:
+            forked.append(child)
+        os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    real = os.fork
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(KeyboardInterrupt), ForkedGrid(app(who), NODES, processes=2):
+        raise AssertionError("nobody answers")
+    assert len(forked) == 1
+    assert not psutil.pid_exists(forked[0])
 
 
 def test_a_process_that_dies_is_told_and_takes_nobody_along(no_process_left: None) -> None:
