@@ -31,6 +31,7 @@ from skerry.clock import Clock
 from skerry.errors import InputError, PortTakenError, RunFailedError
 from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, ms_of
+from skerry.security.locking import exclusive
 from skerry.security.transparency.log import PUBLISHED
 from skerry.server.console import Console
 from skerry.server.device_statements import enter_devices
@@ -55,6 +56,7 @@ _log = logging.getLogger(__name__)
 _CERTIFICATE_DAYS = 90
 _UP_S = 20.0
 _QUIET_S = AHEAD_S + 1.0
+_STARTS_S = 1.0  # in which nobody holds the lock who only looks
 _PRIVATE = "serving-"
 _SECRET_BYTES = 32
 
@@ -121,7 +123,6 @@ def fleet_server(
         RunFailedError: a server of this folder runs already, or a part did not come up.
         InputError: the host is no address of this machine, or the public certificate cannot be used.
     """
-    _check_alone(home)
     idle_since = clock()
     flwr_adapter.require_flwr()
     flwr_adapter.keep_to_ourselves()
@@ -131,6 +132,7 @@ def fleet_server(
     office = Office(home.runs)
     coordinator = home.coordinator().public
     with ExitStack() as held:
+        held.enter_context(_alone(home))
         log = held.enter_context(LogKeeper(lambda: enter_devices(home.runs, clock())))
         desk = Desk(
             office.registry,
@@ -224,14 +226,29 @@ def fleet_server(
         yield FleetServer(authority, office, noted, browsers, children, serving)
 
 
-def _check_alone(home: FederationHome) -> None:
-    running = RunningServer.read(home.server)
-    if running is not None:
-        raise RunFailedError(
-            f"this federation's server runs already (process {running.pid})",
-            where=str(home.server),
-            mend="`skerry server stop` ends it",
-        )
+@contextmanager
+def _alone(home: FederationHome) -> Iterator[None]:
+    """Hold the lock by which others see that this federation's server runs, in whichever container they are."""
+    with ExitStack() as held:
+        running, since = RunningServer.read(home.server), time.monotonic()
+        while running is None:
+            try:
+                held.enter_context(exclusive(home.server, patient=False))
+                break
+            except BlockingIOError as error:  # somebody looks, for a moment; or another server starts
+                if time.monotonic() - since > _STARTS_S:
+                    raise RunFailedError(
+                        "another server of this federation starts", where=str(home.server), mend="wait for it"
+                    ) from error
+                time.sleep(0.05)
+        if running is not None:
+            raise RunFailedError(
+                f"this federation's server runs already (process {running.pid})",
+                where=str(home.server),
+                mend="`skerry server stop` ends it, where it was started",
+            )
+        home.server.unlink(missing_ok=True)  # of one that was killed
+        yield
 
 
 def _private_folder(among: Path) -> Path:

@@ -13,6 +13,7 @@ import psutil
 
 from skerry.errors import RunFailedError
 from skerry.fsio import write_json
+from skerry.security.locking import is_held
 
 __all__ = ["RunningServer"]
 
@@ -50,13 +51,17 @@ class RunningServer:
 
     @staticmethod
     def read(path: Path) -> "RunningServer | None":
-        """The server that is noted there, if its process lives; ``None`` otherwise."""
+        """The server that is noted there, if it runs; ``None`` otherwise.
+
+        It does when its process lives, or when somebody holds the note's lock: numbers of processes say nothing across
+        containers, which see the same folder.
+        """
         try:
             value = json.loads(path.read_bytes())
             noted = RunningServer(**value)
         except (OSError, ValueError, TypeError):
             return None
-        return noted if noted.alive else None
+        return noted if noted.alive or is_held(path) else None
 
     @staticmethod
     def ourselves() -> tuple[int, str]:
@@ -67,7 +72,7 @@ class RunningServer:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is at work."""
+        """Whether its process is at work, as far as this container sees."""
         return _born(self.pid) == self.born
 
     def write(self, path: Path) -> None:

@@ -182,6 +182,7 @@ def status(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
 @app.command()
 def stop(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     """End this federation's servers, and wait until they have ended."""
+    from skerry.errors import RunFailedError
     from skerry.runfolder import runs_dir as runs_in
     from skerry.server.federation_home import FederationHome
     from skerry.server.running import RunningServer
@@ -190,6 +191,10 @@ def stop(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     found = RunningServer.read(home.server)
     if found is not None:
         found.stop()
+        if RunningServer.read(home.server) == found:
+            raise RunFailedError(
+                f"the server (process {found.pid}) runs in another container", mend="end it there, or that container"
+            )
     if as_json:
         emit({"stopped": found is not None, "pid": None if found is None else found.pid})
     else:

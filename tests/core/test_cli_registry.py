@@ -10,6 +10,7 @@ import pytest
 
 from skerry.errors import RegistryError
 from skerry.records import Action, Verdict
+from skerry.security.locking import exclusive
 from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope, place
 from skerry.server.registry.file import RegistryFile
 from skerry.server.registry.tables import SCHEMA
@@ -169,3 +170,19 @@ def test_nothing_is_moved_or_taken_down_while_it_is_used(skerry, runs: Path) -> 
     RunningServer(pid, born, "f", 1, {}, 1, "", "", "").write(runs / "federation" / "server.json")
     refused = skerry("server", "registry", "move", "--runs-dir", str(runs), "--json")
     assert f"process {pid}" in json.loads(refused.stdout)["error"]["what"]
+
+
+def test_one_whose_process_cannot_be_seen_from_here_is_known_by_the_lock_that_it_holds(skerry, tmp_path: Path) -> None:
+    path = tmp_path / "federation" / "server.json"
+    server = RunningServer(2**22 + 1, "another container's", "harbour", 0, {}, 0, "", "", "")
+    path.parent.mkdir()
+    server.write(path)
+    (tmp_path / "registry.sqlite").touch()
+    assert RunningServer.read(path) is None
+    with exclusive(path):
+        assert RunningServer.read(path) == server
+        refused = skerry("server", "registry", "downgrade", "4", "--runs-dir", str(tmp_path), "--json")
+        assert (refused.exit_code, "in use by the server" in refused.output) == (3, True)
+        stopped = skerry("server", "stop", "--runs-dir", str(tmp_path), "--json")
+        assert (stopped.exit_code, "another container" in stopped.output) == (1, True)
+    assert RunningServer.read(path) is None
