@@ -11,7 +11,7 @@ from skerry.clock import system_clock
 from skerry.errors import RegistryError
 from skerry.fsio import write_json
 from skerry.security.certificates import Role
-from skerry.server.console import Admitted, ConsoleRole
+from skerry.server.console import Admitted, ConsoleRole, Overview
 from skerry.server.console.sessions import IDLE_S
 from skerry.server.registry import Registry
 from tests.sample_run import build
@@ -167,6 +167,25 @@ def test_a_simulation_is_not_offered_to_be_published(shown: Shown, browser: Brow
         olga.run(pick, folder.id)
         olga.sees(f"document.querySelector('#run h3').innerText === '{folder.id}'")
         assert olga.run(f"() => {offers}") is offered
+
+
+def test_an_enrolled_device_is_not_shown_with_what_a_simulated_one_of_its_name_did(shown: Shown, browser: Browser):
+    run = build(shown.runs, ("rounds=3", "name=names"), state="running", rounds_done=2)
+    facts = Overview(shown.runs, system_clock).look()
+    name = next(one["device"] for key, one in facts.items() if key.startswith(f"verdict/{run.id}/"))
+    shown.federation.enrol(Agent(name))
+    olga = Operator.who_signs_in(browser, shown, "olga", ConsoleRole.OPERATOR)
+    scope = facts[f"run/{run.id}"]["scope"]
+    for key, spent in ((f"device/real/harbour/{name}", False), (f"device/simulated/{scope}/{name}", True)):
+        tile = f"document.querySelector('.device[data-key=\"{key}\"]')"
+        olga.sees(f"{tile} && document.querySelector('#run h3').innerText === '{run.id}'")
+        assert ("ε" in olga.run(f"() => {tile}.querySelector('.spent').textContent")) is spent
+        olga.run(f"() => {tile}.click()")
+        olga.sees("document.querySelector('#device').open")
+        told = olga.run("() => document.querySelector('#device').innerText")
+        assert ("asked to spend" in told.lower()) is spent
+        assert ("No verdict but acceptance" in told) is not spent
+        olga.run("() => document.querySelector('#device').close()")
 
 
 def test_a_link_that_was_used_says_so(shown: Shown, browser: Browser):
