@@ -29,6 +29,26 @@ def test_quick_distances_are_right_to_the_stated_error_or_refused(n: int, d: int
         np.testing.assert_allclose(squared_distances(found), exact_distances(rows), rtol=QUICK_ERROR, atol=0)
 
 
+@pytest.mark.parametrize("kind", ["constant", "signs", "geometric", "spiky"])
+@pytest.mark.parametrize("some", [3, 5])
+def test_rows_whose_errors_do_not_average_out_are_multiplied_in_float64(kind: str, some: int) -> None:
+    """Of nine rows so many are like that; five are too many for quick products."""
+    d, rng = 131_072, np.random.default_rng(1)
+    rows = random_rows(9, d, 1) * np.float32(0.1)
+    same = np.full(d, 0.1, np.float32)
+    if kind == "spiky":
+        same = np.full(d, 1e-3, np.float32)
+        same[::4096] = 3.0
+    sizes = np.float32(3) ** np.arange(some, dtype=np.float32) if kind == "geometric" else rng.uniform(0.5, 2, some)
+    rows[:some] = same * sizes[:, None].astype(np.float32) * np.array([1, -1, 1, -1, 1], np.float32)[:some, None]
+    if kind == "signs":
+        rows[:some] = np.abs(rows[:some]) * rng.choice(np.array([-1, 1], np.float32), (some, d))
+    found = quick_gram(rows)
+    assert (found is None) == (some == 5)
+    if found is not None:
+        np.testing.assert_allclose(squared_distances(found), exact_distances(rows), rtol=QUICK_ERROR, atol=0)
+
+
 def test_errors_of_short_rows_do_not_average_out_so_they_have_no_quick_products() -> None:
     rows = random_rows(13, 4097, 0)
     assert quick_gram(rows) is None
