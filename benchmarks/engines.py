@@ -38,6 +38,8 @@ PEERS = {
 """Programs and packages of the peers."""
 PROCESSES = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 """In which devices live, as many as Flower has actors: one for each processor."""
+PEER_PROCESSES = {"pfl-research": 1, "BlazeFL": 1, FLOWER: os.cpu_count() or 1}
+"""In which devices of the peers' programs live."""
 FEW, MANY = 1_000, 10_000
 CROWD_REPETITIONS = 5
 TURNS = 3
@@ -89,7 +91,8 @@ def _against_best(ours: list[Finished], peers: dict[str, list[Finished]], absent
     return Claim(
         id="round",
         text="the same task, wall clock per round (median of rounds 2 to 10), envelopes, ledgers, evaluation and "
-        "checkpoint included, over the quickest of Flower on Ray, pfl-research and BlazeFL, which have none of them",
+        "checkpoint included, over the quickest of Flower on Ray, pfl-research and BlazeFL, which have none of them; "
+        f"devices in {PROCESSES} processes here, in {PEER_PROCESSES[FLOWER]} of Flower's, in one of the others",
         **_ratio(mine, theirs[best] if best else ()),
         op="<=",
         bar=0.8,
@@ -97,6 +100,7 @@ def _against_best(ours: list[Finished], peers: dict[str, list[Finished]], absent
         if best
         else Peer("the quickest of three, ms", None, absent="; ".join(absent.values())),
         detail={
+            "processes": {"inprocess": int(PROCESSES), **PEER_PROCESSES},
             "inprocess_ms": _samples(mine),
             "peers_ms": {name: _samples(values) for name, values in theirs.items()},
             "stages_ms": {stage: round(value, 1) for stage, value in stages.items()},

@@ -82,7 +82,10 @@ class RayEngine:
             ) from error
 
     def run(self, folder: RunFolder) -> None:
-        """Run to the end; the logs of Flower and of Ray's workers are kept in ``runs/<id>/logs``."""
+        """Run to the end; the logs of Flower and of the workers of a Ray of its own are kept in ``runs/<id>/logs``.
+
+        Those of a cluster that it joined stay where that cluster keeps them, on each of its machines.
+        """
         homes = fleet_homes(folder)
         flwr_adapter.require_flwr()
         if importlib.util.find_spec("ray") is None:
