@@ -13,8 +13,9 @@ from typing import Any
 
 from starlette.requests import Request
 
+from skerry.errors import RegistryError
 from skerry.security.certificates import Role
-from skerry.server.console.links import Admitted, ConsoleRole
+from skerry.server.console.links import ConsoleRole
 from skerry.server.console.sessions import COOKIE, Session, Sessions
 from skerry.server.devices import EVERYBODY, Devices
 from skerry.server.gateway.reception import Reception
@@ -30,6 +31,7 @@ _FAILURES = Rate(per_s=0.5, burst=20.0)  # of one address to sign in
 _REQUESTS = Rate(per_s=10.0, burst=60.0)
 _BODY = 4096
 _JSON = "application/json"
+_PATIENCE_S = 5.0  # with the registry
 _LOOKING = 2  # threads that ask the registry, which may be far away: the gateway's own are for requests of devices
 
 
@@ -102,10 +104,8 @@ class Access:
         """
         if self._sessions.use(session.key) is None:
             return False
-        loop = asyncio.get_running_loop()
-        if session.admitted.member is not None and not await loop.run_in_executor(
-            self._looking, self._in_standing, session.admitted
-        ):
+        member, role = session.admitted.member, session.admitted.role
+        if member is not None and not await self._in_standing(member, role):
             self._sessions.end(session.key)
         return self._sessions.use(session.key) is not None  # it may have been signed out meanwhile
 
@@ -118,11 +118,14 @@ class Access:
             raise _signed_out()
         return session
 
-    def _in_standing(self, admitted: Admitted) -> bool:
-        if admitted.member is None:
-            return True
-        found = self._devices.find(admitted.member, EVERYBODY)
-        return found is not None and MEMBERS.get(found.role) is admitted.role
+    async def _in_standing(self, member: str, role: ConsoleRole) -> bool:
+        """Whether a member may still have that role; what is not begun in time is not asked any more."""
+        asked = asyncio.get_running_loop().run_in_executor(self._looking, self._devices.find, member, EVERYBODY)
+        try:
+            found = await asyncio.wait_for(asked, _PATIENCE_S)
+        except TimeoutError as error:
+            raise RegistryError("it does not answer in time", where=member) from error
+        return found is not None and MEMBERS.get(found.role) is role
 
 
 def _address(request: Request) -> str:

@@ -233,6 +233,25 @@ def test_a_registry_that_takes_its_time_keeps_nobody_else_waiting(shown, monkeyp
     assert went_on == [True]  # while it was still asked
 
 
+def test_a_registry_that_does_not_answer_is_not_waited_for_and_signs_nobody_out(shown, monkeypatch):
+    go_on, find, asked = Event(), shown.federation.devices.find, []
+
+    def stuck(*given):
+        asked.append(given)
+        assert go_on.wait(10)
+        return find(*given)
+
+    monkeypatch.setattr("skerry.server.console.access._PATIENCE_S", 0.05)
+    with _member_in(shown, "odile") as somebody:
+        with monkeypatch.context() as patch:
+            patch.setattr(shown.federation.devices, "find", stuck)
+            assert [reason(somebody.get("session")) for _ in range(5)] == ["server_failed"] * 5
+            go_on.set()
+        assert len(asked) == 2  # the others were given up before anybody asked
+        monkeypatch.undo()
+        assert somebody.get("session").status_code == 200
+
+
 def test_a_registry_that_cannot_be_read_signs_nobody_out(shown, monkeypatch):
     def away(*_):
         raise RegistryError("the database is away")
