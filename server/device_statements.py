@@ -4,6 +4,7 @@ A name that the registry has forgotten is erased in the log.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -106,15 +107,20 @@ def _contradicts(due: Mapping[tuple[str, str, str, int], Event], entry: Entry) -
     return event is not None and event.body != entry.body
 
 
-def erase_forgotten(runs: Path, now: int) -> None:
+def erase_forgotten(runs: Path, now: int, name: str) -> None:
     """Erase what the log says of devices that the registry has forgotten; see :func:`enter_devices`.
+
+    Decisions about runs whose reason has the ``name`` as a word go too.
 
     Raises:
         RunFailedError: the log cannot be read or written, and names them still.
         NotPublishedError: it names them no more; something else was entered and is not published.
     """
     try:
-        enter_devices(runs, now)
+        try:
+            enter_devices(runs, now)
+        finally:
+            _erase_reasons(runs, now, name)
     except NotPublishedError:
         raise
     except (SkerryError, OSError) as error:
@@ -123,6 +129,18 @@ def erase_forgotten(runs: Path, now: int) -> None:
             where=str(runs / FOLDER),
             mend="mend the log; the next `skerry fleet approve`, `revoke` or `forget` erases the name there",
         ) from error
+
+
+def _erase_reasons(runs: Path, now: int, name: str) -> None:
+    word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
+
+    def decide(entries: tuple[Entry, ...]) -> Change:
+        said = [one for one in entries if one.kind == EventKind.DECISION and not one.erased]
+        about_runs = [one for one in said if not one.body["key"]]
+        return Change(erase=tuple(one.seq for one in about_runs if word.search(one.body["reason"])), enter=())
+
+    if (runs / FOLDER / ENTRIES).is_file():
+        federation_log(runs).revise(decide, now)
 
 
 def log_names(runs: Path, device: str) -> bool:

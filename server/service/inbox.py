@@ -17,6 +17,8 @@ __all__ = ["Inbox", "KeptReceipt", "LastCondition", "noting_downloads"]
 
 _log = logging.getLogger(__name__)
 
+_DOWNLOADS = 256  # kept of one device: the newest
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS receipts (
   device TEXT NOT NULL, sha256 BLOB NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL, body BLOB NOT NULL,
@@ -103,6 +105,21 @@ class Inbox:
         """Note that a device was handed a blob's last byte; the last ones may be lost when the machine's power is."""
         with self._open(durable=False) as file:
             file.execute("INSERT OR IGNORE INTO downloads VALUES (?, ?, ?)", (device, blob, now))
+            file.execute(
+                "DELETE FROM downloads WHERE device = ? AND rowid NOT IN"
+                " (SELECT rowid FROM downloads WHERE device = ? ORDER BY at DESC, rowid DESC LIMIT ?)",
+                (device, device, _DOWNLOADS),
+            )
+
+    def forget(self, device: str) -> None:
+        """Erase all that a device handed in and was handed, also in what the file has free and logs."""
+        with self._open() as file:
+            file.execute("PRAGMA secure_delete = ON")
+            file.execute("DELETE FROM receipts WHERE device = ?", (device,))
+            file.execute("DELETE FROM conditions WHERE device = ?", (device,))
+            file.execute("DELETE FROM downloads WHERE device = ?", (device,))
+            file.commit()
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def downloads(self) -> dict[str, frozenset[str]]:
         """Which blobs each device was handed to the end."""

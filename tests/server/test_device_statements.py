@@ -10,10 +10,14 @@ from typer.testing import CliRunner
 from skerry.cli.app import app as cli
 from skerry.errors import RunFailedError
 from skerry.records import Action, Reason, Score, Verdict
+from skerry.security.transparency.events import Event, EventKind
 from skerry.security.transparency.log import Log
 from skerry.server.device_statements import enter_devices, erase_forgotten
+from skerry.server.federation_home import FederationHome
 from skerry.server.federation_log import FOLDER, federation_log
 from skerry.server.registry import JudgedRound, Registry
+from skerry.server.service import inbox as inbox_file
+from skerry.server.service.inbox import Inbox, LastCondition
 
 from ._enrolment import NOW, Agent, Federation
 
@@ -76,6 +80,36 @@ def test_a_device_that_was_forgotten_is_named_by_the_log_no_more(tmp_path):
     assert enter_devices(tmp_path, NOW + 2) == 1
 
 
+def test_the_inbox_and_the_reasons_of_decisions_about_runs_forget_too(tmp_path):
+    federation, home = Federation(tmp_path), FederationHome(tmp_path)
+    for name in ("heron", "tern"):
+        federation.enrol(Agent.fresh(name))
+    federation.office.revoke(federation.office.find("heron"), by="ann", why="gone", now=NOW)
+    for reason in ("heron overheats", "heron-2 overheats"):
+        body = {"what": "pause", "about": "run-1", "key": "", "by": "ann", "reason": reason, "decided": NOW}
+        federation_log(tmp_path).append([Event(EventKind.DECISION, body)], NOW)
+    inbox = Inbox(home.inbox, most=10)
+    for name in ("heron", "tern"):
+        inbox.keep_download(name, "ab" * 32, now=1)
+        inbox.keep_condition(LastCondition(name, 1, 1, 1, 1, 1))
+        inbox.keep_receipt(name, "installed", b"x", now=1)
+    assert _forget(tmp_path, "fleet", "forget", "heron").exit_code == 0
+    assert set(inbox.downloads()) == {one.device for one in inbox.conditions() + inbox.receipts()} == {"tern"}
+    assert not [one for one in home.folder.glob("inbox.sqlite*") if b"heron" in one.read_bytes()]
+    left = [one.body for one in federation_log(tmp_path).entries() if not one.erased]
+    reasons = [body["reason"] for body in left if "reason" in body]
+    assert [one for one in reasons if "overheats" in one] == ["heron-2 overheats"]
+
+
+def test_of_downloads_the_newest_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(inbox_file, "_DOWNLOADS", 3)
+    inbox = Inbox(tmp_path / "inbox.sqlite", most=1)
+    for number in range(5):
+        inbox.keep_download("tern", f"{number}", now=number)
+    inbox.keep_download("heron", "0", now=1)
+    assert inbox.downloads() == {"tern": {"2", "3", "4"}, "heron": {"0"}}
+
+
 def test_forgetting_says_when_the_log_still_names_the_device_and_the_next_decision_mends_it(tmp_path):
     federation = Federation(tmp_path)
     for name in ("heron", "tern"):
@@ -87,7 +121,7 @@ def test_forgetting_says_when_the_log_still_names_the_device_and_the_next_decisi
     entries.mkdir()
     assert _forget(tmp_path, "fleet", "forget", "heron").exit_code == 1
     with pytest.raises(RunFailedError, match="the federation's log still names it"):
-        erase_forgotten(tmp_path, NOW)
+        erase_forgotten(tmp_path, NOW, "heron")
     entries.rmdir()
     (tmp_path / "aside").rename(entries)
     where = ["--reason", "lost", "--runs-dir", str(tmp_path)]
