@@ -7,7 +7,8 @@ Exit codes: 0 ok, 1 the thing asked for failed, 2 bad input, 3 refused by policy
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -16,9 +17,20 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from skerry.cli.console import FailedWithDocumentError, emit, note
-from skerry.errors import Diagnostics, InterruptedRunError, RefusedError, SkerryError
+from skerry.errors import Diagnostics, InterruptedRunError, MissingDependencyError, RefusedError, SkerryError
 
 __all__ = ["Boundary"]
+
+_EXTRAS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("alembic", "dp_accounting", "h11", "jinja2", "prometheus_client", "psutil", "ray"), "server"),
+        **dict.fromkeys(("scipy", "segno", "sqlalchemy", "starlette", "textual", "uvicorn"), "server"),
+        **dict.fromkeys(("flwr", "grpc", "httpx", "onnxruntime", "PIL", "safetensors", "tuf", "zstandard"), "device"),
+        **dict.fromkeys(("onnx", "opacus", "torch", "torch_pruning"), "train"),
+        "psycopg": "postgres",
+    }
+)
+"""Which extra brings a package that a command may find missing; of any other it is a fault in skerry."""
 
 TITLES = {1: "failed", 2: "bad input", 3: "refused"}
 
@@ -69,6 +81,9 @@ def _report(error: Exception, *, debug: bool, as_json: bool) -> int:
 def _explain(error: Exception) -> tuple[str, Diagnostics, int]:
     if isinstance(error, SkerryError):
         return _snake(type(error).__name__), error.diagnostics(), error.exit_code
+    if isinstance(error, ModuleNotFoundError) and (extra := _EXTRAS.get((error.name or "").partition(".")[0])):
+        mend = f"install skerry with the extra `{extra}`"
+        return _explain(MissingDependencyError(f"this needs {error.name}", mend=mend))
     if isinstance(error, click.ClickException):
         context = error.ctx if isinstance(error, click.UsageError) else None
         path = context.command_path if context else "skerry"

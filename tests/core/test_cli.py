@@ -123,6 +123,8 @@ def test_an_error_as_json_is_one_document_on_stdout_and_a_box_on_stderr(skerry) 
         (BudgetExceededError("budget_exceeded", "too much", where="writer-00", mend="fewer rounds"), 3, "refused"),
         (PermissionError(13, "Permission denied", "/somewhere"), 1, "failed"),
         (ZeroDivisionError("by zero"), 1, "fault in skerry"),
+        (ModuleNotFoundError("No module", name="sqlalchemy.orm"), 2, "bad input"),
+        (ModuleNotFoundError("No module", name="skerry.nothing"), 1, "fault in skerry"),
     ],
 )
 def test_what_a_run_raises_ends_in_one_box(skerry, monkeypatch, error: Exception, code: int, title: str) -> None:
