@@ -9,19 +9,12 @@ import { extname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { build } from "vite";
+import { gatewayHas } from "./page/chromium.ts";
 
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const browser = BROWSERS.find((path) => existsSync(path));
 if (browser === undefined) process.stderr.write("there is no Chromium here: the page is not tried in a browser\n");
-const GATEWAY = new URL("../../../server/gateway/web_page.py", import.meta.url);
 const KINDS: Readonly<Record<string, string>> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
-
-/** The policy as the gateway's own code has it. */
-function policy(): string {
-  const parts = /^_POLICY = \(\n((?: +"[^"]*"\n)+)\)$/m.exec(readFileSync(GATEWAY, "utf8"))?.[1];
-  if (parts === undefined) throw new Error("the gateway's code has no policy");
-  return [...parts.matchAll(/"([^"]*)"/g)].map(([, part]) => part).join("");
-}
 
 let folder: string;
 let server: Server | undefined;
@@ -36,7 +29,7 @@ beforeAll(async () => {
     const found = file.startsWith(join(folder, "page")) && existsSync(file) && !lost.test(file);
     response.writeHead(found ? 200 : 404, {
       "content-type": KINDS[extname(file)] ?? "application/octet-stream",
-      "content-security-policy": policy(),
+      "content-security-policy": gatewayHas().policy,
     });
     response.end(found ? readFileSync(file) : "");
   });

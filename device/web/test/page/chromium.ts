@@ -21,7 +21,7 @@ export async function launched(...more: readonly string[]): Promise<Browser> {
 }
 
 /** The policy and the kinds of files as the gateway's own code has them. */
-function gatewayHas(): { readonly policy: string; readonly kinds: Readonly<Record<string, string>> } {
+export function gatewayHas(): { readonly policy: string; readonly kinds: Readonly<Record<string, string>> } {
   const code = readFileSync(GATEWAY, "utf8");
   const policy = /^_POLICY = \(\n((?: +"[^"]*"\n)+)\)$/m.exec(code)?.[1];
   const kinds = /^_KINDS = \{\n((?: +"[^"]*": "[^"]*",\n)+)\}$/m.exec(code)?.[1];
