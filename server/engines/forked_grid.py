@@ -10,8 +10,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -75,18 +76,17 @@ class ForkedGrid(InProcessGrid):
         mine, theirs = Pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        try:
-            child = os.fork()
-            if child == 0:
-                _serve(theirs, (mine, *self._pipes), parent, self.answer, before)
-            self._pipes.append(mine)
-            self._children.append(child)
-        finally:
-            theirs.close()
-            if mine not in self._pipes:
-                mine.close()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _signals_later():
+            try:
+                child = os.fork()
+                if child == 0:
+                    _serve(theirs, (mine, *self._pipes), parent, self.answer)
+                self._pipes.append(mine)
+                self._children.append(child)
+            finally:
+                theirs.close()
+                if mine not in self._pipes:
+                    mine.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -146,12 +146,32 @@ class ForkedGrid(InProcessGrid):
         return replies
 
 
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """SIGINT and SIGTERM that come meanwhile are heeded afterwards.
+
+    To mask them in this thread would not do: another thread takes them, and Python runs the handler in the main one
+    all the same. Elsewhere than there no handler runs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in came:
+            os.kill(os.getpid(), number)
+
+
 def _serve(
     pipe: Connection,
     others: Iterable[Connection],
     parent: int,
     answer: Callable[[Message, float | None], Message | None],
-    heeded: Iterable[int],
 ) -> NoReturn:
     """Answer until nobody asks any more; never returns into what its parent was doing.
 
@@ -161,7 +181,6 @@ def _serve(
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's, who ends it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, heeded)
         for other in others:
             other.close()
         if sys.platform == "linux":

@@ -81,7 +81,7 @@ def test_a_wheel_without_the_compiled_part_is_for_any_processor_and_one_with_it_
 
 
 def test_what_is_left_to_the_emulated_device_still_imports_what_there_is(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SKERRY_ARM64_ROOT", "/nowhere")
+    monkeypatch.setattr("tests.scenarios._machine.EMULATED", "/nowhere")
     for name in ("test_arm64", "update"):
         spec = importlib.util.spec_from_file_location(f"arm64_{name}", ROOT / "tests" / "arm64" / f"{name}.py")
         module = importlib.util.module_from_spec(spec)

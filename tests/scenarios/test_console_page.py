@@ -154,21 +154,6 @@ def test_while_the_registry_is_away_nobody_is_signed_out_and_then_the_page_goes_
     otto.sees(f"{_tile('plover')}")
 
 
-def test_a_simulation_is_not_offered_to_be_published(shown: Shown, browser: Browser):
-    simulated = build(shown.runs, ("rounds=3", "name=made-up"))
-    real = build(shown.runs, ("rounds=3", "name=of-the-fleet"))
-    write_json(real.path / "status.json", {**real.status, "engine": "fleet", "federation": "harbour"})
-    olga = Operator.who_signs_in(browser, shown, "olga", ConsoleRole.OPERATOR)
-    offers = "[...document.querySelectorAll('#run .buttons button')].some((one) => one.innerText.startsWith('Publish'))"
-    pick = """(id) => { const pick = document.querySelector('#run-pick'); pick.value = id;
-                        pick.dispatchEvent(new Event('change')); }"""
-    for folder, offered in ((real, True), (simulated, False)):
-        olga.sees(f"[...document.querySelectorAll('#run-pick option')].some((one) => one.value === '{folder.id}')")
-        olga.run(pick, folder.id)
-        olga.sees(f"document.querySelector('#run h3').innerText === '{folder.id}'")
-        assert olga.run(f"() => {offers}") is offered
-
-
 def test_an_enrolled_device_is_not_shown_with_what_a_simulated_one_of_its_name_did(shown: Shown, browser: Browser):
     run = build(shown.runs, ("rounds=3", "name=names"), state="running", rounds_done=2)
     facts = Overview(shown.runs, system_clock).look()
@@ -186,6 +171,21 @@ def test_an_enrolled_device_is_not_shown_with_what_a_simulated_one_of_its_name_d
         assert ("asked to spend" in told.lower()) is spent
         assert ("No verdict but acceptance" in told) is not spent
         olga.run("() => document.querySelector('#device').close()")
+
+
+def test_a_simulation_is_not_offered_to_be_published(shown: Shown, browser: Browser):
+    simulated = build(shown.runs, ("rounds=3", "name=made-up"))
+    real = build(shown.runs, ("rounds=3", "name=of-the-fleet"))
+    write_json(real.path / "status.json", {**real.status, "engine": "fleet", "federation": "harbour"})
+    olga = Operator.who_signs_in(browser, shown, "olga", ConsoleRole.OPERATOR)
+    offers = "[...document.querySelectorAll('#run .buttons button')].some((one) => one.innerText.startsWith('Publish'))"
+    pick = """(id) => { const pick = document.querySelector('#run-pick'); pick.value = id;
+                        pick.dispatchEvent(new Event('change')); }"""
+    for folder, offered in ((real, True), (simulated, False)):
+        olga.sees(f"[...document.querySelectorAll('#run-pick option')].some((one) => one.value === '{folder.id}')")
+        olga.run(pick, folder.id)
+        olga.sees(f"document.querySelector('#run h3').innerText === '{folder.id}'")
+        assert olga.run(f"() => {offers}") is offered
 
 
 def test_a_link_that_was_used_says_so(shown: Shown, browser: Browser):

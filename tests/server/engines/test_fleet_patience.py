@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from skerry.errors import ServerLostError
 from skerry.server.engines import fleet
 
 SERVER = object()
+GONE = ServerLostError("the server is gone", mend="start it")
 
 
 class Folder:
@@ -41,7 +43,7 @@ def test_a_server_that_is_up_and_refuses_is_asked_ever_more_rarely_and_told_of_o
     folder = Folder(tmp_path)
     patience = fleet._Patience(folder)
     asked = 0
-    while patience.another() is SERVER:
+    while patience.another(GONE) is SERVER:
         asked += 1
     assert slept[0] <= 1
     assert asked < 100  # within ten minutes
@@ -56,9 +58,9 @@ def test_after_a_round_was_finished_it_is_patient_again(
     folder = Folder(tmp_path)
     patience = fleet._Patience(folder)
     for _ in range(5):
-        patience.another()
+        patience.another(GONE)
     folder.finished, before = 1, len(slept)
-    assert patience.another() is SERVER
+    assert patience.another(GONE) is SERVER
     assert slept[before:] == slept[:1]
     assert len(folder.said) == 2
 
@@ -67,9 +69,9 @@ def test_a_server_that_comes_is_found_soon_and_none_that_never_comes(
     tmp_path: Path, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet.RunningServer, "read", lambda _: SERVER if sum(slept) >= 100 else None)
-    assert fleet._Patience(Folder(tmp_path)).another() is SERVER
+    assert fleet._Patience(Folder(tmp_path)).another(GONE) is SERVER
     assert sum(slept) <= 101
     slept.clear()
     monkeypatch.setattr(fleet.RunningServer, "read", lambda _: None)
-    assert fleet._Patience(Folder(tmp_path)).another() is None
+    assert fleet._Patience(Folder(tmp_path)).another(GONE) is None
     assert 590 <= sum(slept) <= 610
