@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ CONDITIONS = {  # whatever else this machine does
     "metered": "no", "busy_percent": 100, "free_disk_mb": 0, "free_memory_mb": 0, "temperature_c": 110,
     "battery_percent": 0,
 }  # fmt: skip
+ROOMS = ("security", "device", "strategies", "server")
 EMULATED = os.environ.get("SKERRY_ARM64_ROOT")
 """The root of an emulated aarch64, where ``tests/arm64/root.sh`` has made one."""
 
@@ -100,8 +102,12 @@ def native_without_torch(folder: Path, links: Path) -> Machine:
     for package in Path(np.__file__).parents[1].iterdir():
         if not package.name.startswith(("torch", "functorch", "__")):
             (links / package.name).symlink_to(package)
-    if not (links / "skerry").exists():  # installed in place
-        (links / "skerry").symlink_to(Path(skerry.__path__[0]))
+    if not (links / "skerry").exists():  # installed in place, where its rooms lie side by side
+        (links / "skerry").mkdir()
+        rooms = [Path(import_module(f"skerry.{room}").__path__[0]) for room in ROOMS]
+        for part in [*Path(skerry.__path__[0]).iterdir(), *rooms]:
+            if not (links / "skerry" / part.name).exists():
+                (links / "skerry" / part.name).symlink_to(part)
     return native(folder, sys._base_executable, str(links))  # the interpreter without this environment's packages
 
 
