@@ -169,7 +169,7 @@ class Fleet:
             while not self._over.wait(LOOK_S):
                 with self._hands:
                     self._look()
-        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for the federation is told
+        except Exception as error:  # noqa: BLE001 - a thread: kept, and raised in the one that waits for the federation
             self.given_up = error
 
     def _look(self) -> None:

@@ -54,7 +54,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what commands print is not an answer of the nursery's
             try:
                 code = _obey(scenario, *line.split())
-            except BaseException:  # noqa: BLE001 - a forked child must not run on into its parent's loop
+            except BaseException:  # noqa: BLE001 - printed; an exception that left here would run the parent's loop a second time, in the child
                 traceback.print_exc()
             os._exit(code)  # an ordinary exit would wait for threads that a fork leaves behind
         print(child, flush=True)
@@ -75,7 +75,7 @@ def _obey(scenario: Any, command: str, parent: str, *kill: str) -> int:
         return _command("privacy", "verify", "latest", "--runs-dir", parent, "--json")
     if command == "LATER":
         for name in ("skerry.server.launch", "skerry.server.app", "skerry.device.app"):
-            importlib.import_module(name).system_clock = lambda: system_clock() + HOUR_MS  # type: ignore[attr-defined]
+            importlib.import_module(name).system_clock = lambda: system_clock() + HOUR_MS  # type: ignore[attr-defined] # of a module found by its name mypy knows no attributes
     return _command("run", "--resume", "latest", "--runs-dir", parent, "--json")
 
 

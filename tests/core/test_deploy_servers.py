@@ -286,7 +286,7 @@ def test_the_server_serves_as_nobody_in_particular_on_a_root_that_is_read_only()
             )
         script = (
             f"mount --make-rprivate / && mount --bind {state} {state} && mount -t tmpfs -o mode=1777 tmpfs /mnt"
-            f" && {uncovered} && mount -o remount,bind,ro / && ! touch /tmp/skerry-written 2>/dev/null"
+            f" && {uncovered} && mount -o remount,bind,ro / && ! touch /skerry-written 2>/dev/null"
             " && exec setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs --bounding-set -all"
             f" {shlex.join([sys.executable, '-m', 'skerry.cli', *words])}"
         )
