@@ -167,6 +167,20 @@ def test_pods_are_no_root_have_a_read_only_root_and_are_probed() -> None:
             assert not [told["name"] for told in one["env"] if "PASS" in told["name"] and "FILE" not in told["name"]]
 
 
+def test_only_who_opens_the_keys_is_given_the_passphrase() -> None:
+    given: dict[str, set[str]] = {}
+    for pod in pods():
+        keys = {
+            volume["name"]: {item["key"] for item in volume["secret"].get("items", [{"key": "root-passphrase"}])}
+            for volume in pod["volumes"]
+            if "secret" in volume
+        }
+        for one in pod["containers"]:
+            given[one["name"]] = set().union(*(keys.get(mount["name"], set()) for mount in one["volumeMounts"]))
+    assert [name for name, keys in given.items() if "root-passphrase" in keys] == ["server"]
+    assert [name for name, one in services().items() if "root-passphrase" in one.get("secrets", ())] == ["server"]
+
+
 def test_probes_ports_and_selectors_lead_to_what_is_there() -> None:
     server = next(pod for pod in pods() if pod["containers"][0]["name"] == "server")["containers"]
     ports = {port["name"]: port["containerPort"] for one in server for port in one["ports"]}
