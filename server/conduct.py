@@ -15,7 +15,6 @@ from skerry.runfolder import RunFolder, State
 from skerry.server.discover import discover
 from skerry.server.federation import Federation
 from skerry.server.finish import finish
-from skerry.server.fleet import good_standing, muster
 from skerry.server.prepare import prepare
 from skerry.server.provision import forget_secret
 from skerry.server.remember import FleetMemory, check_enough
@@ -51,6 +50,8 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
         if folder.simulated:
             nodes = discover(folder, grid, wanted, clock, patience_s=DISCOVERY_PATIENCE_S)
         else:
+            from skerry.server.fleet import muster  # certificates and the registry: no simulation waits for them
+
             nodes = muster(folder, grid, wanted, clock, excluded=excluded)
         federation = Federation.assemble(folder, prepared, grid, nodes, clock, excluded=excluded, memory=memory)
         if federation.past.rounds:
@@ -66,6 +67,8 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
 
 def _chosen(folder: RunFolder, now: int) -> tuple[str, ...]:
     """The enrolled devices that the scenario chooses."""
+    from skerry.server.fleet import good_standing
+
     return good_standing(folder.path.parent, now).tagged(folder.scenario.cohort.tags)
 
 

@@ -22,7 +22,6 @@ from skerry.server.measure import (
     measure_quality,
     versions,
 )
-from skerry.server.recipients import enrolled_cipher
 from skerry.server.references import accuracy_without_canaries, run_references
 from skerry.server.rounds import Progress
 from skerry.server.spent import privacy
@@ -168,6 +167,8 @@ def _cipher(federation: Federation, names: Sequence[str]) -> Cipher:
     """The one that suits those who receive it, by what they said last; a simulation has one kind."""
     if federation.simulated:
         return Cipher.AES_256_GCM
+    from skerry.server.recipients import enrolled_cipher  # the registry's library, which no simulation waits for
+
     return enrolled_cipher(federation.folder.path.parent, names)
 
 

@@ -34,7 +34,6 @@ from skerry.errors import AggregationError
 from skerry.records import Float32Array, RoundRecord
 from skerry.security.privacy.stream import derive_generator
 from skerry.server.account import Spending, open_round, release_round
-from skerry.server.buffered import BufferedGathering
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.collect import collect, open_replies, settled
@@ -73,8 +72,11 @@ def run_rounds(federation: Federation) -> Progress:
         progress = Progress(vector, moments, Spending(federation), base, syncer, journal, central)
         progress.records.extend(past.records)
         progress.receipts |= past.receipts
-        buffered = federation.scenario.cohort.mode == "buffered"
-        gather = BufferedGathering(federation) if buffered else gather_round
+        gather: Gather = gather_round
+        if federation.scenario.cohort.mode == "buffered":
+            from skerry.server.buffered import BufferedGathering  # virtual phones, which rounds have none of
+
+            gather = BufferedGathering(federation)
         for number in range(1, past.rounds + 1):
             progress.spending.add(number, past.cohorts[number])
         for number in range(past.rounds + 1, federation.scenario.rounds + 1):

@@ -283,3 +283,15 @@ def test_the_package_is_light_to_import() -> None:
 
     code = "import sys, skerry.server.engines; assert not {'flwr', 'ray', 'psutil', 'httpx'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_simulation_is_launched_without_the_libraries_of_fleets() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, skerry.server.launch, skerry.server.engines.inprocess;"
+        "assert not {'sqlalchemy', 'tuf', 'psutil', 'cryptography.x509', 'skerry.server.engines.virtual'}"
+        " & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
