@@ -27,12 +27,14 @@ class Recipients:
         opens: the ciphers that a device opens, best first, as far as it has said.
         ended: names of enrolled devices whose certificate or sealing key has ended; they renew before the next release.
         called: class and tags of each device, as far as the registry knows it.
+        enrolments: of each device, likewise.
     """
 
     devices: Directory
     opens: Mapping[str, Sequence[Cipher]] = field(default_factory=dict)
     ended: tuple[str, ...] = ()
     called: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    enrolments: Mapping[str, Enrolled] = field(default_factory=dict)
 
     def cipher_for(self, names: Iterable[str]) -> Cipher:
         """The one that suits these: who does not receive it has no say."""
@@ -44,17 +46,18 @@ class Recipients:
         return tuple(name for name in self.devices if not wanted or wanted & self.called.get(name, frozenset()))
 
 
-def enrolled_recipients(runs: Path, *, now: int) -> Recipients:
+def enrolled_recipients(runs: Path, *, now: int, upgrade: bool = True) -> Recipients:
     """The devices that are enrolled now; who was revoked is not among them.
 
     Args:
         runs: folder of runs, in which the registry lies.
         now: ms since the epoch; certificates and sealing keys have to hold then.
+        upgrade: whether a registry of an older schema is brought up to date; else it is refused.
 
     Raises:
         InputError: nobody is left.
     """
-    entries = _enrolled_devices(runs)
+    entries = _enrolled_devices(runs, upgrade=upgrade)
     if not entries:
         raise InputError("no device is enrolled", where=str(runs), mend="invite some: `skerry fleet invite`")
     good = [e for e in entries if e.certificate is not None and now < min(e.certificate.expires, e.kem.expires)]
@@ -70,6 +73,7 @@ def enrolled_recipients(runs: Path, *, now: int) -> Recipients:
         {e.device.name: e.ciphers for e in good},
         tuple(e.device.name for e in entries if e.device.name not in kept),
         {e.device.name: e.called for e in good},
+        {e.device.name: e for e in good},
     )
 
 
@@ -91,5 +95,5 @@ def run_recipients(folder: RunFolder) -> Directory:
     return Directory({name: known.get(name) for name in names})
 
 
-def _enrolled_devices(runs: Path) -> list[Enrolled]:
-    return [e for e in Office(runs).enrolled() if e.state is State.ENROLLED and e.role is Role.DEVICE]
+def _enrolled_devices(runs: Path, *, upgrade: bool = True) -> list[Enrolled]:
+    return [e for e in Office(runs, upgrade=upgrade).enrolled() if e.state is State.ENROLLED and e.role is Role.DEVICE]

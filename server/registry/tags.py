@@ -1,4 +1,7 @@
-"""What operators call devices, so that a scenario can choose some by it: short words, several for a device."""
+"""What operators call devices, so that a scenario can choose some by it: short words, several for a device.
+
+A word may be a key with a value, ``site=north``: a device has one value of a key.
+"""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +13,7 @@ from skerry.server.registry.tables import taggings
 
 __all__ = ["add_tagging", "check_tags", "read_tags", "written_tags"]
 
-_TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_TAG = re.compile(r"(?=.{1,64}\Z)([a-z0-9][a-z0-9_-]*)(?:=[a-z0-9][a-z0-9_.-]*)?")
 _MOST = 16
 
 
@@ -24,8 +27,13 @@ def check_tags(words: Iterable[str]) -> tuple[str, ...]:
     for tag in tags:
         if _TAG.fullmatch(tag) is None:
             raise InputError(
-                f"{tag!r:.80} is no tag", where="tag", mend="lower-case letters, digits, _ and -; at most 64 of them"
+                f"{tag!r:.80} is no tag",
+                where="tag",
+                mend="lower-case letters, digits, _ and -; at most 64 of them; or two such words as key=value",
             )
+    keys = [tag.partition("=")[0] for tag in tags if "=" in tag]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise InputError(f"a device has one value of {twice[0]!r}", where="tag", mend=f"give {twice[0]}=… once")
     if len(tags) > _MOST:
         raise InputError(f"a device has at most {_MOST} tags, got {len(tags)}", where="tag")
     return tags

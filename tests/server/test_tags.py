@@ -50,7 +50,18 @@ def test_tags_are_of_keys_and_not_of_a_name_that_somebody_else_takes(harbour: Fe
     assert harbour.recipients().tagged(["trusted"]) == ()
 
 
-@pytest.mark.parametrize("word", ["", "Two Words", "../up", "x" * 65, "-dash", "a\nb"])
+def test_a_tag_may_be_a_key_with_a_value_of_which_a_device_has_one(harbour: Federation) -> None:
+    harbour.enrol(Agent.fresh("pi-1"), harbour.invite(tags=["site=north", "ram_mb=906.5", "garden"]))
+    assert harbour.office.find("pi-1").tags == ("garden", "ram_mb=906.5", "site=north")
+    assert harbour.recipients().tagged(["site=north"]) == ("pi-1",)
+    assert harbour.recipients().tagged(["site"]) == ()
+    with pytest.raises(InputError, match="one value of 'site'"):
+        harbour.office.tag(harbour.office.find("pi-1"), ["site=north", "site=south"], by="ann", now=NOW)
+
+
+@pytest.mark.parametrize(
+    "word", ["", "Two Words", "../up", "x" * 65, "-dash", "a\nb", "site=", "=north", "a=b=c", "x=" + "y" * 63, "a.b"]
+)
 def test_what_is_no_plain_word_is_no_tag_and_nothing_is_entered(harbour: Federation, word: str) -> None:
     harbour.enrol(Agent.fresh("pi-1"), harbour.invite(tags=["attic"]))
     with pytest.raises(InputError):

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from skerry.cli.console import AsJson, RunsDir, emit, note, out, table
+from skerry.cli.fleet.choosing import BUDGET, DELTA, BudgetOption, Choice, DeltaOption, WhereOption, choose, condition
 from skerry.cli.fleet.options import HALF_LIFE_DAYS, HalfLife, ScopeOption, enrolled_json, standing_json
 
 if TYPE_CHECKING:
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["list_"]
 
+_TOLD = 20
+
 
 def list_(
     *,
     scope: ScopeOption = None,
     half_life: HalfLife = HALF_LIFE_DAYS,
+    where: WhereOption = None,
+    budget: BudgetOption = BUDGET,
+    delta: DeltaOption = DELTA,
     runs_dir: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -26,6 +32,9 @@ def list_(
 
     Standing lies between 0 and 1; one half means that nothing is known. It tells an operator where to look and changes
     no update's weight.
+
+    With `--where` only enrolled devices in good standing that satisfy a condition, in the language of a scenario's
+    `cohort.where`, and how many they are: what a run that began now would choose from.
     """
     from rich.text import Text
 
@@ -35,6 +44,7 @@ def list_(
     from skerry.server.enrolment import Office
     from skerry.server.registry import Registry
 
+    wanted = None if where is None else condition(where)
     registry = Registry(runs_in(runs_dir), upgrade=False)
     admitted = {one.device.id: enrolled_json(one) for one in Office(registry.folder, upgrade=False).enrolled()}
     everybody = registry.standings(system_clock(), half_life)
@@ -44,13 +54,22 @@ def list_(
         scopes = ", ".join(sorted({repr(one.device.scope.name) for one in everybody}))
         mend = f"there are: {scopes}" if scopes else nobody
         raise InputError(f"there is no scope {scope!r}", where=registry.where, mend=mend)
+    choice = None
+    if wanted is not None:
+        choice = choose(registry.folder, wanted, system_clock(), budget=budget, delta=delta, half_life_days=half_life)
+        some = [one for one in some if one.device.id in choice.chosen]
     some.sort(key=lambda one: (one.device.scope, one.quarantine is None, one.reputation.score, one.device.name))
     if as_json:
         devices = [standing_json(one) | {"enrolment": admitted.get(one.device.id)} for one in some]
-        emit({"registry": registry.where, "half_life_days": half_life, "devices": devices})
+        told = {"registry": registry.where, "half_life_days": half_life, "devices": devices}
+        emit(told if choice is None else told | _choice_json(where, choice))
+        return
+    if choice is not None:
+        _tell_choice(choice)
+    if not some and choice is None:
+        note().print(nobody, markup=False, soft_wrap=True)
         return
     if not some:
-        note().print(nobody, markup=False, soft_wrap=True)
         return
     console = out()
     console.print(Text(f"devices in {registry.where}", style="bold"), soft_wrap=True)
@@ -66,6 +85,22 @@ def list_(
             style="dim",
         )
     )
+
+
+def _choice_json(where: str | None, choice: Choice) -> dict[str, Any]:
+    left_out = [{"device": name, "why": list(why)} for name, why in sorted(choice.left_out.items())]
+    return {"where": where, "chosen": len(choice.chosen), "enrolled": choice.known, "left_out": left_out}
+
+
+def _tell_choice(choice: Choice) -> None:
+    """How many satisfy the condition, and what keeps the others out."""
+    console = out()
+    counted = f"{len(choice.chosen)} of {choice.known} enrolled devices in good standing satisfy it"
+    console.print(counted, markup=False, soft_wrap=True)
+    for name, why in sorted(choice.left_out.items())[:_TOLD]:
+        console.print(f"not {name}: {'; '.join(why)}", markup=False, soft_wrap=True)
+    if len(choice.left_out) > _TOLD:
+        console.print(f"and {len(choice.left_out) - _TOLD} more; --json names all", markup=False, soft_wrap=True)
 
 
 def _listed(members: "Iterable[Standing]", admitted: dict[int, dict[str, Any]]) -> "Table":
