@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 __all__ = ["Clock", "Stopwatch", "system_clock"]
@@ -19,9 +19,15 @@ def system_clock() -> int:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent in each named stage, added up; every second counts once, for the innermost stage of its thread."""
+    """Seconds spent in each named stage, added up; every second counts once, for the innermost stage of its thread.
+
+    Attributes:
+        seconds: by stage.
+        around: is given each stage's name, and what it returns is open while the stage is.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    around: Callable[[str], AbstractContextManager[None]] = field(default=lambda _: nullcontext(), compare=False)
     _open: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     @contextmanager
@@ -31,7 +37,8 @@ class Stopwatch:
         inner.append(0.0)
         begin = time.perf_counter()
         try:
-            yield
+            with self.around(name):
+                yield
         finally:
             spent = time.perf_counter() - begin
             self.seconds[name] = self.seconds.get(name, 0.0) + spent - inner.pop()

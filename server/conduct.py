@@ -22,6 +22,7 @@ from skerry.server.report import write_report
 from skerry.server.roster import Roster
 from skerry.server.rounds import run_rounds
 from skerry.server.run_statements import enter_run
+from skerry.server.tracing import Tracing, traced
 
 __all__ = ["conduct", "recorded"]
 
@@ -40,29 +41,40 @@ def conduct(folder: RunFolder, grid: Grid, clock: Clock, *, flwr_run: int) -> No
     """
     goes_on = () if folder.simulated else (ServerLostError, DiskFullError)
     with recorded(folder, but=goes_on), _pointing(folder, flwr_run), FleetMemory(folder) as memory:
+        with traced(folder) as tracing:
+            _conduct(folder, grid, clock, memory, tracing)
+        folder.mark("complete")
+
+
+def _conduct(folder: RunFolder, grid: Grid, clock: Clock, memory: FleetMemory, tracing: Tracing) -> None:
+    with tracing.span("prepare"):
         prepared = prepare(folder, clock, process_worker())
         devices = prepared.task.devices() if folder.simulated else _chosen(folder, clock())
         excluded = memory.excluded(devices)
         check_enough(folder, len(devices), len(excluded))
-        folder.mark("preparing", stage="waiting for devices")
-        wanted = [device for device in devices if device not in excluded]
-        nodes: Mapping[str, int] | Roster
+    folder.mark("preparing", stage="waiting for devices")
+    wanted = [device for device in devices if device not in excluded]
+    nodes: Mapping[str, int] | Roster
+    with tracing.span("discover"):
         if folder.simulated:
             nodes = discover(folder, grid, wanted, clock, patience_s=DISCOVERY_PATIENCE_S)
         else:
             from skerry.server.fleet import muster  # certificates and the registry: no simulation waits for them
 
             nodes = muster(folder, grid, wanted, clock, excluded=excluded)
-        federation = Federation.assemble(folder, prepared, grid, nodes, clock, excluded=excluded, memory=memory)
-        if federation.past.rounds:
-            memory.catch_up()
-        with federation.ledger:
-            progress = run_rounds(federation)
+    federation = Federation.assemble(
+        folder, prepared, grid, nodes, clock, excluded=excluded, memory=memory, tracing=tracing
+    )
+    if federation.past.rounds:
+        memory.catch_up()
+    with federation.ledger:
+        progress = run_rounds(federation)
+        with tracing.span("finish"):
             finish(federation, progress)
             enter_run(federation, progress.sent)
+    with tracing.span("report"):
         write_report(folder)
-        forget_secret(folder)
-        folder.mark("complete")
+    forget_secret(folder)
 
 
 def _chosen(folder: RunFolder, now: int) -> tuple[str, ...]:

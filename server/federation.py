@@ -33,6 +33,7 @@ from skerry.server.resume import Past, read_past
 from skerry.server.root_set import RootSet
 from skerry.server.roster import Roster
 from skerry.server.screen_choice import ScreenChoice, choose_screen
+from skerry.server.tracing import UNTRACED, Tracing
 
 __all__ = ["Federation"]
 
@@ -66,6 +67,7 @@ class Federation:
     excluded: tuple[str, ...] = ()
     memory: FleetMemory | None = None
     secret: bytes | None = None
+    tracing: Tracing = UNTRACED
 
     @property
     def simulated(self) -> bool:
@@ -153,6 +155,7 @@ class Federation:
         *,
         excluded: tuple[str, ...] = (),
         memory: FleetMemory | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> "Federation":
         """Put the parts together and open the population's ledger; one that is there is a run that goes on.
 
@@ -164,6 +167,7 @@ class Federation:
             clock: milliseconds since the epoch.
             excluded: see the class.
             memory: without it nothing of the run outlives it.
+            tracing: where its spans go.
         """
         scenario = folder.scenario
         privacy = scenario.privacy
@@ -209,4 +213,5 @@ class Federation:
             excluded=excluded,
             memory=memory,
             secret=None if folder.simulated else run_secret(folder),
+            tracing=tracing,
         )

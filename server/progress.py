@@ -13,7 +13,7 @@ from skerry.server.plan import RoundPlan
 from skerry.strategies.optimizers import Moments
 from skerry.syncer import Job, Syncer
 
-__all__ = ["Gathered", "Progress"]
+__all__ = ["Gathered", "Progress", "Waited"]
 
 
 @dataclass
@@ -39,6 +39,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Waited:
+    """From when to when answers were waited for, and when each came; ms since the epoch."""
+
+    began: int
+    ended: int
+    arrived: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Gathered:
     """The answers that a step of the model is made of.
 
@@ -49,6 +58,7 @@ class Gathered:
         kept: is over when the answers are on stable storage.
         bases: the round in which each device was asked, where that is an earlier one.
         told: of it in the round's record.
+        waited: for the answers of a round; None in a buffered run, where they come in virtual time.
     """
 
     opened: Opened
@@ -57,3 +67,4 @@ class Gathered:
     kept: Job
     bases: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, object] = field(default_factory=dict)
+    waited: Waited | None = None

@@ -43,7 +43,8 @@ from skerry.server.journal import RoundJournal
 from skerry.server.judge import Judged, screen, validate
 from skerry.server.pausing import wait_while_paused
 from skerry.server.plan import draw_cohort, make_plan
-from skerry.server.progress import Gathered, Progress
+from skerry.server.progress import Gathered, Progress, Waited
+from skerry.server.round_spans import tell_round
 from skerry.server.tolerance import rule_for
 from skerry.strategies.buffered import staleness_weights
 from skerry.strategies.optimizers import ServerOptimizer, named_optimizer
@@ -58,7 +59,8 @@ def run_rounds(federation: Federation) -> Progress:
     """All rounds of the scenario that are not finished yet, from the public head to the final vector."""
     past = federation.past
     initial = federation.model.initial()
-    base = evaluate_held_out(federation, initial)
+    with federation.tracing.span("base"):
+        base = evaluate_held_out(federation, initial)
     federation.folder.mark("running", stage=f"round {past.rounds}", extra={"base_accuracy": base.accuracy})
     vector, moments = initial, server_optimizer(federation.scenario.training).start(initial.size)
     if past.checkpoint is not None:
@@ -82,7 +84,8 @@ def run_rounds(federation: Federation) -> Progress:
         for number in range(past.rounds + 1, federation.scenario.rounds + 1):
             wait_while_paused(federation.folder)
             federation.roster.renew(federation.ledger, federation.clock())
-            progress.records.append(run_round(federation, progress, number, gather))
+            with federation.tracing.span("round", {"skerry.round": number}):
+                progress.records.append(run_round(federation, progress, number, gather))
     journal.drop()
     after = process_worker().watch.seconds
     progress.device_seconds = {stage: after[stage] - before.get(stage, 0.0) for stage in after}
@@ -103,16 +106,18 @@ def gather_round(federation: Federation, progress: Progress, number: int, watch:
         progress.syncer.settle()  # the round before is on the disk too, or its answers are still needed
         progress.journal.begin(number, plan.asked)
     with watch.stage("collect"):
+        began = federation.clock()
         replies = collect(federation, plan, progress.journal)
+        waited = Waited(began, federation.clock(), replies.arrived)
     answers_kept = progress.syncer.begin(progress.journal.sync)
     with watch.stage("open"):
         opened = open_replies(federation, plan, replies)
-    return Gathered(opened, plan.bytes_down, replies.bytes_up, answers_kept)
+    return Gathered(opened, plan.bytes_down, replies.bytes_up, answers_kept, waited=waited)
 
 
 def run_round(federation: Federation, progress: Progress, number: int, gather: Gather) -> RoundRecord:
     """One round, stage by stage; ``gather`` is the first of them, up to *open*."""
-    watch = Stopwatch()
+    watch = Stopwatch(around=federation.tracing.span)
     gathered = gather(federation, progress, number, watch)
     opened = gathered.opened
     progress.receipts |= {device: signed.receipt.digest for device, signed in opened.receipts.items()}
@@ -172,6 +177,7 @@ def run_round(federation: Federation, progress: Progress, number: int, gather: G
         },
     )
     _keep(federation, progress, record, judged)
+    tell_round(federation, record, gathered)
     return record
 
 
@@ -185,7 +191,8 @@ def _keep(federation: Federation, progress: Progress, record: RoundRecord, judge
         record.to_json(),
         [verdict.to_json() for verdict in judged.verdicts],
     )
-    stored = progress.syncer.begin(store_round, federation.folder, checkpoint)
+    store = federation.tracing.behind("checkpoint", store_round)
+    stored = progress.syncer.begin(store, federation.folder, checkpoint)
     if federation.memory is not None:
         federation.memory.take(stored, record.round, record.finished_ms, judged.verdicts)
 
