@@ -30,7 +30,7 @@ def _rows(app: TopView, name: str) -> list[list[str]]:
 
 
 async def _until(pilot, holds) -> None:
-    for _ in range(200):
+    for _ in range(3600):
         await pilot.pause(0.05)
         if holds():
             return

@@ -312,7 +312,7 @@ def test_the_server_serves_as_nobody_in_particular_on_a_root_that_is_read_only()
         )  # fmt: skip
         first = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        rest, errors = process.communicate(timeout=60)
+        rest, errors = process.communicate(timeout=180)
         assert first, errors
         assert json.loads(first)["message"] == "serving"
         assert process.returncode == 0, rest + errors

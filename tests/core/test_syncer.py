@@ -12,7 +12,7 @@ from skerry.syncer import Syncer
 def test_jobs_are_done_in_order_while_the_caller_goes_on():
     gate, done = threading.Event(), []
     with Syncer() as syncer:
-        syncer.begin(lambda: gate.wait(20) and done.append("slow"))
+        syncer.begin(lambda: gate.wait(180) and done.append("slow"))
         second = syncer.begin(done.append, "quick")
         assert done == []  # the caller is here although the first job has not ended
         gate.set()
@@ -57,7 +57,7 @@ def test_a_block_that_fails_still_waits_for_its_jobs():
 
     def block() -> None:
         with Syncer() as syncer:
-            syncer.begin(lambda: (gate.wait(20), done.append(1)))
+            syncer.begin(lambda: (gate.wait(180), done.append(1)))
             threading.Timer(0.05, gate.set).start()
             raise KeyboardInterrupt
 
@@ -89,7 +89,7 @@ def test_an_interrupt_while_a_job_is_begun_neither_hangs_the_block_nor_lets_it_g
             syncer.begin(lambda: None).wait()
             syncer._queue = Interrupted(syncer._queue)
             threading.Timer(0.05, gate.set).start()
-            syncer.begin(lambda: (gate.wait(20), done.append(1)))
+            syncer.begin(lambda: (gate.wait(180), done.append(1)))
 
     with pytest.raises(KeyboardInterrupt):
         block()
@@ -102,7 +102,7 @@ def test_a_block_that_is_interrupted_while_it_settles_waits_all_the_same():
 
     def block() -> None:
         with Syncer() as syncer:
-            syncer.begin(lambda: (gate.wait(20), done.append(1)))
+            syncer.begin(lambda: (gate.wait(180), done.append(1)))
             threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
             try:
                 syncer.settle()

@@ -32,7 +32,7 @@ def make(tmp_path, *, node="", npm=True, ci="", target="web-check"):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -70,7 +70,7 @@ class Disk:
         monkeypatch.setattr(os, "fsync", self._sync)
 
     def _sync(self, fd: int) -> None:
-        assert self.ready.wait(30)
+        assert self.ready.wait(180)
         if self.error is not None:
             raise self.error
         self._real(fd)
@@ -103,10 +103,10 @@ def test_nothing_is_sealed_before_the_debit_is_on_stable_storage(bench: Bench, m
     held = bench.worker.ledgers.holding() if holding else nullcontext()
     with held, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(participate, envelope, bench.resident, bench.worker, system_clock)
-        assert trained.wait(30)  # while the disk is still busy with the debit
+        assert trained.wait(180)  # while the disk is still busy with the debit
         assert not sealed.wait(0.2)
         disk.ready.set()
-        answer.result(30)
+        answer.result(180)
     assert sealed.is_set()
     assert bench.debits() == 1
 

@@ -130,7 +130,7 @@ def shell(folder: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
         for ending in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(process.pid, ending)
-                process.wait(10)
+                process.wait(180)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
         process.stdin.close()

@@ -41,7 +41,6 @@ def with_free_ports(text: str) -> str:
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", pages())
 def test_what_a_tutorial_says_is_what_happens(name: str, tmp_path: Path):
     folder = tmp_path / "here"

@@ -61,7 +61,7 @@ from skerry.server.engines.flwr_adapter import Control, task_identity
 from skerry.server.engines.ports import free_ports
 from skerry.server.engines.processes import Children
 
-START_S = 90.0
+START_S = 180
 HEARTBEAT_S = 600.0  # nobody goes offline in a test
 
 

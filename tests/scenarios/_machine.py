@@ -89,7 +89,7 @@ class Machine:
                 assert process.poll() is None, path.read_text()
             finally:
                 process.terminate()
-                process.wait(120)
+                process.wait(180)
 
 
 def native(folder: Path, python: str = sys.executable, path: str = os.environ.get("PYTHONPATH", "")) -> Machine:

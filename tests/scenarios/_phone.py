@@ -123,7 +123,7 @@ class Browser:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(180)
         self._log.close()
 
 
@@ -146,7 +146,7 @@ class PhonePage:
     def reload(self) -> None:
         self._browser.do("reload", page=self.name)
 
-    def reload_in_training(self, seconds: float = 60.0) -> None:
+    def reload_in_training(self, seconds: float = 180.0) -> None:
         """Reload it when its ledger has the next debit and no answer is kept yet; returns when it was."""
         self.run(_RELOADS_IN_TRAINING)
         end = time.monotonic() + seconds
@@ -173,7 +173,7 @@ class PhonePage:
         """The view as it is after what is kept was looked at."""
         return self.run("async () => { await phone.examples(); return phone.view; }")
 
-    def until(self, condition: str, seconds: float = 60.0) -> dict[str, Any]:
+    def until(self, condition: str, seconds: float = 180.0) -> dict[str, Any]:
         """The first view that fulfils a condition of JavaScript on ``v``."""
         return self.run(
             f"""(seconds) => new Promise((resolve, reject) => {{

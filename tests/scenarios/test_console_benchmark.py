@@ -11,7 +11,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.slow
 @pytest.mark.engine
-@pytest.mark.timeout(280)
 @pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 def test_every_write_of_a_coordinator_is_seen_on_the_page_of_a_served_federation(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path

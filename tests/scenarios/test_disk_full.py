@@ -27,7 +27,7 @@ disk, out = Path(sys.argv[1]), Path(sys.argv[2])
 skerry = [sys.executable, "-m", "skerry.cli"]
 command = [*skerry, "run", str(disk / "scenario.toml"), "--runs-dir", str(disk / "runs")]
 run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-end = time.monotonic() + 120
+end = time.monotonic() + 180
 while not list(disk.glob("runs/*/rounds.jsonl")) and run.poll() is None and time.monotonic() < end:
     time.sleep(0.05)
 filler = disk / "filler"
@@ -38,7 +38,7 @@ try:
             file.flush()
 except OSError:
     pass
-stdout, stderr = run.communicate(timeout=60)
+stdout, stderr = run.communicate(timeout=180)
 filler.unlink()
 (folder,) = filter(Path.is_dir, (disk / "runs").iterdir())
 shown = subprocess.run([*skerry, "runs", "show", str(folder), "--json"], capture_output=True, text=True)
@@ -50,10 +50,10 @@ def rounds():
 before = rounds()
 command = [*skerry, "run", "--resume", "latest", "--runs-dir", str(disk / "runs")]
 again = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-while rounds() < before + 3 and again.poll() is None and time.monotonic() < end + 120:
+while rounds() < before + 3 and again.poll() is None and time.monotonic() < end + 180:
     time.sleep(0.05)
 again.terminate()
-_, complaint = again.communicate(timeout=60)
+_, complaint = again.communicate(timeout=180)
 told |= {"more": rounds() - before, "complaint": complaint}
 shutil.copytree(disk / "runs", out)
 print(json.dumps(told))
@@ -67,10 +67,9 @@ def may_mount(folder: Path) -> bool:
     if shutil.which("unshare") is None:
         return False
     tried = ["unshare", "-Urm", "mount", "-t", "tmpfs", "none", str(folder)]
-    return subprocess.run(tried, capture_output=True, check=False, timeout=20).returncode == 0
+    return subprocess.run(tried, capture_output=True, check=False, timeout=180).returncode == 0
 
 
-@pytest.mark.timeout(200)
 def test_a_disk_that_fills_up_ends_the_run_with_one_message_and_leaves_it_whole(tmp_path: Path) -> None:
     disk, out = tmp_path / "disk", tmp_path / "runs"
     disk.mkdir()
@@ -81,7 +80,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_message_and_leaves_it_whole(
         capture_output=True,
         text=True,
         check=False,
-        timeout=190,
+        timeout=720,
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

@@ -57,7 +57,7 @@ OVERRIDES = (
     "report.references=false",
 )
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.engine]
 
 
 class Missing:

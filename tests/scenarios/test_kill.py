@@ -59,7 +59,7 @@ def nursery(tmp_path: Path):
     yield process
     assert process.stdin is not None
     process.stdin.close()
-    process.wait(30)
+    process.wait(180)
     log.close()
 
 
@@ -103,7 +103,6 @@ def check(folder: RunFolder) -> int:
     return released
 
 
-@pytest.mark.timeout(240)
 def test_no_ledger_counts_less_than_what_left_the_device(nursery, tmp_path: Path):
     warm = list_runs(tmp_path / "warm")[0]
     records = warm.rounds()
@@ -117,7 +116,7 @@ def test_no_ledger_counts_less_than_what_left_the_device(nursery, tmp_path: Path
         child = int(nursery.stdout.readline())
         begin = time.monotonic()
         population = tmp_path / str(number)
-        while not list(population.glob("*/ledger/population.jsonl")) and time.monotonic() - begin < 20:
+        while not list(population.glob("*/ledger/population.jsonl")) and time.monotonic() - begin < 180:
             time.sleep(0.002)
         time.sleep(generator.uniform(0, length * 1.05))
         with contextlib.suppress(ProcessLookupError):  # it was done before the instant came

@@ -30,7 +30,6 @@ def spent(folder: RunFolder) -> dict[str, float]:
     return {name: one["epsilon_rdp"] for name, one in result["privacy"]["devices"]["per_device"].items()}
 
 
-@pytest.mark.timeout(300)
 def test_runs_over_the_same_data_spend_one_budget(run, tmp_path: Path):
     first = run("privacy.budget=6")
     second = run("privacy.budget=100", "seed=3", "training.learning_rate=50")
@@ -59,7 +58,6 @@ def test_runs_over_the_same_data_spend_one_budget(run, tmp_path: Path):
     assert [read_ledger(path).debits for path in store] == [4] * len(store)
 
 
-@pytest.mark.timeout(300)
 def test_devices_rest_between_rounds_and_need_less_noise_for_it(run):
     folder = run("rounds=4", "privacy.min_separation=2", "defence.aggregator=mean", "defence.tolerate=0")
     ledgers = [read_ledger(path) for path in sorted((folder.path / "ledger" / "devices").glob("*.jsonl"))]

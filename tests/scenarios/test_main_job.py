@@ -165,12 +165,12 @@ def test_ctrl_c_keeps_what_was_finished_and_says_so(tmp_path: Path, signal_numbe
         env=os.environ | {"COLUMNS": "100"},
     )
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 180
         while not list(tmp_path.glob("*/rounds.jsonl")) and time.monotonic() < end:
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         process.send_signal(signal_number)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=180)
     finally:
         process.kill()
     folder = list_runs(tmp_path)[0]

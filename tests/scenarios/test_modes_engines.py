@@ -39,7 +39,6 @@ def reference(scenario, tmp_path_factory) -> RunFolder:
 
 @pytest.mark.engine
 @pytest.mark.slow
-@pytest.mark.timeout(280)
 @pytest.mark.parametrize("engine", ["ray", "superlink"])
 def test_private_adapters_come_out_the_same_on_every_engine(engine, scenario, reference, tmp_path):
     folder = launch(scenario, engine=engine, parent=tmp_path)

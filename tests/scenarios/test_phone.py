@@ -27,7 +27,6 @@ from ._phone import MISSING, Browser, PhoneError, PhonePage, build, invite, serv
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.slow,
-    pytest.mark.timeout(280),
     pytest.mark.skipif(MISSING is not None, reason=MISSING or ""),
 ]
 

@@ -13,7 +13,6 @@ from .test_phone import scenario
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.timeout(280),
     pytest.mark.skipif(MISSING is not None, reason=MISSING or ""),
 ]
 _TABS = 60

@@ -196,7 +196,7 @@ def test_killed_at_random_instants_again_and_again_it_ends_the_same(nursery, tmp
         parent = tmp_path / str(number)
         child = nursery.begin("RUN", parent)
         begin = time.monotonic()
-        while not list(parent.glob("*/ledger/population.jsonl")) and time.monotonic() - begin < 20:
+        while not list(parent.glob("*/ledger/population.jsonl")) and time.monotonic() - begin < 180:
             time.sleep(0.002)
         for _ in range(generator.randint(1, 3)):
             time.sleep(generator.uniform(0, length))
@@ -227,7 +227,6 @@ def test_what_cannot_go_on_says_why(nursery):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_benchmark_finds_what_it_looks_for(tmp_path):
     command = [sys.executable, BENCHMARKS / "resume.py", "instants", "--instants", "9"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=580, env=os.environ)

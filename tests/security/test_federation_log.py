@@ -142,7 +142,7 @@ def test_processes_take_turns(tmp_path):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(180)
         assert writer.exitcode == 0
     assert len(Log(tmp_path / "log", NoteSigner("skerry/log/test", _key()))) == 15
 

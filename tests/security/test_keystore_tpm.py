@@ -34,7 +34,7 @@ def chips(tmp_path_factory):
         command += ["--server", f"type=unixio,path={socket}", "--ctrl", f"type=unixio,path={socket}.ctrl"]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         started.append(process)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 180
         while not (socket.exists() and Path(f"{socket}.ctrl").exists()) and time.monotonic() < end:
             time.sleep(0.02)
         return f"swtpm:path={socket}"
@@ -42,7 +42,7 @@ def chips(tmp_path_factory):
     yield start
     for process in started:
         process.terminate()
-        process.wait(10)
+        process.wait(180)
 
 
 def test_a_store_opens_on_its_chip_and_on_no_other(tmp_path: Path, chips) -> None:

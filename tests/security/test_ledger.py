@@ -243,7 +243,7 @@ def test_after_a_failed_fsync_nothing_is_written_until_the_file_was_read_again(p
 def test_while_the_disk_takes_a_debit_the_caller_works_and_others_wait(path, monkeypatch):
     real, ready, late = os.fsync, threading.Event(), []
     with Syncer() as syncer, new(path) as ledger:
-        monkeypatch.setattr(os, "fsync", lambda fd: ready.wait(30) and real(fd))
+        monkeypatch.setattr(os, "fsync", lambda fd: ready.wait(180) and real(fd))
         other = threading.Thread(target=lambda: (spend(ledger, 2), late.append(ready.is_set())))
         with ledger.debiting("run-1", 1, EVENT, nonce="00", now=NOW, syncer=syncer) as made:
             assert (len(ledger), ledger.has("run-1", 1)) == (1, False)  # not on stable storage yet
@@ -252,7 +252,7 @@ def test_while_the_disk_takes_a_debit_the_caller_works_and_others_wait(path, mon
             other.join(0.2)
             assert not late
             ready.set()
-        other.join(30)
+        other.join(180)
         assert late == [True]
         assert [e.body["round"] for e in ledger.entries() if e.kind == "debit"] == [1, 2]
         assert ledger.has("run-1", 1)
@@ -268,7 +268,7 @@ def test_a_ledger_closed_while_the_disk_is_busy_waits_for_it(path, monkeypatch):
     real, ready, synced = os.fsync, threading.Event(), []
     with Syncer() as syncer:
         ledger = new(path)
-        monkeypatch.setattr(os, "fsync", lambda fd: ready.wait(30) and synced.append(real(fd)))
+        monkeypatch.setattr(os, "fsync", lambda fd: ready.wait(180) and synced.append(real(fd)))
         with ledger.debiting("run-1", 1, EVENT, nonce="00", now=NOW, syncer=syncer):
             threading.Timer(0.05, ready.set).start()
             ledger.close()

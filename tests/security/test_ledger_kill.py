@@ -11,7 +11,7 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "_kills.py"
 
 def test_killed_at_random_instants_a_ledger_opens_and_counts_every_release(tmp_path):
     done = subprocess.run(
-        [sys.executable, PROGRAM, tmp_path, str(KILLS), "20"], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, PROGRAM, tmp_path, str(KILLS), "20"], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

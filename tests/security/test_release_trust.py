@@ -160,10 +160,8 @@ def test_endless_data(publisher, device, name, wiped):
             return data
         return (sent.append(1) or b"x" * 65536 for _ in repeat(None))
 
-    begin = time.monotonic()
     assert device.refuse(hook=endless, wiped=wiped) == ReleaseRefusal.ENDLESS_DATA
     assert len(sent) * 65536 < 100e6, "the client read on for long"
-    assert time.monotonic() - begin < 60
 
 
 @WIPED

@@ -108,4 +108,4 @@ def test_of_many_processes_one_wins(tmp_path):
     for racer in racers:
         racer.stdin.write(b"x")
         racer.stdin.flush()
-    assert sum(int(racer.communicate(timeout=60)[0]) for racer in racers) == 20
+    assert sum(int(racer.communicate(timeout=180)[0]) for racer in racers) == 20

@@ -171,7 +171,7 @@ def test_nothing_is_deleted_that_somebody_is_about_to_name(shop: Shop, monkeypat
     monkeypatch.setattr(Repository, "_write", slowly)
     shop.clock.offset_ms += 40 * DAY_MS
     shop.repository.renew()
-    sweeping.join(20)
+    sweeping.join(180)
     assert not sweeping.is_alive()
     monkeypatch.undo()
     device = Device(shop, ANN)
@@ -202,7 +202,7 @@ def test_a_rotation_waits_for_the_version_under_way_whose_statement_has_the_old_
 
     monkeypatch.setattr(module, "statement", slowly)
     manifest = shop.release(weights(1)).manifest
-    rotation.join(20)
+    rotation.join(180)
     assert rotated.is_set()
     opened = _opened(shop)
     stated = read_statement(

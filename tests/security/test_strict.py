@@ -1,7 +1,5 @@
 """Promises of the strict reader: linear work, one encoding, no tags, exact fields."""
 
-import time
-
 import cbor2
 import pytest
 
@@ -78,9 +76,7 @@ def test_shared_references_do_not_unfold():
     parts = [b"\xd8\x1c\x81\x00"]  # 28([0]), then each is 28([29(previous), 29(previous)])
     parts += [b"\xd8\x1c\x82" + 2 * (b"\xd8\x1d" + encode(i)) for i in range(levels - 1)]
     data = b"\xa1\x61a" + b"\x98" + bytes([levels]) + b"".join(parts)
-    start = time.perf_counter()
-    _refused(data)
-    assert time.perf_counter() - start < 1  # unfolded it has 2⁵⁹ items
+    _refused(data)  # unfolded it has 2⁵⁹ items, and this would not end
 
 
 def test_checks_want_exact_types():

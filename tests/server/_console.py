@@ -60,7 +60,7 @@ class Person:
     def events(self, last: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
         """Each event as ``{"id", "event", "data"}``; comments are left out."""
         headers = {"sec-fetch-site": "same-origin"} | ({} if last is None else {"last-event-id": last})
-        with self.client.stream("GET", "/v1/console/events", headers=headers, timeout=20) as answer:
+        with self.client.stream("GET", "/v1/console/events", headers=headers, timeout=180) as answer:
             assert answer.status_code == 200, answer.read()
             assert answer.headers["content-type"].startswith("text/event-stream")
             yield _parsed(answer.iter_lines())
@@ -102,7 +102,7 @@ class Shown:
 
     @contextmanager
     def browser(self) -> Iterator[Person]:
-        with httpx.Client(base_url=self.gateway.url, verify=self.gateway.trusted, timeout=20) as client:
+        with httpx.Client(base_url=self.gateway.url, verify=self.gateway.trusted, timeout=180) as client:
             yield Person(self.gateway.url, client)
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 import socket
 import ssl
@@ -96,20 +97,27 @@ class Running:
         kind = {"content-type": "application/protobuf"}
         return self.client.post(path, content=body, headers={**kind, **signed, **headers})
 
-    def raw(self, request: bytes, *, wait_s: float = 10.0) -> bytes:
-        """Send bytes over TLS and read until the end, or until nothing more comes."""
+    def raw(self, request: bytes, *, wait_s: float = 180.0) -> bytes:
+        """Send bytes over TLS and read the answer, or until the end where it closes the connection."""
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=wait_s)
         with self.trusted.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
             connection.sendall(request)
             got = b""
             try:
-                while part := connection.recv(65536):
+                while not _whole(got, bodiless=request.startswith(b"HEAD")) and (part := connection.recv(65536)):
                     got += part
-                    if b"\r\n\r\n" in got and b"connection: close" not in got.lower():
-                        connection.settimeout(0.3)
             except TimeoutError:
                 pass
             return got
+
+
+def _whole(got: bytes, *, bodiless: bool) -> bool:
+    """Whether this is an answer after which the connection stays, and all of it."""
+    head, end, body = got.partition(b"\r\n\r\n")
+    length = re.search(rb"\ncontent-length: (\d+)", head.lower())
+    if not end or length is None or b"connection: close" in head.lower():
+        return False
+    return bodiless or len(body) >= int(length[1])
 
 
 def _shown(folder: Path, stem: Path | None) -> Shown:
@@ -145,7 +153,7 @@ def running(
     held = {}
 
     async def serve() -> None:
-        async with httpx.AsyncClient(base_url=superlink, verify=verify, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=superlink, verify=verify, timeout=180) as client:
             app = gateway(
                 superlink=client,
                 nodes=nodes or NoNodes(),
@@ -169,16 +177,16 @@ def running(
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(180)
         url = f"https://127.0.0.1:{port}"
         context = ssl.create_default_context(cafile=str(tls.authority))
         if shown is not None:
             context.load_verify_locations(cadata=(desk.authorities()).decode())
-        with httpx.Client(base_url=url, verify=context, timeout=30) as client:
+        with httpx.Client(base_url=url, verify=context, timeout=180) as client:
             yield Running(url, port, tls, roll, client, held["app"])
     finally:
         held["server"].should_exit = True
-        thread.join(30)
+        thread.join(180)
         listening.close()
     assert not thread.is_alive()
 

@@ -78,7 +78,7 @@ def test_a_run_that_is_gone_on_with_waits_until_it_is_copied(runs: Path, tmp_pat
             seen.append("copying")
 
     contents = make(runs, tmp_path / "kept", told=told)
-    other.join(10)
+    other.join(180)
     assert seen == ["copying", "resumed"]
     assert contents.runs == (run.id,)
     restore(tmp_path)
@@ -206,4 +206,4 @@ def test_going_on_with_a_run_waits_for_who_copies_it(runs: Path) -> None:
             going_on = beside.submit(resume, run.id, parent=runs)
             assert not wait([going_on], timeout=0.5).done
         with pytest.raises(RefusedError, match="complete"):
-            going_on.result(30)
+            going_on.result(180)

@@ -33,7 +33,7 @@ def benchmark(tmp_path: Path, body: str, *arguments: str) -> subprocess.Complete
     script.write_text(f"from _harness import *\nfrom _harness import main\n{body}", encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS)}
     command = [sys.executable, str(script), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 CLAIMS = """
@@ -119,15 +119,15 @@ def test_memory_counts_the_descendants_too(harness):
     alone = f"{hold.format(60)}; print('{{}}')"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold.format(60)!r}]); print('{{}}')"
     for program in (alone, child):
-        assert 60 < harness.run([sys.executable, "-c", program], timeout_s=60).peak_rss_mb < 150
+        assert 60 < harness.run([sys.executable, "-c", program], timeout_s=180).peak_rss_mb < 150
 
 
 def test_a_program_that_fails_says_nothing_or_hangs_is_not_a_measurement(harness, tmp_path: Path):
     for program, told in (("raise SystemExit('out of luck')", "out of luck"), ("print('fine')", "no JSON")):
         with pytest.raises(harness.NotMeasuredError, match=told):
-            harness.run([sys.executable, "-c", program], timeout_s=60)
-    with pytest.raises(harness.NotMeasuredError, match="more than 3 s"):
-        harness.run([sys.executable, "-c", child_that_sleeps(tmp_path)], timeout_s=3)
+            harness.run([sys.executable, "-c", program], timeout_s=180)
+    with pytest.raises(harness.NotMeasuredError, match="more than 8 s"):
+        harness.run([sys.executable, "-c", child_that_sleeps(tmp_path)], timeout_s=8)
     assert ended(int((tmp_path / "pid").read_text()))
 
 
@@ -137,12 +137,12 @@ def test_a_benchmark_that_is_stopped_leaves_nothing_running(tmp_path: Path):
     script.write_text(f"from _harness import *\n{body}\nmain('made_up', {{'slow': slow}}, {{}})", encoding="utf-8")
     process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(BENCHMARKS)})
     note = tmp_path / "pid"
-    for _ in range(300):
+    for _ in range(1800):
         if note.exists() and note.read_text():
             break
         time.sleep(0.1)
     process.terminate()
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=180) == 1
     assert ended(int(note.read_text()))
 
 
@@ -154,7 +154,7 @@ def child_that_sleeps(folder: Path) -> str:
 
 
 def ended(pid: int) -> bool:
-    for _ in range(100):
+    for _ in range(1800):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return True
         time.sleep(0.1)
@@ -225,6 +225,6 @@ def test_every_function_that_the_profile_of_the_demo_times_is_there():
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -77,16 +77,16 @@ def test_a_signal_that_flower_has_caught_interrupts_the_run(folder: RunFolder, n
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
         process.send_signal(number)
-        process.wait(30)
+        process.wait(180)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(180)
     assert folder.status["state"] == "interrupted"
     assert folder.status["error"]["what"] == "the run was interrupted"
 
 
 def test_a_process_that_is_gone_without_a_word_was_interrupted(folder: RunFolder) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait(30)
+    gone.wait(180)
     conduct_module.write_json(folder.path / "status.json", {**folder.status, "pid": gone.pid})
     assert folder.state == "interrupted"

@@ -161,7 +161,7 @@ def test_a_device_has_so_many_downloads_at_once_and_more_when_they_end(served, d
         for one in open_ones:
             one.close()
         deadline = threading.Event()
-        for _ in range(100):  # the server hears of the end a moment later
+        for _ in range(3600):  # the server hears of the end a moment later
             try:
                 assert b"".join(client.fetch("blobs/a")) == CONTENT
                 break
@@ -198,7 +198,8 @@ def test_the_last_condition_is_kept_and_only_in_steps(served, device):
 def test_without_a_certificate_the_device_port_does_not_answer(served):
     with grpc.secure_channel(served.address, grpc.ssl_channel_credentials(served.federation.root_pem)) as channel:
         assert (
-            code_of(lambda: rpc.DeviceStub(channel).Revocations(pb.Nothing(), timeout=5)) is grpc.StatusCode.UNAVAILABLE
+            code_of(lambda: rpc.DeviceStub(channel).Revocations(pb.Nothing(), timeout=180))
+            is grpc.StatusCode.UNAVAILABLE
         )
 
 
@@ -208,7 +209,8 @@ def test_a_certificate_of_another_federation_is_not_answered(served, tmp_path):
     chain = foreign.enrol(agent).chain_pem
     with served.channel(agent, chain) as channel:
         assert (
-            code_of(lambda: rpc.DeviceStub(channel).Revocations(pb.Nothing(), timeout=5)) is grpc.StatusCode.UNAVAILABLE
+            code_of(lambda: rpc.DeviceStub(channel).Revocations(pb.Nothing(), timeout=180))
+            is grpc.StatusCode.UNAVAILABLE
         )
 
 
@@ -286,11 +288,11 @@ def test_the_certificate_before_a_renewal_ends_in_its_time_although_the_device_i
 def test_the_enrolment_port_serves_no_device_and_the_device_port_no_enrolment(served, device):
     with served.channel(*device) as channel:
         stub = rpc.EnrolmentStub(channel)
-        assert code_of(lambda: stub.Authorities(pb.Nothing(), timeout=5)) is grpc.StatusCode.UNIMPLEMENTED
+        assert code_of(lambda: stub.Authorities(pb.Nothing(), timeout=180)) is grpc.StatusCode.UNIMPLEMENTED
     open_port = f"127.0.0.1:{served.ports.enrolment_port}"
     with grpc.secure_channel(open_port, grpc.ssl_channel_credentials(served.federation.root_pem)) as channel:
         stub = rpc.DeviceStub(channel)
-        assert code_of(lambda: stub.Revocations(pb.Nothing(), timeout=5)) is grpc.StatusCode.UNIMPLEMENTED
+        assert code_of(lambda: stub.Revocations(pb.Nothing(), timeout=180)) is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("timeout", [None, 3600])
@@ -304,7 +306,7 @@ def test_a_message_over_the_limit_is_refused(served, device):
     with served.channel(*device) as channel:
         stub = rpc.DeviceStub(channel)
         large = pb.Receipt(kind="installed", body=bytes(1 << 20))
-        assert code_of(lambda: stub.SubmitReceipt(large, timeout=5)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert code_of(lambda: stub.SubmitReceipt(large, timeout=180)) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_rates_are_kept_for_each_device_and_for_strangers(narrow):

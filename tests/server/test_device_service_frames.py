@@ -32,7 +32,7 @@ def device(served):
 
 def assert_alive(served, device) -> None:
     with served.channel(*device) as channel:
-        assert rpc.DeviceStub(channel).Revocations(pb.Nothing(), timeout=10).body
+        assert rpc.DeviceStub(channel).Revocations(pb.Nothing(), timeout=180).body
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def connected(served, device, folder) -> ssl.SSLSocket:
     context = ssl.create_default_context(cadata=served.federation.root_pem.decode())
     context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
     context.set_alpn_protocols(["h2"])
-    plain = socket.create_connection(("127.0.0.1", served.ports.device_port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", served.ports.device_port), timeout=180)
     return context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
@@ -150,7 +150,7 @@ def test_broken_frames_end_their_connection_or_nothing_and_the_next_call_is_answ
 
 def test_bytes_that_are_no_tls_are_not_answered(served, device):
     for garbage in (b"\x16\x03\x01" + os.urandom(500), PREFACE, os.urandom(3000)):
-        with socket.create_connection(("127.0.0.1", served.ports.device_port), timeout=5) as plain:
+        with socket.create_connection(("127.0.0.1", served.ports.device_port), timeout=180) as plain:
             plain.settimeout(1.0)
             try:
                 plain.sendall(garbage)

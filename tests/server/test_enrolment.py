@@ -266,7 +266,7 @@ def test_the_same_request_twice_at_once_is_one_enrolment_and_both_are_told_so(
     application = apply(harbour.invite(), agent, harbour.desk, now=NOW)
 
     def both_first(csr: bytes, name: str):
-        together.wait(10)  # until neither found it in the registry
+        together.wait(180)  # until neither found it in the registry
         return requested_key(csr, name)
 
     monkeypatch.setattr("skerry.server.enrolment.desk.requested_key", both_first)

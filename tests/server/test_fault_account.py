@@ -322,6 +322,6 @@ def test_a_federation_in_which_nobody_takes_part_outlives_nothing(monkeypatch: p
 def test_a_kind_of_fault_that_there_is_not_is_refused_before_anything_is_done():
     command = [sys.executable, BENCHMARKS / "faults.py", "--kinds", "agent_kiled"]
     inside = {**os.environ, "SKERRY_FAULTS_MOUNTS": "1"}  # it mounts nothing
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env=inside)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180, env=inside)
     assert done.returncode == 2
     assert "agent_killed" in done.stderr

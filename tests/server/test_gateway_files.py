@@ -152,7 +152,7 @@ def _stalled(served, device: Signing) -> ssl.SSLSocket:
     path = f"/v1/blobs/{LARGE}"
     plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    plain.settimeout(10)
+    plain.settimeout(180)
     plain.connect(("127.0.0.1", served.port))
     context = ssl.create_default_context(cafile=str(served.tls.authority))
     connection = context.wrap_socket(plain, server_hostname="127.0.0.1")
@@ -168,7 +168,7 @@ def test_a_device_has_so_many_downloads_at_once_and_a_reader_who_takes_nothing_i
     assert reason(served.get(PATH, device)) == "too_many"
     for connection in stalled:
         time.sleep(1.5)  # takes nothing for longer than `chunk_s`
-        connection.settimeout(20)
+        connection.settimeout(180)
         got = 0
         try:
             while part := connection.recv(65536):

@@ -84,7 +84,7 @@ def test_a_registry_that_hangs_is_asked_by_one_thread_however_often_somebody_loo
     class Hanging(Registry):
         def find(self, name: str, roles: Collection = DEVICES) -> None:
             super().find(name, roles)
-            answers.wait(30)
+            answers.wait(180)
 
     devices = Hanging()
     with running(tmp_path, superlink=superlink, devices=devices) as gateway:

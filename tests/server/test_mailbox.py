@@ -46,7 +46,7 @@ class Choosy(InProcessGrid):
 
 def answers(grid: InProcessGrid) -> Mapping[str, tuple[str, int] | None]:
     contents = {key: (node, {"you": key}) for key, node in NODES.items()}
-    found = exchange(grid, contents, "train", deadline_s=5)
+    found = exchange(grid, contents, "train", deadline_s=180)
     return {key: record and (record["was"], record["node"]) for key, record in found}
 
 
@@ -61,7 +61,7 @@ def answers(grid: InProcessGrid) -> Mapping[str, tuple[str, int] | None]:
 def test_one_message_that_is_not_taken_costs_its_receiver_only(say: Say) -> None:
     assert answers(Choosy(say)) == {"a": ("a", 2), "c": ("c", 4)}
     mailbox = Mailbox(Choosy(say))
-    mailbox.send({key: (node, {}) for key, node in NODES.items()}, "train", ttl_s=5)
+    mailbox.send({key: (node, {}) for key, node in NODES.items()}, "train", ttl_s=180)
     assert len(mailbox) == 2  # nobody waits for what was never sent
 
 
@@ -102,7 +102,7 @@ class Forgetful(InProcessGrid):
 def test_who_is_silent_is_sent_the_same_again_and_answers_once() -> None:
     grid = Forgetful(lost=2)
     contents = {key: (node, {"you": key}) for key, node in NODES.items()}
-    found = list(exchange(grid, contents, "train", deadline_s=5, again_s=0.05))
+    found = list(exchange(grid, contents, "train", deadline_s=180, again_s=0.05))
     assert sorted(key for key, _ in found) == ["a", "b", "c"]
     assert grid.copies == 3
 
@@ -118,7 +118,7 @@ def test_of_two_answers_under_one_key_the_first_counts() -> None:
     grid = Forgetful(lost=0)
     mailbox = Mailbox(grid)
     for _ in range(2):
-        mailbox.send({"a": (NODES["a"], {"you": "a"})}, "train", ttl_s=5)
+        mailbox.send({"a": (NODES["a"], {"you": "a"})}, "train", ttl_s=180)
     assert [key for key, _ in mailbox.receive()] == ["a"]
     assert len(mailbox) == 0
     assert mailbox.receive() == []
@@ -158,7 +158,7 @@ class Drowsy(InProcessGrid):
         """What is yielded by whom; no error."""
         contents = {key: (node, {}) for key, node in NODES.items()}
         rests = lambda _, record: bool(record["rests"])  # noqa: E731 - what a record of this test says
-        found = exchange(self, contents, "train", deadline_s=5, again_s=AGAIN_S, rests=rests, enough=enough)
+        found = exchange(self, contents, "train", deadline_s=180, again_s=AGAIN_S, rests=rests, enough=enough)
         return sorted((key, bool(record["rests"])) for key, record in found)
 
 

@@ -99,8 +99,9 @@ def test_a_scrape_over_http_sees_a_round_that_was_finished_meanwhile(tmp_path: P
     run = build(tmp_path, ("rounds=3",), state="running", rounds_done=1)
     server, thread = start_http_server(0, "127.0.0.1", metrics_of(tmp_path, system_clock))
     try:
+
         def rounds() -> str:
-            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=180) as answer:
                 return next(line for line in answer.read().decode().splitlines() if "rounds_total{" in line)
 
         assert rounds().endswith(" 1.0")

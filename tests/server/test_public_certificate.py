@@ -111,7 +111,7 @@ def seen(port: int, name: str | None, root: Path) -> x509.Certificate:
     context = ssl.create_default_context(cafile=str(root))
     context.set_alpn_protocols(["http/1.1"])
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=180) as plain,
         context.wrap_socket(plain, server_hostname=name) as line,
     ):
         assert line.selected_alpn_protocol() == "http/1.1"

@@ -122,7 +122,7 @@ def test_processes_that_write_at_once_from_the_very_beginning_lose_nothing(tmp_p
         writer.start()
     go.set()
     for writer in writers:
-        writer.join(60)
+        writer.join(180)
         assert writer.exitcode == 0
     registry = Registry(tmp_path)
     assert (rows(registry, "device"), rows(registry, "outcome")) == (8, 2 * 25 * 8)

@@ -267,7 +267,7 @@ def test_processes_that_open_an_older_registry_at_once_bring_it_up_once(tmp_path
         opener.start()
     go.set()
     for opener in openers:
-        opener.join(60)
+        opener.join(180)
         assert opener.exitcode == 0
     assert database_of(tmp_path).read(rows_of) == before
 

@@ -52,7 +52,7 @@ def test_a_server_is_ended_and_not_seen_any_more(tmp_path: Path, child: subproce
     server = noted(child.pid, born(child.pid))
     server.write(path)
     server.stop()
-    assert child.wait(5) == -signal.SIGTERM
+    assert child.wait(180) == -signal.SIGTERM
     assert RunningServer.read(path) is None
     server.stop()  # and once more
 

@@ -66,7 +66,7 @@ def federate(parent: Path, node: ClientApp, *overrides: str) -> tuple[Federation
     prepared = prepare(folder, system_clock, process_worker())
     with task_identity(1):
         grid = InProcessGrid(node, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)])
-        nodes = discover(folder, grid, prepared.task.devices(), system_clock, patience_s=10)
+        nodes = discover(folder, grid, prepared.task.devices(), system_clock, patience_s=180)
         federation = Federation.assemble(folder, prepared, grid, nodes, system_clock)
         with federation.ledger:
             records = run_rounds(federation).records

@@ -316,7 +316,6 @@ run_simulation(server, make_client(2), num_supernodes=7, backend_config={"client
 
 @pytest.mark.engine
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_it_runs_under_flowers_own_simulation(tmp_path: Path) -> None:
     program = tmp_path / "simulation.py"
     program.write_text(IMPORTS + inspect.getsource(record) + inspect.getsource(make_client) + SIMULATION)

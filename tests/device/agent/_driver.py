@@ -63,9 +63,9 @@ def coordinating(fleet: Fleet, folder: Path) -> Iterator[Grid]:
 
 def identify(grid: Grid, fleet: Fleet, node: int) -> ConfigRecord | None:
     """The answer to a challenge; None when there is none."""
-    challenge = Challenge("run-1", secrets.token_bytes(16), system_clock() + 60_000).to_bytes()
+    challenge = Challenge("run-1", secrets.token_bytes(16), system_clock() + 180_000).to_bytes()
     fields = {"challenge": challenge, "signature": fleet.coordinator.sign(CHALLENGE_DOMAIN, challenge)}
-    answers = dict(exchange(grid, {"it": (node, fields)}, "query.identify", deadline_s=20))
+    answers = dict(exchange(grid, {"it": (node, fields)}, "query.identify", deadline_s=180))
     return answers.get("it")
 
 
@@ -103,7 +103,7 @@ class Desk:
             nonce=secrets.token_bytes(16),
             in_reply_to=b"",
             issued=now,
-            expires=now + 120_000,
+            expires=now + 600_000,
         )
         told = Instruction(self.model.initial(), self.model.layout.digest, plan, None)
         return seal(header, told.to_bytes(), sender=self.fleet.coordinator, receiver=self.device)
@@ -114,7 +114,7 @@ class Desk:
 
 
 @contextmanager
-def asked(grid: Grid, node: int, envelope: bytes, *, deadline_s: float = 60.0) -> Iterator[list[bytes]]:
+def asked(grid: Grid, node: int, envelope: bytes, *, deadline_s: float = 180.0) -> Iterator[list[bytes]]:
     """Ask for a round, and have the answers in the list at the end of the block."""
     mailbox, answers = Mailbox(grid), []
     mailbox.send({"it": (node, {"envelope": envelope})}, "train", ttl_s=deadline_s)

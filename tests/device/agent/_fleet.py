@@ -120,11 +120,11 @@ def agent(home: Path, **environment: str) -> Iterator[subprocess.Popen]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(180)
         log.close()
 
 
-def said(home: Path, what: str, *, times: int = 1, within_s: float = 30.0) -> str:
+def said(home: Path, what: str, *, times: int = 1, within_s: float = 180.0) -> str:
     """Wait until the agent of this home has said so; all that it said."""
     until = time.monotonic() + within_s
     while (text := (home / "run.log").read_text()).count(what) < times:

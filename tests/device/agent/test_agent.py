@@ -57,7 +57,7 @@ def pi(harbour: Fleet, tmp_path_factory) -> Iterator[Pi]:
     home, path = harbour.enrol("pi-3"), str(tmp_path_factory.mktemp("systemd") / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(path)
-        ear.settimeout(30)
+        ear.settimeout(180)
         with agent(home, NOTIFY_SOCKET=path, WATCHDOG_USEC="4000"):
             yield Pi(home, ear, ear.recv(100))
 
@@ -71,7 +71,7 @@ def debits(home: Path) -> int:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -102,7 +102,7 @@ def test_an_enrolled_device_answers_its_coordinator_and_leaves_when_it_is_told_t
         second = skerry("run", home=home)
         assert (second.exit_code, f"process {process.pid}" in second.stderr) == (3, True)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(180) == 0
     assert "stopped: 0 rounds trained" in (home / "run.log").read_text()
 
 
@@ -153,7 +153,7 @@ def test_killed_while_it_computes_it_goes_on_after_its_restart_and_pays_once(
             with asked(grid, node, desk.instruct(1, epochs=LONG)) as answers:
                 until(lambda: debits(home) == 1)
                 process.kill()
-                process.wait(10)
+                process.wait(180)
                 assert process.returncode == -9
                 with agent(home):
                     said(home, "trained:")
@@ -199,7 +199,7 @@ def test_systemd_hears_that_it_is_ready_and_that_its_training_gets_on(
             with contextlib.suppress(BlockingIOError):
                 while pi.ear.recv(100):  # until here it may have been the loop
                     pass
-            pi.ear.settimeout(30)
+            pi.ear.settimeout(180)
             assert [pi.ear.recv(100) for _ in range(5)] == [b"WATCHDOG=1"] * 5
             assert "trained:" not in (pi.home / "run.log").read_text()[since:]
 
@@ -232,7 +232,7 @@ def test_it_outlives_a_lost_network_and_is_there_again_when_it_is_back(harbour: 
             wire.cut()
             said(home, "lost_contact:", times=2)
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(180) == 0
 
 
 def test_data_that_the_task_does_not_have_are_told_at_the_start(tmp_path: Path, prepared_run):

@@ -204,7 +204,7 @@ def test_training_never_goes_on_unwatched(bench: Bench, world: World, monkeypatc
 
     def then(self, total, stream):
         monkeypatch.setattr(DeviceConditions, "lapses", broken)
-        assert asked.wait(10)
+        assert asked.wait(180)
         while not _failing(world.lookout):
             pass
         return release(self, total, stream)

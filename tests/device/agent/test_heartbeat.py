@@ -48,7 +48,7 @@ def test_a_sign_of_life_that_fails_is_given_again(failure: Exception):
     node.start()
     node.online(7)
     try:
-        assert beats.again.wait(20)
+        assert beats.again.wait(180)
         assert node.identifier == 7
     finally:
         node.end()

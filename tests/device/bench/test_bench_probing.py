@@ -150,7 +150,7 @@ with Probe() as probe:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    _, alive = psutil.wait_procs([measured], timeout=20)
+    _, alive = psutil.wait_procs([measured], timeout=180)
     assert not alive
 
 

@@ -59,14 +59,15 @@ def train(message: Message, context: Context) -> Message:
 
 
 def wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while len(nodes := sorted(grid.get_node_ids())) < wanted and time.monotonic() < end:
         time.sleep(0.05)
     return nodes
 
 
 def exchange(grid: Grid, nodes: list[int], fields: dict, timeout: float = 120.0) -> list[Message]:
-    return ask(grid, [Message(RecordDict({"echo": ConfigRecord(fields)}), n, "train", ttl=timeout) for n in nodes])
+    asked = [Message(RecordDict({"echo": ConfigRecord(fields)}), n, "train", ttl=timeout) for n in nodes]
+    return ask(grid, asked, timeout)
 
 
 def ask(grid: Grid, messages: list[Message], timeout: float = 120.0) -> list[Message]:
@@ -103,13 +104,13 @@ def main(grid: Grid, context: Context) -> None:
     """Follow ``plan.json`` of the run folder; write what was seen to ``echo.json``."""
     folder = _run_folder(context)
     plan = json.loads((folder / "plan.json").read_text())
-    begun = time.time()
+    begun, patience = time.time(), plan.get("patience_s", 120.0)
     nodes = wait_for_nodes(grid, plan["nodes"])
     rounds = []
     (folder / "begun").touch()
     for number in range(plan["rounds"]):
         start = time.perf_counter()
-        replies = exchange(grid, nodes, {"do": plan["do"], "n": number, "seconds": plan.get("seconds", 0.0)})
+        replies = exchange(grid, nodes, {"do": plan["do"], "n": number, "seconds": plan.get("seconds", 0.0)}, patience)
         rounds.append(
             {
                 "seconds": time.perf_counter() - start,

@@ -44,7 +44,7 @@ def handshake(tls: LoopbackTls, client: ssl.SSLContext, name: str) -> None:
         client.wrap_socket(here, server_hostname=name).close()
     finally:
         here.close()
-        thread.join(10)
+        thread.join(180)
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])

@@ -43,7 +43,6 @@ def test_what_stops_the_process_passes(stop: type[BaseException]) -> None:
         pytest.param("superlink", "supernode-00.log", marks=[pytest.mark.engine, pytest.mark.slow]),
     ],
 )
-@pytest.mark.timeout(280)
 def test_the_text_of_a_devices_error_stays_on_the_device(
     engine: str, log: str, echo: Components, make_run: Any, seen: Any
 ) -> None:

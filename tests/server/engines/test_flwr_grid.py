@@ -85,7 +85,6 @@ def test_of_many_nodes_the_first_hear_before_the_last_were_sent_theirs(grid: Dri
     assert runtime.rung.count(True) >= 2
 
 
-@pytest.mark.timeout(20)
 def test_a_rest_ends_when_the_gateway_rings(grid: DrivenGrid, bells: Bells) -> None:
     ringing = threading.Timer(0.05, Rope(bells.answered).ring, [[7]])
     ringing.start()
@@ -94,7 +93,6 @@ def test_a_rest_ends_when_the_gateway_rings(grid: DrivenGrid, bells: Bells) -> N
     grid.rest(0.01)  # heard once
 
 
-@pytest.mark.timeout(20)
 def test_a_ring_that_came_before_the_rest_is_not_slept_through(grid: DrivenGrid, bells: Bells) -> None:
     Rope(bells.answered).ring([7])
     grid.rest(3600)

@@ -15,7 +15,7 @@ from skerry.server.engines.flwr_adapter import COORDINATOR_NODE
 from skerry.server.engines.flwr_run import driven_run
 from skerry.server.engines.processes import Children
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.engine]
 SECRET = bytes(range(32))
 
 

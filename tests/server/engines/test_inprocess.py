@@ -282,7 +282,7 @@ def test_the_package_is_light_to_import() -> None:
     import sys
 
     code = "import sys, skerry.server.engines; assert not {'flwr', 'ray', 'psutil', 'httpx'} & sys.modules.keys()"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=180)
 
 
 def test_a_simulation_is_launched_without_the_libraries_of_fleets() -> None:
@@ -294,4 +294,4 @@ def test_a_simulation_is_launched_without_the_libraries_of_fleets() -> None:
         "assert not {'sqlalchemy', 'tuf', 'psutil', 'cryptography.x509', 'skerry.server.engines.virtual'}"
         " & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=180)

@@ -59,7 +59,6 @@ def test_what_is_no_address_is_refused_before_anything_begins(address: str, monk
 
 @pytest.mark.engine
 @pytest.mark.slow
-@pytest.mark.timeout(280)
 def test_devices_answer_from_both_nodes_and_the_cluster_stays(
     echo: Components, make_run: Any, seen: Any, cluster: Any
 ) -> None:
@@ -75,7 +74,6 @@ def test_devices_answer_from_both_nodes_and_the_cluster_stays(
 
 @pytest.mark.engine
 @pytest.mark.slow
-@pytest.mark.timeout(280)
 def test_two_nodes_give_the_model_of_one_process(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FEW))
     scenario = default_scenario(OVERRIDES)
