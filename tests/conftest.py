@@ -11,6 +11,7 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 import pytest
 
+from tests._hurried import hurried_latencies
 from tests._postgresql import Postgresql, postgresql_server
 
 
@@ -45,6 +46,13 @@ def both_in_full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """The same for longer suites: over PostgreSQL in `make test-all`."""
     if request.param == "postgresql":
         monkeypatch.setenv("SKERRY_REGISTRY", request.getfixturevalue("postgresql").schema())
+
+
+@pytest.fixture
+def hurried() -> Iterator[None]:
+    """See :mod:`tests._hurried`."""
+    with hurried_latencies():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ kind = "int8"
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hurried: None) -> Path:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "device"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "waves.toml").write_text(RECIPE)

@@ -19,7 +19,7 @@ SEARCH = [
 
 
 @pytest.fixture(autouse=True)
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hurried: None) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "device"))
     monkeypatch.chdir(tmp_path)
 

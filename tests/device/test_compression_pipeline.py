@@ -26,6 +26,7 @@ from skerry.device.models import build_network
 from skerry.device.runtime import OnnxModel
 from skerry.device.training.central import predict
 from skerry.errors import InputError
+from tests._hurried import hurried_latencies
 
 TRAIN = {"kind": "train", "epochs": 5, "batch_size": 50, "learning_rate": 0.1}
 PRUNE = {"kind": "prune", "keep_macs": 0.5}
@@ -55,7 +56,7 @@ class Watching:
 
 
 @pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+def _importable(monkeypatch: pytest.MonkeyPatch, hurried: None) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
@@ -73,7 +74,7 @@ def recipe(*steps: dict, task: str = "WavesTask", seed: int = 0, model: dict | N
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Compressed:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, hurried_latencies():
         patch.syspath_prepend(str(Path(__file__).parent))
         return compress(recipe(), tmp_path_factory.mktemp("done"), Watching())
 

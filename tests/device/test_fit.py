@@ -27,6 +27,7 @@ from skerry.device.tasks.registry import load_task
 from skerry.device.tasks.task import Task
 from skerry.device.training.central import predict
 from skerry.errors import InputError, RunFailedError, ScenarioError
+from tests._hurried import hurried_latencies
 
 BASE = [
     'task.name="waves_task:WavesTask"', "architecture=ds_cnn", "widths=[0.25,0.5,1.0,1.5]", "sizes=[20,32]",
@@ -35,7 +36,7 @@ BASE = [
 
 
 @pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+def _importable(monkeypatch: pytest.MonkeyPatch, hurried: None) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
@@ -181,7 +182,7 @@ def test_when_nothing_fits_the_closest_is_told_and_allowing_it_is_enough():
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Watching]:
     watcher = Watching()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, hurried_latencies():
         patch.syspath_prepend(str(Path(__file__).parent))
         asked = config("limits.size_mb=0.12", "limits.latency_ms=500", "candidates=3")
         return fit(asked, tmp_path_factory.mktemp("fit"), watcher), watcher
