@@ -17,7 +17,7 @@ help: ## this list
 
 setup: $(VENV)/.ready ## make .venv with everything that the demo, the tests and the checks need
 
-$(VENV)/.ready: pyproject.toml constraints.txt setup.py strategies/_selection.c
+$(VENV)/.ready: pyproject.toml constraints.txt setup.py strategies/_selection.c strategies/_inner.c
 	$(PYTHON) -c 'import sys; sys.exit("skerry needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools wheel
@@ -123,4 +123,4 @@ lock: setup ## write constraints.txt from what is installed in .venv
 	} | LC_ALL=C sort -f > constraints.txt
 
 clean: ## remove caches and build products; runs/ stays
-	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info strategies/_selection.*.so $(VENV)/.ready server/gateway/web-page
+	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info strategies/_*.so $(VENV)/.ready server/gateway/web-page

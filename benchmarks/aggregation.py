@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from _harness import HERE, PEERS, PYTHON, QUIET, ROOT, Claim, NotMeasuredError, Peer, Samples, main, progress, versions
 
+from skerry.strategies import inner
 from skerry.strategies.selection import KERNEL
 
 WAY = "numpy" if KERNEL is None else "compiled"  # how median and trimmed mean are found
+PRODUCTS = "numpy" if inner.KERNEL is None else "compiled"  # how float32 rows are multiplied with each other
 N, D, F = 100, 1_000_000, 20
 TURNS = 5
 BARS = {
@@ -122,7 +124,7 @@ def compare(group: str, ours: str = "ours") -> Iterator[Claim]:
 
 def gram(_scratch: Path) -> Iterator[Claim]:
     """Rules in Gram space."""
-    yield from compare("gram")
+    yield from compare("gram", f"ours (products: {PRODUCTS})")
 
 
 def coordinate(_scratch: Path) -> Iterator[Claim]:
@@ -226,4 +228,8 @@ if __name__ == "__main__":
         "memory": memory,
         "equal": equal,
     }
-    main("aggregation", groups, {**versions("skerry", "numpy"), "median and trimmed mean": WAY})
+    main(
+        "aggregation",
+        groups,
+        {**versions("skerry", "numpy"), "median and trimmed mean": WAY, "inner products": PRODUCTS},
+    )

@@ -6,21 +6,26 @@ numbers are exact in float64, so the cancellation then costs digits that the inp
 centred: subtracting a mean or a first row would let one huge hostile row eat the digits of everybody else's
 distances.
 
-float32 products take half the time. :func:`quick_gram` uses them where they will do: errors of short blocks average out
-over many, so rows must be long; sums over blocks are in float64; rows nearer to each other than an eighth of
-``‖x‖² + ‖y‖²`` (cancellation) are multiplied again in float64; squares near the ends of float32's range are refused.
+float32 products take half the time or less. :func:`quick_gram` uses them where they will do: errors of short blocks
+average out over many, so rows must be long; sums over blocks are in float64; rows nearer to each other than an eighth
+of ``‖x‖² + ‖y‖²`` (cancellation) are multiplied again in float64; squares near the ends of float32's range are refused.
 In rows of equal or nearly equal entries errors do not average out: all sums of a block are rounded the same way (up to
 7·10⁻⁵ in all). They show in their squares: those of a few blocks are taken in float64 too, and rows that are off there
-are multiplied again, among each other. So distances have a relative error of at most 10⁻⁶ where the blocks of a row are
-alike (``tests/strategies/test_gram.py``; 10⁻⁷ is typical). That is measured, not proved: for any rows at all no more
-than 16 · 4096 · 2⁻²⁴ = 4·10⁻³ holds, and equal entries that lie between the blocks that are looked at are not seen.
-:func:`quick_distances_to` does not look: its error was up to 2·10⁻⁵ for such rows.
+by more than their distances bear are multiplied again, among each other. :func:`quick_distances_to` and
+:func:`row_squares` look in the same way, the first at its products as well. So distances have a relative error of at
+most 10⁻⁶ where the blocks of a row are alike (``tests/strategies/test_gram.py``; 10⁻⁷ is typical). That is measured,
+not proved: for any rows at all no more than 16 · 4096 · 2⁻²⁴ = 4·10⁻³ holds, 16 · 68 · 2⁻²⁴ = 7·10⁻⁵ where the compiled
+loop multiplies (:mod:`skerry.strategies.inner`), and equal entries that lie between the blocks that are looked at are
+not seen.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from skerry.records import Float32Array
+from skerry.strategies.inner import KERNEL, Kernel, float32_products
 
 __all__ = [
     "QUICK_ERROR",
@@ -41,12 +46,10 @@ QUICK_ERROR = 1e-6
 """Relative error of squared distances from float32 products, where they are not refused."""
 
 _BLOCK = 1024  # columns; 100 rows in float64 take 800 kB and stay in cache
-_LONG_BLOCK = 4096  # columns of float32: fewer, longer pieces of each row are read faster
-_WIDE = 8192  # columns for products with one vector: the vector's part (32 kB) stays in cache
+_WIDE = 4096  # columns for products with one vector: the vector's part (16 kB) stays in cache
 _LONG = 65_536  # columns; shorter rows take no time in float64 either
 _CANCELLED = 1 / 8
-_LOOKED_AT = 8  # blocks whose squares are taken in float64 too
-_BIASED = 4e-7  # error of a row's square there; of normally distributed rows its standard deviation is about 6e-8
+_LOOKED_AT = 8  # blocks of _WIDE columns whose products are taken in float64 too
 _LEAST = 1e-24  # below it float32 squares begin to vanish
 
 
@@ -76,11 +79,12 @@ def gram(rows: Float32Array, chosen: npt.NDArray[np.intp] | None = None) -> Floa
     return total
 
 
-def quick_gram(rows: Float32Array) -> Float64Array | None:
+def quick_gram(rows: Float32Array, kernel: Kernel | None = KERNEL) -> Float64Array | None:
     """``(n, n)`` inner products from float32, or None where float32 is not good enough for distances.
 
     Args:
         rows: ``(n, d)`` float32; not changed.
+        kernel: the compiled loop; None for BLAS.
 
     >>> import numpy as np
     >>> quick_gram(np.ones((2, 65_536), np.float32) * np.array([[1], [-1]], np.float32)).tolist()
@@ -89,26 +93,16 @@ def quick_gram(rows: Float32Array) -> Float64Array | None:
     n, size = rows.shape
     if size < _LONG:
         return None
-    total, error, looked_at = np.zeros((n, n)), np.zeros(n), np.zeros(n)
-    starts = range(0, size, _LONG_BLOCK)
-    sample = set(np.linspace(0, len(starts) - 1, _LOOKED_AT).astype(int).tolist())
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for number, start in enumerate(starts):
-            block = rows[:, start : start + _LONG_BLOCK]
-            product = block @ block.T
-            total += product
-            if number in sample:
-                wide = block.astype(np.float64)
-                exact = np.vecdot(wide, wide)
-                error += np.diagonal(product) - exact
-                looked_at += exact
+    total = float32_products(rows, kernel)
     squares = np.diagonal(total)
     if not (np.isfinite(total).all() and (squares >= _LEAST).all()):
         return None
-    sums = squares[:, None] + squares[None, :]
-    near = sums - 2.0 * total < _CANCELLED * sums
-    np.fill_diagonal(near, val=False)
-    close = np.flatnonzero(near.any(axis=1) | (np.abs(error) > _BIASED * looked_at))
+    ratios = 1.0 - 2.0 * total / (squares[:, None] + squares[None, :])
+    np.fill_diagonal(ratios, 1.0)
+    near = ratios < _CANCELLED
+    errors = _errors(rows, lambda block: np.diagonal(float32_products(block, kernel)))
+    off = _too_large(errors, np.where(near, 1.0, ratios).min(axis=1))
+    close = np.flatnonzero(near.any(axis=1) | off)
     if 2 * len(close) > n:
         return None
     if len(close):
@@ -116,6 +110,42 @@ def quick_gram(rows: Float32Array) -> Float64Array | None:
         different, place = np.unique(first, return_inverse=True)
         total[np.ix_(close, close)] = gram(rows, different)[np.ix_(place, place)]
     return total
+
+
+def _errors(
+    rows: Float32Array, products: Callable[[Float32Array], npt.NDArray[np.floating]], index: int | None = None
+) -> Float64Array:
+    """``(n,)`` errors of products in the few blocks where they are taken in float64 too, over the lengths there.
+
+    Args:
+        rows: ``(n, d)`` float32, finite.
+        products: ``(n, w)`` float32, a block, to the ``(n,)`` products that are tried: of each row with itself, or with
+            one.
+        index: that one; None for itself.
+    """
+    starts = np.arange(0, rows.shape[1], _WIDE)
+    error, squares = np.zeros(len(rows)), np.zeros(len(rows))
+    for number in np.unique(np.linspace(0, len(starts) - 1, _LOOKED_AT).astype(int)):
+        block = rows[:, starts[number] : starts[number] + _WIDE]
+        wide = block.astype(np.float64)
+        exact = np.vecdot(wide, wide)
+        error += products(block) - (exact if index is None else wide @ wide[index])
+        squares += exact
+    sizes = squares if index is None else np.sqrt(squares * squares[index])
+    return np.abs(np.divide(error, sizes, out=np.zeros(len(rows)), where=sizes > 0))
+
+
+def _too_large(errors: Float64Array, ratios: Float64Array) -> npt.NDArray[np.bool_]:
+    """``(n,)``: whether products with such errors give distances with more than ``QUICK_ERROR``.
+
+    Products that are wrong by a share e give ``‖x‖² + ‖y‖² - 2⟨x, y⟩`` an error of 2e of ``‖x‖² + ‖y‖²`` at most.
+
+    Args:
+        errors: e, ``(n,)``.
+        ratios: ``(n,)`` least distances over ``‖x‖² + ‖y‖²``.
+    """
+    too_large: npt.NDArray[np.bool_] = 2.0 * errors > QUICK_ERROR * np.minimum(ratios, 1.0)
+    return too_large
 
 
 def _first_equals(rows: Float32Array, chosen: npt.NDArray[np.intp], squares: Float64Array) -> npt.NDArray[np.intp]:
@@ -141,19 +171,27 @@ def quick_distances_to(rows: Float32Array, index: int) -> Float64Array | None:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for start in range(0, size, _WIDE):
             block = rows[:, start : start + _WIDE]
-            squares += np.vecdot(block, block)
+            squares += _own_products(block)
             inner += block @ block[index]
     if not (np.isfinite(squares).all() and np.isfinite(inner).all() and (squares >= _LEAST).all()):
         return None
     sums = squares + squares[index]
     distances: Float64Array = sums - 2.0 * inner
     distances[index] = 0.0
-    close = np.flatnonzero((distances < _CANCELLED * sums) & (np.arange(n) != index))
+    own = _errors(rows, _own_products)
+    errors = np.maximum(np.maximum(own, own[index]), _errors(rows, lambda block: block @ block[index], index))
+    off = _too_large(errors, distances / sums)
+    close = np.flatnonzero(((distances < _CANCELLED * sums) | off) & (np.arange(n) != index))
     if 2 * len(close) > n:
         return None
     if len(close):
         distances[close] = distances_to(rows, index, close)
     return distances
+
+
+def _own_products(block: Float32Array) -> Float32Array:
+    products: Float32Array = np.vecdot(block, block)
+    return products
 
 
 def distances_to(rows: Float32Array, index: int, chosen: npt.NDArray[np.intp] | None = None) -> Float64Array:
@@ -189,7 +227,8 @@ def pair_distances(rows: Float32Array, pairs: npt.NDArray[np.intp]) -> Float64Ar
 def row_squares(rows: Float32Array) -> Float64Array:
     """``(n,)`` squared lengths in one pass; NaN or infinite for the rows, and only those, that are not finite.
 
-    Relative error at most 10⁻⁶: float32 within blocks, float64 over blocks and for rows near the ends of the range.
+    Relative error at most 10⁻⁶ (measured, as above): float32 within blocks; float64 over blocks, and for rows near the
+    ends of the range or with errors that do not average out.
 
     >>> import numpy as np
     >>> row_squares(np.array([[3.0, 4.0], [2.0**100, 0.0]], np.float32)).tolist() == [25.0, 2.0**200]
@@ -200,8 +239,10 @@ def row_squares(rows: Float32Array) -> Float64Array:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for start in range(0, size, _WIDE):
             block = rows[:, start : start + _WIDE]
-            squares += np.vecdot(block, block)
-        for index in np.flatnonzero(~(np.isfinite(squares) & (squares >= _LEAST))):
+            squares += _own_products(block)
+        within = np.isfinite(squares) & (squares >= _LEAST)
+        errors = _errors(rows, _own_products)
+        for index in np.flatnonzero(~within | (2.0 * errors > QUICK_ERROR)):
             wide = (rows[index, start : start + _WIDE].astype(np.float64) for start in range(0, size, _WIDE))
             squares[index] = sum(float(part @ part) for part in wide)
     return squares

@@ -4,9 +4,26 @@ import numpy as np
 import pytest
 
 from skerry.errors import AggregationError
-from skerry.strategies.gram import QUICK_ERROR, gram, quick_gram, row_squares, squared_distances
+from skerry.strategies.gram import (
+    QUICK_ERROR,
+    distances_to,
+    gram,
+    quick_distances_to,
+    quick_gram,
+    row_squares,
+    squared_distances,
+)
+from skerry.strategies.inner import KERNEL
 from skerry.strategies.products import MixedProducts, RowProducts
 from skerry.strategies.select import choose, settled, smallest
+
+ways = pytest.mark.parametrize(
+    "kernel",
+    [
+        pytest.param(KERNEL, id="compiled", marks=pytest.mark.skipif(KERNEL is None, reason="no compiled loop here")),
+        pytest.param(None, id="numpy"),
+    ],
+)
 
 
 def exact_distances(rows: np.ndarray) -> np.ndarray:
@@ -19,34 +36,62 @@ def random_rows(n: int, d: int, seed: int, common: float = 0.0) -> np.ndarray:
     return (rng.standard_normal((n, d)) + common * rng.standard_normal(d)).astype(np.float32)
 
 
+@ways
 @pytest.mark.parametrize(("n", "d"), [(2, 65_536), (13, 65_537), (5, 200_000)])
 @pytest.mark.parametrize("common", [0.0, 1.5, 2.5, 2.7])
-def test_quick_distances_are_right_to_the_stated_error_or_refused(n: int, d: int, common: float) -> None:
+def test_quick_distances_are_right_to_the_stated_error_or_refused(n: int, d: int, common: float, kernel) -> None:
     rows = random_rows(n, d, n, common)
-    found = quick_gram(rows)
+    found = quick_gram(rows, kernel)
     assert (found is None) == (common > 2.6)  # then all rows are near each other
     if found is not None:
         np.testing.assert_allclose(squared_distances(found), exact_distances(rows), rtol=QUICK_ERROR, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["constant", "signs", "geometric", "spiky"])
-@pytest.mark.parametrize("some", [3, 5])
-def test_rows_whose_errors_do_not_average_out_are_multiplied_in_float64(kind: str, some: int) -> None:
-    """Of nine rows so many are like that; five are too many for quick products."""
-    d, rng = 131_072, np.random.default_rng(1)
-    rows = random_rows(9, d, 1) * np.float32(0.1)
+def alike_entries(kind: str, sizes: np.ndarray, d: int) -> np.ndarray:
+    """Rows whose sums are rounded the same way again and again."""
     same = np.full(d, 0.1, np.float32)
     if kind == "spiky":
         same = np.full(d, 1e-3, np.float32)
         same[::4096] = 3.0
-    sizes = np.float32(3) ** np.arange(some, dtype=np.float32) if kind == "geometric" else rng.uniform(0.5, 2, some)
-    rows[:some] = same * sizes[:, None].astype(np.float32) * np.array([1, -1, 1, -1, 1], np.float32)[:some, None]
+    rows = same * sizes[:, None].astype(np.float32)
     if kind == "signs":
-        rows[:some] = np.abs(rows[:some]) * rng.choice(np.array([-1, 1], np.float32), (some, d))
-    found = quick_gram(rows)
-    assert (found is None) == (some == 5)
+        rows *= np.random.default_rng(2).choice(np.array([-1, 1], np.float32), rows.shape)
+    return rows
+
+
+@ways
+@pytest.mark.parametrize("kind", ["constant", "signs", "geometric", "spiky"])
+@pytest.mark.parametrize("some", [3, 5])
+def test_rows_whose_errors_do_not_average_out_are_multiplied_in_float64(kind: str, some: int, kernel) -> None:
+    """Of nine rows so many are like that; five are too many for quick products, unless these are right all the same."""
+    d, rng = 131_072, np.random.default_rng(1)
+    rows = random_rows(9, d, 1) * np.float32(0.1)
+    sizes = 3.0 ** np.arange(some) if kind == "geometric" else rng.uniform(0.5, 2, some)
+    rows[:some] = alike_entries(kind, sizes * np.array([1, -1, 1, -1, 1])[:some], d)
+    found = quick_gram(rows, kernel)
+    if kernel is None:
+        assert (found is None) == (some == 5)
     if found is not None:
         np.testing.assert_allclose(squared_distances(found), exact_distances(rows), rtol=QUICK_ERROR, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["constant", "signs", "spiky"])
+@pytest.mark.parametrize("to", [0, 8])
+def test_distances_to_one_row_are_right_where_errors_do_not_average_out(kind: str, to: int) -> None:
+    """To one of three such rows among nine, and to another."""
+    rows = random_rows(9, 131_072, 1) * np.float32(0.1)
+    rows[:3] = alike_entries(kind, np.array([0.7, -1.3, 2.0]), rows.shape[1])
+    found = quick_distances_to(rows, to)
+    if to != 0:
+        assert found is not None  # the others are random, and need no second look
+    if found is not None:
+        np.testing.assert_allclose(found, distances_to(rows, to), rtol=QUICK_ERROR, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["constant", "spiky"])
+def test_squares_are_right_where_errors_do_not_average_out(kind: str) -> None:
+    rows = alike_entries(kind, np.random.default_rng(3).uniform(0.05, 4, 60), 131_072)
+    np.testing.assert_allclose(row_squares(rows), np.sum(rows.astype(np.float64) ** 2, axis=1), rtol=1e-6, atol=0)
 
 
 def test_errors_of_short_rows_do_not_average_out_so_they_have_no_quick_products() -> None:
