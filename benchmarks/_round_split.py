@@ -84,6 +84,11 @@ class Servers:
         """Seconds of processor time, by process."""
         return {"gateway": _seconds(self._gateway), "superlink": _seconds(self._superlink)}
 
+    def rss_mb(self) -> dict[str, float]:
+        """Resident memory in MB (10^6), by process."""
+        both = {"gateway": self._gateway, "superlink": self._superlink}
+        return {name: process.memory_info().rss / 1e6 for name, process in both.items()}
+
 
 def split(rounds: Sequence[Mapping[str, float]], devices: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, float]:
     """Median milliseconds between a milestone and the one before it.

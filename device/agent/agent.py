@@ -91,8 +91,8 @@ class Agent:
     monotonic: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self._node = Node(self.fleet, self.random)
-        self._ear = Ear(self.fleet.line, self.bell.nudge, self.random)
+        self._ear = Ear(self.fleet.line, self.fleet.presence, self.bell.nudge, self.random)
+        self._node = Node(self.fleet, self.random, seen=lambda: self._ear.hears)
         self._backoff = Backoff(0.5, _TROUBLE_S, self.random.uniform)
         self._strange = Backoff(5.0, _STRANGER_S, self.random.uniform)
         self._under_way = UnderWay(

@@ -1,10 +1,11 @@
 """Waits at the gateway's bell, in a thread of its own, so that the loop need not ask again and again for a message.
 
-Nothing but "it is worth asking now" comes this way. Where the gateway has no bell, or no place at it, the loop asks at
-its own pace, as it does now and then in any case.
+Nothing but "it is worth asking now" comes this way. Who waits there is seen: the gateway tells the SuperLink that the
+device is there as often as that needs to hear of it, and no other sign of life is given meanwhile. Where the gateway
+has no bell, or no place at it, the loop asks at its own pace, as it does now and then in any case.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from threading import Event, Thread
 
@@ -25,12 +26,20 @@ class Ear:
 
     Args:
         line: to the gateway.
+        presence: headers by which the SuperLink knows the device's node.
         nudge: called, from the thread, when there may be a message.
         random: gives the jitter; no secret.
     """
 
-    def __init__(self, line: GatewayLine, nudge: Callable[[], None], random: Random) -> None:
+    def __init__(
+        self,
+        line: GatewayLine,
+        presence: Callable[[], Mapping[str, str]],
+        nudge: Callable[[], None],
+        random: Random,
+    ) -> None:
         self._line = line
+        self._presence = presence
         self._nudge = nudge
         self._backoff = Backoff(_AGAIN_S, _SELDOM_S, random.uniform)
         self._wanted, self._ended, self._again = Event(), Event(), Event()
@@ -67,7 +76,7 @@ class Ear:
             if self._ended.is_set():
                 return
             try:
-                stroke = self._line.post(_PATH, self._heard.encode(), {}, longest=_STROKE)
+                stroke = self._line.post(_PATH, self._heard.encode(), self._presence(), longest=_STROKE)
             except (CallFailedError, SkerryError, OSError, RuntimeError) as error:  # RuntimeError: the line was closed
                 if self.hears:
                     self.hears = False

@@ -221,6 +221,16 @@ class FleetCalls:
         if not self._call("push-object", request, message_pb2.PushObjectResponse).stored:
             raise CallFailedError(Fault.GONE, "the reply is not taken any more", where="push-object")
 
+    def presence(self) -> dict[str, str]:
+        """Headers by which a SuperLink knows that the node speaks, and when."""
+        spoken = self.line.spoken()
+        stamp = datetime.fromtimestamp(spoken.now / 1000, UTC).isoformat()
+        return {
+            "flwr-public-key": self._public_header,
+            "flwr-timestamp": stamp,
+            "flwr-signature": b64encode(spoken.sign(stamp.encode())).decode(),
+        }
+
     def _object(self, node: int, run: int, identifier: str) -> bytes:
         """One object, asked for until it is there."""
         request = message_pb2.PullObjectRequest(node=_node(node), run_id=run, object_id=identifier)
@@ -237,15 +247,7 @@ class FleetCalls:
         raise CallFailedError(Fault.GONE, "an object of the message does not come", where="pull-object")
 
     def _call(self, call: str, request: Protobuf, kind: type[Answer], *, longest: int = _SMALL) -> Answer:
-        spoken = self.line.spoken()
-        stamp = datetime.fromtimestamp(spoken.now / 1000, UTC).isoformat()
-        headers = {
-            "content-type": _MEDIA,
-            "accept": _MEDIA,
-            "flwr-public-key": self._public_header,
-            "flwr-timestamp": stamp,
-            "flwr-signature": b64encode(spoken.sign(stamp.encode())).decode(),
-        }
+        headers = {"content-type": _MEDIA, "accept": _MEDIA, **self.presence()}
         path = f"/v1/fleet/{call}"
         answer = self.line.post(path, request.SerializeToString(deterministic=True), headers, longest=longest)
         found: Answer = kind()

@@ -1,4 +1,7 @@
-"""Signs of life, from a thread of its own: a device that computes is not offline."""
+"""Signs of life, from a thread of its own: a device that computes is not offline.
+
+None is given while the device waits at the gateway's bell: there it is seen.
+"""
 
 from collections.abc import Callable
 from random import Random
@@ -20,11 +23,13 @@ class Node:
     Args:
         fleet: the calls.
         random: gives the jitter.
+        seen: whether the device waits at the bell.
     """
 
-    def __init__(self, fleet: FleetCalls, random: Random) -> None:
+    def __init__(self, fleet: FleetCalls, random: Random, *, seen: Callable[[], bool] = lambda: False) -> None:
         self._fleet = fleet
         self._random = random
+        self._seen = seen
         self._lock = Lock()  # so that no sign of life that is under way brings a node back that has just left
         self._identifier: int | None = None
         self._ended = Event()
@@ -64,7 +69,7 @@ class Node:
             wait = self._interval()
             with self._lock:
                 identifier = self._identifier
-                if identifier is None:
+                if identifier is None or self._seen():
                     continue
                 try:
                     known = self._fleet.heartbeat(identifier)

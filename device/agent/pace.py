@@ -21,7 +21,7 @@ class Pace:
     fast: float = 0.1
     slow: float = 0.5
     idle: float = 3.0
-    hears: float = 30.0
+    hears: float = 120.0
     hot: float = 10.0
     warm: float = 120.0
 

@@ -205,17 +205,13 @@ class Control:
             answer = self._client.RegisterNode(RegisterNodeRequest(public_key=public_key_to_bytes(public_key)))
             return int(answer.node_id)
 
-    def node_of(self, public_key: Any) -> int:
-        """The id of the node with this public key, which is registered when it is not yet."""
+    def nodes(self) -> dict[bytes, int]:
+        """The ids of all registered nodes, by their public keys (PEM)."""
         with _answered(), internals("the list of nodes"):
             from flwr.proto.control_pb2 import ListNodesRequest
-            from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
-            wanted = public_key_to_bytes(public_key)
-            for node in self._client.ListNodes(ListNodesRequest()).nodes_info:
-                if node.public_key == wanted and node.status != "unregistered":
-                    return int(node.node_id)
-        return self.register(public_key)
+            listed = self._client.ListNodes(ListNodesRequest()).nodes_info
+            return {bytes(node.public_key): int(node.node_id) for node in listed if node.status != "unregistered"}
 
     def online(self) -> int:
         """How many registered nodes are connected."""

@@ -19,6 +19,7 @@ The SuperLink's Control and Runtime APIs have no route, and no request's path is
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -42,13 +43,17 @@ from skerry.server.gateway.enrolment import enrolment_routes
 from skerry.server.gateway.files import Downloads
 from skerry.server.gateway.fleet import FleetPassage
 from skerry.server.gateway.health import health_routes
+from skerry.server.gateway.idle import Idle
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.gateway.serving import connections
 from skerry.server.gateway.web_page import BUILT, web_page_routes
 
 __all__ = ["gateway"]
 
 _log = logging.getLogger(__name__)
+
+_WAIT = 5 / 12  # of the connections may wait at the bell, each beside another of the same device
 
 
 def gateway(
@@ -88,16 +93,18 @@ def gateway(
         fetched: is told which device was handed which blob's last byte.
     """
     limits = limits or GatewayLimits()
+    limits = replace(limits, bells=min(limits.bells, int(_WAIT * connections())))
     authenticator = Authenticator(devices, clock, idle_since=clock() if idle_since is None else idle_since)
     reception = Reception(authenticator, limits)
-    fleet = FleetPassage(superlink, nodes, reception, limits, None if bells is None else Rope(bells.answered))
+    idle = Idle(None if bells is None else Belfry(bells.asked))
+    fleet = FleetPassage(superlink, nodes, reception, limits, idle, None if bells is None else Rope(bells.answered))
     downloads = Downloads(repository, log, reception, devices, most=limits.downloads, fetched=fetched)
     routes = [
         Route("/v1/fleet/{call}", fleet.answer, methods=["POST"]),
         Route("/v1/repository/{path:path}", downloads.file, methods=["GET"]),
         Route("/v1/blobs/{digest}", downloads.blob, methods=["GET"]),
         Route("/v1/log/{path:path}", downloads.published, methods=["GET"]),
-        *([] if bells is None else [_bell(bells, nodes, reception, limits, closing)]),
+        *([] if bells is None else [_bell(bells, nodes, reception, limits, closing, fleet)]),
         *enrolment_routes(desk, reception),
         *web_page_routes(reception, page),
         *([] if console is None else console(reception)),
@@ -113,9 +120,14 @@ def gateway(
 
 
 def _bell(
-    bells: Bells, nodes: Nodes, reception: Reception, limits: GatewayLimits, closing: asyncio.Event | None
+    bells: Bells,
+    nodes: Nodes,
+    reception: Reception,
+    limits: GatewayLimits,
+    closing: asyncio.Event | None,
+    fleet: FleetPassage,
 ) -> Route:
-    tower = BellTower(Belfry(bells.asked), nodes, reception, limits, closing or asyncio.Event())
+    tower = BellTower(Belfry(bells.asked), nodes, reception, limits, closing or asyncio.Event(), came=fleet.breathe)
     return Route("/v1/bell", tower.wait, methods=["POST"])
 
 

@@ -7,13 +7,15 @@ device then asks by the call that it always has.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from random import Random, SystemRandom
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from skerry.server.bells import Belfry
-from skerry.server.devices import Nodes
+from skerry.server.devices import EnrolledDevice, Nodes
 from skerry.server.gateway.answers import FIXED_HEADERS
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
@@ -23,6 +25,7 @@ __all__ = ["BellTower"]
 
 _LOOK_S = 0.02
 _STROKE = 64
+_SPREAD = 0.25  # of the longest wait: those whom one ring has woken do not all come back in the same moment again
 _EACH = 2  # one that the device has left without a word, and its next
 
 
@@ -35,10 +38,20 @@ class BellTower:
         reception: lets requests in.
         limits: see :class:`~skerry.server.gateway.reception.GatewayLimits`.
         closing: set before the server ends; nobody waits then.
+        came: is told of each device that comes to wait, its node and its request: a sign of life.
+        random: gives jitter; no secret.
     """
 
     def __init__(
-        self, belfry: Belfry, nodes: Nodes, reception: Reception, limits: GatewayLimits, closing: asyncio.Event
+        self,
+        belfry: Belfry,
+        nodes: Nodes,
+        reception: Reception,
+        limits: GatewayLimits,
+        closing: asyncio.Event,
+        *,
+        came: Callable[[EnrolledDevice, int, Request], None] = lambda *_: None,
+        random: Random | None = None,
     ) -> None:
         self._belfry = belfry
         self._closing = closing
@@ -47,9 +60,10 @@ class BellTower:
         self._wait_s = limits.bell_s
         self._places = Room(limits.bells, each=_EACH)
         self._registering = ThreadPoolExecutor(1, thread_name_prefix="bell")  # the SuperLink may hang
-        self._rung = asyncio.Event()
+        self._came = came
+        self._random = random or SystemRandom()
         self._look: asyncio.Task[None] | None = None
-        self._waiting = 0
+        self._waiting: dict[asyncio.Future[None], tuple[int, str]] = {}
 
     async def wait(self, request: Request) -> Response:
         """Hold the request until it rings for the device."""
@@ -69,35 +83,40 @@ class BellTower:
                 raise TurnedAwayError(
                     GatewayRefusal.SUPERLINK_DOWN, "the SuperLink does not answer", retry_after_s=5.0
                 ) from error
+            self._came(device, node, request)
             gone = asyncio.ensure_future(request.receive())  # what comes after a whole body is the end of the line
-            ringing = asyncio.ensure_future(self._newer(node, body.decode(errors="replace")))
-            closing = asyncio.ensure_future(self._closing.wait())
-            ends = (gone, ringing, closing)
+            rung = self._listen(node, body.decode(errors="replace"))
+            wait_s = self._wait_s * self._random.uniform(1 - _SPREAD, 1)
             try:
-                await asyncio.wait(ends, timeout=self._wait_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((gone, rung), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for end in ends:
-                    end.cancel()
+                gone.cancel()
+                del self._waiting[rung]
         return Response(self._belfry.last(node), headers=FIXED_HEADERS, media_type="text/plain")
 
-    async def _newer(self, node: int, known: str) -> None:
-        self._waiting += 1
-        try:
-            self._hear()  # who comes just after a ring hears it first, and must not be the only one
-            while self._belfry.last(node) == known:
-                if self._look is None or self._look.done():
-                    self._look = asyncio.create_task(self._watch())
-                await self._rung.wait()
-        finally:
-            self._waiting -= 1
+    def _listen(self, node: int, known: str) -> asyncio.Future[None]:
+        """Done when the last ring for the node is another than is known, and when the server ends."""
+        rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[rung] = node, known
+        if self._belfry.changed():
+            self._wake()  # who comes just after a ring hears it first, and must not be the only one
+        self._tell(rung)
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._watch())
+        return rung
 
     async def _watch(self) -> None:
         """One look for all who wait, and none when nobody does."""
         while self._waiting:
-            self._hear()
+            if self._belfry.changed() or self._closing.is_set():
+                self._wake()
             await asyncio.sleep(_LOOK_S)
 
-    def _hear(self) -> None:
-        if self._belfry.changed():
-            self._rung.set()
-            self._rung = asyncio.Event()
+    def _wake(self) -> None:
+        for rung in self._waiting:
+            self._tell(rung)
+
+    def _tell(self, rung: asyncio.Future[None]) -> None:
+        node, known = self._waiting[rung]
+        if not rung.done() and (self._closing.is_set() or self._belfry.last(node) != known):
+            rung.set_result(None)

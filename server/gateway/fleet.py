@@ -4,13 +4,15 @@ A call is passed on when an enrolled device signed it (the SuperLink's own node 
 it speaks for that device's node and no other, and when it is one of those that a device needs. Nodes are registered
 here, with the key that was enrolled; registering by oneself, and fetching code, are not among the calls.
 
-What is sent on is made anew: the method and path are ours, the headers a short list, the body the one that was signed.
+What is sent on is made anew (:mod:`~skerry.server.gateway.superlink`): the method and path are ours, the headers a
+short list, the body the one that was signed, but that signs of life promise the next one later. What idle devices say
+and ask is not all passed on (:mod:`~skerry.server.gateway.idle`), and who waits at the bell is there without saying so.
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 from starlette.requests import Request
@@ -19,20 +21,20 @@ from starlette.responses import Response
 from skerry.server.bells import Rope
 from skerry.server.devices import EnrolledDevice, Nodes
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, FleetClaim, fleet_claim
+from skerry.server.engines.flwr_idle import sign_of_life
 from skerry.server.gateway.answers import FIXED_HEADERS, InParts, until_sent
+from skerry.server.gateway.idle import PROMISED_S, Idle
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.gateway.superlink import PROTOBUF, Answered, ask_superlink
 from skerry.server.gateway.uploads import Uploads
 from skerry.server.limits import Room
 
 __all__ = ["FLEET_CALLS", "FleetPassage"]
 
-_log = logging.getLogger(__name__)
-
 _SMALL = 16 << 10
 _OBJECT = (5 << 20) + (64 << 10)  # Flower cuts arrays into objects of 5 MiB and a head
 _ANSWER = 1 << 20  # heads and trees of identifiers; only an object is larger
-_PROTOBUF = "application/protobuf"
 
 FLEET_CALLS: Mapping[str, int] = {
     "activate-node": _SMALL,
@@ -47,7 +49,6 @@ FLEET_CALLS: Mapping[str, int] = {
 }
 """The calls that are passed on, and the largest body of each."""
 
-_SENT_ON = ("flwr-timestamp", "flwr-signature", "flwr-package-name", "flwr-package-version", "flwr-component-name")
 _WAITING = 4  # calls that wait for a free place, for each place
 
 
@@ -59,6 +60,7 @@ class FleetPassage:
         nodes: node ids of devices.
         reception: lets requests in.
         limits: see :class:`~skerry.server.gateway.reception.GatewayLimits`.
+        idle: knows what need not be passed on.
         answered: rung when an answer has come whole, if anybody listens.
     """
 
@@ -68,11 +70,14 @@ class FleetPassage:
         nodes: Nodes,
         reception: Reception,
         limits: GatewayLimits,
+        idle: Idle,
         answered: Rope | None = None,
     ) -> None:
         self._superlink = superlink
         self._nodes = nodes
         self._reception = reception
+        self._idle = idle
+        self._breaths: dict[int, asyncio.Task[None]] = {}
         self._limits = limits
         # Threads of its own: when the SuperLink hangs, nothing else may wait for those who wait for it.
         self._registering = ThreadPoolExecutor(2, thread_name_prefix="nodes")
@@ -87,8 +92,8 @@ class FleetPassage:
         call = request.path_params["call"]
         if call not in FLEET_CALLS:
             raise TurnedAwayError(GatewayRefusal.NO_SUCH_PLACE, "no such call of the Fleet API is passed on")
-        if request.headers.get("content-type") != _PROTOBUF:
-            raise TurnedAwayError(GatewayRefusal.MALFORMED, f"the content type must be {_PROTOBUF}")
+        if request.headers.get("content-type") != PROTOBUF:
+            raise TurnedAwayError(GatewayRefusal.MALFORMED, f"the content type must be {PROTOBUF}")
         device, body = await self._reception.device(request, body_limit=FLEET_CALLS[call])
         claim = fleet_claim(call, body)
         if claim is None:
@@ -104,22 +109,43 @@ class FleetPassage:
                     raise TurnedAwayError(GatewayRefusal.BUSY, "no room for the answer now", retry_after_s=1.0)
                 return await self._pass_on(call, body, claim, device, request, longest)
 
+    def breathe(self, device: EnrolledDevice, node_id: int, request: Request) -> None:
+        """Tell the SuperLink that a device is there which waits at the bell, where it has to be told so now.
+
+        Nobody waits for that; where it fails the device comes again soon.
+        """
+        if node_id in self._breaths or not self._idle.breathes(node_id) or self._places.locked():
+            return
+        breath = asyncio.create_task(self._breath(device, node_id, request.headers))
+        self._breaths[node_id] = breath
+        breath.add_done_callback(lambda _: self._breaths.pop(node_id))
+
+    async def _breath(self, device: EnrolledDevice, node_id: int, headers: Mapping[str, str]) -> None:
+        call = "send-node-heartbeat"
+        body = self._idle.sent(call, node_id, sign_of_life(node_id, PROMISED_S))
+        with suppress(TimeoutError, httpx.HTTPError, TurnedAwayError):
+            async with self._places, asyncio.timeout(self._limits.superlink_s):
+                answer = await ask_superlink(self._superlink, call, body, device, headers, _SMALL)
+            self._note(call, device, node_id, "", answer)
+
     async def _pass_on(
         self, call: str, body: bytes, claim: FleetClaim, device: EnrolledDevice, request: Request, longest: int
     ) -> Response:
-        headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
-        headers |= {"content-type": _PROTOBUF, "accept": _PROTOBUF, "accept-encoding": "identity"}
-        headers["flwr-public-key"] = device.node_key_header
         try:
             async with asyncio.timeout(self._limits.superlink_s):
                 loop = asyncio.get_running_loop()
                 node_id = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
                 _check_speaker(claim, device, node_id)
-                if (said := self._uploads.again(device.name, call, claim)) is not None:
-                    return InParts(said, httpx.codes.OK, {**FIXED_HEADERS, "content-type": _PROTOBUF})
-                asked = self._superlink.stream("POST", f"/v1/fleet/{call}", content=body, headers=headers)
-                async with asked as answer:
-                    content = await _whole(answer, longest)
+                stroke = self._idle.stroke(node_id)
+                said = self._uploads.again(device.name, call, claim)
+                if said is None:
+                    said = self._idle.answer(call, node_id, stroke)
+                if said is not None:
+                    return _answer(Answered(httpx.codes.OK, PROTOBUF, said))
+                while call == "deactivate-node" and (breath := self._breaths.get(node_id)) is not None:
+                    await asyncio.wait([breath])  # which would bring it back
+                sent = self._idle.sent(call, node_id, body)
+                answer = await ask_superlink(self._superlink, call, sent, device, request.headers, longest)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise TurnedAwayError(
                 GatewayRefusal.SUPERLINK_SLOW, "the SuperLink did not answer in time", retry_after_s=5.0
@@ -128,26 +154,25 @@ class FleetPassage:
             raise TurnedAwayError(
                 GatewayRefusal.SUPERLINK_DOWN, "the SuperLink does not answer", retry_after_s=5.0
             ) from error
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            self._nodes.forget(device)
-        elif answer.status_code == httpx.codes.OK and self._uploads.complete(device.name, call, claim, content):
+        self._note(call, device, node_id, stroke, answer)
+        if answer.status == httpx.codes.OK and self._uploads.complete(device.name, call, claim, answer.content):
             self._ring_for(node_id)
-        kind = answer.headers.get("content-type", "application/octet-stream")
-        return InParts(content, answer.status_code, {**FIXED_HEADERS, "content-type": kind})
+        return _answer(answer)
+
+    def _note(self, call: str, device: EnrolledDevice, node_id: int, stroke: str, answer: Answered) -> None:
+        if answer.status == httpx.codes.UNAUTHORIZED:
+            self._nodes.forget(device)
+            self._idle.refused(node_id)
+        elif answer.status == httpx.codes.OK:
+            self._idle.answered(call, node_id, stroke, answer.content)
 
     def _ring_for(self, node_id: int) -> None:
         if self._answered is not None:
             self._answered.ring([node_id])
 
 
-async def _whole(answer: httpx.Response, longest: int) -> bytes:
-    content = bytearray()
-    async for part in answer.aiter_raw():
-        content += part
-        if len(content) > longest:
-            _log.error("%s: the SuperLink's answer has more than %d bytes", answer.url.path, longest)
-            raise TurnedAwayError(GatewayRefusal.SERVER_FAILED, "the server cannot do this now")
-    return bytes(content)
+def _answer(answer: Answered) -> Response:
+    return InParts(answer.content, answer.status, {**FIXED_HEADERS, "content-type": answer.kind})
 
 
 def _check_speaker(claim: FleetClaim, device: EnrolledDevice, node_id: int) -> None:

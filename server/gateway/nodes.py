@@ -11,6 +11,9 @@ __all__ = ["SuperlinkNodes"]
 class SuperlinkNodes:
     """See :class:`~skerry.server.devices.Nodes`; safe to use from several threads.
 
+    The SuperLink lists all of its nodes or none, which takes it longer the more they are. So it is asked once for
+    those that it has, and whoever is not among them is registered.
+
     Args:
         control: the Control API of the SuperLink, which only this machine reaches.
     """
@@ -18,6 +21,7 @@ class SuperlinkNodes:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._known: dict[bytes, int] = {}
+        self._listed = False
         self._lock = Lock()  # Flower's client is not for several threads, and a key is registered once
 
     def node_id(self, device: EnrolledDevice) -> int:
@@ -30,11 +34,17 @@ class SuperlinkNodes:
         if found is not None:
             return found
         with self._lock:
+            if device.node_key not in self._known and not self._listed:
+                self._known |= self._control.nodes()
+                self._listed = True
             if device.node_key not in self._known:
-                self._known[device.node_key] = self._control.node_of(device.key)
+                self._listed = False  # where the answer is lost, it may have the key all the same
+                self._known[device.node_key] = self._control.register(device.key)
+                self._listed = True
             return self._known[device.node_key]
 
     def forget(self, device: EnrolledDevice) -> None:
         """Ask the SuperLink again next time: it was started anew, or does not accept the device."""
         with self._lock:
             self._known.pop(device.node_key, None)
+            self._listed = False

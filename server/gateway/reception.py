@@ -58,7 +58,7 @@ class GatewayLimits:
     answers_each: int = 12 << 20
     downloads: int = 4
     chunk_s: float = 30.0
-    bells: int = 512
+    bells: int = 5120
     bell_s: float = 20.0
 
 
@@ -68,7 +68,7 @@ class Reception:
     def __init__(self, authenticator: Authenticator, limits: GatewayLimits) -> None:
         self._authenticator = authenticator
         self._limits = limits
-        self._devices = Buckets(limits.device)
+        self._devices = Buckets(limits.device, parties=2 * limits.bells)
         self._strangers = Buckets(limits.stranger)
         self._room = Room(limits.room, each=limits.room_each)
 
@@ -85,9 +85,7 @@ class Reception:
         size = _announced(request, body_limit)
         path = request.scope["raw_path"].decode("ascii")  # as it came, which is what was signed
         try:
-            head = await asyncio.to_thread(
-                self._authenticator.head, request.method, path, request.headers, roles=roles
-            )
+            head = await asyncio.to_thread(self._authenticator.head, request.method, path, request.headers, roles=roles)
         except TurnedAwayError:
             self._strangers.take(address)
             raise

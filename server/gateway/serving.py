@@ -22,13 +22,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from skerry.server.gateway.public_certificate import PublicCertificate, hardened
 from skerry.server.limits import Room
 
-__all__ = ["event_loops", "gateway_server"]
+__all__ = ["connections", "event_loops", "gateway_server"]
 
 _log = logging.getLogger(__name__)
 
 _HEADERS = 16 << 10
 _HEAD_S = 10.0
-_CONNECTIONS = 2048  # two for a device that waits at the bell
+_CONNECTIONS = 12_288  # two for a device that waits at the bell
 _CONNECTIONS_EACH = 512  # of one address, behind which many devices may be
 _OTHER_FILES = 256
 _TLS_S = 10.0  # for the handshake
@@ -88,7 +88,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         _allow_files(_CONNECTIONS + _OTHER_FILES)
-        room = Room(_CONNECTIONS, each=_CONNECTIONS_EACH)
+        room = Room(connections(), each=_CONNECTIONS_EACH)
 
         def connection() -> _Impatient:
             return _Impatient(room, config=self.config, server_state=self.server_state, app_state={})
@@ -145,8 +145,14 @@ def gateway_server(
     return _Server(config)
 
 
+def connections() -> int:
+    """How many may be open at once: each is a file, of which the system lets a process hold so many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _CONNECTIONS if hard == resource.RLIM_INFINITY else max(1, min(_CONNECTIONS, hard - _OTHER_FILES))
+
+
 def _allow_files(wanted: int) -> None:
-    """Let this process hold so many open: each connection is one, and by default it may hold fewer than it can get."""
+    """Let this process hold so many open: by default it may hold fewer than it can get."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
@@ -159,4 +165,3 @@ def _allow_files(wanted: int) -> None:
 def event_loops() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """What makes the event loop that uvicorn itself would take: uvloop's where it is installed."""
     return uvicorn.Config("").get_loop_factory()
-

@@ -117,10 +117,10 @@ def test_where_nothing_rings_it_is_told_so_in_the_end(tmp_path: Path, bells: Bel
 def test_a_ring_wakes_all_it_is_for_also_when_one_of_them_comes_just_then(bells: Bells) -> None:
     async def waits() -> None:
         tower = BellTower(Belfry(bells.asked), Numbered(), None, GatewayLimits(), asyncio.Event())
-        early = asyncio.create_task(tower._newer(7, NEVER))
+        early = tower._listen(7, NEVER)
         await asyncio.sleep(0.01)  # it waits, and the tower has just looked
         Rope(bells.asked).ring([7, 8])
-        await tower._newer(8, NEVER)
+        await tower._listen(8, NEVER)
         await asyncio.wait_for(early, 180)
 
     asyncio.run(waits())

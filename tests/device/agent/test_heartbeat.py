@@ -52,3 +52,37 @@ def test_a_sign_of_life_that_fails_is_given_again(failure: Exception):
         assert node.identifier == 7
     finally:
         node.end()
+
+
+class Counted:
+    heartbeat_s = 0.01
+
+    def __init__(self) -> None:
+        self.beats = 0
+        self.came = Event()
+
+    def heartbeat(self, node: int) -> bool:
+        self.beats += 1
+        self.came.set()
+        return True
+
+
+def test_who_is_seen_at_the_bell_gives_no_other_sign_of_life_until_it_is_not_seen_any_more():
+    beats, asked, seen = Counted(), Event(), [True]
+
+    def looks() -> bool:
+        asked.set()
+        return seen[0]
+
+    node = Node(beats, Random(0), seen=looks)
+    node.start()
+    node.online(7)
+    try:
+        for _ in range(3):
+            asked.clear()
+            assert asked.wait(20)
+        assert beats.beats == 0
+        seen[0] = False
+        assert beats.came.wait(20)
+    finally:
+        node.end()

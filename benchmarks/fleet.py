@@ -1,0 +1,182 @@
+"""Benchmark ``fleet``: what thousands of devices that have nothing to do cost a federation's servers.
+
+5,000 idle agents, played by one process (:mod:`_idle_devices`), at the gateway of a real ``skerry server up``; TLS,
+signed requests, a connection of its own for each. Then instructions are put for some of them, chosen by chance, as a
+coordinator puts them.
+
+Group: ``idle``. ``SKERRY_FLEET_DEVICES`` plays fewer.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from _agent_fleet import servers, start
+from _harness import HERE, PYTHON, Claim, NotMeasuredError, Samples, main, progress, versions
+from _idle_registry import enter
+from _round_split import Servers
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from skerry.device.app import RECORD
+from skerry.security.identity.private_file import read_private
+from skerry.server.engines.bundle import write_bundle
+from skerry.server.engines.engine import Components
+from skerry.server.engines.flwr_grid import DrivenGrid
+from skerry.server.engines.flwr_run import driven_run
+from skerry.server.federation_home import FederationHome
+from skerry.server.running import RunningServer
+
+DEVICES = int(os.environ.get("SKERRY_FLEET_DEVICES", "5000"))
+CHOSEN, TIMES, EVERY_S = 20, 6, 8.0
+SETTLE_S, REST_S = 20.0, 12.0
+UP_S = 180.0
+BYTES = 10_000
+
+
+class Played:
+    """The process that plays the devices."""
+
+    def __init__(self, gateway: str, roots: Path, keys: Path, folder: Path) -> None:
+        self.notices, self._log = folder / "notices.jsonl", folder / "devices.log"
+        self.notices.touch()
+        words = [PYTHON, HERE / "_idle_devices.py", gateway, roots, keys, self.notices]
+        self._process: subprocess.Popen = start(words, self._log)
+        self._said = 0
+        self._line()
+
+    def told(self) -> dict:
+        """What happened since it was last asked."""
+        self._process.send_signal(signal.SIGUSR1)
+        return self._line()
+
+    def _line(self) -> dict:
+        end = time.monotonic() + 60
+        while time.monotonic() < end and self._process.poll() is None:
+            lines = [line for line in self._log.read_text().splitlines() if line.startswith("{")]
+            if len(lines) > self._said:
+                self._said += 1
+                return json.loads(lines[self._said - 1])
+            time.sleep(0.02)
+        raise NotMeasuredError(f"the devices say nothing: {self._log.read_text()[-2000:]}")
+
+    def heard(self) -> list[dict]:
+        """When each message was heard of and was there, so far."""
+        return [json.loads(line) for line in self.notices.read_text().splitlines()]
+
+    def end(self) -> None:
+        """The power goes."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def played(gateway: str, runs: Path, folder: Path) -> Iterator[Played]:
+    keys = folder / "keys.json"
+    begin = time.monotonic()
+    enter(runs, [f"pi-{number:04d}" for number in range(DEVICES)], keys)
+    progress(f"{DEVICES} devices are enrolled, after {time.monotonic() - begin:.0f} s")
+    devices = Played(gateway, FederationHome(runs).root, keys, folder)
+    try:
+        yield devices
+    finally:
+        devices.end()
+
+
+def idle(folder: Path) -> Iterator[Claim]:
+    """All devices come online, wait, and some of them are asked for something now and then."""
+    with servers(folder) as federation:
+        server = RunningServer.read(FederationHome(federation.runs).server)
+        used = Servers(server.pid)
+        empty = used.rss_mb()
+        with played(federation.gateway, federation.runs, folder) as devices:
+            came = _all_here(devices)
+            time.sleep(SETTLE_S)
+            with _grid(federation.runs, server) as grid:
+                nodes = grid.get_node_ids()
+                devices.told()
+                before, begin = used.cpu(), time.monotonic()
+                put = _asked(grid, nodes)
+                time.sleep(REST_S)
+                passed, after = time.monotonic() - begin, used.cpu()
+                said = devices.told()
+                still = len(grid.get_node_ids())
+            full = used.rss_mb()
+            heard = [_first(devices.heard(), *one) for one in put]
+    share = {name: round((after[name] - before[name]) / passed, 3) for name in after}
+    seen = {
+        "devices": said["here"],
+        "window_s": round(passed),
+        "came_online_s": round(came),
+        "gateway_cores": share["gateway"],
+        "asked_a_second": {name: round(count / passed, 1) for name, count in said["sent"].items()},
+        "connections": said["connections"],
+    }
+    text = f"processor time of the SuperLink while {DEVICES:,} devices are idle and {CHOSEN} at a time are asked"
+    yield Claim("fleet_idle_superlink", text, share["superlink"], "cores", "<=", 0.5, detail=seen)
+
+    waits = Samples([one if one is not None else UP_S for one in heard])
+    spread = {**waits.spread, "median": round(waits.median, 3)}
+    text = f"from before instructions are put for {CHOSEN} of them until a device has its own, 95th percentile"
+    yield Claim("fleet_idle_notice", text, waits.quantile(0.95), "s", "<=", 2.0, spread=spread)
+
+    text = "requests of the devices that were refused, or not answered"
+    failed = said["failed"]
+    yield Claim("fleet_idle_failed", text, sum(failed.values()), "requests", "<=", 0, detail=failed)
+
+    text = "share of the devices that the SuperLink has online in the end"
+    yield Claim("fleet_idle_online", text, still / DEVICES, "share", ">=", 1.0, detail={"before": len(nodes)})
+
+    memory = {f"{name}_mb": round(full[name]) for name in full} | {"gateway_empty_mb": round(empty["gateway"])}
+    each = 1000 * (full["gateway"] - empty["gateway"]) / DEVICES
+    text = "resident memory of the gateway's process for one device more"
+    yield Claim("fleet_idle_memory", text, each, "kB", "<=", 200, detail=memory)
+
+
+def _all_here(devices: Played) -> float:
+    """Seconds until every device waits."""
+    begin = time.monotonic()
+    while time.monotonic() - begin < UP_S:
+        time.sleep(5)
+        said = devices.told()
+        progress(f"{said['here']} devices wait, {sum(said['failed'].values())} requests failed {said['failed'] or ''}")
+        if said["here"] == DEVICES:
+            return time.monotonic() - begin
+    raise NotMeasuredError(f"{said['here']} of {DEVICES} devices are here after {UP_S:.0f} s")
+
+
+@contextmanager
+def _grid(runs: Path, server: RunningServer) -> Iterator[DrivenGrid]:
+    authority, secret = Path(server.superlink_authority).read_bytes(), read_private(Path(server.superlink_secret))
+    with tempfile.TemporaryDirectory() as private:
+        app = write_bundle(Path(private), Components())
+        bells, at = FederationHome(runs).bells, server.addresses["superlink"]
+        with driven_run(at, authority, secret, app, largest=1 << 20, bells=bells) as (grid, _):
+            yield grid
+
+
+def _asked(grid: DrivenGrid, nodes: list[int]) -> list[tuple[int, float]]:
+    """Put instructions for some nodes, several times; which, and when that was begun (seconds since the epoch)."""
+    chance, put = random.Random(0), []
+    for _ in range(TIMES):
+        some = chance.sample(nodes, CHOSEN)
+        put += [(node, time.time()) for node in some]
+        content = RecordDict({RECORD: ConfigRecord({"envelope": os.urandom(BYTES)})})
+        grid.push_messages(Message(content, dst_node_id=node, message_type="train", ttl=60.0) for node in some)
+        time.sleep(EVERY_S)
+    return put
+
+
+def _first(heard: list[dict], node: int, since: float) -> float | None:
+    """Seconds until the node had its message; None where it never had."""
+    return min((one["there"] - since for one in heard if one["node"] == node and one["there"] >= since), default=None)
+
+
+if __name__ == "__main__":
+    main("fleet", {"idle": idle}, versions("flwr", "starlette", "uvicorn", "uvloop", "cryptography"))
