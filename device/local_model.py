@@ -53,9 +53,15 @@ class LocalModel(Protocol):
         ...
 
     def train(
-        self, vector: Float32Array, inputs: Any, y: npt.NDArray[np.int64], plan: TrainPlan, stream: ChaChaStream
+        self,
+        vector: Float32Array,
+        inputs: Any,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: ChaChaStream,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
-        """The ``(d,)`` delta of one round."""
+        """The ``(d,)`` delta of one round, ``correction`` added to each step's gradient."""
         ...
 
     def logits(self, vector: Float32Array, inputs: Any) -> Float32Array:
@@ -166,7 +172,13 @@ class HeadModel:
         return self._base.features(self._task.view(x, number))
 
     def train(
-        self, vector: Float32Array, inputs: Any, y: npt.NDArray[np.int64], plan: TrainPlan, stream: ChaChaStream
+        self,
+        vector: Float32Array,
+        inputs: Any,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: ChaChaStream,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
         """One round of (private) steps; inputs as of :meth:`prepare`, ``(n, views, width)``, or :meth:`examples`.
 
@@ -174,10 +186,10 @@ class HeadModel:
             MissingDependencyError: the plan has attacks, and torch is not installed.
         """
         if plan.adversarial == "none":
-            return self._trainer.train(vector, inputs, y, plan, stream)
+            return self._trainer.train(vector, inputs, y, plan, stream, correction)
         ball = attack_ball(self._task, plan.adversarial_epsilon, plan.adversarial_norm)
         recipe = AdversarialRecipe(ball=ball, method=plan.adversarial)
-        return self._network().train(vector, inputs, y, plan, stream, recipe)
+        return self._network().train(vector, inputs, y, plan, stream, recipe, correction)
 
     def _network(self) -> "NetworkTrainer":
         if self._attacked is None:
@@ -254,10 +266,17 @@ class FullModel:
         return self._trainer.prepare(self._task.transform(x))
 
     def train(
-        self, vector: Float32Array, inputs: Any, y: npt.NDArray[np.int64], plan: TrainPlan, stream: ChaChaStream
+        self,
+        vector: Float32Array,
+        inputs: Any,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: ChaChaStream,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
         """Plain SGD; the stream gives the order of the examples."""
-        return self._trainer.train(vector, inputs, y, plan, np.random.default_rng(stream.uint64(4)))
+        generator = np.random.default_rng(stream.uint64(4))
+        return self._trainer.train(vector, inputs, y, plan, generator, correction)
 
     def logits(self, vector: Float32Array, inputs: Any) -> Float32Array:
         """Scores of the network."""

@@ -152,7 +152,13 @@ class NetworkModel:
         return values if scale is None else RoundedInputs(values.astype(np.uint8), scale.step, scale.zero)
 
     def train(
-        self, vector: Float32Array, inputs: Inputs, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+        self,
+        vector: Float32Array,
+        inputs: Inputs,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: RandomStream,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
         """One round of (private) training."""
         if plan.augment != "none":
@@ -167,7 +173,7 @@ class NetworkModel:
                 )
             ball = attack_ball(self._task, plan.adversarial_epsilon, plan.adversarial_norm)
             recipe = AdversarialRecipe(ball=ball, method=plan.adversarial)
-        return self._trainer.train(vector, inputs, y, plan, stream, recipe)
+        return self._trainer.train(vector, inputs, y, plan, stream, recipe, correction)
 
     def logits(self, vector: Float32Array, inputs: Inputs) -> Float32Array:
         """Scores of the network as it is trained."""

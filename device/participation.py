@@ -44,9 +44,11 @@ from skerry.device.protocol import (
     to_bytes,
 )
 from skerry.device.replying import REPLY_LIFETIME_MS, sealed_reply
+from skerry.device.round_training import Trained, train_round
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.device.training.plan import TrainPlan
+from skerry.device.variates import move_variate, own_variate
 from skerry.device.worker import Outcome, Resident, Worker
 from skerry.device.yielding import NotYetError, YieldedError, yield_if_asked
 from skerry.errors import DiskFullError, EnvelopeRefusedError, InputError, RefusedError, SkerryError
@@ -58,7 +60,7 @@ from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.chain import Entry
 from skerry.security.privacy.ledger import Ledger
 from skerry.security.privacy.receipt import remembers
-from skerry.security.privacy.stream import ChaChaStream, seeded_stream
+from skerry.security.privacy.stream import seeded_stream
 
 __all__ = ["answer_challenge", "participate"]
 
@@ -183,6 +185,7 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
     task = worker.task(home.task, home.model)
     model = _model(worker, home, header.model, task)
     _fits(instruction, model, task)
+    own = own_variate(home.path, header.run, model.digest, instruction)
     with worker.watch.stage("debit"), worker.ledgers.at(home.ledger) as ledger:
         if ledger.policy.data != home.policy.data:
             raise RefusedError("wrong_ledger", "this ledger speaks of other data", where=str(home.ledger))
@@ -203,19 +206,22 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
                     syncer=worker.syncer,
                 )
                 with debit as entry:
-                    delta, head = _train(work, resident, worker, task, model)
+                    trained = _train(work, resident, worker, task, model, own)
             else:
                 ledger.sync()  # who wrote the debit may have been killed before the disk had it
-                delta, head = _train(work, resident, worker, task, model)
+                trained = _train(work, resident, worker, task, model, own)
             state = ledger.checkpoint(entry.seq + 1)  # of what is on stable storage now
-            sent = _misbehave(resident, delta, header.round, instruction.seed)
-            update = Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex())
+            head = trained.head
+            sent = _misbehave(resident, trained.delta, header.round, instruction.seed)
+            update = Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex(), trained.loss)
             if instruction.seed is None or isinstance(model, PersonalModel):  # computed again it would be another one
                 keep_answer(home.ledger, asked, KeptAnswer(update.to_bytes(), to_bytes(head)))
         else:
             update, head = Update.from_bytes(kept.payload), from_bytes(kept.head)
         if isinstance(model, PersonalModel):  # used again, it is spent too: not before the debit is settled
             model.keep_head(home.path, head, instruction.plan)
+        if own is not None:
+            move_variate(home.path, header, instruction, own, update.delta)
     return update
 
 
@@ -273,27 +279,11 @@ def _debited(ledger: Ledger, header: Header, asked: str) -> Entry | None:
 
 
 def _train(
-    work: _Work, resident: Resident, worker: Worker, task: Task, model: LocalModel
-) -> tuple[Float32Array, Float32Array]:
-    """What is sent, and the device's own head, which is not (empty where the head is everybody's)."""
+    work: _Work, resident: Resident, worker: Worker, task: Task, model: LocalModel, own: Float32Array | None
+) -> Trained:
     with worker.care.training(work.undertaking) as key:
-        return _trained(work, resident.home, worker, task, model, key)
-
-
-def _trained(
-    work: _Work, home: DeviceHome, worker: Worker, task: Task, model: LocalModel, key: bytes
-) -> tuple[Float32Array, Float32Array]:
-    instruction = work.instruction
-    with worker.watch.stage("features"):
-        plan = instruction.plan
-        attacked = plan.adversarial != "none"
-        inputs, labels = worker.training_inputs(home, task, model, plan.views, attacked=attacked)
-    with worker.watch.stage("train"):
-        stream = _stream(instruction.seed, home.device, work.opened.header.round, key)
-        given = (instruction.vector, inputs, labels, instruction.plan, stream)
-        if isinstance(model, PersonalModel):
-            return model.train_with(model.read_head(home.path, instruction.plan), *given)
-        return model.train(*given), np.empty(0, np.float32)
+        given = (work.instruction, work.opened.header.round, resident.home, worker, task, model)
+        return train_round(*given, own, key)
 
 
 def _price(ledger: Ledger, header: Header, plan: TrainPlan) -> GaussianEvent | None:
@@ -325,12 +315,6 @@ def _agree(resident: Resident, instruction: Instruction) -> None:
         raise RefusedError(
             "unit_refused", f"this device trains only with {home.policy.unit}-level privacy", where=home.device
         )
-
-
-def _stream(seed: int | None, device: str, number: int, key: bytes) -> ChaChaStream:
-    if seed is None:
-        return ChaChaStream(key)
-    return seeded_stream(seed, "train", device, number)
 
 
 def _misbehave(resident: Resident, delta: Float32Array, number: int, seed: int | None) -> Float32Array:

@@ -65,7 +65,13 @@ class WholeModel(Protocol):
         ...
 
     def train(
-        self, vector: Float32Array, inputs: Any, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+        self,
+        vector: Float32Array,
+        inputs: Any,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: RandomStream,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
         """The delta of a round."""
         ...
@@ -135,10 +141,16 @@ class PersonalModel:
         return self._whole.prepare(x)
 
     def train(
-        self, vector: Float32Array, inputs: Any, y: npt.NDArray[np.int64], plan: TrainPlan, stream: RandomStream
+        self,
+        vector: Float32Array,
+        inputs: Any,
+        y: npt.NDArray[np.int64],
+        plan: TrainPlan,
+        stream: RandomStream,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
         """One round of a device that has no head yet and keeps none."""
-        return self.train_with(self.initial_head(), vector, inputs, y, plan, stream)[0]
+        return self.train_with(self.initial_head(), vector, inputs, y, plan, stream, correction)[0]
 
     def train_with(
         self,
@@ -148,9 +160,12 @@ class PersonalModel:
         y: npt.NDArray[np.int64],
         plan: TrainPlan,
         stream: RandomStream,
+        correction: Float32Array | None = None,
     ) -> tuple[Float32Array, Float32Array]:
-        """One round: the network's change, which is sent, and the new head, which is kept."""
-        delta = self._whole.layout.split(self._whole.train(self.joined(vector, head), inputs, y, plan, stream))
+        """One round: the network's change, which is sent, and the new head, which is kept and not corrected."""
+        added = None if correction is None else self.joined(correction, np.zeros_like(head))
+        whole = self._whole.train(self.joined(vector, head), inputs, y, plan, stream, added)
+        delta = self._whole.layout.split(whole)
         return self.layout.join(delta), head + self.head_layout.join(delta)
 
     def joined(self, vector: Float32Array, head: Float32Array) -> Float32Array:

@@ -13,6 +13,7 @@ from skerry.device.protocol import to_bytes
 from skerry.fsio import append_durably, write_atomic
 from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
+from skerry.server.variates import ControlVariates
 from skerry.strategies.optimizers import Moments
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store_round", "vector_digest"]
@@ -22,7 +23,7 @@ FILE = "checkpoint/round.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """After a round: the trainable vector, what optimizer and screen carry on, and the round's lines."""
+    """After a round: the trainable vector, what optimizer, screen and SCAFFOLD carry on, and the round's lines."""
 
     round: int
     vector: Float32Array
@@ -30,6 +31,7 @@ class Checkpoint:
     screener: dict[str, Any]
     record: dict[str, Any] = field(default_factory=dict)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
+    variates: ControlVariates | None = None
 
 
 def vector_digest(vector: Float32Array) -> str:
@@ -39,10 +41,17 @@ def vector_digest(vector: Float32Array) -> str:
 
 def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Write atomically and durably; one file, so that vector and round cannot disagree."""
-    told = {"screener": checkpoint.screener, "record": checkpoint.record, "verdicts": checkpoint.verdicts}
+    told: dict[str, Any] = {
+        "screener": checkpoint.screener, "record": checkpoint.record, "verdicts": checkpoint.verdicts
+    }  # fmt: skip
+    variates = checkpoint.variates
+    if variates is not None:
+        told["variates"] = {"devices": variates.devices, "counted": dict(variates.counted)}
     metadata = {"round": str(checkpoint.round)} | {name: json.dumps(value) for name, value in told.items()}
     moments = checkpoint.moments
     arrays = {"vector": checkpoint.vector, "velocity": moments.first, "squares": moments.second}
+    if variates is not None:
+        arrays["variates"] = variates.total
     write_atomic(folder.path / FILE, save(arrays, metadata))
 
 
@@ -68,4 +77,7 @@ def load_checkpoint(folder: RunFolder) -> Checkpoint | None:
     arrays = {name: array.astype(np.float32, copy=False) for name, array in load(data).items()}
     moments = Moments(arrays["velocity"], arrays["squares"])
     told = {name: json.loads(header[name]) for name in ("screener", "record", "verdicts")}
-    return Checkpoint(int(header["round"]), arrays["vector"], moments, **told)
+    variates = None
+    if "variates" in header:
+        variates = ControlVariates(arrays["variates"], **json.loads(header["variates"]))
+    return Checkpoint(int(header["round"]), arrays["vector"], moments, **told, variates=variates)

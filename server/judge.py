@@ -1,6 +1,7 @@
 """Stages *validate* and *screen*: which of the authentic updates may enter the average, and why the others may not."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -44,18 +45,26 @@ class Judged:
 
 
 def validate(federation: Federation, opened: Opened) -> Valid:
-    """Length, layout and finiteness, for every rule and whatever is screened for."""
+    """Length, layout and finiteness, for every rule and whatever is screened for; and a loss where one is asked for."""
     layout = federation.model.layout
     dropped = dict(opened.dropped)
     rows: dict[str, Float32Array] = {}
     for device, update in opened.updates.items():
         reason = Reason.SHAPE if update.layout != layout.digest else check_update(update.delta, layout.size)
+        if reason is None and federation.scenario.training.fairness:
+            reason = _check_loss(update.loss)
         if reason is None:
             rows[device] = update.delta
         else:
             dropped[device] = reason
     deltas = np.stack(list(rows.values())) if rows else np.empty((0, layout.size), np.float32)
     return Valid(tuple(rows), deltas, opened.receipts, dropped)
+
+
+def _check_loss(loss: float | None) -> Reason | None:
+    if loss is None or loss < 0:
+        return Reason.SHAPE
+    return None if isfinite(loss) else Reason.NOT_FINITE
 
 
 def screen(federation: Federation, number: int, valid: Valid, vector: Float32Array) -> Judged:
@@ -91,5 +100,5 @@ def _early(federation: Federation, number: int, device: str, reason: Reason) -> 
 
 _SENTENCES = {
     Reason.NOT_FINITE: "The update holds NaN or infinite values; one of them would destroy the average.",
-    Reason.SHAPE: "The update does not have this model's layout.",
+    Reason.SHAPE: "The update does not have this model's layout, or says no loss where one is asked for.",
 }

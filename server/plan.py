@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from skerry.device.protocol import Instruction
@@ -12,6 +12,7 @@ from skerry.security.envelope import Header, Kind, seal_named
 from skerry.security.privacy.stream import derive_generator
 from skerry.server.federation import Federation
 from skerry.server.journal import Answer, Asked, Kept
+from skerry.server.variates import ControlVariates
 
 __all__ = ["RoundPlan", "draw_cohort", "make_plan"]
 
@@ -83,21 +84,24 @@ def make_plan(
     kept: Kept | None = None,
     *,
     deadline_s: float | None = None,
+    variates: ControlVariates | None = None,
 ) -> RoundPlan:
     """Sign and seal one instruction for each device of the cohort.
 
     ``receipts`` are the digests of the last ones that devices gave: an instruction carries its device's. ``kept`` is
     what an earlier process left of this round: devices that answered it are not asked again, and the others are asked
     under the same nonce, by which they know whether they have done the work. Instructions hold for ``deadline_s``,
-    which is the cohort's where nobody says another.
+    which is the cohort's where nobody says another. ``variates`` are those of a run of SCAFFOLD.
     """
     before = kept or Kept()
-    instruction = Instruction(
+    common = Instruction(
         vector=vector,
         layout=federation.model.layout.digest,
         plan=federation.plan_for(number),
         seed=federation.scenario.seed if federation.simulated else None,
-    ).to_bytes()
+        loss=federation.scenario.training.fairness > 0,
+    )
+    words: dict[int, bytes] = {}  # all devices are told the same, but for the round that SCAFFOLD counted last of each
     now = federation.clock()
     deadline = federation.scenario.cohort.deadline_s if deadline_s is None else deadline_s
     lifetime = int(deadline * 1000) + GRACE_MS
@@ -132,6 +136,10 @@ def make_plan(
             issued=now,
             expires=now + lifetime,
         )
-        envelopes[device], digest = seal_named(header, instruction, sender=federation.coordinator, receiver=receiver)
+        counted = 0 if variates is None else variates.counted.get(device, 0)
+        if counted not in words:
+            told = None if variates is None else variates.told(device)
+            words[counted] = replace(common, variate=told).to_bytes()
+        envelopes[device], digest = seal_named(header, words[counted], sender=federation.coordinator, receiver=receiver)
         asked[device] = Asked(digest, nonce, len(envelopes[device]))
     return RoundPlan(number, asked, envelopes, dict(before.answers))

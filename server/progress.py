@@ -10,6 +10,7 @@ from skerry.server.central import CentralNoise
 from skerry.server.collect import Opened
 from skerry.server.journal import RoundJournal
 from skerry.server.plan import RoundPlan
+from skerry.server.variates import ControlVariates
 from skerry.strategies.optimizers import Moments
 from skerry.syncer import Job, Syncer
 
@@ -27,6 +28,7 @@ class Progress:
     syncer: Syncer
     journal: RoundJournal
     central: CentralNoise | None = None
+    variates: ControlVariates | None = None
     records: list[RoundRecord] = field(default_factory=list)
     device_seconds: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, bytes] = field(default_factory=dict)

@@ -46,7 +46,9 @@ from skerry.server.plan import draw_cohort, make_plan
 from skerry.server.progress import Gathered, Progress, Waited
 from skerry.server.round_spans import tell_round
 from skerry.server.tolerance import rule_for
+from skerry.server.variates import ControlVariates
 from skerry.strategies.buffered import staleness_weights
+from skerry.strategies.fairness import fair_weights
 from skerry.strategies.optimizers import ServerOptimizer, named_optimizer
 from skerry.syncer import Syncer
 
@@ -63,15 +65,16 @@ def run_rounds(federation: Federation) -> Progress:
         base = evaluate_held_out(federation, initial)
     federation.folder.mark("running", stage=f"round {past.rounds}", extra={"base_accuracy": base.accuracy})
     vector, moments = initial, server_optimizer(federation.scenario.training).start(initial.size)
+    variates = ControlVariates.start(initial.size) if federation.scenario.training.scaffold else None
     if past.checkpoint is not None:
-        vector, moments = past.checkpoint.vector, past.checkpoint.moments
+        vector, moments, variates = past.checkpoint.vector, past.checkpoint.moments, past.checkpoint.variates
     before = dict(process_worker().watch.seconds)
     with Syncer() as syncer:
         central = None
         if federation.plan.unit == "device":
             central = CentralNoise(federation.scenario, federation.plan.noise_multiplier, vector.size)
         journal = RoundJournal(federation.folder.path)
-        progress = Progress(vector, moments, Spending(federation), base, syncer, journal, central)
+        progress = Progress(vector, moments, Spending(federation), base, syncer, journal, central, variates)
         progress.records.extend(past.records)
         progress.receipts |= past.receipts
         gather: Gather = gather_round
@@ -100,7 +103,8 @@ def gather_round(federation: Federation, progress: Progress, number: int, watch:
         debit = progress.central.debit(number) if progress.central is not None else None
         with open_round(federation, number, cohort, progress.syncer, debit):
             before = None if kept is None else settled(federation, number, kept)
-            plan = make_plan(federation, number, cohort, progress.vector, progress.receipts, before)
+            given = (cohort, progress.vector, progress.receipts, before)
+            plan = make_plan(federation, number, *given, variates=progress.variates)
         progress.planned(plan, cohort)
     with watch.stage("checkpoint"):
         progress.syncer.settle()  # the round before is on the disk too, or its answers are still needed
@@ -141,6 +145,9 @@ def run_round(federation: Federation, progress: Progress, number: int, gather: G
             move = server_optimizer(federation.scenario.training)
             before = progress.vector
             progress.vector, progress.moments = move(progress.vector, step, progress.moments)
+            if progress.variates is not None:
+                given = (step, federation.plan_for(number), len(federation.members))
+                progress.variates = progress.variates.after(number, judged.devices, *given)
             if federation.auditor is not None:
                 federation.auditor.follow(before, progress.vector, federation.plan_for(number))
         except AggregationError as error:
@@ -190,6 +197,7 @@ def _keep(federation: Federation, progress: Progress, record: RoundRecord, judge
         federation.screener.state(),
         record.to_json(),
         [verdict.to_json() for verdict in judged.verdicts],
+        progress.variates,
     )
     store = federation.tracing.behind("checkpoint", store_round)
     stored = progress.syncer.begin(store, federation.folder, checkpoint)
@@ -209,7 +217,7 @@ def server_optimizer(training: TrainingConfig) -> ServerOptimizer:
 
 
 def aggregate(federation: Federation, judged: Judged, number: int, weights: Float32Array | None = None) -> Float32Array:
-    """The robust rule over accepted deltas, scaled by ``weights`` first where they are of different age.
+    """The robust rule over accepted deltas, scaled by ``weights`` first where they do not count alike.
 
     ``tolerate`` counts the hostile devices assumed in the whole fleet, with those that are out: see
     :func:`~skerry.server.tolerance.rule_for`.
@@ -230,8 +238,13 @@ def aggregate(federation: Federation, judged: Judged, number: int, weights: Floa
 
 
 def _weights(federation: Federation, judged: Judged, number: int, gathered: Gathered) -> Float32Array | None:
-    """Of each accepted row by its age; None in rounds, where all are of one."""
-    cohort = federation.scenario.cohort
+    """Of each accepted row, by its age or by its device's loss; None where all count alike."""
+    cohort, fairness = federation.scenario.cohort, federation.scenario.training.fairness
+    if fairness:
+        updates = gathered.opened.updates
+        losses = np.array([updates[device].loss for device in judged.devices], np.float64)
+        rate, tolerate = federation.plan_for(number).learning_rate, federation.scenario.defence.tolerate
+        return fair_weights(judged.deltas, losses, q=fairness, learning_rate=rate, tolerate=tolerate)
     if cohort.mode != "buffered":
         return None
     ages = np.array([number - gathered.bases.get(device, number) for device in judged.devices], np.int64)

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from skerry.config.adversarial import check_adversarial
 from skerry.config.buffered import check_buffered
 from skerry.config.device_level import check_device_level
+from skerry.config.fairness import check_fairness
+from skerry.config.scaffold import check_scaffold_settings
 
 __all__ = [
     "OVER_INT8",
@@ -147,6 +149,13 @@ class TrainingConfig(_Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     proximal: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0, description="μ of FedProx: pulls a device's steps towards the vector that the round started from"
+    )
+    scaffold: bool = Field(
+        False,
+        description="SCAFFOLD: steps are corrected by control variates, which a device keeps from round to round",
+    )
+    fairness: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.0, description="q of q-FFL: the larger, the more devices count on which the model does badly"
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="cosine: the learning rate falls to nothing over the rounds, along half a cosine"
@@ -395,6 +404,8 @@ class Scenario(_Section):
     def _combinations(self) -> "Scenario":
         check_device_level(self)
         check_buffered(self)
+        check_scaffold_settings(self)
+        check_fairness(self)
         private = self.privacy.unit == "example"
         if private and self.model.architecture == "cnn":
             raise ValueError(

@@ -33,6 +33,7 @@ def descend(
     gradient: Callable[[Weights, Chosen, Weights], None],
     plan: TrainPlan,
     order: Callable[[int], Chosen],
+    correction: Weights | None = None,
 ) -> Weights:
     """Epochs of mini-batch gradient descent on the mean loss: no clipping and no noise.
 
@@ -43,6 +44,7 @@ def descend(
         plan: epochs, batch size (0: all), replays of each batch, learning rate, momentum (starts anew each call),
             proximal term, clip.
         order: n to a permutation of ``0 … n-1``, called once an epoch.
+        correction: ``(d,)`` added to each step's gradient after its clip (:mod:`~skerry.device.training.scaffold`).
 
     Returns:
         ``(d,)`` of the same type: where the descent ended.
@@ -65,7 +67,7 @@ def descend(
                     gradient(weights, visited[first : first + size], slope)
                     if plan.gradient_clip:
                         slope *= min(1.0, plan.gradient_clip / max(float(np.linalg.norm(slope)), 1e-12))
-                    _advance(weights, start, slope, step, plan)
+                    _advance(weights, start, slope, step, plan, correction)
     except YieldedError:
         leave_at(Standing(done - 1, weights, step if plan.momentum else _NONE, 0))
         raise
@@ -78,6 +80,7 @@ def descend_privately(
     integer_sum: Callable[[npt.NDArray[np.float64], Chosen, Grid], npt.NDArray[np.int64]],
     plan: TrainPlan,
     stream: RandomStream,
+    correction: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Steps on noisy sums of clipped gradients: differentially private per example at :attr:`TrainPlan.event`.
 
@@ -90,6 +93,7 @@ def descend_privately(
         integer_sum: Σ z over the examples of these indices (weights, indices, grid), ``(d,)`` int64.
         plan: what to do; its event must have been debited.
         stream: noise, and who takes part in a step when the sampling rate is below 1.
+        correction: ``(d,)`` added to each noisy gradient; from public values and earlier releases, like ``start``.
 
     Returns:
         ``(d,)`` float64: where the descent ended.
@@ -107,7 +111,7 @@ def descend_privately(
             chosen = draw_examples(count, plan.sampling_rate, stream)
             slope = grid.release(integer_sum(weights, chosen, grid), stream)
             slope /= plan.sampling_rate * plan.denominator
-            _advance(weights, start, slope, velocity if plan.momentum else slope, plan)
+            _advance(weights, start, slope, velocity if plan.momentum else slope, plan, correction)
             done += 1
     except YieldedError:
         leave_at(Standing(done, weights, velocity, drawn))
@@ -126,8 +130,10 @@ def draw_examples(count: int, rate: float, stream: RandomStream) -> Chosen:
     return np.flatnonzero(stream.uint64(count) < np.uint64(threshold))
 
 
-def _advance(weights: Any, start: Any, slope: Any, step: Any, plan: TrainPlan) -> None:
+def _advance(weights: Any, start: Any, slope: Any, step: Any, plan: TrainPlan, correction: Any) -> None:
     """One step, in place; ``slope`` is overwritten, and is the same array as ``step`` when there is no momentum."""
+    if correction is not None:
+        slope += correction
     if plan.proximal:
         slope += plan.proximal * (weights - start)
     if plan.momentum:

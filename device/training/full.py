@@ -107,6 +107,7 @@ class FullTrainer:
         y: npt.NDArray[np.int64],
         plan: TrainPlan,
         generator: np.random.Generator,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
         """Local epochs of mini-batch SGD on the mean cross-entropy.
 
@@ -116,6 +117,7 @@ class FullTrainer:
             y: ``(n,)`` class indices.
             plan: epochs, learning rate, momentum (starts anew each call), and batch size, 0 for all.
             generator: gives each epoch's order of the examples.
+            correction: ``(d,)`` added to each step's gradient: see :mod:`~skerry.device.training.descent`.
 
         Returns:
             ``(d,)`` float32 change of the weights.
@@ -133,7 +135,7 @@ class FullTrainer:
         def gradient(weights: Float32Array, batch: npt.NDArray[np.int64], out: Float32Array) -> None:
             self._network.gradient(weights, inputs[batch], y[batch], out)
 
-        weights = descend(vector.astype(np.float32), len(y), gradient, plan, generator.permutation)
+        weights = descend(vector.astype(np.float32), len(y), gradient, plan, generator.permutation, correction)
         return np.subtract(weights, vector, out=weights)
 
     def logits(self, vector: Float32Array, inputs: Float32Array) -> Float32Array:

@@ -60,6 +60,7 @@ class HeadTrainer:
         y: npt.NDArray[np.int64],
         plan: TrainPlan,
         stream: RandomStream,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
         """One round of local training.
 
@@ -70,6 +71,7 @@ class HeadTrainer:
             y: ``(n,)`` int64 classes.
             plan: what to do; debit its event *before* this is called.
             stream: noise (unit ``example``) or the order of mini-batches (unit ``none``).
+            correction: ``(d,)`` added to each step's gradient: see :mod:`~skerry.device.training.descent`.
 
         Returns:
             ``(d,)`` float32: the trained head less ``vector``.
@@ -101,11 +103,12 @@ class HeadTrainer:
         def order(count: int) -> npt.NDArray[np.int64]:
             return stream.permutation(count) if 0 < plan.batch_size < count else np.arange(count)
 
+        added = None if correction is None else correction.astype(np.float64)
         with np.errstate(all="ignore"):
             if plan.unit == "example":
-                trained = descend_privately(start, len(y), integer_sum, plan, stream)
+                trained = descend_privately(start, len(y), integer_sum, plan, stream, added)
             else:
-                trained = descend(start, len(y), gradient, plan, order)
+                trained = descend(start, len(y), gradient, plan, order, added)
             return (trained - start).astype(np.float32)
 
     def logits(self, vector: Float32Array, features: Float32Array) -> Float32Array:

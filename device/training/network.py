@@ -67,6 +67,7 @@ class NetworkTrainer:
         plan: TrainPlan,
         stream: RandomStream,
         adversarial: AdversarialRecipe | None = None,
+        correction: Float32Array | None = None,
     ) -> Float32Array:
         """One round of local training.
 
@@ -80,6 +81,7 @@ class NetworkTrainer:
             adversarial: attacks that the network is trained against. Where single steps overfit in this round, it is
                 trained anew with several, and without replays; not under unit ``example``, where to look would be to
                 tell.
+            correction: ``(d,)`` added to each step's gradient: see :mod:`~skerry.device.training.descent`.
 
         Returns:
             ``(d,)`` float32 change of the weights.
@@ -95,8 +97,8 @@ class NetworkTrainer:
         attacks = None if adversarial is None else _attacks(inputs, adversarial, plan, stream.bytes(32))
         seen = attacks if isinstance(attacks, Carried) else inputs
         if plan.unit == "example":
-            return self._privately(vector, seen, y, plan, stream, attacks)
-        delta = self._plainly(vector, seen, y, plan, stream, attacks)
+            return self._privately(vector, seen, y, plan, stream, attacks, correction)
+        delta = self._plainly(vector, seen, y, plan, stream, attacks, correction)
         if attacks is None or attacks.recipe.ascents > 1 or not len(y):
             return delta
         some = _tensor(inputs[np.arange(min(CHECKED, len(y)))], self._network())
@@ -105,7 +107,7 @@ class NetworkTrainer:
         again = AdversarialLosses(attacks.recipe.multi_step, stream.bytes(32))
         if plan.replays > 1:  # each of them would take all steps of an attack
             plan = dataclasses.replace(plan, adversarial="pgd")
-        return self._plainly(vector, inputs, y, plan, stream, again)
+        return self._plainly(vector, inputs, y, plan, stream, again, correction)
 
     def integer_sum(
         self,
@@ -170,6 +172,7 @@ class NetworkTrainer:
         plan: TrainPlan,
         stream: RandomStream,
         losses: AdversarialLosses | Carried | None,
+        correction: Float32Array | None,
     ) -> Float32Array:
         def integer_sum(
             weights: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64], grid: Grid
@@ -179,7 +182,8 @@ class NetworkTrainer:
             return self.integer_sum(weights, inputs, y, chosen, grid, by=plan.engine, losses=losses)
 
         start = vector.astype(np.float64)
-        return (descend_privately(start, len(y), integer_sum, plan, stream) - start).astype(np.float32)
+        added = None if correction is None else correction.astype(np.float64)
+        return (descend_privately(start, len(y), integer_sum, plan, stream, added) - start).astype(np.float32)
 
     def _plainly(
         self,
@@ -189,6 +193,7 @@ class NetworkTrainer:
         plan: TrainPlan,
         stream: RandomStream,
         losses: AdversarialLosses | Carried | None,
+        correction: Float32Array | None,
     ) -> Float32Array:
         network = self._network()
 
@@ -199,7 +204,7 @@ class NetworkTrainer:
             slope = network.gradient(_tensor(inputs[batch], network), torch.from_numpy(y[batch]), losses)
             np.divide(slope.numpy(), len(batch), out=out)
 
-        return descend(vector.astype(np.float32), len(y), gradient, plan, stream.permutation) - vector
+        return descend(vector.astype(np.float32), len(y), gradient, plan, stream.permutation, correction) - vector
 
     def _network(self) -> FlatNetwork:
         """This thread's own copy."""

@@ -90,15 +90,13 @@ class Exchange:
             RefusedError: as :meth:`ask`.
         """
         scenario, training = self._folder.scenario, self._folder.scenario.training
-        steps = (
-            training.schedule, training.server_optimizer, training.server_learning_rate, training.server_momentum
-        )  # fmt: skip
-        if steps != ("constant", "fedavgm", 1, 0):
+        server = (training.server_optimizer, training.server_learning_rate, training.server_momentum)
+        if (training.schedule, *server, training.scaffold) != ("constant", "fedavgm", 1, 0, False):
             raise InputError(
                 "the rounds that are watched all have one plan, and the server takes the step that its rule gives",
                 where="leakage",
                 mend='training.schedule = "constant", training.server_optimizer = "fedavgm", '
-                "training.server_learning_rate = 1, training.server_momentum = 0",
+                "training.server_learning_rate = 1, training.server_momentum = 0, training.scaffold = false",
             )
         rule = parse_rule(scenario.defence.aggregator, tolerate=scenario.defence.tolerate)
         seen: dict[str, list[Seen]] = {device: [] for device in devices}
