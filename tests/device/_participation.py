@@ -7,7 +7,7 @@ from pathlib import Path
 
 from skerry.clock import system_clock
 from skerry.device.participation import participate
-from skerry.device.protocol import Instruction
+from skerry.device.protocol import CommonVariate, Instruction
 from skerry.device.training.plan import TrainPlan
 from skerry.device.worker import Worker, process_worker
 from skerry.runfolder import RunFolder
@@ -56,6 +56,7 @@ class Bench:
         nonce: bytes | None = None,
         run: str | None = None,
         model: str | None = None,
+        variate: CommonVariate | None = None,
         **changes,
     ) -> bytes:
         now = system_clock()
@@ -72,9 +73,8 @@ class Bench:
             issued=now,
             expires=now + 60_000,
         )
-        instruction = Instruction(
-            self.model.initial(), self.model.layout.digest, dataclasses.replace(self.plan, **changes), seed
-        )
+        plan = dataclasses.replace(self.plan, **changes)
+        instruction = Instruction(self.model.initial(), self.model.layout.digest, plan, seed, variate)
         return seal(
             header,
             instruction.to_bytes(),
