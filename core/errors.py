@@ -17,6 +17,7 @@ __all__ = [
     "LedgerCorruptError",
     "MissingDependencyError",
     "NotPublishedError",
+    "NotTrackedError",
     "PortTakenError",
     "RefusedError",
     "RegistryError",
@@ -89,6 +90,10 @@ class DiskFullError(RunFailedError):
 
 class NotPublishedError(RunFailedError):
     """It is entered in a log for good; those who watch the log are not told of it yet."""
+
+
+class NotTrackedError(RunFailedError):
+    """A tracking server does not hold all of a run that lies whole in its folder."""
 
 
 class PortTakenError(RunFailedError):

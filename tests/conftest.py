@@ -71,6 +71,14 @@ def prepared_run(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of MLflow to be copied."""
+    from tests._mlflow import empty_store
+
+    return empty_store(tmp_path_factory.mktemp("mlflow") / "empty.db")
+
+
+@pytest.fixture(scope="session")
 def tiny_graph():
     """A network small enough to be measured, exported and quantized in no time: 3x16x16 pictures to five scores."""
     import numpy as np

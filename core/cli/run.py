@@ -1,5 +1,6 @@
 """``skerry demo`` and ``skerry run``: a scenario from data to delivered model, watched on the way."""
 
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skerry.cli.console import AsJson, RunsDir, emit, note, out
+from skerry.cli.tracking import MlflowOption, Tracker, chosen_log
 
 if TYPE_CHECKING:
     from skerry.config import Scenario
@@ -53,13 +55,15 @@ def demo(
     engine: EngineOption = Engine.INPROCESS,
     processes: ProcessesOption = 1,
     runs_dir: RunsDir = None,
+    mlflow: MlflowOption = False,
     open_: OpenOption = False,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a quantized model on fourteen writers' digits under differential privacy."""
     from skerry.config import default_scenario
 
-    _follow(default_scenario(overrides or ()), engine, runs_dir, processes=processes, open_=open_, as_json=as_json)
+    given = default_scenario(overrides or ())
+    _follow(given, engine, runs_dir, processes=processes, mlflow=mlflow, open_=open_, as_json=as_json)
 
 
 def run(
@@ -75,6 +79,7 @@ def run(
     engine: EngineOption = Engine.INPROCESS,
     processes: ProcessesOption = 1,
     runs_dir: RunsDir = None,
+    mlflow: MlflowOption = False,
     open_: OpenOption = False,
     as_json: AsJson = False,
 ) -> None:
@@ -92,18 +97,25 @@ def run(
     if resume is not None:
         if overrides:
             raise InputError("a run that goes on keeps its scenario", where="--set", mend="leave --set out")
-        _follow(resume, engine, runs_dir, processes=processes, open_=open_, as_json=as_json)
+        _follow(resume, engine, runs_dir, processes=processes, mlflow=mlflow, open_=open_, as_json=as_json)
         return
     assert scenario is not None
-    _follow(
-        load_scenario(scenario, overrides or ()), engine, runs_dir, processes=processes, open_=open_, as_json=as_json
-    )
+    given = load_scenario(scenario, overrides or ())
+    _follow(given, engine, runs_dir, processes=processes, mlflow=mlflow, open_=open_, as_json=as_json)
 
 
 def conducted(
-    scenario: "Scenario | str", engine: Engine, parent: Path | None, *, as_json: bool, processes: int = 1
+    scenario: "Scenario | str",
+    engine: Engine,
+    parent: Path | None,
+    *,
+    as_json: bool,
+    processes: int = 1,
+    tracker: Tracker | None = None,
 ) -> "RunFolder":
     """Run a scenario, or go on with the run of that name, to its end under a live display; its folder with a report.
+
+    A tracker is shown the run from its beginning, and has the last word after its end.
 
     Raises:
         InterruptedRunError: Ctrl-C; what was finished is kept.
@@ -119,16 +131,22 @@ def conducted(
     from skerry.server.report import write_report
 
     follower = Follower(view_for(note(), as_json=as_json), system_clock)
+
+    def begun(folder: "RunFolder") -> None:
+        follower.watch(folder)
+        if tracker is not None:
+            tracker.watch(folder)
+
     try:
-        with follower:
+        with tracker or nullcontext(), follower:
             if isinstance(scenario, str):
-                folder = resume(scenario, parent=runs_dir(parent), on_folder=follower.watch, processes=processes)
+                folder = resume(scenario, parent=runs_dir(parent), on_folder=begun, processes=processes)
             else:
                 folder = launch(
                     scenario,
                     engine=engine.value,
                     parent=runs_dir(parent),
-                    on_folder=follower.watch,
+                    on_folder=begun,
                     processes=processes,
                 )
     except (KeyboardInterrupt, InterruptedRunError) as error:
@@ -141,13 +159,21 @@ def conducted(
 
 
 def _follow(
-    scenario: "Scenario | str", engine: Engine, parent: Path | None, *, processes: int, open_: bool, as_json: bool
+    scenario: "Scenario | str",
+    engine: Engine,
+    parent: Path | None,
+    *,
+    processes: int,
+    mlflow: bool,
+    open_: bool,
+    as_json: bool,
 ) -> None:
     from rich.text import Text
 
     from skerry.result import load_result
 
-    folder = conducted(scenario, engine, parent, as_json=as_json, processes=processes)
+    tracker = Tracker(chosen_log()) if mlflow else None
+    folder = conducted(scenario, engine, parent, as_json=as_json, processes=processes, tracker=tracker)
     if open_:
         from skerry.cli.runs import open_report
 

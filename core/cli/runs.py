@@ -10,6 +10,7 @@ import typer
 
 from skerry.cli.console import AsJson, RunName, RunsDir, emit, note, out, table
 from skerry.cli.runs_pause import pause, resume
+from skerry.cli.tracking import log_mlflow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +22,7 @@ __all__ = ["app", "open_report"]
 app = typer.Typer(no_args_is_help=True, help="List, show, open, compare, pause and resume runs.")
 app.command()(pause)
 app.command()(resume)
+app.command()(log_mlflow)
 
 COMPARED = (
     ("quality.base.accuracy", "accuracy before"),

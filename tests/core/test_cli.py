@@ -33,7 +33,7 @@ def test_only_commands_that_work_are_registered() -> None:
 
     root = get_command(app)
     assert set(root.commands) == COMMANDS
-    assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare", "pause", "resume"}
+    assert set(root.commands["runs"].commands) == {"list", "show", "open", "compare", "pause", "resume", "log-mlflow"}
     assert set(root.commands["privacy"].commands) == {"audit", "forget", "plan", "prove", "show", "verify", "witness"}
     served = {"up", "status", "stop", "backup", "restore", "metrics", "console", "registry"}
     assert set(root.commands["server"].commands) == served

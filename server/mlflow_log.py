@@ -1,0 +1,146 @@
+"""A run in MLflow: what its folder says, brought there again and again, so that nothing has to succeed at once.
+
+* parameters: every key of the scenario;
+* metrics, the round as their step: accuracy on held-out devices, ε, accepted, flagged, dropped, bytes, seconds;
+* tags: what an ε means nothing without (δ, unit, neighbouring relation), state, engine, digest of the last vector;
+* artefacts of a run that is over: ``scenario.toml``, ``report.html``, ``vector.sha256``.
+
+What MLflow has already is asked of MLflow, by the run's id in a tag and the newest round in a metric: a run that
+goes on, a second process and a server that was away need no memory here.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from skerry.errors import NotTrackedError
+from skerry.records import RoundRecord
+from skerry.runfolder import RunFolder
+
+__all__ = ["MlflowLog"]
+
+_STATUS = {"complete": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+_ARTEFACTS = ("scenario.toml", "report.html")
+_MOST_PARAMS = 100  # of one request, as MLflow's stores say
+
+
+class MlflowLog:
+    """One tracking server, or another store that MLflow knows.
+
+    Args:
+        uri: of the store.
+        experiment: that runs are put in; None: that of the scenario's name.
+    """
+
+    def __init__(self, uri: str, experiment: str | None = None) -> None:
+        self.uri = uri
+        self._experiment = experiment
+
+    def bring(self, folder: RunFolder) -> str:
+        """Log whatever of the run is not there yet; MLflow's id of it.
+
+        Raises:
+            NotTrackedError: the store cannot be reached, or takes it not; what it took before stays, and the next call
+                goes on from there.
+        """
+        try:
+            return self._bring(MlflowClient(tracking_uri=self.uri), folder)
+        except (MlflowException, SQLAlchemyError, OSError) as error:  # what `requests` raises is an OSError
+            raise NotTrackedError(
+                f"MLflow did not take the run: {self._public(_short(error))}",
+                where=self._public(self.uri),
+                mend=f"look after the tracking server, then `skerry runs log-mlflow {folder.id}`",
+            ) from error
+
+    def _public(self, text: str) -> str:
+        """The text without the name and password that may stand in the store's address."""
+        credentials, at, _ = urlsplit(self.uri).netloc.rpartition("@")
+        return text.replace(credentials + at, "") if at else text
+
+    def _bring(self, client: MlflowClient, folder: RunFolder) -> str:
+        state = folder.state
+        found = self._found(client, folder)
+        run: str = found.info.run_id
+        if found.info.status != _STATUS.get(state, "RUNNING"):
+            client.update_run(run, status="RUNNING")  # it goes on, or has more to tell
+        params = [param for param in _params(folder) if param.key not in found.data.params]
+        for start in range(0, len(params), _MOST_PARAMS):
+            client.log_batch(run, params=params[start : start + _MOST_PARAMS])
+        rounds = folder.rounds()
+        for record in rounds[int(found.data.metrics.get("round", 0)) :]:
+            client.log_batch(run, metrics=_metrics(folder, record))
+        client.log_batch(run, tags=_tags(folder, state, rounds))
+        if state in _STATUS:
+            for name in _ARTEFACTS:
+                if (folder.path / name).is_file():
+                    client.log_artifact(run, str(folder.path / name))
+            if rounds:
+                client.log_text(run, f"{rounds[-1].vector_digest}\n", "vector.sha256")
+            client.set_terminated(run, _STATUS[state])
+        return run
+
+    def _found(self, client: MlflowClient, folder: RunFolder) -> Any:
+        """MLflow's record of the run; a new one if there is none."""
+        name = self._experiment or folder.scenario.name
+        experiment = client.get_experiment_by_name(name)
+        identifier = client.create_experiment(name) if experiment is None else experiment.experiment_id
+        known = client.search_runs([identifier], f"tags.`skerry.run` = '{folder.id}'", max_results=1)
+        return known[0] if known else client.create_run(identifier, run_name=folder.id, tags={"skerry.run": folder.id})
+
+
+def _params(folder: RunFolder) -> Iterator[Param]:
+    yield from (Param(key, str(value)) for key, value in _flat(folder.scenario.model_dump(mode="json")))
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield prefix + key, inner
+
+
+def _metrics(folder: RunFolder, record: RoundRecord) -> list[Metric]:
+    """Of one round, in one request: the round itself is among them only if all are."""
+    figures: dict[str, float] = {
+        "accuracy": record.accuracy,
+        "accepted": len(record.accepted),
+        "flagged": len(record.flagged),
+        "dropped": len(record.dropped),
+        "bytes_up": record.bytes_up,
+        "bytes_down": record.bytes_down,
+        "seconds": sum(record.seconds.values()),
+        "round": record.round,
+    }
+    if folder.scenario.privacy.unit != "none" and record.epsilon_max is not None:
+        figures["epsilon"] = record.epsilon_max
+    return [Metric(key, value, record.finished_ms, record.round) for key, value in figures.items()]
+
+
+def _tags(folder: RunFolder, state: str, rounds: list[RoundRecord]) -> list[RunTag]:
+    privacy = folder.scenario.privacy
+    told = {
+        "skerry.state": state,
+        "skerry.engine": str(folder.status["engine"]),
+        "skerry.simulated": str(folder.simulated).lower(),
+        "skerry.privacy.unit": privacy.unit,
+    }
+    if privacy.unit != "none":
+        told |= {
+            "skerry.privacy.accountant": "RDP",
+            "skerry.privacy.delta": f"{privacy.delta:g}",
+            "skerry.privacy.relation": "add/remove",
+        }
+    if rounds:
+        told["skerry.vector_digest"] = rounds[-1].vector_digest
+    return [RunTag(key, value) for key, value in told.items()]
+
+
+def _short(error: BaseException) -> str:
+    """The beginning of an error's first line: others are those of a library below."""
+    return (str(error).strip().split("\n", 1)[0] or type(error).__name__)[:200]

@@ -1,0 +1,103 @@
+"""A run is brought to a real store of MLflow as often as one likes: all of it, each thing once."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from skerry.errors import NotTrackedError
+from skerry.runfolder import RunFolder
+from skerry.server.mlflow_log import MlflowLog
+from skerry.server.report import write_report
+from tests._mlflow import copy_of, only_run
+
+METRICS = {"accuracy", "epsilon", "accepted", "flagged", "dropped", "bytes_up", "bytes_down", "seconds", "round"}
+
+
+@pytest.fixture
+def store(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)  # where artefacts lie unless a server says otherwise
+    return copy_of(empty_mlflow, tmp_path)
+
+
+def test_a_finished_run_is_there_with_parameters_metrics_tags_and_artefacts(
+    store: str, finished: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(Path(shutil.copytree(finished, tmp_path / "runs" / finished.name)))
+    write_report(folder)
+    identifier = MlflowLog(store).bring(folder)
+    client, found = only_run(store, folder.scenario.name)
+    assert (found.info.run_id, found.info.run_name, found.info.status) == (identifier, folder.id, "FINISHED")
+    assert found.data.params["privacy.epsilon"] == str(folder.scenario.privacy.epsilon)
+    assert found.data.params["defence.aggregator"] == folder.scenario.defence.aggregator
+    assert found.data.metrics.keys() == METRICS
+    for name, value in (
+        ("accuracy", lambda record: record.accuracy),
+        ("epsilon", lambda record: record.epsilon_max),
+        ("accepted", lambda record: len(record.accepted)),
+        ("dropped", lambda record: len(record.dropped)),
+        ("bytes_up", lambda record: record.bytes_up),
+    ):
+        history = client.get_metric_history(identifier, name)
+        told = [(one.step, one.value, one.timestamp) for one in sorted(history, key=lambda one: one.step)]
+        assert told == [(one.round, value(one), one.finished_ms) for one in folder.rounds()], name
+    tags = found.data.tags
+    assert (tags["skerry.privacy.unit"], tags["skerry.privacy.relation"]) == ("example", "add/remove")
+    assert float(tags["skerry.privacy.delta"]) == folder.scenario.privacy.delta
+    assert tags["skerry.vector_digest"] == folder.rounds()[-1].vector_digest
+    for name in ("report.html", "scenario.toml"):
+        got = client.download_artifacts(identifier, name, str(tmp_path))
+        assert Path(got).read_bytes() == (folder.path / name).read_bytes()
+    digest = Path(client.download_artifacts(identifier, "vector.sha256", str(tmp_path))).read_text()
+    assert digest == folder.rounds()[-1].vector_digest + "\n"
+    assert {one.path for one in client.list_artifacts(identifier)} == {"report.html", "scenario.toml", "vector.sha256"}
+
+
+def test_what_is_there_is_not_logged_twice_and_what_is_new_is_added(store: str, sample, tmp_path: Path) -> None:
+    folder = sample.build(tmp_path / "runs", state="interrupted", rounds_done=3)
+    first = MlflowLog(store).bring(folder)
+    assert MlflowLog(store).bring(folder) == first
+    client, found = only_run(store, folder.scenario.name)
+    assert found.info.status == "KILLED"
+    assert [one.step for one in client.get_metric_history(first, "accuracy")] == [1, 2, 3]
+    line = (folder.path / "rounds.jsonl").read_text().splitlines()[-1]
+    with (folder.path / "rounds.jsonl").open("a") as file:
+        file.write(json.dumps({**json.loads(line), "round": 4, "accuracy": 0.5}) + "\n")
+    folder.mark("running", extra={"pid": 1})  # it goes on
+    assert MlflowLog(store).bring(folder) == first
+    client, found = only_run(store, folder.scenario.name)
+    assert found.info.status == "RUNNING"
+    assert [one.step for one in client.get_metric_history(first, "accuracy")] == [1, 2, 3, 4]
+    assert found.data.metrics["accuracy"] == 0.5
+    assert client.list_artifacts(first) != []
+
+
+def test_a_run_without_privacy_has_no_epsilon(store: str, sample, tmp_path: Path) -> None:
+    folder = sample.build(tmp_path / "runs", state="interrupted", rounds_done=2)
+    scenario = folder.path / "scenario.toml"
+    scenario.write_text(scenario.read_text().replace('unit = "example"', 'unit = "none"'))
+    MlflowLog(store, "elsewhere").bring(folder)
+    _, found = only_run(store, "elsewhere")
+    assert found.data.metrics.keys() == METRICS - {"epsilon"}
+    assert found.data.tags["skerry.privacy.unit"] == "none"
+    assert not {"skerry.privacy.delta", "skerry.privacy.relation"} & found.data.tags.keys()
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("http://ann:secret@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("sqlite:////etc/hostname", "sqlite:////etc/hostname"),
+        ("nonsense://host", "nonsense://host"),
+    ],
+)
+def test_a_store_that_is_not_there_is_one_error_without_its_password(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, uri: str, told: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(NotTrackedError) as failed:
+        MlflowLog(uri).bring(RunFolder(finished))
+    assert failed.value.where == told
+    assert "secret" not in failed.value.diagnostics().what
+    assert f"skerry runs log-mlflow {finished.name}" in failed.value.mend
