@@ -44,7 +44,7 @@ class Federation:
 def servers(folder: Path, *, database: bool = False) -> Iterator[Federation]:
     """``skerry server up``, on free ports."""
     runs, log = folder / "runs", folder / "server.log"
-    runs.mkdir()
+    runs.mkdir(exist_ok=True)
     kept = ["--database", folder / "superlink.sqlite"] if database else []
     ports = ["--port", "0", "--enrolment-port", "0", "--device-port", "0"]
     server = start([*SKERRY, "server", "up", "--json", "--runs-dir", runs, *kept, *ports], log)

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from _agent_fleet import servers, start
@@ -70,35 +70,25 @@ class Played:
         """When each message was heard of and was there, so far."""
         return [json.loads(line) for line in self.notices.read_text().splitlines()]
 
-    def end(self) -> None:
+    def close(self) -> None:
         """The power goes."""
         self._process.kill()
         self._process.wait()
 
 
-@contextmanager
-def played(gateway: str, runs: Path, folder: Path) -> Iterator[Played]:
-    keys = folder / "keys.json"
-    begin = time.monotonic()
-    enter(runs, [f"pi-{number:04d}" for number in range(DEVICES)], keys)
-    progress(f"{DEVICES} devices are enrolled, after {time.monotonic() - begin:.0f} s")
-    devices = Played(gateway, FederationHome(runs).root, keys, folder)
-    try:
-        yield devices
-    finally:
-        devices.end()
-
-
 def idle(folder: Path) -> Iterator[Claim]:
     """All devices come online, wait, and some of them are asked for something now and then."""
+    runs, keys = folder / "runs", folder / "keys.json"
+    enter(runs, [f"pi-{number:04d}" for number in range(DEVICES)], keys)
+    progress(f"{DEVICES} devices are enrolled")
     with servers(folder) as federation:
-        server = RunningServer.read(FederationHome(federation.runs).server)
+        server = RunningServer.read(FederationHome(runs).server)
         used = Servers(server.pid)
         empty = used.rss_mb()
-        with played(federation.gateway, federation.runs, folder) as devices:
+        with closing(Played(federation.gateway, FederationHome(runs).root, keys, folder)) as devices:
             came = _all_here(devices)
             time.sleep(SETTLE_S)
-            with _grid(federation.runs, server) as grid:
+            with _grid(runs, server) as grid:
                 nodes = grid.get_node_ids()
                 devices.told()
                 before, begin = used.cpu(), time.monotonic()

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from threading import Lock
 
 from skerry.clock import Clock
@@ -10,19 +11,23 @@ from skerry.security.certificates import Role
 from skerry.server.devices import DEVICES, EnrolledDevice
 from skerry.server.enrolment.certify import device_key_of
 from skerry.server.registry.database import RegistryDatabase
-from skerry.server.registry.enrolled import State, enrolled
+from skerry.server.registry.enrolled import State, enrolled, enrolled_names
 from skerry.server.registry.records import DeviceKind, Scope
 
 __all__ = ["RegistryDevices"]
 
+_TOGETHER = 64  # read in one query: 0.1 ms each, where one alone takes 2.7
 _TURN_S = 4.0  # for others who ask: where the registry hangs nobody waits behind everybody
+
+_Found = tuple[EnrolledDevice, int] | None
 
 
 class RegistryDevices:
     """See :class:`~skerry.server.devices.Devices`; safe to use from several threads.
 
     What was read is kept until anybody changes the registry (:class:`~skerry.server.registry.database.Watch`). A
-    revocation therefore counts at once, and a request costs no query of 20 ms.
+    revocation therefore counts at once, and a request costs no query of 20 ms. At first and after a change, whoever is
+    asked for is read together with others who will be: thousands of devices come back within seconds.
 
     Args:
         registry: the database.
@@ -36,8 +41,10 @@ class RegistryDevices:
         self._scope = Scope(DeviceKind.REAL, federation)
         self._clock = clock
         self._lock = Lock()
-        self._known: dict[str, tuple[EnrolledDevice, int] | None] = {}
+        self._known: dict[str, _Found] = {}
         self._watch = registry.watch()
+        names = registry.read(lambda base: enrolled_names(base, self._scope))
+        self._before = dict.fromkeys(names)  # names that will be asked for, and were not read since the last change
 
     def find(self, name: str, roles: Collection[Role] = DEVICES) -> EnrolledDevice | None:
         """The holder of that name in one of the roles, enrolled under a certificate that holds now.
@@ -47,12 +54,13 @@ class RegistryDevices:
         """
         with self._turn():
             if self._watch.changed():
+                self._before |= dict.fromkeys(self._known)
                 self._known.clear()
             if name not in self._known:
                 # A name that nobody has costs no more than this, and is not kept: anybody can invent some.
                 if not self._watch.knows(name):
                     return None
-                self._known[name] = self._read(name)
+                self._read({name, *islice(self._before, _TOGETHER - 1)})
             found = self._known[name]
         if found is None or self._clock() >= found[1] or found[0].role not in roles:
             return None
@@ -77,9 +85,13 @@ class RegistryDevices:
         finally:
             self._lock.release()
 
-    def _read(self, name: str) -> tuple[EnrolledDevice, int] | None:
-        """Who it is, and until when (ms) the certificate holds."""
-        for entry in self._registry.read(lambda base: enrolled(base, scope=self._scope, name=name)):
-            if entry.state is State.ENROLLED and entry.certificate is not None:
-                return EnrolledDevice(name, device_key_of(entry), entry.role), entry.certificate.expires
-        return None
+    def _read(self, names: Collection[str]) -> None:
+        """Who they are, and until when (ms) their certificates hold."""
+        found: dict[str, _Found] = dict.fromkeys(names)
+        for entry in self._registry.read(lambda base: enrolled(base, scope=self._scope, names=names)):
+            name = entry.device.name
+            if entry.state is State.ENROLLED and entry.certificate is not None and found[name] is None:
+                found[name] = EnrolledDevice(name, device_key_of(entry), entry.role), entry.certificate.expires
+        self._known |= found
+        for name in names:
+            self._before.pop(name, None)

@@ -1,6 +1,6 @@
 """Enrolments, keys and certificates in the registry: each function is part of somebody's transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -51,6 +51,7 @@ __all__ = [
     "add_kem_key",
     "certificate_of",
     "enrolled",
+    "enrolled_names",
     "kem_key_of",
     "revoked_serials",
 ]
@@ -315,13 +316,14 @@ def enrolled(
     *,
     scope: Scope | None = None,
     name: str | None = None,
+    names: Collection[str] | None = None,
     request: bytes | None = None,
     device_key: bytes | None = None,
     signing_key: bytes | None = None,
     number: int | None = None,
 ) -> list[Enrolled]:
     """Enrolments, all or those that match everything given, in the order of their numbers."""
-    query = _ENROLLED
+    query = _ENROLLED if names is None else _ENROLLED.where(devices.c.name.in_(names))
     wanted = (
         (enrolments.c.request, request),
         (enrolments.c.device_key, device_key),
@@ -335,6 +337,12 @@ def enrolled(
         if value is not None:
             query = query.where(column == value)
     return [_enrolled(row) for row in base.execute(query).mappings()]
+
+
+def enrolled_names(base: Connection, scope: Scope) -> list[str]:
+    """The names of all devices that ever enrolled, in the order in which they first did."""
+    here = and_(devices.c.kind == scope.kind.value, devices.c.scope == scope.name)
+    return list(base.execute(select(devices.c.name).where(here).order_by(devices.c.id)).scalars())
 
 
 def _enrolled(one: RowMapping) -> Enrolled:

@@ -36,6 +36,27 @@ def test_nothing_is_read_anew_while_nothing_changes(harbour: Federation, monkeyp
     devices.close()
 
 
+@pytest.mark.usefixtures("both")
+def test_at_first_and_after_a_change_all_who_come_are_read_together(
+    harbour: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"pi-{number}" for number in range(1, 7)]
+    for name in names:
+        harbour.enrol(Agent.fresh(name))
+    registry, reads = harbour.office.registry, []
+    read = registry.read
+    devices = RegistryDevices(registry, "harbour", lambda: NOW)
+    monkeypatch.setattr(registry, "read", lambda work: reads.append(work) or read(work))
+    assert all(devices.find(name) for name in names)
+    assert len(reads) == 1
+    monkeypatch.setattr(registry, "read", read)
+    harbour.office.revoke(harbour.office.find("pi-3"), by="ann", why="stolen", now=NOW)
+    monkeypatch.setattr(registry, "read", lambda work: reads.append(work) or read(work))
+    assert [name for name in names if devices.find(name)] == [name for name in names if name != "pi-3"]
+    assert len(reads) == 2
+    devices.close()
+
+
 def test_a_registry_that_was_put_in_its_place_is_looked_at_anew(harbour: Federation, tmp_path: Path) -> None:
     harbour.enrol(Agent.fresh("pi-1"))
     file = harbour.folder / "registry.sqlite"
