@@ -4,6 +4,9 @@ Opening a ledger verifies every entry of it. A process that has its devices to i
 in it) may *hold* their ledgers: each is verified once, and before each further use its file must be as this process
 left it. One that was touched is opened again, hence verified whole. Those that were used last stay locked; of more
 than a process may have files open, the others rest without.
+
+A process that answers for many devices at once may also *wait for the disk once for all of them*: what they debited is
+then settled together, before any of their answers leaves (:meth:`Ledgers.settle`).
 """
 
 from collections import OrderedDict
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from skerry.group_sync import GroupSync
 from skerry.security.privacy.ledger import Ledger
 
 __all__ = ["Ledgers"]
@@ -30,6 +34,14 @@ class Ledgers:
         self._held: OrderedDict[Path, Ledger] | None = None
         self._resting: dict[Path, Ledger] = {}
         self._heads: dict[Path, str] = {}
+        self._unsettled: dict[Path, Ledger] = {}
+        self._failures: list[BaseException] = []
+        self._group: GroupSync | None = None
+
+    @property
+    def group(self) -> GroupSync | None:
+        """By which debits may be synced together; None where each answer waits for its own."""
+        return self._group
 
     @contextmanager
     def at(self, path: Path) -> Iterator[Ledger]:
@@ -43,6 +55,8 @@ class Ledgers:
         held = self._held
         ledger = held.pop(path, None) if held else None  # whoever asks for it meanwhile is refused by the lock
         ledger = ledger or self._resting.pop(path, None)
+        if path in self._unsettled:
+            self._take_in(path)
         if ledger is not None and not ledger.wake():
             ledger.close()
             ledger = None
@@ -52,27 +66,57 @@ class Ledgers:
             yield ledger
         except BaseException:
             self._heads[path] = ledger.head
+            if ledger.unsettled:
+                self._unsettled[path] = ledger
             ledger.close()  # whatever it was, the next use begins with what is on the disk
             raise
         self._heads[path] = ledger.head
         if held is None:
             ledger.close()
             return
+        if ledger.unsettled:
+            self._unsettled[path] = ledger
         held[path] = ledger
         while len(held) > _MOST_OPEN:
             oldest, other = held.popitem(last=False)
             other.rest()
             self._resting[oldest] = other
 
+    def settle(self) -> None:
+        """Return when every debit of a used ledger is on stable storage: now answers may leave.
+
+        Raises:
+            BaseException: of one or more it is not known; no answer may leave that was made since the last call. Their
+                ledgers begin their next use with what is on the disk.
+        """
+        for path in list(self._unsettled):
+            self._take_in(path)
+        failures, self._failures = self._failures, []
+        if failures:
+            raise failures[0]
+
+    def _take_in(self, path: Path) -> None:
+        ledger = self._unsettled.pop(path)
+        try:
+            ledger.settle()
+        except BaseException as error:  # noqa: BLE001 - told to whoever settles, once all are settled
+            ledger.close()  # its next use finds it closed, and opens the file again
+            self._failures.append(error)
+        else:
+            self._heads[path] = ledger.head
+
     @contextmanager
-    def holding(self) -> Iterator[None]:
-        """Hold ledgers, verified, from their first use in this block to its end; blocks may be nested."""
-        outer, resting = self._held, self._resting
+    def holding(self, group: GroupSync | None = None) -> Iterator[None]:
+        """Hold ledgers, verified, from their first use in this block to its end; blocks may be nested.
+
+        With a ``group`` whoever lets answers out calls :meth:`settle` first.
+        """
+        outer = self._held, self._resting, self._group
         mine = self._held = OrderedDict()
-        self._resting = {}
+        self._resting, self._group = {}, group
         try:
             yield
         finally:
-            self._held, self._resting = outer, resting
+            self._held, self._resting, self._group = outer
             while mine:
                 mine.popitem()[1].close()

@@ -11,7 +11,8 @@
    ``device`` it is the coordinator that adds the noise: the debit believes its signed promise.
 4. *Train*, while the disk takes the debit: under unit ``example`` clipping and integer noise happen here, and the exact
    gradient exists nowhere else.
-5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer.
+5. *Settle*: wait until the debit is on stable storage. Should it fail, there is no answer. A process with many
+   simulated devices waits once for those that it answers for at once, and lets go of their answers then (ADR 82).
    Asked for the same again, by the same nonce and words, it debits nothing and says the same (``answers.py``).
    Training that yields, because the device may not work now (``care.py``), goes on in the same way: the debit is
    settled, ledger and locks are let go, and once the device may work again it is found and trained under.
@@ -196,6 +197,9 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
         kept = kept_answer(home.ledger, asked) if entry is not None else None
         if kept is None:
             if entry is None:
+                # What is kept here of a round waits for its own debit, and so does what comes out otherwise again.
+                alone = instruction.seed is None or own is not None or isinstance(model, PersonalModel)
+                group = None if alone else worker.ledgers.group
                 debit = ledger.debiting(
                     header.run,
                     header.round,
@@ -203,14 +207,14 @@ def _follow(work: _Work, resident: Resident, worker: Worker, clock: Clock) -> Up
                     nonce=asked,
                     now=clock(),
                     promise=instruction.plan.promise,
-                    syncer=worker.syncer,
+                    syncer=group or worker.syncer,
                 )
                 with debit as entry:
                     trained = _train(work, resident, worker, task, model, own)
             else:
                 ledger.sync()  # who wrote the debit may have been killed before the disk had it
                 trained = _train(work, resident, worker, task, model, own)
-            state = ledger.checkpoint(entry.seq + 1)  # of what is on stable storage now
+            state = ledger.coming_checkpoint(entry.seq + 1)
             head = trained.head
             sent = _misbehave(resident, trained.delta, header.round, instruction.seed)
             update = Update(sent, model.layout.digest, entry.hash, state.size, state.root.hex(), trained.loss)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from skerry.errors import InputError, RefusedError
 from skerry.fsio import append_durably, disk_errors, write_atomic
+from skerry.group_sync import GroupSync
 from skerry.syncer import Job, Syncer
 
 __all__ = ["Journal"]
@@ -64,7 +65,7 @@ class Journal:
         with disk_errors(self._path):
             os.fsync(self._fd)
 
-    def append(self, data: bytes, syncer: Syncer | None) -> Job:
+    def append(self, data: bytes, syncer: Syncer | GroupSync | None) -> Job:
         """Write, and begin to sync: the job tells when ``data`` is on stable storage, or why it is not.
 
         Args:
@@ -93,7 +94,12 @@ class Journal:
                 raise
         after = self._size + len(data)
         self._note(after)
-        self._syncing = syncer.begin(self._sync, after) if syncer is not None else Job().do(self._sync, after)
+        if isinstance(syncer, GroupSync):
+            self._syncing = syncer.begin(self._fd, after, self._synced)
+        elif syncer is not None:
+            self._syncing = syncer.begin(self._sync, after)
+        else:
+            self._syncing = Job().do(self._sync, after)
         return self._syncing
 
     def replace(self, data: bytes) -> None:
@@ -149,6 +155,12 @@ class Journal:
     def _sync(self, size: int) -> None:
         with disk_errors(self._path):
             os.fsync(self._fd)
+        self._synced(size, None)
+
+    def _synced(self, size: int, failure: OSError | None) -> None:
+        if failure is not None:
+            with disk_errors(self._path):
+                raise failure
         self._size = size
         self._writable = True
 

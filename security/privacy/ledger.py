@@ -34,6 +34,7 @@ from typing import Any, Self
 
 from skerry.errors import InputError, LedgerCorruptError
 from skerry.fsio import sync_folder, write_atomic
+from skerry.group_sync import GroupSync
 from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.chain import GENESIS, KEPT, Entry, entry, line, split, walk
 from skerry.security.privacy.erasure import erase_entries
@@ -155,6 +156,13 @@ class Ledger:
             size = len(self) if size is None else size
             return Checkpoint(origin(self.scope, self.subject), size, self._tree.root(size))
 
+    def coming_checkpoint(self, size: int) -> Checkpoint:
+        """What :meth:`checkpoint` will be after :meth:`settle`, before which it may not leave."""
+        with self._mutex:
+            made = () if self._under_way is None else self._under_way.entries
+            tree = MerkleTree([bytes.fromhex(one.hash) for one in made], before=self._tree)
+            return Checkpoint(origin(self.scope, self.subject), size, tree.root(size))
+
     def entries(self) -> Iterator[Entry]:
         """All entries from the first, read from the file and checked again."""
         return walk(self._journal.read())
@@ -219,13 +227,15 @@ class Ledger:
         *,
         nonce: str,
         now: int,
-        syncer: Syncer | None,
+        syncer: Syncer | GroupSync | None,
         promise: str = "",
     ) -> Iterator[Entry]:
         """:meth:`debit`, whose wait for the disk goes on while the block computes what the debit pays for.
 
         In the block the entry is written, but a power cut could still undo it: nothing may leave that depends on it.
-        When the block is left, however it is left, the entry is on stable storage or an error says why not.
+        When the block is left, however it is left, the entry is on stable storage or an error says why not. Only under
+        a :class:`~skerry.group_sync.GroupSync` a block that ends well does not wait: then nothing may leave before
+        :meth:`settle` has returned.
 
         Args and raises as :meth:`debit`; ``syncer`` has the thread that waits, ``None`` waits before the block begins.
         """
@@ -236,7 +246,25 @@ class Ledger:
             written = self._append([("debit", body)], now, (run, round, event), syncer)
         try:
             yield written.entries[0]
-        finally:
+        except BaseException:
+            self._settle(written)
+            raise
+        if not isinstance(syncer, GroupSync):
+            self._settle(written)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether an entry was written of which it is not known yet that it is on stable storage."""
+        return self._under_way is not None
+
+    def settle(self) -> None:
+        """Return when every entry is on stable storage and counted.
+
+        Raises:
+            DiskFullError, OSError: the last one is not there; close the ledger.
+        """
+        written = self._under_way
+        if written is not None:
             self._settle(written)
 
     def record(self, kind: str, body: Mapping[str, Any], now: int) -> Entry:
@@ -343,7 +371,7 @@ class Ledger:
         events: Sequence[tuple[str, Mapping[str, Any]]],
         now: int,
         spends: "_Spends | None",
-        syncer: Syncer | None,
+        syncer: Syncer | GroupSync | None,
     ) -> "_UnderWay":
         check_clock(self._account, now)
         made: list[Entry] = []

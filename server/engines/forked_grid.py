@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -22,7 +22,6 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from skerry.canonical import decode, encode
-from skerry.device.worker import process_worker
 from skerry.errors import InputError, RunFailedError
 from skerry.server.engines.flwr_adapter import message_bytes, message_of
 from skerry.server.engines.inprocess_grid import InProcessGrid, failed
@@ -47,12 +46,23 @@ class ForkedGrid(InProcessGrid):
         client: the app that answers.
         nodes: one node configuration per node.
         processes: that answer.
+        settle: see :class:`InProcessGrid`; called in each process, for some messages at a time.
+        holding: entered by each process for as long as it answers.
     """
 
-    def __init__(self, client: ClientApp, nodes: Sequence[Mapping[str, str | int]], *, processes: int) -> None:
+    def __init__(
+        self,
+        client: ClientApp,
+        nodes: Sequence[Mapping[str, str | int]],
+        *,
+        processes: int,
+        settle: Callable[[], None] = lambda: None,
+        holding: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         if processes < 1:
             raise InputError(f"at least one process is needed, got {processes}")
-        super().__init__(client, nodes)
+        super().__init__(client, nodes, settle=settle)
+        self._holding = holding
         self._processes = min(processes, max(1, len(nodes)))
         self._pipes: list[Connection] = []
         self._children: list[int] = []
@@ -80,7 +90,7 @@ class ForkedGrid(InProcessGrid):
             try:
                 child = os.fork()
                 if child == 0:
-                    _serve(theirs, (mine, *self._pipes), parent, self.answer)
+                    _serve(theirs, (mine, *self._pipes), parent, self)
                 self._pipes.append(mine)
                 self._children.append(child)
             finally:
@@ -92,6 +102,18 @@ class ForkedGrid(InProcessGrid):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end(kill=kind is not None)
+
+    def answer_until_closed(self, pipe: Connection) -> None:
+        """In a process of its own: make the replies that are asked for through the pipe, until it is closed."""
+        with self._holding():
+            while True:
+                try:
+                    asked = decode(pipe.recv_bytes())
+                except EOFError:
+                    return
+                due = [message_of(message) for message in asked["messages"]]
+                replies = self.settled(due, [self.answer(message, asked["deadline"]) for message in due])
+                pipe.send_bytes(encode({"answers": [_sendable(*pair) for pair in zip(due, replies, strict=True)]}))
 
     def _end(self, *, kill: bool) -> None:
         """End all processes; to ``kill`` is not to wait for what they are at."""
@@ -171,7 +193,7 @@ def _serve(
     pipe: Connection,
     others: Iterable[Connection],
     parent: int,
-    answer: Callable[[Message, float | None], Message | None],
+    grid: ForkedGrid,
 ) -> NoReturn:
     """Answer until nobody asks any more; never returns into what its parent was doing.
 
@@ -186,8 +208,7 @@ def _serve(
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() == parent:
-            with process_worker().ledgers.holding():
-                _answer_until_closed(pipe, answer)
+            grid.answer_until_closed(pipe)
             code = 0
     except BaseException as error:  # noqa: BLE001 - the process ends here: what is not told now, nobody ever hears
         _LOG.exception("a process that answers for devices failed")
@@ -200,21 +221,8 @@ def _serve(
         os._exit(code)
 
 
-def _answer_until_closed(pipe: Connection, answer: Callable[[Message, float | None], Message | None]) -> None:
-    while True:
-        try:
-            asked = decode(pipe.recv_bytes())
-        except EOFError:
-            return
-        replies = [_sendable(answer, message_of(message), asked["deadline"]) for message in asked["messages"]]
-        pipe.send_bytes(encode({"answers": replies}))
-
-
-def _sendable(
-    answer: Callable[[Message, float | None], Message | None], message: Message, deadline: float | None
-) -> bytes | None:
+def _sendable(message: Message, reply: Message | None) -> bytes | None:
     """A device's reply as bytes; one that has no bytes costs that device its place, and nobody else."""
-    reply = answer(message, deadline)
     if reply is None:
         return None
     try:

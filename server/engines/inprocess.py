@@ -6,12 +6,16 @@ each library and one frozen base model, however many devices there are. Where a 
 live in processes that are forked from it.
 """
 
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
 from skerry.config import Scenario
 from skerry.device.worker import process_worker
+from skerry.group_sync import GroupSync
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.engine import Components, fleet_homes, logging_to, logs
@@ -55,10 +59,24 @@ class InProcessEngine:
         with (
             flwr_adapter.task_identity(RUN_ID),
             logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", InProcessGrid.__module__),
-            process_worker().ledgers.holding(),  # all devices of the run live in this process, or in forks of it
         ):
             if self.processes == 1:
-                server(InProcessGrid(client, nodes, workers=self.workers), context)
+                with _holding(folder):
+                    server(InProcessGrid(client, nodes, workers=self.workers, settle=_settle), context)
                 return
-            with ForkedGrid(client, nodes, processes=self.processes) as grid:
+            grid = ForkedGrid(
+                client, nodes, processes=self.processes, settle=_settle, holding=functools.partial(_holding, folder)
+            )
+            with grid:
                 server(grid, context)
+
+
+@contextmanager
+def _holding(folder: RunFolder) -> Iterator[None]:
+    """All devices of the run live in this process, or in forks of it: their ledgers are held, and synced together."""
+    with GroupSync(folder.path) as group, process_worker().ledgers.holding(group):
+        yield
+
+
+def _settle() -> None:
+    process_worker().ledgers.settle()

@@ -39,6 +39,8 @@ class InProcessGrid(RunGrid):
         client: the app that answers.
         nodes: one node configuration per node; node ids follow this order, from 2.
         workers: threads that answer. More than one needs an app that may be called from several threads.
+        settle: called before replies leave the grid, or the process in which they were made. Should it raise, none of
+            them does, and each becomes an ``Error``.
         clock: wall clock in seconds; ages messages against their time to live.
         monotonic: clock in seconds for deadlines.
     """
@@ -49,6 +51,7 @@ class InProcessGrid(RunGrid):
         nodes: Sequence[Mapping[str, str | int]],
         *,
         workers: int = 1,
+        settle: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,6 +64,7 @@ class InProcessGrid(RunGrid):
             for node, config in enumerate(nodes, start=_FIRST_NODE)
         }
         self._workers = workers
+        self._settle = settle
         self._clock = clock
         self._monotonic = monotonic
         self._pushed: dict[str, Message] = {}
@@ -103,7 +107,7 @@ class InProcessGrid(RunGrid):
     def _answer_all(self, due: Sequence[Message], deadline: float | None) -> list[Message | None]:
         """The reply to each message; None where it is not to be had in time."""
         if self._workers == 1 or len(due) < 2:
-            return [self.answer(message, deadline) for message in due]
+            return self.settled(due, [self.answer(message, deadline) for message in due])
         replies: list[Message | None] = [None] * len(due)
         by_node: dict[int, list[int]] = {}
         for index, message in enumerate(due):
@@ -115,6 +119,15 @@ class InProcessGrid(RunGrid):
 
         with ThreadPoolExecutor(self._workers) as pool:
             list(pool.map(serve, by_node.values()))
+        return self.settled(due, replies)
+
+    def settled(self, due: Sequence[Message], replies: list[Message | None]) -> list[Message | None]:
+        """The replies to these messages, once they may leave; errors in their places if they may not."""
+        try:
+            self._settle()
+        except Exception as error:  # noqa: BLE001 - whatever it was, no reply leaves, and the round goes on
+            _LOG.exception("what replies rest on could not be settled: none of them leaves")
+            return [reply and failed(message, error) for message, reply in zip(due, replies, strict=True)]
         return replies
 
     def answer(self, message: Message, deadline: float | None) -> Message | None:

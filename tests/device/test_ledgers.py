@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from skerry import group_sync
 from skerry.device import ledgers as ledgers_module
 from skerry.device.ledgers import Ledgers
 from skerry.errors import InputError, LedgerCorruptError, RefusedError
+from skerry.group_sync import GroupSync
 from skerry.security.privacy import GaussianEvent, Ledger, Policy, verify_ledger
 from skerry.security.privacy.verification import read_ledger
 
@@ -209,3 +211,64 @@ def test_blocks_of_holding_may_be_nested(tmp_path: Path):
             Ledger.open(outer)
         spend(ledgers, outer, 2)
     Ledger.open(outer).close()
+
+
+def spend_together(ledgers: Ledgers, path: Path, number: int) -> str:
+    with (
+        ledgers.at(path) as ledger,
+        ledger.debiting("run", number, GaussianEvent(1000.0), nonce="00", now=number, syncer=ledgers.group) as entry,
+    ):
+        return entry.hash
+
+
+@pytest.fixture
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_sync, "_syncfs", lambda _: False)
+    monkeypatch.setattr(group_sync, "_fsync", lambda _: OSError(5, "lost"))
+
+
+def test_debits_of_many_ledgers_are_settled_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ledgers_module, "_MOST_OPEN", 3)  # some rest before they are settled
+    paths = [make(tmp_path / f"{number}.jsonl") for number in range(8)]
+    ledgers = Ledgers()
+    with GroupSync(tmp_path) as group, ledgers.holding(group):
+        for number in range(1, 4):
+            heads = [spend_together(ledgers, path, number) for path in paths]
+            ledgers.settle()
+            for path, head in zip(paths, heads, strict=True):
+                with ledgers.at(path) as ledger:
+                    assert (ledger.head, len(ledger), ledger.unsettled) == (head, number + 1, False)
+    assert all(verify_ledger(path, pld=False).entries == 4 for path in paths)
+
+
+@pytest.mark.usefixtures("no_disk")
+@pytest.mark.parametrize("uses", [1, 2])
+def test_who_settles_is_told_of_a_debit_that_the_disk_did_not_take(
+    tmp_path: Path, path: Path, opened: list[Path], uses: int
+):
+    ledgers = Ledgers()
+    with GroupSync(tmp_path) as group, ledgers.holding(group):
+        for number in range(1, uses + 1):  # also when its ledger was used again meanwhile
+            spend_together(ledgers, path, number)
+        with pytest.raises(OSError, match="lost"):
+            ledgers.settle()
+        ledgers.settle()  # once
+        with ledgers.at(path):
+            pass
+        assert opened == [path] * (uses + 1)  # what is on the disk is read again
+
+
+def debit_and_fail(ledgers: Ledgers, path: Path) -> None:
+    with ledgers.at(path) as ledger:
+        with ledger.debiting("run", 1, GaussianEvent(1000.0), nonce="00", now=1, syncer=ledgers.group):
+            pass
+        raise ZeroDivisionError  # while the answer is made
+
+
+def test_an_answer_that_fails_after_its_debit_is_settled_with_the_others(path: Path, no_disk: None):
+    ledgers = Ledgers()
+    with GroupSync(path.parent) as group, ledgers.holding(group):
+        with pytest.raises(ZeroDivisionError):
+            debit_and_fail(ledgers, path)
+        with pytest.raises(OSError, match="lost"):
+            ledgers.settle()

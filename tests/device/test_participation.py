@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from skerry.clock import system_clock
-from skerry.device import replying
+from skerry.device import participation, replying
 from skerry.device.ledgers import Ledgers
 from skerry.device.participation import answer_challenge, participate
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction, Update
 from skerry.device.yielding import NotYetError
 from skerry.errors import EnvelopeRefusedError, InputError
+from skerry.group_sync import GroupSync
 from skerry.security.envelope import Header, Kind, seal
 from skerry.security.identity import Identity
 from skerry.security.privacy.stream import seeded_stream
@@ -123,6 +124,32 @@ def test_a_debit_that_the_disk_does_not_take_stops_the_answer(bench: Bench, monk
             assert not sealed.is_set()
         assert bench.ask(bench.instruct(2)).header.kind is Kind.UPDATE  # the ledger was read again
     assert bench.debits() == 2  # the first may be on the disk: it counts
+
+
+def test_what_is_settled_with_others_is_sealed_before_and_speaks_of_the_ledger_as_it_is_then(bench: Bench, tmp_path):
+    ledgers = bench.worker.ledgers
+    with GroupSync(tmp_path) as group, ledgers.holding(group):
+        updates = []
+        for number in (1, 2):  # the second one is told of the first one's receipt
+            receipt = updates[-1].receipt(bench.folder.id, 1, bench.device).digest if updates else b""
+            updates.append(Update.from_bytes(bench.ask(bench.instruct(number, receipt=receipt)).payload))
+        ledgers.settle()
+        with ledgers.at(bench.resident.home.ledger) as ledger:
+            for update in updates:
+                state = ledger.checkpoint(update.ledger_size)
+                assert (state.root.hex(), ledger.tree.leaf(state.size - 1).hex()) == (
+                    update.ledger_root,
+                    update.ledger_head,
+                )
+
+
+def test_an_answer_that_comes_out_otherwise_again_waits_for_its_own_debit(bench: Bench, monkeypatch, tmp_path):
+    change_home(bench, simulated=False)
+    with GroupSync(tmp_path) as group, bench.worker.ledgers.holding(group), monkeypatch.context() as patch:
+        patch.setattr(participation, "keep_answer", lambda *_: None)  # which would wait for the disk too
+        Disk(patch, OSError(errno.EIO, "input/output error")).ready.set()
+        with pytest.raises(OSError, match="input/output"):
+            participate(bench.instruct(seed=None), bench.resident, bench.worker, system_clock)
 
 
 @pytest.mark.parametrize("after_syncs", [0, 1])

@@ -95,6 +95,15 @@ def test_a_reply_that_cannot_be_sent_costs_its_device_alone(no_process_left: Non
         assert not any(reply.has_error() for reply in grid.send_and_receive(ask(grid, [4, 5])))
 
 
+def test_no_reply_leaves_its_process_before_it_is_settled(no_process_left: None) -> None:
+    def settle() -> None:
+        raise OSError("/home/ann/ledger.jsonl")
+
+    with ForkedGrid(app(who), NODES, processes=2, settle=settle) as grid:
+        replies = list(grid.send_and_receive(ask(grid, [1, 2, 3])))
+    assert [reply.error.reason for reply in replies] == ["the device's app failed (OSError)"] * 3
+
+
 def test_what_fails_outside_of_an_app_is_told_by_its_name(no_process_left: None) -> None:
     with (
         ForkedGrid(app(who), NODES, processes=2) as grid,

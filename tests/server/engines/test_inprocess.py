@@ -277,6 +277,28 @@ def test_engines_are_found_by_name_and_an_unknown_one_is_bad_input() -> None:
     assert "inprocess, ray, superlink, fleet" in (refused.value.mend or "")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_reply_leaves_before_what_it_rests_on_is_settled(workers: int) -> None:
+    happened: list[str] = []
+
+    def noted(message: Message, context: Context) -> Message:
+        happened.append("answer")
+        return echo(message, context)
+
+    def settle() -> None:
+        happened.append("settle")
+        if happened.count("settle") == 2:
+            raise OSError("/home/ann/ledger.jsonl")
+
+    grid = InProcessGrid(client(noted), NODES, workers=workers, settle=settle)
+    nodes = list(grid.get_node_ids())
+    assert values(grid.send_and_receive([told(i, nodes[i]) for i in range(3)])) == [0, 1, 2]
+    replies = grid.send_and_receive([told(i, nodes[i]) for i in range(3)])
+    assert happened == (["answer"] * 3 + ["settle"]) * 2
+    assert [reply.has_error() for reply in replies] == [True] * 3
+    assert all("OSError" in reply.error.reason and "ann" not in reply.error.reason for reply in replies)
+
+
 def test_the_package_is_light_to_import() -> None:
     import subprocess
     import sys
