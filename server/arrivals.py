@@ -1,22 +1,15 @@
-"""When simulated devices answer in a buffered run: by the clock of :mod:`skerry.server.engines.virtual`.
+"""Devices at work in a buffered run, and what comes of it, one after the other."""
 
-A device's answer depends on its instruction alone, so a simulation may compute it at once and hold it until its time.
-Speed, network and interruptions are those of the profile ``phones``; devices are always plugged in.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from skerry.records import Reason
-from skerry.server.collect import Replies
-from skerry.server.engines.virtual.availability import WEEK_S, Availability
-from skerry.server.engines.virtual.clock import EventQueue
-from skerry.server.engines.virtual.phones import Fleet, Work, draw_fleet
-from skerry.server.engines.virtual.profile import PHONES
+from skerry.server.federation import Federation
+from skerry.server.journal import RoundJournal
+from skerry.server.plan import RoundPlan
 
-__all__ = ["Arrival", "VirtualArrivals"]
+__all__ = ["Arrival", "Arrivals", "Held"]
 
 
 @dataclass(frozen=True)
@@ -38,70 +31,56 @@ class Arrival:
     reason: Reason | None
 
 
-class VirtualArrivals:
-    """Devices at work, and the virtual instants at which they will have answered.
+@dataclass(frozen=True)
+class Held:
+    """One device at work, or its answer that nobody has taken yet.
 
-    Args:
-        examples: how many each device has; devices are those.
-        gflop: forward and backward pass of one example, 10^9 operations.
-        epochs: passes in a round.
-        timeout_s: virtual seconds after which a silent device is waited for no more.
-        seed: of speeds, networks and interruptions.
+    Attributes:
+        arrival: what came, or will come by the virtual clock. Neither envelope nor reason: nothing has come.
+        due: the virtual instant at which it comes; 0 over a fleet, where nobody knows.
     """
 
-    def __init__(self, examples: Mapping[str, int], *, gflop: float, epochs: int, timeout_s: float, seed: int) -> None:
-        self._number = {name: number for number, name in enumerate(sorted(examples))}
-        drawn = draw_fleet(PHONES, len(examples), seed=seed)
-        counts = np.array([examples[name] for name in self._number], np.int64)
-        plugged = Availability(np.zeros((len(examples), 1)), np.full((len(examples), 1), 2 * WEEK_S))
-        self._fleet: Fleet = replace(
-            drawn.holding(counts), availability=plugged, departs=np.full(len(examples), np.inf)
-        )
-        self._gflop, self._epochs, self._timeout_s = gflop, epochs, timeout_s
-        self._chance = np.random.default_rng([seed, 103])
-        self._queue: EventQueue[Arrival] = EventQueue()
-        self._due: dict[str, float] = {}
-        self._silent: frozenset[str] = frozenset()
+    arrival: Arrival
+    due: float = 0.0
+
+    @property
+    def answered(self) -> bool:
+        """Whether it is known what comes of it."""
+        return self.arrival.envelope is not None or self.arrival.reason is not None
+
+
+class Arrivals(Protocol):
+    """Devices that were asked and are waited for; each of them arrives once."""
 
     @property
     def now(self) -> float:
-        """Virtual seconds since the run began."""
-        return self._queue.now
+        """Seconds since the run began, by the clock that its devices live by."""
+        ...
 
     @property
     def working(self) -> int:
-        """Devices that were asked and are waited for."""
-        return len(self._queue)
+        """Devices that were asked and have not arrived."""
+        ...
 
-    def begin(self, cohort: Sequence[str], size: int) -> frozenset[str]:
-        """Let devices begin now, with an instruction of ``size`` bytes and an answer as long.
+    def begin(self, federation: Federation, plan: RoundPlan, journal: RoundJournal) -> None:
+        """Let the devices of a step's plan begin; of those whose answer an earlier process kept, it arrives.
 
-        Returns:
-            Those who will answer in time; the others are interrupted, or too slow.
+        The step's journal is open from here on.
         """
-        phones = np.array([self._number[name] for name in cohort], np.int64)
-        work = Work(bytes_down=size, bytes_up=size, gflop=self._gflop, epochs=self._epochs)
-        tried = self._fleet.attempt(phones, self.now, work, self._chance)
-        limit = self.now + self._timeout_s
-        self._due = dict(zip(cohort, np.where(tried.lost, limit, np.minimum(tried.ends, limit)).tolist(), strict=True))
-        self._silent = frozenset(
-            name for name, out in zip(cohort, (tried.lost | (tried.ends > limit)).tolist(), strict=True) if out
-        )
-        return frozenset(cohort) - self._silent
+        ...
 
-    def hold(self, base: int, replies: Replies) -> None:
-        """Keep what the devices that began will have answered, each until its time."""
-        for device, at in self._due.items():
-            envelope = None if device in self._silent else replies.envelopes.get(device)
-            reason = None if envelope is not None else replies.dropped.get(device, Reason.NO_REPLY)
-            arrived = replies.arrived.get(device, 0)
-            self._queue.add(at, Arrival(device, base, envelope, arrived, reason))
-        self._due = {}
+    def ask_again(self, federation: Federation, plan: RoundPlan) -> None:
+        """Let devices that were at work when an earlier process ended begin again, under the same nonces."""
+        ...
 
-    def next(self) -> Arrival:
-        """What comes next; its time is now.
+    def next(self, federation: Federation, journal: RoundJournal, *, wait: bool = True) -> Arrival | None:
+        """What comes next; None when nobody is waited for, or nothing is here and it shall not wait."""
+        ...
 
-        Raises:
-            IndexError: nobody is waited for.
-        """
-        return self._queue.pop()
+    def held(self) -> list[Held]:
+        """All that are waited for, in the order in which what is known of them arrives."""
+        ...
+
+    def restore(self, now: float, held: Sequence[Held]) -> None:
+        """Be as an earlier process was; those of whom nothing has come are asked again by :meth:`ask_again`."""
+        ...

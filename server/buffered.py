@@ -9,86 +9,105 @@ model.
    dropped. Whatever an answer holds, it takes a place in the buffer: so what a device sends moves nobody else's answer.
 3. *open*     each answer must be to the instruction of its own round.
 
-In a simulation the clock is virtual (``arrivals.py``) and everything else is as in rounds.
+When answers come is told by a virtual clock in a simulation (``virtual_arrivals.py``), over a fleet by the devices
+(``live_arrivals.py``). After each step all that a process needs to go on is on the disk (``buffer_state.py``) before
+the checkpoint of that step is.
 """
 
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Iterable
+
+import numpy as np
 
 from skerry.clock import Stopwatch
-from skerry.device.protocol import Update
-from skerry.errors import EnvelopeRefusedError
-from skerry.records import Reason
-from skerry.security.envelope import issued_of
+from skerry.device.protocol import Update, to_bytes
+from skerry.records import Float32Array, Reason
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.security.privacy.stream import derive_generator
 from skerry.server.account import open_round
-from skerry.server.arrivals import Arrival, VirtualArrivals
-from skerry.server.collect import Opened, Replies, collect, open_replies
+from skerry.server.arrivals import Arrival, Arrivals
+from skerry.server.buffer_state import BufferState
+from skerry.server.carried import carried, carry
+from skerry.server.collect import Opened, Replies, open_replies
 from skerry.server.federation import Federation
-from skerry.server.journal import Asked
+from skerry.server.journal import Asked, Kept
+from skerry.server.live_arrivals import LiveArrivals
+from skerry.server.mailbox import Mailbox
 from skerry.server.plan import RoundPlan, make_plan
 from skerry.server.progress import Gathered, Progress
+from skerry.server.virtual_arrivals import WALL_DEADLINE_S, VirtualArrivals
 from skerry.strategies.buffered import Turns
 
 __all__ = ["BufferedGathering"]
 
 # Of an example: a MobileNetV2 at 224 pixels, forward, and forward and backward. Only the order of answers hangs on it.
 _HEAD_GFLOP, _NETWORK_GFLOP = 0.6, 1.8
-# Of wall-clock time: whether an answer comes in time is told by the virtual clock alone, however slow the host is.
-_WALL_DEADLINE_S = 6 * 24 * 3600.0
+_STATE, _STATES = "buffer", 2  # a process may have to go on from the step before the one whose state is written
+_GIVES_UP = frozenset({Reason.NO_REPLY, Reason.REFUSED})
 
 
 class BufferedGathering:
     """Gathers the answers of one step after another.
 
     Guarantee: at most ``cohort.concurrency`` devices work at a time; a step has at most ``cohort.buffer`` answers, at
-    most one of a device; a device's answers enter steps at least ``privacy.min_separation`` apart.
+    most one of a device; a device's answers enter steps at least ``privacy.min_separation`` apart. A process that goes
+    on asks for no answer that is on this disk, and for the others under the nonces of their first instructions.
     """
 
     def __init__(self, federation: Federation) -> None:
-        scenario, task = federation.scenario, federation.task
+        scenario = federation.scenario
         size, places = scenario.cohort.buffer, scenario.cohort.concurrency
         assert size is not None, "a scenario of buffered rounds has a buffer"
         assert places is not None, "a scenario of buffered rounds has a concurrency"
         self._size, self._places = size, places
-        self._turns = Turns(scenario.privacy.min_separation, scenario.privacy.max_participations)
-        self._asked: dict[str, Asked] = {}
-        self._arrivals = VirtualArrivals(
-            {device: len(task.local_data(device).y) for device in federation.nodes},
-            gflop=_HEAD_GFLOP if scenario.model.trainable == "head" else _NETWORK_GFLOP,
-            epochs=scenario.training.epochs,
-            timeout_s=scenario.cohort.deadline_s,
-            seed=scenario.seed,
+        self._arrivals = _arrivals(federation)
+        before = federation.past.rounds
+        state = BufferState()
+        if 0 < before < scenario.rounds:
+            data = carried(federation.folder.path, _STATE, before)
+            state = BufferState.from_bytes(data, where=str(federation.folder.path))
+        self._arrivals.restore(state.now, state.held)
+        self._turns = Turns.resumed(
+            scenario.privacy.min_separation,
+            scenario.privacy.max_participations,
+            state.turns,
+            [one.arrival.device for one in state.held],
         )
+        self._asked: dict[str, Asked] = dict(state.asked)
+        self._vectors: dict[int, bytes] = dict(state.vectors)
+        self._left = {one.arrival.device: one.arrival.base for one in state.held if not one.answered}
 
     def __call__(self, federation: Federation, progress: Progress, number: int, watch: Stopwatch) -> Gathered:
         """The answers of step ``number``, and the instructions of those who begin before it."""
         with watch.stage("plan"):
+            again = number == federation.past.rounds + 1
+            kept = progress.journal.read(number, self._left) if again else None
             cohort = self._draw(federation, number)
             debit = progress.central.debit(number) if progress.central is not None else None
             with open_round(federation, number, cohort, progress.syncer, debit):
-                given = (cohort, progress.vector, progress.receipts)
-                plan = make_plan(federation, number, *given, deadline_s=_WALL_DEADLINE_S)
+                plan = self._plan(federation, number, cohort, progress.vector, progress, kept)
             progress.planned(plan, cohort)
             self._asked |= plan.asked
         with watch.stage("checkpoint"):
             progress.syncer.settle()
             progress.journal.begin(number, plan.asked)
         with watch.stage("collect"):
-            self._send(federation, progress, plan)
-            taken, dropped = self._take(federation, number)
-        kept = progress.syncer.begin(progress.journal.sync)
+            if again:
+                self._ask_again(federation, progress, plan.answers)
+            self._arrivals.begin(federation, plan, progress.journal)
+            taken, dropped = self._take(federation, progress, number)
+        kept_now = progress.syncer.begin(progress.journal.sync)
+        progress.syncer.begin(carry, federation.folder.path, _STATE, number, self._state().to_bytes(), _STATES)
         with watch.stage("open"):
             opened = self._open(federation, taken, dropped)
         return Gathered(
             opened,
             plan.bytes_down,
             sum(len(one.envelope) for one in taken if one.envelope is not None),
-            kept,
+            kept_now,
             bases={one.device: one.base for one in taken if one.base != number},
             told={
-                "virtual_s": self._arrivals.now,
+                "virtual_s" if federation.simulated else "elapsed_s": self._arrivals.now,
                 "staleness": {one.device: number - one.base for one in taken},
                 "under_way": self._arrivals.working,
             },
@@ -98,36 +117,66 @@ class BufferedGathering:
         """Who begins now: as many as there are free places, uniformly among those who may.
 
         Under device-level privacy those in quarantine are drawn too, and what they send is dropped: what a device sent
-        must not change who else is asked.
+        must not change who else is asked. A step that an earlier process opened has the devices that were asked then.
         """
-        free = self._places - self._arrivals.working
-        out = frozenset() if federation.plan.unit == "device" else federation.screener.quarantined
-        able = [name for name in sorted(federation.nodes) if name not in out and self._turns.may_begin(name, number)]
-        able = list(federation.roster.askable(able))
-        generator = derive_generator(federation.scenario.seed, "cohort", number)
-        picked = generator.permutation(len(able))[:free]
-        cohort = tuple(able[i] for i in sorted(picked.tolist()))
+        cohort = federation.past.cohorts.get(number)
+        if cohort is None:
+            free = self._places - self._arrivals.working - len(self._left)
+            out = frozenset() if federation.plan.unit == "device" else federation.screener.quarantined
+            able = [
+                name for name in sorted(federation.nodes) if name not in out and self._turns.may_begin(name, number)
+            ]
+            able = list(federation.roster.askable(able))
+            generator = derive_generator(federation.scenario.seed, "cohort", number)
+            picked = generator.permutation(len(able))[:free]
+            cohort = tuple(able[i] for i in sorted(picked.tolist()))
         for device in cohort:
             self._turns.begin(device, number)
         return cohort
 
-    def _send(self, federation: Federation, progress: Progress, plan: RoundPlan) -> None:
-        """Let the devices of this round work; nothing is sent to one that will be interrupted."""
-        size = max((asked.size for asked in plan.asked.values()), default=0)
-        able = self._arrivals.begin(tuple(plan.asked), size)
-        sent = {device: envelope for device, envelope in plan.envelopes.items() if device in able}
-        asked = replace(plan, envelopes=sent)
-        self._arrivals.hold(plan.number, collect(federation, asked, progress.journal, deadline_s=_WALL_DEADLINE_S))
+    def _plan(
+        self,
+        federation: Federation,
+        number: int,
+        devices: Iterable[str],
+        vector: Float32Array,
+        progress: Progress,
+        kept: Kept | None,
+    ) -> RoundPlan:
+        deadline_s = WALL_DEADLINE_S if federation.simulated else None
+        if not federation.simulated:
+            self._vectors[number] = to_bytes(vector)
+        return make_plan(federation, number, tuple(devices), vector, progress.receipts, kept, deadline_s=deadline_s)
 
-    def _take(self, federation: Federation, number: int) -> tuple[list[Arrival], dict[str, Reason]]:
-        """Fill the buffer: what is in it, and who gave up a place without."""
+    def _ask_again(self, federation: Federation, progress: Progress, here: Iterable[str]) -> None:
+        """Ask who was at work for earlier steps when an earlier process ended, but for those whose answers are here."""
+        silent: dict[int, list[str]] = defaultdict(list)
+        for device, base in self._left.items():
+            if device not in here:
+                silent[base].append(device)
+        self._left = {}
+        for base, devices in sorted(silent.items()):
+            kept = Kept({device: self._asked[device] for device in devices})
+            vector = np.frombuffer(self._vectors[base], "<f4").astype(np.float32)
+            plan = self._plan(federation, base, sorted(devices), vector, progress, kept)
+            self._asked |= plan.asked
+            self._arrivals.ask_again(federation, plan)
+
+    def _take(self, federation: Federation, progress: Progress, number: int) -> tuple[list[Arrival], dict[str, Reason]]:
+        """Fill the buffer: what is in it, and who gave up a place without.
+
+        A step that an earlier process released is made of what is here.
+        """
         stalest = federation.scenario.cohort.max_staleness
+        wait = number not in federation.past.released
         taken: list[Arrival] = []
         dropped: dict[str, Reason] = {}
-        while self._arrivals.working and len(taken) < self._size:
-            arrival = self._arrivals.next()
-            if arrival.reason is Reason.NO_REPLY:
-                dropped[arrival.device] = Reason.NO_REPLY
+        while len(taken) < self._size:
+            arrival = self._arrivals.next(federation, progress.journal, wait=wait)
+            if arrival is None:
+                break
+            if arrival.envelope is None and arrival.reason in _GIVES_UP:
+                dropped[arrival.device] = arrival.reason
                 self._turns.end(arrival.device)
             elif number - arrival.base > stalest:
                 dropped[arrival.device] = Reason.STALE
@@ -136,6 +185,14 @@ class BufferedGathering:
                 taken.append(arrival)
                 self._turns.enter(arrival.device, number)
         return taken, dropped
+
+    def _state(self) -> BufferState:
+        held = tuple(self._arrivals.held())
+        here = {one.arrival.device for one in held}
+        bases = {one.arrival.base for one in held if not one.answered}
+        self._vectors = {step: vector for step, vector in self._vectors.items() if step in bases}
+        asked = {device: one for device, one in self._asked.items() if device in here}
+        return BufferState(self._arrivals.now, held, asked, self._turns.told(), dict(self._vectors))
 
     def _open(self, federation: Federation, taken: list[Arrival], dropped: dict[str, Reason]) -> Opened:
         """Open the answers of each round under its own instructions."""
@@ -150,7 +207,7 @@ class BufferedGathering:
             replies = Replies(
                 {one.device: one.envelope for one in some if one.envelope is not None},
                 {one.device: one.reason for one in some if one.reason is not None},
-                {one.device: _made(one) for one in some},
+                {one.device: one.arrived for one in some},
             )
             asked = {one.device: self._asked.pop(one.device) for one in some}
             opened = open_replies(federation, RoundPlan(base, asked, {}), replies)
@@ -161,12 +218,14 @@ class BufferedGathering:
         return Opened(dict(sorted(updates.items())), receipts, dropped, refusals)  # rules are told rows by name
 
 
-def _made(one: Arrival) -> int:
-    """As of when an answer is opened: the coordinator sees it only when all that were asked with it are computed.
-
-    That it is no old one is told by the instruction that it answers, which was never sent before.
-    """
-    try:
-        return one.arrived if one.envelope is None else issued_of(one.envelope)
-    except EnvelopeRefusedError:
-        return one.arrived  # whatever it is, opening it tells
+def _arrivals(federation: Federation) -> Arrivals:
+    scenario, task = federation.scenario, federation.task
+    if not federation.simulated:
+        return LiveArrivals(Mailbox(federation.grid), timeout_s=scenario.cohort.deadline_s)
+    return VirtualArrivals(
+        {device: len(task.local_data(device).y) for device in federation.nodes},
+        gflop=_HEAD_GFLOP if scenario.model.trainable == "head" else _NETWORK_GFLOP,
+        epochs=scenario.training.epochs,
+        timeout_s=scenario.cohort.deadline_s,
+        seed=scenario.seed,
+    )

@@ -12,11 +12,13 @@ are one Gaussian release: 1/σ² = 1/σ_sum² + 1/σ_count² (theorem 1 there), 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load, save
 
 from skerry.config import Scenario
 from skerry.errors import InputError, ScenarioError
@@ -149,6 +151,26 @@ class CentralNoise:
         step = (noisy * (cell / denominator)).astype(np.float32)
         clip = self.clip
         return Released(step, clip, self._follow(norms <= clip, stream))
+
+    @property
+    def reach(self) -> int:
+        """How many rounds back the noise of the next one looks; 0 where it is independent."""
+        return 0 if self._correlated is None else self._correlated.reach
+
+    def newest(self) -> bytes | None:
+        """What later rounds' noise rests on of the last one, private as its sum is; None where it rests on nothing."""
+        newest = None if self._correlated is None else self._correlated.newest
+        return None if newest is None else save({"sum": newest[0], "released": newest[1]})
+
+    def restore(self, rounds: int, newest: Sequence[bytes]) -> None:
+        """Go on after rounds that another process released, with :meth:`newest` of the last ones, the last one first.
+
+        Raises:
+            InputError: these are others.
+        """
+        if self._correlated is not None:
+            rows = [load(one) for one in newest]
+            self._correlated.restore(rounds, [(row["sum"], row["released"]) for row in rows])
 
     def _follow(self, inside: npt.NDArray[np.bool_], stream: RandomStream) -> float | None:
         """Move the clip towards the quantile; returns the noisy share of devices that were not clipped."""

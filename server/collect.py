@@ -17,7 +17,7 @@ from skerry.server.journal import Answer, Asked, Kept, RoundJournal
 from skerry.server.mailbox import NETWORK_POLL_S, exchange
 from skerry.server.plan import RoundPlan
 
-__all__ = ["Opened", "Replies", "collect", "open_replies", "settled"]
+__all__ = ["Opened", "Replies", "collect", "open_replies", "rests", "settled"]
 
 _REASONS = {
     Refusal.EXPIRED: Reason.STALE,
@@ -85,7 +85,7 @@ def collect(
             deadline_s=deadline,
             again_s=again_s,
             first_poll_s=NETWORK_POLL_S,
-            rests=lambda device, record: _rests(
+            rests=lambda device, record: rests(
                 federation, plan.number, plan.asked[device], device, record.get("envelope"), now=federation.clock()
             ),
             enough=devices_needed(federation.scenario) - len(plan.answers),
@@ -113,7 +113,7 @@ def settled(federation: Federation, number: int, kept: Kept) -> Kept:
     answers = {
         device: answer
         for device, answer in kept.answers.items()
-        if not _rests(federation, number, kept.asked[device], device, answer.envelope, now=answer.arrived)
+        if not rests(federation, number, kept.asked[device], device, answer.envelope, now=answer.arrived)
     }
     return replace(kept, answers=answers)
 
@@ -175,7 +175,7 @@ def _reason(refusal: OpenedEnvelope) -> str:
     return refusal.payload[:64].decode("ascii", "replace")
 
 
-def _rests(federation: Federation, number: int, asked: Asked, device: str, envelope: object, *, now: int) -> bool:
+def rests(federation: Federation, number: int, asked: Asked, device: str, envelope: object, *, now: int) -> bool:
     """Whether the device says, signed, that it may not work now."""
     try:
         if not isinstance(envelope, bytes) or kind_of(envelope) is not Kind.REFUSAL:

@@ -18,7 +18,6 @@ def check_for_fleet(scenario: Scenario) -> None:
     only_simulated = (
         (scenario.attack.kind != "none" and scenario.attack.devices > 0, "attack.kind", "none", "hostile devices"),
         (scenario.audit.canaries > 0, "audit.canaries", "0", "canaries planted among devices' examples"),
-        (scenario.cohort.mode == "buffered", "cohort.mode", "rounds", "buffered rounds"),
         (scenario.privacy.ledgers is not None, "privacy.ledgers", "none", "devices' ledgers on this machine"),
     )
     for asked, key, harmless, what in only_simulated:
@@ -37,9 +36,10 @@ def check_for_fleet(scenario: Scenario) -> None:
 
 
 def devices_needed(scenario: Scenario) -> int:
-    """How many devices the scenario wants, and its rule needs; a run over a fleet does not begin with fewer."""
-    defence = scenario.defence
-    return max(scenario.cohort.at_least, parse_rule(defence.aggregator, tolerate=defence.tolerate).minimum())
+    """How many devices the scenario wants, its rule needs and its buffer holds; with fewer a run does not begin."""
+    cohort, defence = scenario.cohort, scenario.defence
+    minimum = parse_rule(defence.aggregator, tolerate=defence.tolerate).minimum()
+    return max(cohort.at_least, cohort.buffer or 0, minimum)
 
 
 def check_enrolled(scenario: Scenario, devices: int, *, where: Path) -> None:

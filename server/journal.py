@@ -16,7 +16,7 @@ again.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -61,8 +61,12 @@ class RoundJournal:
         self._folder = run / "round"
         self._answers: BinaryIO | None = None
 
-    def read(self, number: int) -> Kept | None:
+    def read(self, number: int, earlier: Collection[str] = ()) -> Kept | None:
         """What is kept of this round; None when it was never begun.
+
+        Args:
+            number: of the round.
+            earlier: devices that were asked in earlier rounds, and may have answered in this one (of a buffer).
 
         Raises:
             InputError: the file was damaged.
@@ -76,7 +80,8 @@ class RoundJournal:
         if value["round"] != number:
             return None
         asked = {device: Asked(one["digest"], one["nonce"], one["size"]) for device, one in value["asked"].items()}
-        return Kept(asked, {device: answer for device, answer in self._read_answers(number) if device in asked})
+        answers = self._read_answers(number)
+        return Kept(asked, {device: answer for device, answer in answers if device in asked or device in earlier})
 
     def begin(self, number: int, asked: Mapping[str, Asked]) -> None:
         """Write down a round's instructions, durably; answers that are here belong to it if it was begun before."""

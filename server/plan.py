@@ -108,12 +108,14 @@ def make_plan(
     asked: dict[str, Asked] = {}
     envelopes: dict[str, bytes] = {}
     here = set(federation.roster.askable(cohort))
+    # In a buffered run who has not answered in its round answers in a later one.
+    lapsed = number in federation.past.released and federation.scenario.cohort.mode != "buffered"
     for device in cohort:
         earlier = before.asked.get(device)
         if earlier is not None and device in before.answers:
             asked[device] = earlier
             continue
-        if number in federation.past.released and device not in federation.past.answered[number]:
+        if lapsed and device not in federation.past.answered[number]:
             # The round went on without it, and comes out as it was released.
             asked[device] = earlier or Asked(b"", b"", 0)
             continue

@@ -67,8 +67,6 @@ def kept_nowhere(scenario: Scenario) -> str | None:
     """What of such a run's state is on no disk; None when it can go on after its process or its servers have ended."""
     held = {
         "an audit's guesses": scenario.audit.canaries > 0,
-        "correlated noise": scenario.privacy.mechanism == "matrix_factorization",
-        "what devices of a buffered run were asked and have not answered": scenario.cohort.mode == "buffered",
         "a clip that follows a quantile": scenario.privacy.clip_quantile is not None,
     }
     return next((what for what, used in held.items() if used), None)

@@ -34,6 +34,7 @@ from skerry.errors import AggregationError
 from skerry.records import Float32Array, RoundRecord
 from skerry.security.privacy.stream import derive_generator
 from skerry.server.account import Spending, open_round, release_round
+from skerry.server.carried import carried, carry
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.collect import collect, open_replies, settled
@@ -54,6 +55,7 @@ from skerry.syncer import Syncer
 
 __all__ = ["Progress", "aggregate", "gather_round", "run_round", "run_rounds", "server_optimizer"]
 
+_NOISE = "noise"
 Gather = Callable[[Federation, Progress, int, Stopwatch], Gathered]
 
 
@@ -73,6 +75,9 @@ def run_rounds(federation: Federation) -> Progress:
         central = None
         if federation.plan.unit == "device":
             central = CentralNoise(federation.scenario, federation.plan.noise_multiplier, vector.size)
+            if past.rounds < federation.scenario.rounds:
+                reached = range(past.rounds, max(0, past.rounds - central.reach), -1)
+                central.restore(past.rounds, [carried(federation.folder.path, _NOISE, number) for number in reached])
         journal = RoundJournal(federation.folder.path)
         progress = Progress(vector, moments, Spending(federation), base, syncer, journal, central, variates)
         progress.records.extend(past.records)
@@ -142,6 +147,9 @@ def run_round(federation: Federation, progress: Progress, number: int, gather: G
                 noise = federation.stream("central noise", number)
                 made = progress.central.release(judged.deltas, noise, weights)
                 step, told = made.step, {"clip": made.clip, "unclipped": made.unclipped}
+                newest, reach = progress.central.newest(), progress.central.reach
+                if newest is not None:
+                    progress.syncer.begin(carry, federation.folder.path, _NOISE, number, newest, reach + 1)
             move = server_optimizer(federation.scenario.training)
             before = progress.vector
             progress.vector, progress.moments = move(progress.vector, step, progress.moments)

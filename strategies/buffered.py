@@ -9,6 +9,7 @@ rule keeps what it promises about rows: f hostile updates among K. What a device
 it cannot claim to be fresher than it is, since the server knows which version it was sent.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,6 +95,19 @@ class Turns:
     def __post_init__(self) -> None:
         if self.separation < 1 or self.most < 0:
             raise InputError(f"turns are at least 1 step apart, got {self.separation}, at most {self.most}")
+
+    @staticmethod
+    def resumed(separation: int, most: int, told: Mapping[str, tuple[int, int]], working: Iterable[str]) -> "Turns":
+        """As they were when :meth:`told` told them, with these devices at work."""
+        turns = Turns(separation, most)
+        turns._last |= {device: last for device, (last, _) in told.items()}
+        turns._count |= {device: count for device, (_, count) in told.items()}
+        turns._working |= set(working)
+        return turns
+
+    def told(self) -> dict[str, tuple[int, int]]:
+        """Of each device that was ever asked the step that it took part in last, and how often it was asked."""
+        return {device: (last, self._count[device]) for device, last in self._last.items()}
 
     def may_begin(self, device: str, step: int) -> bool:
         """Whether a device may be asked for ``step``, the next one; its answer may enter that one or a later one."""

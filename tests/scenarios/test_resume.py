@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from skerry.cli.app import app
-from skerry.config import load_scenario
+from skerry.config import load_scenario, to_toml
 from skerry.runfolder import RunFolder, list_runs
 from skerry.security.privacy.ledger import Ledger, verify_ledger
 
@@ -44,6 +44,20 @@ def device_nursery(tmp_path_factory):
     """Whole devices are protected: the coordinator draws noise, and its ledger is debited."""
     parent = tmp_path_factory.mktemp("resume")
     made = Nursery(parent, str(fixed_clip(parent)))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def buffered_nursery(tmp_path_factory):
+    """Devices answer when they do, and each step's noise rests on that of the steps before."""
+    parent = tmp_path_factory.mktemp("resume")
+    correlated = ("privacy.mechanism=matrix_factorization", "privacy.factorization=buffered")
+    buffered = ("cohort.mode=buffered", "cohort.buffer=3", "cohort.concurrency=6")
+    overrides = (*correlated, *buffered, "privacy.min_separation=2", "privacy.denominator=3")
+    path = parent / "buffered.toml"
+    path.write_text(to_toml(load_scenario(fixed_clip(parent), overrides)))
+    made = Nursery(parent, str(path))
     yield made
     made.close()
 
@@ -169,17 +183,44 @@ def test_where_the_coordinator_adds_the_noise_it_is_the_same(place, count, devic
 
 
 @pytest.mark.parametrize(
+    ("place", "count"),
+    [
+        ("skerry.server.buffered:make_plan", 3),  # the step is opened
+        ("skerry.server.journal:RoundJournal.begin", 3),
+        ("skerry.server.journal:RoundJournal.add", 8),
+        ("skerry.server.buffered:carry", 2),  # the buffer's state is written, and the step's checkpoint is not
+        ("skerry.server.buffered:open_replies", 5),
+        ("skerry.server.rounds:carry", 2),  # the same of the noise
+        ("skerry.server.rounds:evaluate_held_out", 4),  # the step is released
+        ("skerry.server.checkpoint:save_checkpoint", 3),
+        ("skerry.server.journal:RoundJournal.drop", 1),
+    ],
+)
+def test_a_buffer_and_correlated_noise_go_on_where_they_were(place, count, buffered_nursery, tmp_path):
+    """The same answers meet in the same steps, and each step is released once, with the noise that it had."""
+    buffered_nursery.begin("RUN", tmp_path, place, count)
+    assert buffered_nursery.end() == -signal.SIGKILL, buffered_nursery.tail()
+    (folder,) = list_runs(tmp_path)
+    assert {path.stat().st_mode & 0o777 for path in folder.path.glob("round/noise-*")} <= {0o600}
+    buffered_nursery.begin("RESUME", tmp_path)
+    assert buffered_nursery.end() == 0, buffered_nursery.tail()
+    hold_to_the_promise(folder, buffered_nursery.warm)
+    met = [[record.extra["staleness"] for record in run.rounds()] for run in (folder, buffered_nursery.warm)]
+    assert met[0] == met[1]
+    assert max(age for step in met[0] for age in step.values()) >= 1
+    assert not (folder.path / "round").exists()  # with it went what tells the noise
+
+
+@pytest.mark.parametrize(
     ("override", "said"),
     [
         ("audit.canaries=5", "an audit's guesses"),
-        ("privacy.mechanism=matrix_factorization", "correlated noise"),
         ("privacy.clip_quantile=0.5", "a clip that follows"),
     ],
 )
 def test_state_that_is_kept_nowhere_is_not_gone_on_with(override, said, tmp_path):
     base = Path("digits") if override.startswith("audit") else fixed_clip(tmp_path)
-    more = ["privacy.min_separation=2"] if "matrix" in override else []
-    folder = RunFolder.create(tmp_path / "runs", load_scenario(base, [override, *more]), engine="inprocess")
+    folder = RunFolder.create(tmp_path / "runs", load_scenario(base, [override]), engine="inprocess")
     folder.mark("interrupted")
     run = CliRunner().invoke(app, ["run", "--resume", folder.id, "--runs-dir", str(tmp_path / "runs"), "--json"])
     assert run.exit_code == 3

@@ -8,20 +8,20 @@ import pytest
 
 from skerry.clock import system_clock
 from skerry.config import default_scenario
-from skerry.errors import InputError, InterruptedRunError, RefusedError, ScenarioError
+from skerry.errors import InputError, InterruptedRunError, ScenarioError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.stream import seeded_stream
 from skerry.security.privacy.verification import read_ledger
-from skerry.server.arrivals import VirtualArrivals
 from skerry.server.central import CentralNoise, run_event
 from skerry.server.checkpoint import load_checkpoint
 from skerry.server.collect import Replies
 from skerry.server.engines.inprocess_grid import InProcessGrid
-from skerry.server.fleet_rules import check_for_fleet
+from skerry.server.fleet_rules import devices_needed
 from skerry.server.launch import launch, resume
 from skerry.server.ledgers import POPULATION, Ledgers
 from skerry.server.proof import verify_run
 from skerry.server.releases import Releases, Schema, schema_of
+from skerry.server.virtual_arrivals import VirtualArrivals
 from skerry.strategies.buffered import Turns
 from tests.server.test_device_level import DEVICE, federate, ledgers
 
@@ -214,10 +214,11 @@ def test_a_stale_row_is_clipped_before_it_is_weighed() -> None:
 def test_a_silent_device_gives_up_its_place_and_a_slow_one_is_late() -> None:
     devices = {f"d{number}": 50 for number in range(40)}
     arrivals = VirtualArrivals(devices, gflop=50.0, epochs=1, timeout_s=600, seed=0)
-    able = arrivals.begin(sorted(devices), 10**6)
+    able = arrivals.draw(sorted(devices), 10**6, 1)
     assert 0 < len(able) < 40  # some are too slow, or are interrupted
     arrivals.hold(3, Replies(dict.fromkeys(able, b"answer")))
-    came = [arrivals.next() for _ in range(arrivals.working)]
+    came = [held.arrival for held in arrivals.held()]
+    assert came == [arrivals.next(None, None) for _ in came]
     assert arrivals.working == 0
     assert {one.device for one in came if one.envelope is not None} == able
     assert {one.reason.value for one in came if one.device not in able} == {"no_reply"}
@@ -279,28 +280,30 @@ def test_a_buffer_that_no_fleet_fills_is_refused_before_anything_runs(tmp_path) 
         federate(tmp_path, *BUFFERED, "cohort.buffer=12", "cohort.concurrency=12")
     with pytest.raises(ScenarioError, match="needs at least 5 updates"):
         federate(tmp_path, *BUFFERED, "defence.tolerate=2")
-    with pytest.raises(ScenarioError, match="has no buffered rounds"):
-        check_for_fleet(default_scenario([*BUFFERED, "attack.devices=0"]))
+    assert devices_needed(default_scenario([*BUFFERED, "attack.devices=0", "cohort.buffer=7"])) == 7
 
 
-def test_ctrl_c_keeps_what_is_finished_and_says_that_the_run_cannot_go_on(tmp_path, monkeypatch) -> None:
+def test_ctrl_c_keeps_what_is_finished_and_the_run_goes_on(plain, tmp_path, monkeypatch) -> None:
     asked = []
 
-    def interrupted(self, cohort, size):
-        asked.append(cohort)
+    def interrupted(self, federation, plan, journal):
+        asked.append(plan.number)
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return begin(self, cohort, size)
+        begin(self, federation, plan, journal)
 
     begin = VirtualArrivals.begin
     monkeypatch.setattr(VirtualArrivals, "begin", interrupted)
     with pytest.raises(InterruptedRunError) as stopped:
         launch(default_scenario([*BUFFERED, "report.references=false"]), engine="inprocess", parent=tmp_path)
-    assert "run it again" in stopped.value.mend
-    assert "on no disk" in stopped.value.mend
+    assert "run --resume" in stopped.value.mend
     folder = RunFolder.open("latest", tmp_path)
     assert folder.state == "interrupted"
     assert [record.round for record in folder.rounds()] == [1, 2]
     assert verify_run(folder, remembered={}, pld=False).holds
-    with pytest.raises(RefusedError, match="buffered run"):
-        resume(folder.id, parent=tmp_path)
+    resume(folder.id, parent=tmp_path)
+    whole = load_checkpoint(plain[0].folder).vector
+    assert load_checkpoint(folder).vector.tobytes() == whole.tobytes()
+    assert [record.extra["staleness"] for record in folder.rounds()] == [r.extra["staleness"] for r in plain[1]]
+    assert verify_run(folder, remembered={}, pld=False).holds
+    assert not (folder.path / "round").exists()

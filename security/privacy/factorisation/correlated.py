@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -78,3 +79,34 @@ class CorrelatedSums:
         self._released.appendleft(out)
         self.round += 1
         return out.copy()
+
+    @property
+    def reach(self) -> int:
+        """How many rounds back the next release looks."""
+        return len(self.strategy.coefficients) - 1
+
+    @property
+    def newest(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+        """The last round's sum, which is private, and its release: what later rounds rest on. None if none does."""
+        return (self._sums[0], self._released[0]) if self._sums else None
+
+    def restore(
+        self, rounds: int, newest: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+    ) -> None:
+        """Go on after ``rounds`` rounds that another object released.
+
+        Args:
+            rounds: released so far.
+            newest: what was :attr:`newest` after each of the last :attr:`reach` of them, the last one first.
+
+        Raises:
+            InputError: something was released here already, or they are not as many, or of another shape.
+        """
+        if self.round or not 0 <= rounds <= self.strategy.rounds or len(newest) != min(self.reach, rounds):
+            raise InputError(f"no {rounds} rounds can be gone on after with {len(newest)} sums")
+        for total, released in newest:
+            if total.shape != (self._size,) or released.shape != (self._size,) or total.dtype != np.int64:
+                raise InputError("the sums of earlier rounds were damaged")
+            self._sums.append(total)
+            self._released.append(released)
+        self.round = rounds

@@ -49,3 +49,7 @@ class EventQueue(Generic[T]):
         """
         self.now, _, event = heapq.heappop(self._events)
         return event
+
+    def pending(self) -> list[tuple[float, T]]:
+        """The events to come and their times, in order."""
+        return [(at, event) for at, _, event in sorted(self._events, key=lambda one: one[:2])]
