@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -27,7 +28,9 @@ from skerry.runfolder import RunFolder, list_runs
 from skerry.security.aead import Cipher
 from skerry.security.delivery import verify
 from skerry.security.locking import exclusive
+from skerry.server import collect, mailbox
 from skerry.server.engines import fleet as engine
+from skerry.server.engines import flwr_grid
 from skerry.server.federation_home import FederationHome
 from skerry.server.journal import Answer, RoundJournal
 from skerry.server.launch import launch, resume
@@ -75,6 +78,28 @@ def told(folder: RunFolder) -> list[tuple[tuple[str, ...], dict[str, str]]]:
 
 def skerry(*words: object) -> dict:
     return json.loads(CliRunner().invoke(app, [*map(str, words), "--json"], catch_exceptions=False).stdout)
+
+
+@pytest.fixture
+def asked_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is silent is asked again after three seconds, although the deadline is far."""
+    monkeypatch.setattr(collect, "_AGAIN", 1 / 60)
+
+
+def the_deadline_comes_with_answer(
+    number: int, monkeypatch: pytest.MonkeyPatch, *, applies: Callable[[], bool]
+) -> None:
+    """A round in which this applies is over when so many devices have answered, however slow the machine is."""
+    real, late = collect.exchange, [0.0]
+
+    def exchange(*arguments, **more):
+        for count, answer in enumerate(real(*arguments, **more), 1):
+            yield answer
+            late[0] += 1e6 if count == number and applies() else 0.0
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0], sleep=time.sleep)
+    monkeypatch.setattr(mailbox, "time", clock)
+    monkeypatch.setattr(collect, "exchange", exchange)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +160,7 @@ def test_one_that_is_away_is_not_waited_for_and_joins_when_it_comes(fleet: Up):
         send()
 
     early.trained = wake
-    folder = launch(scenario("rounds=3", "cohort.at_least=2", "cohort.patience_s=3"), engine="fleet", parent=fleet.runs)
+    folder = launch(scenario("rounds=3", "cohort.at_least=2", "cohort.patience_s=6"), engine="fleet", parent=fleet.runs)
     rounds = told(folder)
     assert rounds[0] == (NAMES[:2], {})
     assert rounds[-1] == (NAMES, {})
@@ -156,6 +181,7 @@ def test_too_few_devices_are_named(fleet: Up):
     assert set(fleet.runs.iterdir()) == before  # told before anything was made
 
 
+@pytest.mark.usefixtures("asked_again_soon")
 def test_a_device_that_died_with_its_instruction_is_asked_again_and_debits_once(fleet: Up):
     dying, deaths = fleet.devices["writer-01"], []
 
@@ -165,14 +191,16 @@ def test_a_device_that_died_with_its_instruction_is_asked_again_and_debits_once(
         deaths.append(1)
 
     dying.trained = die_once
-    folder = launch(scenario("rounds=1", "cohort.deadline_s=9"), engine="fleet", parent=fleet.runs)
+    folder = launch(scenario("rounds=1"), engine="fleet", parent=fleet.runs)
     assert told(folder) == [(NAMES, {})]
     assert len(deaths) >= 2
     with dying.ledger() as ledger:
         assert len(list(ledger.debited(folder.id))) == 1
 
 
-def test_announced_and_never_uploaded_or_sent_twice_or_no_reply_costs_nobody_else_anything(fleet: Up):
+def test_announced_and_never_uploaded_or_sent_twice_or_no_reply_costs_nobody_else_anything(
+    fleet: Up, monkeypatch: pytest.MonkeyPatch
+):
     stalling, senseless, twice = (fleet.devices[name] for name in NAMES)
     kept: list[RunFolder] = []
 
@@ -186,7 +214,8 @@ def test_announced_and_never_uploaded_or_sent_twice_or_no_reply_costs_nobody_els
     stalling.trained = in_the_first_round(lambda: stalling.announce(stalling.reply))
     senseless.trained = in_the_first_round(lambda: senseless.send_records_for(senseless.reply))
     twice.trained = repeat
-    folder = launch(scenario("cohort.deadline_s=4"), engine="fleet", parent=fleet.runs, on_folder=kept.append)
+    the_deadline_comes_with_answer(2, monkeypatch, applies=lambda: not kept[0].rounds())
+    folder = launch(scenario(), engine="fleet", parent=fleet.runs, on_folder=kept.append)
     dropped = {"writer-00": Reason.NO_REPLY, "writer-01": Reason.ERROR}
     assert told(folder) == [(NAMES[2:], dropped), (NAMES, {})]
 
@@ -214,9 +243,10 @@ def test_one_that_may_not_work_holds_nobody(fleet: Up, monkeypatch: pytest.Monke
     assert len(care.asked) == len(NAMES)  # the round was over before anybody would have been asked again
 
 
+@pytest.mark.usefixtures("asked_again_soon")
 def test_one_that_may_not_work_is_asked_again_when_the_others_are_too_few(fleet: Up, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(process_worker(), "care", LapsesOnce())
-    folder = launch(scenario("rounds=1", "cohort.deadline_s=9", "cohort.at_least=3"), engine="fleet", parent=fleet.runs)
+    folder = launch(scenario("rounds=1", "cohort.at_least=3"), engine="fleet", parent=fleet.runs)
     assert told(folder) == [(NAMES, {})]
     for name in NAMES:
         with fleet.devices[name].ledger() as ledger:
@@ -331,7 +361,10 @@ def test_a_killed_coordinator_goes_on_and_no_round_is_debited_twice(fleet: Up, t
             assert len(list(ledger.debited(folder.id))) == 6
 
 
-def test_a_run_whose_servers_were_ended_under_it_waits_and_goes_on_over_those_that_come(fleet: Up):
+def test_a_run_whose_servers_were_ended_under_it_waits_and_goes_on_over_those_that_come(
+    fleet: Up, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flwr_grid, "_PATIENCE_S", 3.0)
     kept: list[RunFolder] = []
     in_the_second = threading.Event()
 
