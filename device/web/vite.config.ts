@@ -22,5 +22,5 @@ export default defineConfig({
     },
   },
   worker: { format: "es" },
-  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 120_000 },
+  test: { include: ["test/**/*.test.ts"], testTimeout: 600_000, hookTimeout: 600_000 },
 });

@@ -1,20 +1,20 @@
 /** The built page in a real browser, under the policy that it will be served with: every vector holds there too. */
 
-import { execFile } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
-import { promisify } from "node:util";
+import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { build } from "vite";
-import { gatewayHas } from "./page/chromium.ts";
+import { executablePath, gatewayHas, launched } from "./page/chromium.ts";
 
-const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-const browser = BROWSERS.find((path) => existsSync(path));
-if (browser === undefined) process.stderr.write("there is no Chromium here: the page is not tried in a browser\n");
+if (executablePath === undefined)
+  process.stderr.write("there is no Chromium here: the page is not tried in a browser\n");
 const KINDS: Readonly<Record<string, string>> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
+
+const PATIENCE_MS = 180_000;
 
 let folder: string;
 let server: Server | undefined;
@@ -49,32 +49,34 @@ it("comes with the licences of what is in it", () => {
   expect(licences.match(/Permission is hereby granted, free of charge/g)?.length).toBeGreaterThanOrEqual(4);
 });
 
-/** What a browser shows once the page has done its work. */
-async function shown(): Promise<{ readonly page: string; readonly verdict: string }> {
-  const address = server?.address();
-  if (browser === undefined || address === undefined || address === null || typeof address === "string")
-    throw new Error("no server");
-  const sandbox = process.getuid?.() === 0 ? ["--no-sandbox"] : []; // a container's root has no other way
-  const { stdout } = await promisify(execFile)(
-    browser,
-    [
-      "--headless",
-      "--disable-gpu",
-      ...sandbox,
-      `--user-data-dir=${await mkdtemp(join(folder, "profile-"))}`,
-      "--virtual-time-budget=120000",
-      "--dump-dom",
-      `http://127.0.0.1:${address.port}/check.html`,
-    ],
-    { timeout: 50_000, maxBuffer: 1 << 22 },
-  );
-  return { page: stdout, verdict: /id="verdict"[^>]*>([^<]*)/.exec(stdout)?.[1] ?? "" };
-}
+describe.skipIf(executablePath === undefined)("in a browser", () => {
+  let browser: Browser;
 
-describe.skipIf(browser === undefined)("in a browser", () => {
+  beforeAll(async () => {
+    browser = await launched();
+  });
+
+  afterAll(async () => {
+    await browser.close();
+  });
+
   afterEach(() => {
     lost = /^$/;
   });
+
+  /** What a browser shows once the page has done its work, or once it has loaded where it does none. */
+  async function shown(works = true): Promise<{ readonly page: string; readonly verdict: string }> {
+    const address = server?.address();
+    if (address === undefined || address === null || typeof address === "string") throw new Error("no server");
+    const page = await browser.newPage();
+    try {
+      await page.goto(`http://127.0.0.1:${address.port}/check.html`, { timeout: PATIENCE_MS });
+      if (works) await page.waitForSelector("html[data-conformance]", { state: "attached", timeout: PATIENCE_MS });
+      return { page: await page.content(), verdict: await page.locator("#verdict").innerText() };
+    } finally {
+      await page.close();
+    }
+  }
 
   it("computes every vector as Python does", async () => {
     const { page, verdict } = await shown();
@@ -94,6 +96,6 @@ describe.skipIf(browser === undefined)("in a browser", () => {
 
   it("says that nothing was computed when its own script does not load", async () => {
     lost = /check-[^/]*\.js$/;
-    expect((await shown()).verdict).toContain("has not run");
+    expect((await shown(false)).verdict).toContain("has not run");
   });
 });

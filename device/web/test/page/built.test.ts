@@ -15,6 +15,8 @@ import { toBase64Url } from "../../src/bytes.ts";
 import { encode, mapOf } from "../../src/canonical/index.ts";
 import { executablePath, launched, serving } from "./chromium.ts";
 
+const PATIENCE_MS = 180_000;
+
 let folder: string;
 let server: Server;
 let url: string;
@@ -54,12 +56,12 @@ describe.skipIf(executablePath === undefined)("the built page", () => {
     const page = await context.newPage();
     await page.goto(url);
     const shown = page.getByRole("heading", { name: "Join with an invitation" });
-    await shown.waitFor({ timeout: 20_000 });
-    await page.waitForFunction(() => navigator.serviceWorker.controller !== null, null, { timeout: 20_000 });
+    await shown.waitFor({ timeout: PATIENCE_MS });
+    await page.waitForFunction(() => navigator.serviceWorker.controller !== null, null, { timeout: PATIENCE_MS });
     await page.evaluate(() => fetch("/v1/revocations"));
     await context.setOffline(true);
     await page.reload();
-    await shown.waitFor({ timeout: 20_000 });
+    await shown.waitFor({ timeout: PATIENCE_MS });
     const kept = await page.evaluate(async () => {
       const names = (await caches.keys()).filter((name) => name.startsWith("skerry-page-"));
       const found = await Promise.all(names.map(async (name) => (await caches.open(name)).keys()));
@@ -76,7 +78,7 @@ describe.skipIf(executablePath === undefined)("the built page", () => {
     await second.goto(url);
     await second.getByText("open on another page").waitFor();
     await first.close();
-    await second.getByRole("heading", { name: "Join with an invitation" }).waitFor({ timeout: 10_000 });
+    await second.getByRole("heading", { name: "Join with an invitation" }).waitFor({ timeout: PATIENCE_MS });
     expect(await second.getByText("open on another page").count()).toBe(0);
   });
 
@@ -88,7 +90,7 @@ describe.skipIf(executablePath === undefined)("the built page", () => {
     const page = await context.newPage();
     await page.goto(`${url}#${fragment}`);
     for (let time = 0; time < 2; time++) {
-      await page.getByRole("heading", { name: /^Join/ }).waitFor({ timeout: 10_000 });
+      await page.getByRole("heading", { name: /^Join/ }).waitFor({ timeout: PATIENCE_MS });
       expect(new URL(page.url()).hash).toBe("");
       await page.reload(); // the tab remembers an invitation
     }
@@ -97,9 +99,9 @@ describe.skipIf(executablePath === undefined)("the built page", () => {
   it("says once that a link is no invitation", async () => {
     const page = await context.newPage();
     await page.goto(`${url}#100%`);
-    await page.getByText("This is not an invitation.").waitFor({ timeout: 10_000 });
+    await page.getByText("This is not an invitation.").waitFor({ timeout: PATIENCE_MS });
     await page.reload();
-    await page.getByLabel("Invite link").waitFor({ timeout: 10_000 });
+    await page.getByLabel("Invite link").waitFor({ timeout: PATIENCE_MS });
     expect(await page.getByText("This is not an invitation.").count()).toBe(0);
   });
 });
