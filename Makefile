@@ -38,8 +38,9 @@ typing: # mypy does not follow the editable install's import hook: show it the p
 	@for d in server device strategies security; do ln -s ../../$$d .typing/skerry/$$d; done
 
 # One process more than cores, since tests of servers mostly wait, and five at most; a file's tests stay together,
-# because they share what is expensive to make.
-PARALLEL := -n $(shell $(PYTHON) -c 'import os; print(min(5, 1 + (os.cpu_count() or 1)))') --dist loadfile
+# because they share what is expensive to make. Files are taken as tests/conftest.py orders them, the longest first:
+# by itself xdist keeps files of few tests for the end, where one that starts servers has other processes wait for it.
+PARALLEL := -n $(shell $(PYTHON) -c 'import os; print(min(5, 1 + (os.cpu_count() or 1)))') --dist loadfile --no-loadscope-reorder
 
 # The browser's device. Who works on the rest needs no node; continuous integration does.
 WEB := device/web

@@ -20,6 +20,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["SKERRY_HOME"] = str(Path(config.rootpath) / ".pytest_cache" / "skerry-home")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole scenarios and what builds networks come first: short files then even out when processes are done."""
+    rooms = ("scenarios", "docs", "device")
+    rank = {room: number for number, room in enumerate(rooms)}
+    items.sort(key=lambda item: rank.get(item.nodeid.split("/")[1], len(rooms)))
+
+
 @pytest.fixture(autouse=True)
 def no_registry_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registries are files, whatever the environment of whoever runs the tests says."""

@@ -78,7 +78,7 @@ def test_the_seed_matters(scenario: Scenario, reference: RunFolder, tmp_path: Pa
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("engine", ["ray", "superlink"])
+@pytest.mark.parametrize("engine", [pytest.param("ray", marks=pytest.mark.slow), "superlink"])
 def test_every_engine_gives_the_same_model(
     engine: str, scenario: Scenario, reference: RunFolder, tmp_path: Path
 ) -> None:
