@@ -31,15 +31,16 @@ class Mailbox:
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._waiting: dict[str, str] = {}
+        self._copies: dict[str, list[str]] = {}  # the same by key
 
     def __len__(self) -> int:
         """How many answers are still awaited."""
-        return len(self.silent)
+        return len(self._copies)
 
     @property
     def silent(self) -> set[str]:
         """The keys that have not answered."""
-        return set(self._waiting.values())
+        return set(self._copies)
 
     def send(self, contents: Mapping[str, tuple[int, Content]], kind: str, *, ttl_s: float) -> None:
         """Send one message a key; one that the grid does not take is never answered, and is not waited for.
@@ -58,7 +59,10 @@ class Mailbox:
             )
             for node, fields in contents.values()
         ]
-        self._waiting |= _taken(list(self._grid.push_messages(messages)), messages, list(contents))
+        taken = _taken(list(self._grid.push_messages(messages)), messages, list(contents))
+        self._waiting |= taken
+        for identifier, key in taken.items():
+            self._copies.setdefault(key, []).append(identifier)
 
     def receive(self) -> list[tuple[str, ConfigRecord | None]]:
         """The answers that have come since the last call; None in the place of a device's error.
@@ -69,11 +73,16 @@ class Mailbox:
             return []
         replies: dict[str, ConfigRecord | None] = {}
         for reply in self._grid.pull_messages(set(self._waiting)):
-            key = self._waiting.pop(reply.metadata.reply_to_message_id, None)
-            if key is None or (reply.has_error() and key in self._waiting.values()):
+            identifier = reply.metadata.reply_to_message_id
+            key = self._waiting.pop(identifier, None)
+            if key is None:
+                continue
+            self._copies[key].remove(identifier)
+            if reply.has_error() and self._copies[key]:
                 continue
             replies.setdefault(key, None if reply.has_error() else _record(reply))
-            self._waiting = {identifier: other for identifier, other in self._waiting.items() if other != key}
+            for other in self._copies.pop(key):
+                del self._waiting[other]
         return list(replies.items())
 
 

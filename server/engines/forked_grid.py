@@ -111,9 +111,13 @@ class ForkedGrid(InProcessGrid):
                     asked = decode(pipe.recv_bytes())
                 except EOFError:
                     return
-                due = [message_of(message) for message in asked["messages"]]
+                due = [message_of(pipe.recv_bytes()) for _ in range(asked["messages"])]
                 replies = self.settled(due, [self.answer(message, asked["deadline"]) for message in due])
-                pipe.send_bytes(encode({"answers": [_sendable(*pair) for pair in zip(due, replies, strict=True)]}))
+                written = [_sendable(*pair) for pair in zip(due, replies, strict=True)]
+                pipe.send_bytes(encode({"answered": [reply is not None for reply in written]}))
+                for reply in written:
+                    if reply is not None:
+                        pipe.send_bytes(reply)
 
     def _end(self, *, kill: bool) -> None:
         """End all processes; to ``kill`` is not to wait for what they are at."""
@@ -141,7 +145,9 @@ class ForkedGrid(InProcessGrid):
         def give(pipe: Connection) -> None:
             indices, queues[pipe] = queues[pipe][:together], queues[pipe][together:]
             if indices and (deadline is None or self._monotonic() < deadline):
-                pipe.send_bytes(encode({"messages": _written(due[i] for i in indices), "deadline": deadline}))
+                pipe.send_bytes(encode({"messages": len(indices), "deadline": deadline}))
+                for index in indices:
+                    pipe.send_bytes(message_bytes(due[index]))
                 under_way[pipe] = indices
 
         try:
@@ -156,8 +162,8 @@ class ForkedGrid(InProcessGrid):
                             f"a process that answered for devices failed: {told['failure']}",
                             mend="its log, on standard error, has the whole story; run the scenario again",
                         )
-                    for index, answer in zip(under_way.pop(ready), told["answers"], strict=True):
-                        replies[index] = None if answer is None else message_of(answer)
+                    for index, answered in zip(under_way.pop(ready), told["answered"], strict=True):
+                        replies[index] = message_of(ready.recv_bytes()) if answered else None
                     give(ready)
         except (EOFError, OSError) as error:
             raise RunFailedError(
@@ -230,7 +236,3 @@ def _sendable(message: Message, reply: Message | None) -> bytes | None:
     except Exception as error:  # noqa: BLE001 - what an app puts into a reply may fail in any way
         _LOG.exception("node %d gave a reply that cannot be sent", message.metadata.dst_node_id)
         return message_bytes(failed(message, error))
-
-
-def _written(messages: Iterable[Message]) -> list[bytes]:
-    return [message_bytes(message) for message in messages]
