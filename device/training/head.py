@@ -154,7 +154,8 @@ class HeadTrainer:
 def _errors(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tuple[_Float64, _Float64]:
     """Errors p - onehot(y), ``(n, c)``, and the norms of the gradients, ``(n,)``; NaN where the class does not exist.
 
-    One example at a time, always with the same shapes and the same alignment. A matrix product over all examples would
+    Products and exponentials one example at a time, always with the same shapes and the same alignment; the rest is
+    exact, or summed row by row. A matrix product over all examples would
     be faster, but its rows change in the last bit with their number (BLAS picks another kernel), a bit can tip a
     rounding, and then removing one example would move the others too: more than the sensitivity allows.
     """
@@ -162,16 +163,24 @@ def _errors(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tup
     errors, norms = np.empty((len(y), classes)), np.empty(len(y))
     w, a, e = _aligned(classes, length), _aligned(length), _aligned(classes)
     w[:] = weight
-    for i, label in enumerate(y.tolist()):
-        a[:] = inputs[i]
+    for i, row in enumerate(inputs):
+        a[:] = row
         np.dot(w, a, out=e)
-        e -= e.max()
-        np.exp(e, out=e)
-        e /= e.sum()
-        e[label if 0 <= label < classes else slice(None)] -= 1 if 0 <= label < classes else math.nan
         errors[i] = e
-        norms[i] = math.sqrt(np.dot(a, a) * np.dot(e, e))
-    return errors, norms
+        norms[i] = np.dot(a, a)
+    errors -= errors.max(axis=1, keepdims=True)  # exact, as is the division below: no bit depends on other rows
+    for row in errors:
+        e[:] = row
+        np.exp(e, out=e)
+        row[:] = e
+    errors /= errors.sum(axis=1, keepdims=True)  # row by row, in one order for one number of classes
+    known = (y >= 0) & (y < classes)
+    errors[np.flatnonzero(known), y[known]] -= 1
+    errors[~known] = math.nan
+    for i, row in enumerate(errors):
+        e[:] = row
+        norms[i] *= np.dot(e, e)
+    return errors, np.sqrt(norms, out=norms)
 
 
 def _mean_gradients(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tuple[_Float64, _Float64]:
