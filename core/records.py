@@ -101,6 +101,7 @@ class Reason(StrEnum):
     REPLAYED = "replayed"
     REFUSED = "refused_by_device"
     NO_REPLY = "no_reply"
+    LATE = "late"
     NOT_ENROLLED = "not_enrolled"
     ERROR = "device_error"
     SHAPE = "shape"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from skerry.errors import InputError
 from skerry.fsio import write_json
+from skerry.participation import Participation
 from skerry.result_audit import Audit
 
 __all__ = [
@@ -278,6 +279,7 @@ class Result(_Part):
     defence: Defence
     cost: Cost = Cost()
     delivery: Delivery | None = None
+    participation: Participation | None = None
     evidence: dict[str, Evidence] = Field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Stage *account*: what the round spent goes into the population's ledger before anything of it is used further."""
 
+import math
 import secrets
 import statistics
 from collections import defaultdict
@@ -42,6 +43,8 @@ class Spending:
             once = replace(once, steps=1)
         self._once = None if once is None else rdp(once)
         self._known: dict[int, float] = {0: 0.0}
+        self._before = federation.roster.remaining()
+        self._left: dict[tuple[str, int], float] = {}
 
     def add(self, number: int, cohort: Iterable[str]) -> None:
         """Count a round's instructions."""
@@ -49,6 +52,29 @@ class Spending:
         for device in cohort:
             self._asked[device] = self._asked.get(device, 0) + 1
             self.last_asked[device] = number
+
+    def rounds(self, device: str) -> int:
+        """In how many rounds it was asked."""
+        return self._asked.get(device, 0)
+
+    def left(self, device: str) -> float:
+        """What is left of its budget, as far as it is known here; infinite without privacy, where none is kept.
+
+        Of the devices of a fleet the other runs over it count too; of what a device spends elsewhere only its own
+        ledger knows.
+        """
+        if self._once is None:
+            return math.inf
+        paid = self._paid if self._central else self.rounds(device)
+        known = device if device in self._before.spent else "", paid
+        if known not in self._left:
+            self._left[known] = self._before.left(device, self._once * paid if paid else None)
+        return self._left[known]
+
+    @property
+    def _paid(self) -> int:
+        """How many releases of the coordinator's every device has paid for."""
+        return min(self._rounds, 1) if self._correlated else self._rounds
 
     def epsilon(self, rounds: int) -> float | None:
         """ε(δ) of a device that was asked ``rounds`` times; None without privacy, where no finite ε holds."""
@@ -62,7 +88,7 @@ class Spending:
     def maximum(self) -> float | None:
         """The largest ε of any device."""
         if self._central:
-            return self.epsilon(min(self._rounds, 1) if self._correlated else self._rounds)
+            return self.epsilon(self._paid)
         return self.epsilon(max(self._asked.values(), default=0))
 
     @property

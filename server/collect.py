@@ -3,6 +3,7 @@
 Whatever is wrong with an answer costs its device this round and nobody else anything.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from skerry.device.protocol import CONDITIONS_LAPSED, Update
@@ -11,13 +12,14 @@ from skerry.records import Reason
 from skerry.security.envelope import Expected, Kind, Refusal, kind_of, open_envelope
 from skerry.security.envelope import Opened as OpenedEnvelope
 from skerry.security.privacy.receipt import SignedReceipt
+from skerry.security.privacy.stream import derive_generator
 from skerry.server.federation import Federation
 from skerry.server.fleet_rules import devices_needed
 from skerry.server.journal import Answer, Asked, Kept, RoundJournal
-from skerry.server.mailbox import NETWORK_POLL_S, exchange
+from skerry.server.mailbox import NETWORK_POLL_S, Mailbox, exchange
 from skerry.server.plan import RoundPlan
 
-__all__ = ["Opened", "Replies", "collect", "open_replies", "rests", "settled"]
+__all__ = ["Opened", "Replies", "collect", "open_answer", "open_replies", "rests", "settled"]
 
 _REASONS = {
     Refusal.EXPIRED: Reason.STALE,
@@ -60,12 +62,26 @@ class Opened:
 
 
 def collect(
-    federation: Federation, plan: RoundPlan, journal: RoundJournal, *, deadline_s: float | None = None
+    federation: Federation,
+    plan: RoundPlan,
+    journal: RoundJournal,
+    *,
+    deadline_s: float | None = None,
+    mailbox: Mailbox | None = None,
 ) -> Replies:
     """Send the instructions and wait for answers, at most until the deadline; each is kept as it comes.
 
-    A device of a fleet that says that it may not work now holds nobody; while the round lasts it is asked again. The
-    deadline is the cohort's where nobody says another.
+    A device of a fleet that says that it may not work now holds nobody; while the round lasts it is asked again.
+
+    Where more devices were asked than updates are wanted, the round is over with the look that brought enough, and the
+    others are late. In a simulation, where all answer at once, those that are late are drawn by chance.
+
+    Args:
+        federation: the run.
+        plan: the round's instructions.
+        journal: keeps the answers.
+        deadline_s: the cohort's where nobody says another.
+        mailbox: an empty one, in which late answers can be looked for.
     """
     replies = Replies({device: kept.envelope for device, kept in plan.answers.items()})
     replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
@@ -74,8 +90,13 @@ def collect(
     contents = {
         device: (federation.nodes[device], {"envelope": envelope}) for device, envelope in plan.envelopes.items()
     }
+    lives_s = max(deadline, federation.scenario.cohort.deadline_s)
+    wanted = _wanted(federation)
+    updates: set[str] = set()
+    if wanted is not None:
+        updates = {device for device, answer in plan.answers.items() if _updates(federation, plan, device, answer)}
     if federation.simulated:
-        answers = exchange(federation.grid, contents, "train", deadline_s=deadline)
+        answers = exchange(federation.grid, contents, "train", deadline_s=deadline, mailbox=mailbox, lives_s=lives_s)
     else:
         again_s = deadline * _AGAIN
         answers = exchange(
@@ -89,16 +110,27 @@ def collect(
                 federation, plan.number, plan.asked[device], device, record.get("envelope"), now=federation.clock()
             ),
             enough=devices_needed(federation.scenario) - len(plan.answers),
+            mailbox=mailbox,
+            lives_s=lives_s,
+            closed=lambda: wanted is not None and len(updates) >= wanted,
         )
     for device, record in answers:
         envelope = record.get("envelope") if record is not None else None
         if isinstance(envelope, bytes):
             replies.envelopes[device], replies.arrived[device] = envelope, federation.clock()
-            journal.add(plan.number, device, Answer(envelope, replies.arrived[device]))
+            answer = Answer(envelope, replies.arrived[device])
+            journal.add(plan.number, device, answer)
+            if wanted is not None and _updates(federation, plan, device, answer):
+                updates.add(device)
         else:
             replies.dropped[device] = Reason.ERROR
+    full = wanted is not None and len(updates) >= wanted
     for device in plan.asked.keys() - replies.envelopes.keys() - replies.dropped.keys():
-        replies.dropped[device] = Reason.NO_REPLY
+        replies.dropped[device] = Reason.LATE if full else Reason.NO_REPLY
+    if wanted is not None and federation.simulated:
+        for device in _slower(federation, plan.number, sorted(updates), wanted):
+            del replies.envelopes[device], replies.arrived[device]
+            replies.dropped[device] = Reason.LATE
     return replies
 
 
@@ -127,7 +159,7 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
     refusals: dict[str, str] = {}
     for device in sorted(replies.envelopes.keys() - gone):
         try:
-            opened = _open(
+            opened = open_answer(
                 federation,
                 plan.number,
                 plan.asked[device],
@@ -149,10 +181,12 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
     return Opened(updates, receipts, dropped, refusals)
 
 
-def _open(
+def open_answer(
     federation: Federation, number: int, asked: Asked, device: str, envelope: bytes, *, now: int
 ) -> OpenedEnvelope:
-    """An answer of this device to its instruction, as of when it came: it was fresh then, however long others took."""
+    """Verify and unseal an answer of this device to its instruction, as of when it came: it was fresh then, however
+    long others took.
+    """
     return open_envelope(
         envelope,
         me=federation.coordinator,
@@ -171,6 +205,27 @@ def _open(
     )
 
 
+def _wanted(federation: Federation) -> int | None:
+    """How many updates end a round in which more devices were asked; None where all are waited for."""
+    cohort = federation.scenario.cohort
+    return cohort.size if cohort.over_select > 1 else None
+
+
+def _updates(federation: Federation, plan: RoundPlan, device: str, answer: Answer) -> bool:
+    """Whether it is an authentic update: what anybody else sends closes no round."""
+    try:
+        opened = open_answer(federation, plan.number, plan.asked[device], device, answer.envelope, now=answer.arrived)
+    except EnvelopeRefusedError:
+        return False
+    return opened.header.kind is Kind.UPDATE
+
+
+def _slower(federation: Federation, number: int, devices: Sequence[str], wanted: int) -> tuple[str, ...]:
+    """Of simulated devices those that answered after enough others had."""
+    order = derive_generator(federation.scenario.seed, "late", number).permutation(len(devices))
+    return tuple(devices[i] for i in order[wanted:].tolist())
+
+
 def _reason(refusal: OpenedEnvelope) -> str:
     return refusal.payload[:64].decode("ascii", "replace")
 
@@ -180,6 +235,6 @@ def rests(federation: Federation, number: int, asked: Asked, device: str, envelo
     try:
         if not isinstance(envelope, bytes) or kind_of(envelope) is not Kind.REFUSAL:
             return False
-        return _reason(_open(federation, number, asked, device, envelope, now=now)) == CONDITIONS_LAPSED
+        return _reason(open_answer(federation, number, asked, device, envelope, now=now)) == CONDITIONS_LAPSED
     except EnvelopeRefusedError:
         return False  # whatever it is, it is looked at with the others

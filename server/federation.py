@@ -28,6 +28,7 @@ from skerry.security.transparency.publisher import Publisher
 from skerry.server.audit import Auditor
 from skerry.server.prepare import Prepared, train_plan
 from skerry.server.provision import coordinator_identity, device_directory, published, run_secret
+from skerry.server.remaining import budget_of
 from skerry.server.remember import FleetMemory
 from skerry.server.resume import Past, read_past
 from skerry.server.root_set import RootSet
@@ -178,7 +179,11 @@ class Federation:
         ledger = Ledger.open(path)
         ledger.sync()  # rounds that it says are open are not opened again
         past = read_past(folder, ledger)
-        roster = nodes if isinstance(nodes, Roster) else Roster(device_directory(folder), dict(nodes))
+        roster = (
+            nodes
+            if isinstance(nodes, Roster)
+            else Roster(device_directory(folder), dict(nodes), budget=budget_of(privacy))
+        )
         roster.members |= past.members
         roster.enter(ledger, clock())
         defence = scenario.defence

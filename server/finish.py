@@ -7,6 +7,7 @@ from typing import Any
 
 from skerry.device.models import ARCHITECTURES
 from skerry.fsio import write_json
+from skerry.participation import Participation, participation
 from skerry.records import Float32Array
 from skerry.result import Result, write_result
 from skerry.runfolder import RunFolder
@@ -14,6 +15,7 @@ from skerry.security.aead import Cipher
 from skerry.security.delivery import publish, verify
 from skerry.server.audit import Auditor
 from skerry.server.federation import Federation
+from skerry.server.kept_out import kept_out
 from skerry.server.measure import (
     Measured,
     cost,
@@ -85,9 +87,16 @@ def finish(federation: Federation, progress: Progress) -> None:
         "defence": defended,
         "cost": cost(progress.records, progress.device_seconds, (finished - started).total_seconds()),
         "delivery": delivered,
+        "participation": _participation(federation, progress).model_dump(),
         "evidence": _evidence(folder, federation, progress),
     }
     write_result(folder.path / "result.json", Result.model_validate(result))
+
+
+def _participation(federation: Federation, progress: Progress) -> Participation:
+    """Of the devices that were there in this run, and of those that were left out of it."""
+    devices = {*federation.members, *federation.nodes, *federation.excluded}
+    return participation(progress.records, devices, kept_out(federation, progress, devices))
 
 
 def _audit(federation: Federation, auditor: Auditor, progress: Progress, spent: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,11 +22,16 @@ from skerry.security.privacy.ledger import Ledger
 from skerry.server.bases import share_base
 from skerry.server.discover import RollCall, wait_for
 from skerry.server.federation_home import FederationHome
+from skerry.server.fleet_facts import facts_of
 from skerry.server.fleet_rules import check_enrolled, devices_needed
 from skerry.server.provision import coordinator_identity
 from skerry.server.recipients import Recipients, enrolled_recipients
+from skerry.server.registry import run_scope
+from skerry.server.registry.enrolled import Enrolled
+from skerry.server.remaining import Remaining, budget_of, remaining_before
 from skerry.server.roster import Roster
 from skerry.server.running import RunningServer
+from skerry.where import DeviceFacts, Where, parse_where
 from skerry.wording import listing
 
 __all__ = ["FleetRoster", "good_standing", "muster"]
@@ -85,6 +90,7 @@ class FleetRoster(Roster):
         call: finds devices at nodes, also while the run goes on.
         excluded: devices that are not asked, whatever they answer.
         chosen: devices in good standing that the scenario's ``cohort.tags`` choose now.
+        enrolments: of the devices in good standing.
         known: public keys of every device that was ever on this roster, as it joined: what its receipts are checked by.
     """
 
@@ -94,6 +100,7 @@ class FleetRoster(Roster):
     excluded: frozenset[str] = field(kw_only=True, default=frozenset())
     chosen: frozenset[str] = field(kw_only=True, default=frozenset())
     known: dict[str, PublicIdentity] = field(kw_only=True, default_factory=dict)
+    enrolments: Mapping[str, Enrolled] = field(kw_only=True, default_factory=dict)
 
     @staticmethod
     def of(
@@ -120,6 +127,7 @@ class FleetRoster(Roster):
             clock=clock,
             call=call,
             excluded=frozenset(excluded),
+            budget=budget_of(folder.scenario.privacy),
             known={name: PublicIdentity.from_json(value) for name, value in before.items()},
         )
         roster._look(clock())
@@ -138,15 +146,40 @@ class FleetRoster(Roster):
         here = self.chosen & self.nodes.keys()
         return tuple(device for device in devices if device in here and self._same(device))
 
+    def facts(self) -> Mapping[str, DeviceFacts]:
+        """What registry and inbox know of them now, as far as the condition names it."""
+        where = self._where
+        if where is None:
+            return {}
+        return facts_of(self.folder.path.parent, self.enrolments.values(), where, self.clock())
+
+    def remaining(self) -> Remaining:
+        """What the other runs over this fleet have left, where the condition looks at it: one goes on at a time."""
+        where = self._where
+        if where is None or "epsilon_left" not in where.names:
+            return self.budget
+        return remaining_before(self.folder.path.parent, run_scope(self.folder), self.budget, but=self.folder.id)
+
+    def class_of(self, device: str) -> str:
+        """The class of its invite; of one that is gone nothing is known."""
+        entry = self.enrolments.get(device)
+        return "" if entry is None else entry.device_class
+
     def gone(self, devices: Iterable[str]) -> frozenset[str]:
         """Those who were revoked meanwhile, or left; whoever lost its tag is asked no more, and its answer counts."""
         self._look(self.clock())
         return frozenset(device for device in devices if not self._same(device))
 
+    @property
+    def _where(self) -> Where | None:
+        text = self.folder.scenario.cohort.where
+        return None if text is None else parse_where(text)
+
     def _look(self, now: int) -> None:
         """Read the registry."""
         found = good_standing(self.folder.path.parent, now)
         self.directory = found.devices
+        self.enrolments = found.enrolments
         self.chosen = frozenset(found.tagged(self.folder.scenario.cohort.tags))
 
     def _same(self, device: str) -> bool:

@@ -5,8 +5,9 @@ from pathlib import Path
 from skerry.config import Scenario
 from skerry.errors import RefusedError, ScenarioError
 from skerry.strategies.rule import parse_rule
+from skerry.where import FACTS, parse_where
 
-__all__ = ["check_enrolled", "check_for_fleet", "devices_needed"]
+__all__ = ["check_enrolled", "check_for_fleet", "check_for_simulation", "devices_needed"]
 
 
 def check_for_fleet(scenario: Scenario) -> None:
@@ -32,6 +33,24 @@ def check_for_fleet(scenario: Scenario) -> None:
             "correlated noise needs the same devices in every round, which a fleet does not promise",
             where="privacy.mechanism",
             mend='use privacy.mechanism = "discrete_gaussian"',
+        )
+
+
+def check_for_simulation(scenario: Scenario) -> None:
+    """Return when a scenario can be run over simulated devices.
+
+    Raises:
+        ScenarioError: its condition looks at what only enrolled devices have.
+    """
+    if scenario.cohort.where is None:
+        return
+    names = parse_where(scenario.cohort.where).names
+    if lacking := sorted(name for name in names if name == "tag" or FACTS[name].fleet):
+        known = ", ".join(name for name, fact in FACTS.items() if not fact.fleet)
+        raise ScenarioError(
+            f"simulated devices have no {', '.join(lacking)}: only enrolled ones do",
+            where="cohort.where",
+            mend=f"choose by {known}, or leave cohort.where out of a simulation",
         )
 
 

@@ -96,6 +96,9 @@ def exchange(
     first_poll_s: float = FIRST_POLL_S,
     rests: Callable[[str, ConfigRecord], bool] = lambda _, __: False,
     enough: int = 0,
+    mailbox: Mailbox | None = None,
+    lives_s: float | None = None,
+    closed: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, ConfigRecord | None]]:
     """Send one message a key and yield each answer as it comes.
 
@@ -111,13 +114,16 @@ def exchange(
             are waited for it is asked again too, each time for ``again_s`` at most, and a later answer takes the place
             of this one.
         enough: answers of others without which one that rests is waited for all the same.
+        mailbox: an empty one, in which what comes later can be looked for; None where nobody looks.
+        lives_s: how long the first copies may be answered, where that is longer than anybody waits.
+        closed: asked after each look: whether the answers that came are enough, and nobody else is waited for.
 
     Yields:
         ``(key, record)``; the record is None for a device error. A key without an answer by the deadline, or whose
         message the grid did not take, is not yielded at all; one that rested may be yielded again.
     """
-    mailbox = Mailbox(grid)
-    mailbox.send(contents, kind, ttl_s=deadline_s)
+    mailbox = Mailbox(grid) if mailbox is None else mailbox
+    mailbox.send(contents, kind, ttl_s=deadline_s if lives_s is None else lives_s)
     began = time.monotonic()
     end, pause = began + deadline_s, first_poll_s
     again = math.inf if again_s is None else began + again_s
@@ -135,7 +141,7 @@ def exchange(
                 continue  # the copy that was asked again went wrong: what it said before holds
             yield key, record
         awaited = mailbox.silent - resting or (resting if answered < enough else ())
-        if not awaited or time.monotonic() > end:
+        if closed() or not awaited or time.monotonic() > end:
             return
         pause = first_poll_s if replies else min(pause * 1.5, SLOWEST_POLL_S)
         if again_s is not None and again <= time.monotonic() < end - again_s / 2:

@@ -1,4 +1,4 @@
-"""Stage *plan*: who is asked this round, and the signed instruction each of them gets."""
+"""Stage *plan*, its second half: the signed instruction that each device of a round gets."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,13 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from skerry.device.protocol import Instruction
-from skerry.device.training.descent import draw_examples
 from skerry.records import Float32Array
 from skerry.security.envelope import Header, Kind, seal_named
-from skerry.security.privacy.stream import derive_generator
 from skerry.server.federation import Federation
 from skerry.server.journal import Answer, Asked, Kept
 from skerry.server.variates import ControlVariates
 
-__all__ = ["RoundPlan", "draw_cohort", "make_plan"]
+__all__ = ["RoundPlan", "make_plan"]
 
 GRACE_MS = 60_000
 
@@ -39,40 +37,6 @@ class RoundPlan:
     def bytes_down(self) -> int:
         """Bytes of all instructions, those of an earlier process too; one that is sent again counts once."""
         return sum(asked.size for asked in self.asked.values())
-
-
-def draw_cohort(federation: Federation, number: int, last_asked: Mapping[str, int]) -> tuple[str, ...]:
-    """The devices of this round: all, or a fixed number drawn uniformly; quarantined devices are never asked.
-
-    Under Poisson sampling each device is drawn by itself, with 64 random bits; nobody but the coordinator may learn
-    whom, or the amplification that is accounted is gone.
-
-    A round that an earlier process opened has the devices that were asked then: their debits may be on their disks.
-
-    Under a minimum separation b, "all" are asked in turns, each in one of b rounds; a fixed number is drawn from those
-    who were not asked in the last b - 1. A device would refuse anyway.
-
-    The draw is reproducible in simulation. Only Poisson sampling gives privacy amplification, and only it is claimed.
-    """
-    if number in federation.past.cohorts:
-        return federation.past.cohorts[number]
-    cohort, apart = federation.scenario.cohort, federation.scenario.privacy.min_separation
-    if cohort.rate is not None:
-        names = sorted(federation.nodes)
-        chosen = [names[i] for i in draw_examples(len(names), cohort.rate, federation.stream("cohort", number))]
-        drawn = tuple(name for name in chosen if name not in federation.screener.quarantined)
-        return federation.roster.askable(drawn)
-    rested = [
-        name
-        for i, name in enumerate(sorted(federation.nodes))
-        if (i % apart == number % apart if cohort.sampling == "all" else number - last_asked.get(name, -apart) >= apart)
-    ]
-    eligible = federation.roster.askable(name for name in rested if name not in federation.screener.quarantined)
-    if cohort.sampling == "all" or cohort.size is None or cohort.size >= len(eligible):
-        return eligible
-    generator = derive_generator(federation.scenario.seed, "cohort", number)
-    picked = generator.choice(len(eligible), size=cohort.size, replace=False)
-    return tuple(eligible[i] for i in sorted(picked))
 
 
 def make_plan(

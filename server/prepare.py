@@ -18,7 +18,7 @@ from skerry.fsio import require_space, write_json
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.accounting import calibrate, check_delta
 from skerry.server.central import run_event
-from skerry.server.fleet_rules import check_for_fleet
+from skerry.server.fleet_rules import check_for_fleet, check_for_simulation
 from skerry.server.provision import join_federation, provision_fleet
 from skerry.server.standing import check_budgets
 from skerry.strategies.rule import parse_rule
@@ -107,6 +107,7 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
         check_for_fleet(scenario)
         join_federation(folder)
         return Prepared(task, _model(folder, scenario, task, worker))
+    check_for_simulation(scenario)
     _check_counts(scenario, task)
     new = not (folder.path / "fleet" / "coordinator.json").exists()
     if new:

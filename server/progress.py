@@ -9,7 +9,9 @@ from skerry.server.account import Spending
 from skerry.server.central import CentralNoise
 from skerry.server.collect import Opened
 from skerry.server.journal import RoundJournal
+from skerry.server.needed import Needed
 from skerry.server.plan import RoundPlan
+from skerry.server.stragglers import Stragglers
 from skerry.server.variates import ControlVariates
 from skerry.strategies.optimizers import Moments
 from skerry.syncer import Job, Syncer
@@ -27,6 +29,8 @@ class Progress:
     base: Quality
     syncer: Syncer
     journal: RoundJournal
+    needed: Needed
+    stragglers: Stragglers
     central: CentralNoise | None = None
     variates: ControlVariates | None = None
     records: list[RoundRecord] = field(default_factory=list)

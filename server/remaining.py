@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from skerry.config.scenario import PrivacyConfig
 from skerry.runfolder import list_runs
 from skerry.security.privacy.accounting import ORDERS, Rdp, compose, epsilon_from_rdp
 from skerry.security.privacy.verification import read_entries
 from skerry.server.asked import asked_of
 from skerry.server.registry import Scope, run_scope
 
-__all__ = ["Remaining", "remaining_before"]
+__all__ = ["Remaining", "budget_of", "remaining_before"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,18 @@ class Remaining:
         return max(0.0, self.epsilon - float(epsilon_from_rdp(total, self.delta)[0]))
 
 
-def remaining_before(runs: Path, scope: Scope, *, epsilon: float, delta: float, but: str | None = None) -> Remaining:
+def budget_of(privacy: PrivacyConfig) -> Remaining:
+    """The budget of each device that a scenario names, with nothing spent of it."""
+    return Remaining(privacy.budget or privacy.epsilon, privacy.delta)
+
+
+def remaining_before(runs: Path, scope: Scope, budget: Remaining, *, but: str | None = None) -> Remaining:
     """What the runs of a folder have left of each device's budget.
 
     Args:
         runs: the folder.
         scope: whose devices; a name that was enrolled again counts as the same, whoever has it now.
-        epsilon: the budget of each device over all runs.
-        delta: at which it holds.
+        budget: of each device over all runs.
         but: a run that is not counted.
 
     Raises:
@@ -68,4 +73,4 @@ def remaining_before(runs: Path, scope: Scope, *, epsilon: float, delta: float, 
             if asked.rounds:
                 price = np.full(len(ORDERS), math.inf) if bare else compose(asked.prices)
                 prices[device] = prices.get(device, np.zeros(len(ORDERS))) + price
-    return Remaining(epsilon, delta, prices)
+    return replace(budget, spent=prices)

@@ -3,11 +3,13 @@
 Fixed in a simulation. The roster of a fleet (:mod:`skerry.server.fleet`) changes while the run goes on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from skerry.security.identity import Directory
 from skerry.security.privacy.ledger import Ledger
+from skerry.server.remaining import Remaining
+from skerry.where import DeviceFacts
 
 __all__ = ["Roster"]
 
@@ -20,11 +22,13 @@ class Roster:
         directory: the keys by which devices are known now.
         nodes: node id of each device that has answered for itself.
         members: number of the entry in the population's ledger that names a device; elsewhere in it they have no names.
+        budget: of each device's ε, with δ.
     """
 
     directory: Directory
     nodes: dict[str, int]
     members: dict[str, int] = field(default_factory=dict)
+    budget: Remaining = field(kw_only=True)
 
     def enter(self, ledger: Ledger, now: int) -> None:
         """Name in the population's ledger every device that is here and not named there yet."""
@@ -41,6 +45,18 @@ class Roster:
     def askable(self, devices: Iterable[str]) -> tuple[str, ...]:
         """Those who may be asked now, in their order."""
         return tuple(devices)
+
+    def facts(self) -> Mapping[str, DeviceFacts]:
+        """What is known of devices beside what this run has asked of them: of one that is simulated, nothing."""
+        return {}
+
+    def remaining(self) -> Remaining:
+        """What was left of devices' budgets when the run began, as far as conditions look at it."""
+        return self.budget
+
+    def class_of(self, device: str) -> str:  # noqa: ARG002 - of a fleet it differs
+        """By what devices are alike in speed, as far as it is known: in a simulation all are."""
+        return ""
 
     def gone(self, devices: Iterable[str]) -> frozenset[str]:
         """Those whose answers do not count any more, as of this moment."""

@@ -1,7 +1,7 @@
 """The way of an update, as a list of stages; each is one module and runs once a round, in this order:
 
 1. *open the round* in the population's ledger (``account.py``)
-2. *plan*       who is asked, with a signed and sealed instruction for each (``plan.py``)
+2. *plan*       who is asked (``cohort.py``), with a signed and sealed instruction for each (``plan.py``)
 3. *collect*    answers until the deadline (``collect.py``)
 4. *open*       verify, unseal, parse (``collect.py``)
 5. *validate*   length, layout, finiteness (``judge.py``)
@@ -31,21 +31,25 @@ from skerry.clock import Stopwatch
 from skerry.config.scenario import TrainingConfig
 from skerry.device.worker import process_worker
 from skerry.errors import AggregationError
-from skerry.records import Float32Array, RoundRecord
+from skerry.records import Float32Array, Reason, RoundRecord
 from skerry.security.privacy.stream import derive_generator
 from skerry.server.account import Spending, open_round, release_round
 from skerry.server.carried import carried, carry
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
-from skerry.server.collect import collect, open_replies, settled
+from skerry.server.cohort import draw_cohort
+from skerry.server.collect import Opened, Replies, collect, open_replies, settled
 from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
 from skerry.server.journal import RoundJournal
 from skerry.server.judge import Judged, screen, validate
+from skerry.server.mailbox import Mailbox
+from skerry.server.needed import Needed
 from skerry.server.pausing import wait_while_paused
-from skerry.server.plan import draw_cohort, make_plan
+from skerry.server.plan import RoundPlan, make_plan
 from skerry.server.progress import Gathered, Progress, Waited
 from skerry.server.round_spans import tell_round
+from skerry.server.stragglers import Stragglers
 from skerry.server.tolerance import rule_for
 from skerry.server.variates import ControlVariates
 from skerry.strategies.buffered import staleness_weights
@@ -79,7 +83,11 @@ def run_rounds(federation: Federation) -> Progress:
                 reached = range(past.rounds, max(0, past.rounds - central.reach), -1)
                 central.restore(past.rounds, [carried(federation.folder.path, _NOISE, number) for number in reached])
         journal = RoundJournal(federation.folder.path)
-        progress = Progress(vector, moments, Spending(federation), base, syncer, journal, central, variates)
+        cohort = federation.scenario.cohort
+        needed = Needed(None if federation.simulated else cohort.deadline_least_s, cohort.deadline_s)
+        stragglers = Stragglers(federation.clock, cohort.deadline_s)
+        spending = Spending(federation)
+        progress = Progress(vector, moments, spending, base, syncer, journal, needed, stragglers, central, variates)
         progress.records.extend(past.records)
         progress.receipts |= past.receipts
         gather: Gather = gather_round
@@ -104,7 +112,7 @@ def gather_round(federation: Federation, progress: Progress, number: int, watch:
     """Stages 1 to 4: the answers of one round, all to the same vector."""
     with watch.stage("plan"):
         kept = progress.journal.read(number) if number == federation.past.rounds + 1 else None
-        cohort = draw_cohort(federation, number, progress.spending.last_asked)
+        cohort = draw_cohort(federation, number, progress.spending)
         debit = progress.central.debit(number) if progress.central is not None else None
         with open_round(federation, number, cohort, progress.syncer, debit):
             before = None if kept is None else settled(federation, number, kept)
@@ -114,14 +122,33 @@ def gather_round(federation: Federation, progress: Progress, number: int, watch:
     with watch.stage("checkpoint"):
         progress.syncer.settle()  # the round before is on the disk too, or its answers are still needed
         progress.journal.begin(number, plan.asked)
+    began, mailbox = federation.clock(), Mailbox(federation.grid)
     with watch.stage("collect"):
-        began = federation.clock()
-        replies = collect(federation, plan, progress.journal)
+        classes = {federation.roster.class_of(device) for device in plan.envelopes}
+        deadline_s = progress.needed.deadline_s(classes)
+        replies = collect(federation, plan, progress.journal, deadline_s=deadline_s, mailbox=mailbox)
         waited = Waited(began, federation.clock(), replies.arrived)
+        progress.stragglers.leave(number, plan.asked, mailbox, began)
+        late = progress.stragglers.come(federation)
     answers_kept = progress.syncer.begin(progress.journal.sync)
     with watch.stage("open"):
         opened = open_replies(federation, plan, replies)
-    return Gathered(opened, plan.bytes_down, replies.bytes_up, answers_kept, waited=waited)
+    for late_one in late:
+        progress.needed.note(federation.roster.class_of(late_one.device), late_one.seconds)
+    _learn(federation, progress.needed, plan, replies, opened, began)
+    told = {"late": {one.device: one.round for one in late}} if late else {}
+    return Gathered(opened, plan.bytes_down, replies.bytes_up, answers_kept, told=told, waited=waited)
+
+
+def _learn(
+    federation: Federation, needed: Needed, plan: RoundPlan, replies: Replies, opened: Opened, began: int
+) -> None:
+    """Note how long devices took for their updates, and who was silent to the end; a refusal says nothing of either."""
+    for device in sorted(plan.envelopes):
+        if device in opened.updates:
+            needed.note(federation.roster.class_of(device), (replies.arrived[device] - began) / 1000)
+        elif opened.dropped.get(device) is Reason.NO_REPLY:
+            needed.note(federation.roster.class_of(device))
 
 
 def run_round(federation: Federation, progress: Progress, number: int, gather: Gather) -> RoundRecord:

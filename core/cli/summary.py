@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from skerry.cli.console import facts
+from skerry.participation import participation, participation_words
 from skerry.result import Defence, Privacy, Quality, Result
 from skerry.runfolder import RunFolder
 from skerry.wording import amount, delta, duration, epsilon, guarantee, listing, percent, points, size
@@ -34,6 +35,8 @@ def result_summary(result: Result, folder: RunFolder) -> RenderableType:
         what = f"{delivery.name} version {delivery.version}, {size(delivery.bytes)}"
         rows.append(("delivered", f"{what}, signed and encrypted for {amount(delivery.recipients, 'device')}"))
     rows.append(("traffic", f"up {size(cost.bytes_up)}, down {size(cost.bytes_down)}"))
+    if result.participation is not None:
+        rows.append(("took part", participation_words(result.participation)))
     report = folder.path / "report.html"
     rows.append(("report", str(report) if report.is_file() else "not written"))
     rows += [("notice", Text(notice, "yellow")) for notice in folder.notices]
@@ -60,6 +63,7 @@ def partial_summary(folder: RunFolder) -> RenderableType:
         rows.append(("privacy", guarantee(last.epsilon_max, privacy.delta, privacy.unit, "add/remove")))
         flagged = sorted({*last.flagged, *last.extra.get("quarantined", ())})
         rows.append(("flagged", listing(flagged) if flagged else "nobody"))
+        rows.append(("took part", participation_words(participation(rounds, ()))))
         rows.append(("finished", amount(len(rounds), "round")))
     else:
         rows.append(("finished", "no round"))

@@ -6,13 +6,16 @@ Every key has a default, a unit and a range; unknown keys are refused (see :mod:
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from skerry.config.adversarial import check_adversarial
 from skerry.config.buffered import check_buffered
+from skerry.config.choosing import check_choosing
 from skerry.config.device_level import check_device_level
 from skerry.config.fairness import check_fairness
 from skerry.config.scaffold import check_scaffold_settings
+from skerry.errors import InputError
+from skerry.where import parse_where
 
 __all__ = [
     "OVER_INT8",
@@ -338,10 +341,30 @@ class CohortConfig(_Section):
     tags: tuple[str, ...] = Field(
         (), description="fleet: only devices whose class or one of whose tags is among these; none: all"
     )
+    where: str | None = Field(
+        None, description="only devices that satisfy this condition are asked, looked at anew before each round"
+    )
+    over_select: Annotated[float, Field(ge=1, le=10)] = Field(
+        1.0, description="fixed: times cohort.size devices are asked, and the first cohort.size answers count"
+    )
+    deadline_least_s: Positive | None = Field(
+        None,
+        description="fleet: a round waits as long as its classes needed before, at least so long; none: deadline_s",
+    )
     at_least: Count = Field(1, description="fleet: devices that must have answered before the run begins")
     patience_s: Positive = Field(
         30.0, description="fleet: seconds without a new device after which the run begins with those that are there"
     )
+
+    @field_validator("where")
+    @classmethod
+    def _is_a_condition(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                parse_where(text)
+            except InputError as error:
+                raise ValueError(f"{error.what}: {error.mend}") from error
+        return text
 
     @model_validator(mode="after")
     def _size_for_fixed(self) -> "CohortConfig":
@@ -406,6 +429,7 @@ class Scenario(_Section):
         check_buffered(self)
         check_scaffold_settings(self)
         check_fairness(self)
+        check_choosing(self)
         private = self.privacy.unit == "example"
         if private and self.model.architecture == "cnn":
             raise ValueError(

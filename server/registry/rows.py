@@ -36,7 +36,15 @@ __all__ = [
 ]
 
 _UNHEARD = frozenset(
-    {Reason.NOT_AUTHENTIC, Reason.NOT_FOR_US, Reason.STALE, Reason.REPLAYED, Reason.NO_REPLY, Reason.ERROR}
+    {
+        Reason.NOT_AUTHENTIC,
+        Reason.NOT_FOR_US,
+        Reason.STALE,
+        Reason.REPLAYED,
+        Reason.NO_REPLY,
+        Reason.LATE,
+        Reason.ERROR,
+    }
 )
 """Reasons that somebody else may have caused: the device itself was not heard."""
 _NEUTRAL = _UNHEARD | {Reason.REFUSED, Reason.QUARANTINED, Reason.NOT_ENROLLED}

@@ -14,6 +14,7 @@ from skerry.runfolder import RunFolder
 from skerry.server.report import figures, prose
 from skerry.server.report.audit import audit_context
 from skerry.server.report.facts import Facts, gather
+from skerry.server.report.participation import participation_context
 from skerry.server.report.verdict_map import verdict_map
 from skerry.wording import amount, delta, duration, epsilon, percent, size
 
@@ -87,6 +88,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         "stages": figures.stage_rows(facts),
         "evidence": figures.evidence_rows(result) if result else [],
         **audit_context(result),
+        **participation_context(facts),
         "guarantee": prose.guarantee_says(result.privacy) if result else [],
         "defence_sentence": prose.defence_sentence(result) if result else "",
         "simulated": facts.simulated,

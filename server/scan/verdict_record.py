@@ -8,7 +8,8 @@ from skerry.records import Action, Reason, Score, Verdict
 
 __all__ = ["DeviceRecord", "verdict_record"]
 
-_ABSENT = {Reason.NO_REPLY, Reason.ERROR, Reason.REFUSED, Reason.NOT_ENROLLED}  # a device may fail, and it may decline
+# A device may fail, it may be slower than others, and it may decline.
+_ABSENT = {Reason.NO_REPLY, Reason.LATE, Reason.ERROR, Reason.REFUSED, Reason.NOT_ENROLLED}
 
 
 @dataclass(frozen=True)

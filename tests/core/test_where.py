@@ -60,6 +60,7 @@ def test_a_condition_chooses_the_device_that_it_describes(text: str) -> None:
         "not tag('site') == 'north'",
         "battery != 'half'",
         "trust > 0 or free_disk > 'little'",
+        "trust > 0 and class == 'phone'",
     ],
 )
 def test_what_is_not_known_satisfies_nothing_neither_way(text: str) -> None:

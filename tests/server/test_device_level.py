@@ -14,12 +14,13 @@ from skerry.device.worker import process_worker
 from skerry.runfolder import RunFolder
 from skerry.security.privacy import GaussianEvent
 from skerry.security.privacy.verification import read_ledger, verify_ledger
+from skerry.server.account import Spending
 from skerry.server.central import run_event
+from skerry.server.cohort import draw_cohort
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.inprocess import InProcessGrid
 from skerry.server.federation import Federation
-from skerry.server.plan import draw_cohort
 from skerry.server.prepare import prepare
 from skerry.server.rounds import run_rounds
 from skerry.server.spent import privacy
@@ -115,7 +116,7 @@ def test_hostile_updates_cost_their_devices_place_and_never_the_round(tmp_path, 
 
 def test_each_device_is_drawn_by_itself_at_the_rate(tmp_path):
     federation, _, _ = federate(tmp_path, *POISSON, "rounds=1")
-    drawn = [draw_cohort(federation, number, {}) for number in range(2, 1202)]
+    drawn = [draw_cohort(federation, number, Spending(federation)) for number in range(2, 1202)]
     names = sorted(federation.nodes)
     for name in names:
         share = sum(name in cohort for cohort in drawn) / 1200

@@ -25,6 +25,7 @@ from skerry.security.envelope import receiver_of
 from skerry.security.privacy.ledger import Ledger
 from skerry.server import checkpoint as checkpoint_module
 from skerry.server import rounds as rounds_module
+from skerry.server.account import Spending
 from skerry.server.checkpoint import Checkpoint, load_checkpoint
 from skerry.server.collect import Replies, open_replies
 from skerry.server.discover import discover
@@ -277,10 +278,10 @@ def test_an_interrupted_run_keeps_the_round_that_was_being_stored(tmp_path, monk
 
     draw = rounds_module.draw_cohort
 
-    def interrupt(federation: Federation, number: int, last_asked: dict[str, int]) -> tuple[str, ...]:
+    def interrupt(federation: Federation, number: int, spending: Spending) -> tuple[str, ...]:
         if number == 2:
             raise KeyboardInterrupt
-        return draw(federation, number, last_asked)
+        return draw(federation, number, spending)
 
     monkeypatch.setattr(checkpoint_module, "save_checkpoint", slow)
     monkeypatch.setattr(rounds_module, "draw_cohort", interrupt)

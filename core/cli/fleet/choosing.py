@@ -78,7 +78,7 @@ def choose(runs: Path, where: "Where", now: int, *, budget: float, delta: float,
     remaining = Remaining(budget, delta)
     if "epsilon_left" in where.names:
         scope = next(iter(enrolments.values())).device.scope
-        remaining = remaining_before(runs, scope, epsilon=budget, delta=delta)
+        remaining = remaining_before(runs, scope, remaining)
     left_out: dict[str, tuple[str, ...]] = {}
     for name, known in facts.items():
         device = replace(known, epsilon_left=remaining.left(name))

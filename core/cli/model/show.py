@@ -28,7 +28,9 @@ def show(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key. May be repeated.")
     ] = None,
-    mode: Annotated[list[str] | None, typer.Option("--mode", help="Measure this mode only. May be repeated.")] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option("--mode", help="Measure this mode only. May be repeated.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Examples of the step that is measured.")] = 16,
     again: Annotated[bool, typer.Option("--again", help="Measure though it was measured before.")] = False,
     runs_dir: RunsDir = None,
