@@ -30,9 +30,15 @@ from skerry.device.training.descent import draw_examples
 from skerry.security.privacy.stream import derive_generator
 from skerry.server.account import Spending
 from skerry.server.federation import Federation
+from skerry.server.fleet_rules import devices_needed
 from skerry.where import DeviceFacts, parse_where
 
 __all__ = ["choose", "draw_cohort", "facts_now", "size_asked"]
+
+_TOO_FEW = (
+    "cohort.where leaves some rounds with fewer devices than the aggregation rule and cohort.at_least need; what keeps "
+    "devices out is said of those that never take part"
+)
 
 
 def draw_cohort(federation: Federation, number: int, spending: Spending) -> tuple[str, ...]:
@@ -114,4 +120,7 @@ def facts_now(
 def _eligible(federation: Federation, number: int, devices: Iterable[str], spending: Spending) -> tuple[str, ...]:
     """Those that may be asked: not in quarantine, there, and chosen."""
     here = federation.roster.askable(name for name in devices if name not in federation.screener.quarantined)
-    return choose(federation, number, here, spending)[0]
+    chosen, missed = choose(federation, number, here, spending)
+    if missed and len(chosen) < devices_needed(federation.scenario) <= len(here):
+        federation.folder.notify(_TOO_FEW)
+    return chosen

@@ -36,6 +36,7 @@ from skerry.server.journal import Answer, RoundJournal
 from skerry.server.launch import launch, resume
 from skerry.server.proof import verify_run
 from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope
+from skerry.server.remaining import Remaining, remaining_before
 
 from ._enrolled import POLL_S, Up, honest_rounds, up
 
@@ -284,6 +285,37 @@ def test_devices_are_chosen_by_tag_and_one_that_loses_its_tag_is_asked_no_more(f
         launch(scenario("cohort.tags=['nowhere', 'cellar']"), engine="fleet", parent=fleet.runs)
     assert refused.value.reason == "too_few_enrolled"
     call("writer-00")
+
+
+def test_devices_are_chosen_by_a_condition_on_tags_and_on_what_this_run_and_others_asked_of_them(fleet: Up):
+    def left() -> dict[str, float]:
+        before = remaining_before(fleet.runs, Scope(DeviceKind.REAL, "fleet"), Remaining(1000.0, 1e-5))
+        return {name: before.left(name) for name in NAMES}
+
+    office = fleet.server.office
+    for name in ("writer-00", "writer-02"):
+        office.tag(office.find(name), ["site=north"], by="ann", now=system_clock())
+    at_first = left()
+    where = "tag('site') == 'north' and trust >= 0 and (rounds_asked < 1 or name == 'writer-00')"
+    folder = launch(scenario(f"cohort.where={where}"), engine="fleet", parent=fleet.runs)
+    assert told(folder) == [(("writer-00", "writer-02"), {}), (("writer-00",), {})]
+    took_part = load_result(folder.path).participation
+    assert {name: one.counted for name, one in took_part.devices.items()} == {
+        "writer-00": 2,
+        "writer-01": 0,
+        "writer-02": 1,
+    }
+    assert took_part.devices["writer-01"].why == "tag('site') == 'north': tag 'site' is not known"
+    after = left()
+    assert after["writer-01"] == at_first["writer-01"]
+    assert after["writer-00"] < min(at_first["writer-00"], after["writer-02"])
+    enough = f"{after['writer-00'] + 0.001:.6f}"
+    more = ("rounds=1", "privacy.budget=1000", f"cohort.where=epsilon_left > {enough}")
+    folder = launch(scenario(*more), engine="fleet", parent=fleet.runs)
+    assert told(folder) == [(("writer-01", "writer-02"), {})]
+    assert load_result(folder.path).participation.devices["writer-00"].why.startswith(f"epsilon_left > {enough}: ")
+    for name in ("writer-00", "writer-02"):
+        office.tag(office.find(name), [], by="ann", now=system_clock())
 
 
 def test_a_second_run_over_the_fleet_is_refused(fleet: Up):
