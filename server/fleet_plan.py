@@ -18,12 +18,11 @@ from skerry.server.engines.virtual import (
     Rounds,
     Step,
     Work,
-    buffered_steps,
     draw_fleet,
     fashion_phones,
     figures_of,
     learn,
-    synchronous_steps,
+    policy_steps,
     synthetic_phones,
 )
 from skerry.strategies import FedAvgM, Mean
@@ -87,18 +86,15 @@ def planned(wish: Wish, progress: Callable[[str], None] = lambda _: None) -> lis
         fleet = fleet.holding(np.rint(scaled).clip(min=1).astype(np.int64))
     start = wish.start_h * 3600
     plain = replace(wish.rounds, over_selection=0.0)
-    policies: dict[str, Iterator[Step]] = {
-        "rounds": synchronous_steps(fleet, wish.work, plain, seed=wish.seed, start=start)
-    }
+    policies: dict[str, Rounds | Buffer] = {"rounds": plain}
     if wish.rounds.over_selection:
-        name = f"rounds +{100 * wish.rounds.over_selection:.0f} %"
-        policies[name] = synchronous_steps(fleet, wish.work, wish.rounds, seed=wish.seed, start=start)
-    name = f"buffer {wish.buffer.size} of {wish.buffer.concurrency}"
-    policies[name] = buffered_steps(fleet, wish.work, wish.buffer, seed=wish.seed, start=start)
+        policies[f"rounds +{100 * wish.rounds.over_selection:.0f} %"] = wish.rounds
+    policies[f"buffer {wish.buffer.size} of {wish.buffer.concurrency}"] = wish.buffer
     found = []
-    for name, steps in policies.items():
+    for name, policy in policies.items():
         progress(name)
-        least = wish.buffer.size if name.startswith("buffer") else wish.rounds.goal
+        steps = policy_steps(fleet, wish.work, policy, seed=wish.seed, start=start)
+        least = policy.goal if isinstance(policy, Rounds) else policy.size
         found.append(_tried(name, fleet, _collected(steps, wish.answers, least), data, wish))
     return found
 

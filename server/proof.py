@@ -35,7 +35,7 @@ from skerry.server.ledgers import POPULATION, Ledgers, device_keys, enrolled, pu
 from skerry.server.provision import published
 from skerry.server.releases import Releases, schema_of
 
-__all__ = ["Failure", "Proof", "verify_run"]
+__all__ = ["Failure", "Proof", "check_price", "verify_run"]
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,13 @@ def _check_receipts(
             receipt.check_signed(signer)
             if device in ledgers.paths:
                 receipt.check_against(ledgers.entries[device], ledgers.trees[device])
-                _check_price(ledgers.entries[device][: receipt.receipt.size], opened)
+                check_price(ledgers.entries[device][: receipt.receipt.size], opened)
         except (RefusedError, InputError) as error:
             leaf = kept.get("leaf") if isinstance(kept, dict) else None
             yield Failure(device, leaf or entry.hash, f"receipt of round {number}: {error.what}")
 
 
-def _check_price(entries: Sequence[Entry], opened: Entry) -> None:
+def check_price(entries: Sequence[Entry], opened: Entry) -> None:
     """The last entry, a debit, is at the price that its round was opened with, and for the same rounds and separation.
 
     Under unit ``device`` one participation pays for the whole run, and later ones of the same run need not pay again.

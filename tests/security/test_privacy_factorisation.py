@@ -151,3 +151,28 @@ def test_rounds_beyond_the_plan_and_other_shapes_are_refused():
         CorrelatedSums(banded(10, 5), 2**40, 1.0, 3)
     with pytest.raises(InputError, match="multiplier"):
         CorrelatedSums(independent(1, 1), 10, 0.0, 3)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 5, 9])
+def test_noise_goes_on_from_the_sums_of_the_last_rounds_and_no_others(done):
+    strategy = buffered(10, 3)
+    sums = [np.arange(4, dtype=np.int64) * number for number in range(10)]
+    whole, broken, other = (CorrelatedSums(strategy, 100, 2.0, 4) for _ in range(3))
+    newest = []
+    for number, total in enumerate(sums):
+        wanted = whole.release(total, seeded_stream(0, number))
+        if number < done:
+            assert np.array_equal(broken.release(total, seeded_stream(0, number)), wanted)
+            newest.insert(0, tuple(array.copy() for array in broken.newest))
+            continue
+        if number == done:
+            other.restore(done, newest[: other.reach])
+        assert np.array_equal(other.release(total, seeded_stream(0, number)), wanted)
+    with pytest.raises(InputError, match="can be gone on"):
+        other.restore(done, newest[: other.reach])  # it has released rounds of its own
+    if done:
+        fresh = CorrelatedSums(strategy, 100, 2.0, 4)
+        with pytest.raises(InputError, match="can be gone on"):
+            fresh.restore(done, newest[: other.reach][1:])
+        with pytest.raises(InputError, match="damaged"):
+            fresh.restore(done, [(total[1:], released[1:]) for total, released in newest[: other.reach]])

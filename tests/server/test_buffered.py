@@ -1,6 +1,7 @@
 """A buffered federation end to end: who works when, what enters which step, what is spent, what the ledgers prove."""
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from skerry.clock import system_clock
 from skerry.config import default_scenario
-from skerry.errors import InputError, InterruptedRunError, ScenarioError
+from skerry.errors import InputError, InterruptedRunError, RefusedError, ScenarioError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.stream import seeded_stream
 from skerry.security.privacy.verification import read_ledger
@@ -19,7 +20,7 @@ from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.fleet_rules import devices_needed
 from skerry.server.launch import launch, resume
 from skerry.server.ledgers import POPULATION, Ledgers
-from skerry.server.proof import verify_run
+from skerry.server.proof import check_price, verify_run
 from skerry.server.releases import Releases, Schema, schema_of
 from skerry.server.virtual_arrivals import VirtualArrivals
 from skerry.strategies.buffered import Turns
@@ -181,6 +182,28 @@ def test_how_far_apart_steps_are_is_what_every_writer_says(turns) -> None:
     debits = [entry for name, some in Ledgers.of(federation.folder).entries.items() for entry in some
               if name != POPULATION and entry.kind == "debit"]  # fmt: skip
     assert {entry.body["promise"] for entry in debits} == promised == {"12 rounds, 3 apart"}
+
+
+def test_a_debit_is_at_the_price_and_for_the_promise_of_its_round(turns) -> None:
+    """Each alone: another price, another promise, a later one that nothing paid for."""
+    federation, _, _ = turns
+    found = Ledgers.of(federation.folder).entries
+    opened = next(entry for entry in found[POPULATION] if entry.kind == "round_open")
+    of_devices = [[e for e in some if e.kind == "debit"] for name, some in found.items() if name != POPULATION]
+    debits = max(of_devices, key=len)
+    assert len(debits) >= 2
+    check_price(debits[:1], opened)
+    check_price(debits, opened)
+    first, last = debits[0], debits[-1]
+    for wrong in ("12 rounds, 2 apart", "24 rounds, 3 apart", None):
+        with pytest.raises(RefusedError, match=f"for {wrong}, the round was opened for 12 rounds, 3 apart"):
+            check_price([replace(first, body=first.body | {"promise": wrong})], opened)
+    cheaper = first.body["event"] | {"noise_multiplier": 2 * first.body["event"]["noise_multiplier"]}
+    with pytest.raises(RefusedError, match="is not the price"):
+        check_price([replace(first, body=first.body | {"event": cheaper})], opened)
+    for bought in ([], [replace(first, body=first.body | {"promise": "12 rounds, 4 apart"})]):
+        with pytest.raises(RefusedError, match="is not the price"):
+            check_price([*bought, last], opened)
 
 
 def test_what_devices_send_moves_nobody_else_under_device_level_privacy(tmp_path) -> None:

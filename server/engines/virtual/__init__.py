@@ -16,7 +16,14 @@ from skerry.server.engines.virtual.learning import Learning, Point, learn
 from skerry.server.engines.virtual.phone_data import PhoneData, fashion_phones, synthetic_phones
 from skerry.server.engines.virtual.phones import Attempts, Fleet, Work, draw_fleet
 from skerry.server.engines.virtual.profile import PHONES, FleetProfile, PhoneClass, load_profile
-from skerry.server.engines.virtual.schedule import Buffer, Rounds, Step, buffered_steps, synchronous_steps
+from skerry.server.engines.virtual.schedule import (
+    Buffer,
+    Rounds,
+    Step,
+    buffered_steps,
+    policy_steps,
+    synchronous_steps,
+)
 
 __all__ = [
     "PHONES",
@@ -40,6 +47,7 @@ __all__ = [
     "figures_of",
     "learn",
     "load_profile",
+    "policy_steps",
     "synchronous_steps",
     "synthetic_phones",
 ]

@@ -52,6 +52,7 @@ class PolicyFigures:
         answers: that counted, in all.
         asked: times that a phone was asked.
         late: answers that came and did not count.
+        at_work: phones at work at a time, on average: those whose answer will not count too.
         lost: times that a phone ceased before it had answered.
         staleness: quantiles over answers that counted.
         energy_wh: of all phones, watt-hours.
@@ -72,6 +73,7 @@ class PolicyFigures:
     answers: int
     asked: int
     late: int
+    at_work: float
     lost: int
     staleness: tuple[float, float, float]
     energy_wh: float
@@ -117,6 +119,7 @@ def figures_of(name: str, fleet: Fleet, steps: Iterable[Step]) -> PolicyFigures:
         answers=len(phones),
         asked=len(asked),
         late=sum(len(step.late) for step in made),
+        at_work=sum(one.work_s for one in attempts) / (made[-1].ended - made[0].began),
         lost=sum(int(one.lost.sum()) for one in attempts),
         staleness=_quantiles(np.concatenate([step.staleness for step in made])),
         energy_wh=float(energy.sum()) / 3600,

@@ -51,6 +51,7 @@ class Attempts:
         energy_j: what it took from the battery or the charger.
         bytes_down: received.
         bytes_up: sent.
+        began: when they all did.
     """
 
     phones: Phones
@@ -59,6 +60,12 @@ class Attempts:
     energy_j: Float64Array
     bytes_down: Float64Array
     bytes_up: Float64Array
+    began: float
+
+    @property
+    def work_s(self) -> float:
+        """Seconds at work, of all of them together."""
+        return float((self.ends - self.began).sum())
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class Fleet:
         sent = uploading * self.up[phones] / slowness[2]
         watts = np.array([one.power_w for one in profile.classes])[self.classes[phones]]
         radio = _RADIO_W * (downloading + uploading) + (received * _DOWN_W_MBPS + sent * _UP_W_MBPS) / _MEGABIT
-        return Attempts(phones, at + spent, lost, watts * training + radio, received, sent)
+        return Attempts(phones, at + spent, lost, watts * training + radio, received, sent, at)
 
 
 def draw_fleet(profile: FleetProfile, count: int, *, seed: int, examples: int = 100) -> Fleet:

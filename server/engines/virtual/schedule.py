@@ -22,7 +22,7 @@ from skerry.errors import InputError
 from skerry.server.engines.virtual.clock import EventQueue
 from skerry.server.engines.virtual.phones import Attempts, Fleet, Work
 
-__all__ = ["Buffer", "Rounds", "Step", "buffered_steps", "synchronous_steps"]
+__all__ = ["Buffer", "Rounds", "Step", "buffered_steps", "policy_steps", "synchronous_steps"]
 
 Phones = npt.NDArray[np.int64]
 
@@ -108,6 +108,13 @@ class Step:
     def staleness(self) -> Phones:
         """Steps that were made between each answer's beginning and this one."""
         return self.number - 1 - self.base
+
+
+def policy_steps(fleet: Fleet, work: Work, policy: Rounds | Buffer, *, seed: int, start: float) -> Iterator[Step]:
+    """The steps of :func:`synchronous_steps` or of :func:`buffered_steps`, as the policy is."""
+    if isinstance(policy, Rounds):
+        return synchronous_steps(fleet, work, policy, seed=seed, start=start)
+    return buffered_steps(fleet, work, policy, seed=seed, start=start)
 
 
 def synchronous_steps(fleet: Fleet, work: Work, rounds: Rounds, *, seed: int, start: float) -> Iterator[Step]:
