@@ -10,9 +10,14 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests._hurried import hurried_latencies
 from tests._postgresql import Postgresql, postgresql_server
+
+# A busy machine is slow at an example now and then, which says nothing of what is tested.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:
