@@ -85,7 +85,7 @@ def up(
 
     The SuperLink listens on 127.0.0.1 only. The federation's certificates are made when there are none;
     SKERRY_ROOT_PASSPHRASE (or the file in SKERRY_ROOT_PASSPHRASE_FILE) encrypts the root's key then. The invite lets
-    one device in without approval, within an hour.
+    one device in without approval, within an hour: whoever reads this output may use it. --log-json prints none.
     """
     import time
     from contextlib import ExitStack
