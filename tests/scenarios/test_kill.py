@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ import pytest
 from skerry.runfolder import RunFolder, list_runs
 from skerry.security.privacy.ledger import Ledger, verify_ledger
 from skerry.server.proof import verify_run
+
+from ._instants import come_to
 
 KILLS, ROUNDS = 20, 8
 
@@ -71,18 +72,6 @@ def arrived(folder: RunFolder) -> dict[str, set[int]]:
     return found
 
 
-def come_to(population: Path, rounds: int) -> None:
-    """Wait until the run has a ledger and so many finished rounds, however slow the machine is just now."""
-    end = time.monotonic() + 180
-    while not list(population.glob("*/ledger/population.jsonl")) or finished(population) < rounds:
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-def finished(population: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in population.glob("*/rounds.jsonl"))
-
-
 def check(folder: RunFolder) -> int:
     """Hold a killed run to the promise; returns the number of updates that had left a device.
 
@@ -126,10 +115,8 @@ def test_no_ledger_counts_less_than_what_left_the_device(nursery, tmp_path: Path
         nursery.stdin.write(f"{number}\n")
         nursery.stdin.flush()
         child = int(nursery.stdout.readline())
-        instant = generator.uniform(0, ROUNDS)
         population = tmp_path / str(number)
-        come_to(population, int(instant))
-        time.sleep(instant % 1 * a_round_s)
+        come_to(population, generator.uniform(0, ROUNDS), a_round_s)
         with contextlib.suppress(ProcessLookupError):  # it was done before the instant came
             os.kill(child, signal.SIGKILL)
         assert nursery.stdout.readline() == "gone\n"
