@@ -38,6 +38,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from skerry.canonical import encode
 from skerry.errors import EnvelopeRefusedError, InputError
@@ -315,6 +316,7 @@ def _frame(data: bytes) -> tuple[bytes, memoryview, bytes]:
     return data[:start], memoryview(data)[start:-_SIGNATURE], data[-_SIGNATURE:]
 
 
+@lru_cache(maxsize=8)  # who asks an envelope for whom it is opens it next
 def _parse(head: bytes) -> Header:
     try:
         record = read_record(head[_PREFIX.size :], _FIELDS, limit=_HEADER_LIMIT)
