@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from skerry.runfolder import list_runs
 from skerry.security.privacy.accounting import ORDERS, Rdp, compose, epsilon_from_rdp
 from skerry.security.privacy.verification import read_entries
 from skerry.server.asked import asked_of
-from skerry.server.registry import Scope, run_scope
+
+if TYPE_CHECKING:
+    from skerry.server.registry import Scope
 
 __all__ = ["Remaining", "budget_of", "remaining_before"]
 
@@ -49,7 +52,7 @@ def budget_of(privacy: PrivacyConfig) -> Remaining:
     return Remaining(privacy.budget or privacy.epsilon, privacy.delta)
 
 
-def remaining_before(runs: Path, scope: Scope, budget: Remaining, *, but: str | None = None) -> Remaining:
+def remaining_before(runs: Path, scope: "Scope", budget: Remaining, *, but: str | None = None) -> Remaining:
     """What the runs of a folder have left of each device's budget.
 
     Args:
@@ -61,6 +64,8 @@ def remaining_before(runs: Path, scope: Scope, budget: Remaining, *, but: str | 
     Raises:
         InputError: a ledger cannot be read: what it holds would not be counted.
     """
+    from skerry.server.registry import run_scope  # the registry's library, which no simulation waits for
+
     prices: dict[str, Rdp] = {}
     for run in list_runs(runs):
         if run.id == but or run.simulated or not (ledger := run.path / "ledger" / "population.jsonl").exists():
