@@ -96,7 +96,7 @@ class Nursery:
         """No more commands."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(180)
         self._log.close()
 
     def __enter__(self) -> Self:
