@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
@@ -48,6 +48,9 @@ from skerry.server.gateway.authentication import AHEAD_S
 from skerry.server.gateway.public_certificate import PublicCertificate
 from skerry.server.running import RunningServer
 from skerry.server.service import Inbox, ServerIdentity, device_service, noting_downloads
+
+if TYPE_CHECKING:  # what it needs is part of the extra `oidc`
+    from skerry.server.console.oidc import OidcSignIn
 
 __all__ = ["FleetServer", "Ports", "fleet_server"]
 
@@ -104,6 +107,7 @@ def fleet_server(
     repository: Path | None = None,
     database: Path | None = None,
     public: tuple[Path, Path] | None = None,
+    oidc: "OidcSignIn | None" = None,
 ) -> Iterator[FleetServer]:
     """Start everything; yields when all of it answers.
 
@@ -117,6 +121,7 @@ def fleet_server(
         repository: folder of releases; ``None`` takes ``<runs>/repository``.
         database: file in which the SuperLink keeps what is under way; ``None``: in memory.
         public: files of a certificate that browsers know, and of its key, for the gateway's other names.
+        oidc: lets people into the console whom an OpenID provider knows.
 
     Raises:
         PortTakenError: a port belongs to somebody else.
@@ -184,7 +189,7 @@ def fleet_server(
                     idle_since=idle_since,
                     bells=home.bells,
                     closing=closing,
-                    console=Console(home, devices, clock, closing).routes,
+                    console=Console(home, devices, clock, closing, oidc=oidc).routes,
                     fetched=noting_downloads(Inbox(home.inbox, most=0), clock),
                 )
                 server = gateway_server(

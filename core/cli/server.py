@@ -18,6 +18,7 @@ from skerry.cli.server_registry import app as registry
 
 if TYPE_CHECKING:
     from skerry.security.enrolment import Invitation
+    from skerry.server.console.oidc import OidcSignIn
     from skerry.server.federation_home import FederationHome
     from skerry.server.running import RunningServer
 
@@ -71,6 +72,10 @@ def up(
         Path | None,
         typer.Option("--public-key", metavar="FILE", help="Its key, PEM; both are read anew when renewed."),
     ] = None,
+    oidc: Annotated[
+        Path | None,
+        typer.Option("--oidc", metavar="FILE", help="OpenID provider that lets people into the console, and as what."),
+    ] = None,
     device_class: Annotated[
         str, typer.Option("--device-class", help="Of the device that is invited; phone: a link.")
     ] = "device",
@@ -109,6 +114,7 @@ def up(
     if log_json and as_json:
         raise InputError("--json and --log-json both want standard output", where="--log-json", mend="leave one out")
     public = _public(public_certificate, public_key)
+    provider = None if oidc is None else _provider(oidc)
     try:
         with ExitStack() as held:
             log = held.enter_context(json_log()) if log_json else None
@@ -124,6 +130,7 @@ def up(
                     repository=repository,
                     database=database,
                     public=public,
+                    oidc=provider,
                 )
             )
             document = _document(server.noted)
@@ -210,6 +217,20 @@ def _public(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | N
         lacking = "--public-key" if key is None else "--public-certificate"
         raise InputError("a public certificate and its key go together", where=lacking, mend="name both files")
     return certificate, key
+
+
+def _provider(settings: Path) -> "OidcSignIn":
+    from skerry.clock import system_clock
+    from skerry.errors import MissingDependencyError
+
+    try:
+        from skerry.server.console.oidc import OidcSignIn
+        from skerry.server.console.oidc_settings import load_oidc_settings
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{error.name} is not installed", where="--oidc", mend="pip install 'skerry[oidc]'"
+        ) from error
+    return OidcSignIn(load_oidc_settings(settings), system_clock)
 
 
 def _say_up(server: "RunningServer", invite: "Invitation", shown: str, *, as_json: bool) -> None:

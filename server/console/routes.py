@@ -2,6 +2,9 @@
 
 ``GET  /console/…``                the page: files that are the same for everybody
 ``POST /v1/console/sign-in``       a link's token in, a session in a cookie out
+``GET  /v1/console/ways``          which OpenID provider lets people in, if one does
+``POST /v1/console/oidc/begin``    where to go for it
+``POST /v1/console/oidc/finish``   the provider's answer in, a session in a cookie out
 ``GET  /v1/console/session``       who is signed in, and the secret that changes have to repeat
 ``POST /v1/console/sign-out``      the session ends
 ``GET  /v1/console/events``        everything, then what changes, as server-sent events
@@ -12,6 +15,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,6 +27,7 @@ from skerry.errors import InputError, RefusedError, SkerryError
 from skerry.server.console.access import MEMBERS, Access
 from skerry.server.console.actions import ACTIONS, decide
 from skerry.server.console.links import Admitted, ConsoleRole, Links
+from skerry.server.console.oidc_routes import oidc_routes
 from skerry.server.console.overview import Overview
 from skerry.server.console.sessions import COOKIE, LONGEST_S, Session, Sessions
 from skerry.server.console.stream import Broadcast, EventStream
@@ -33,6 +38,9 @@ from skerry.server.gateway.reception import Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 from skerry.server.gateway.web_page import page_routes
 from skerry.server.limits import Room
+
+if TYPE_CHECKING:  # what it needs is part of the extra `oidc`
+    from skerry.server.console.oidc import OidcSignIn
 
 __all__ = ["PAGE", "Console"]
 
@@ -56,6 +64,7 @@ class Console:
         clock: ms since the epoch.
         closing: set before the server ends; nobody's stream goes on then.
         sessions: who is signed in; nobody by default.
+        oidc: lets people in whom an OpenID provider knows.
     """
 
     def __init__(
@@ -66,11 +75,13 @@ class Console:
         closing: asyncio.Event,
         *,
         sessions: Sessions | None = None,
+        oidc: "OidcSignIn | None" = None,
     ) -> None:
         self._home = home
         self._devices = devices
         self._clock = clock
         self._sessions = sessions or Sessions()
+        self._oidc = oidc
         self._links = Links(home.console, clock)
         self._broadcast = Broadcast(Overview(home.runs, clock).look, clock, closing)
         self._streams = Room(_STREAMS, each=_STREAMS_EACH)
@@ -82,6 +93,8 @@ class Console:
         self._access = Access(self._sessions, reception, self._devices)
         return [
             Route("/v1/console/sign-in", self._sign_in, methods=["POST"]),
+            Route("/v1/console/ways", self._ways, methods=["GET"]),
+            *([] if self._oidc is None else oidc_routes(self._oidc, self._access, self._begin)),
             Route("/v1/console/session", self._session, methods=["GET"]),
             Route("/v1/console/sign-out", self._sign_out, methods=["POST"]),
             Route("/v1/console/events", self._events, methods=["GET"]),
@@ -96,12 +109,20 @@ class Console:
         if admitted is None:
             self._access.failed(request)
             raise TurnedAwayError(GatewayRefusal.BAD_LINK, "the link was used, is too old, or never was one")
+        return self._begin(admitted)
+
+    def _begin(self, admitted: Admitted) -> Response:
+        """A new session, and its cookie."""
         cookie, session = self._sessions.begin(admitted)
         answer = _told(session)
         answer.set_cookie(
             COOKIE, cookie, max_age=int(LONGEST_S), path="/", secure=True, httponly=True, samesite="strict"
         )
         return answer
+
+    async def _ways(self, request: Request) -> Response:
+        await self._reception.stranger(request, body_limit=0)
+        return JSONResponse({"oidc": None if self._oidc is None else self._oidc.settings.called}, headers=_HEADERS)
 
     async def _session(self, request: Request) -> Response:
         return _told(await self._access.reader(request))

@@ -33,6 +33,7 @@ class GatewayRefusal(StrEnum):
     SERVER_FAILED = "server_failed"
     NOT_SIGNED_IN = "not_signed_in"
     BAD_LINK = "bad_link"
+    SIGN_IN_REFUSED = "sign_in_refused"
     OTHER_ORIGIN = "other_origin"
     CSRF = "csrf"
 
@@ -61,6 +62,7 @@ _STATUS = {
     GatewayRefusal.SERVER_FAILED: 503,
     GatewayRefusal.NOT_SIGNED_IN: 401,
     GatewayRefusal.BAD_LINK: 403,
+    GatewayRefusal.SIGN_IN_REFUSED: 403,
     GatewayRefusal.OTHER_ORIGIN: 403,
     GatewayRefusal.CSRF: 403,
 }

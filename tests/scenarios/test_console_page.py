@@ -17,8 +17,9 @@ from skerry.server.registry import Registry
 from tests.sample_run import build
 from tests.server._console import Shown, console
 from tests.server._federation import Agent
+from tests.server._oidc import provider, sign_in_at
 
-from ._phone import MISSING, Browser
+from ._phone import MISSING, Browser, PhoneError
 
 pytestmark = [pytest.mark.skipif(MISSING is not None, reason=MISSING or "")]
 _TABS = 60
@@ -62,6 +63,17 @@ class Operator:
         while not self.run(f"() => Boolean({condition})"):
             assert time.monotonic() < end, (condition, self.run("() => document.body.innerText"))
             time.sleep(0.05)
+
+    def comes_to_see(self, condition: str, seconds: float = 90.0) -> None:
+        """The same while the page goes elsewhere and back, in which time nothing can be asked of it."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self.sees(condition, end - time.monotonic())
+            except PhoneError:
+                assert time.monotonic() < end
+            else:
+                return
 
     def goes_to(self, name: str) -> None:
         """Press Tab until what has the focus begins with this."""
@@ -204,3 +216,22 @@ def test_the_page_is_the_files_that_are_packaged(shown: Shown):
     for path in page.iterdir():
         answer = shown.gateway.client.get(f"/console/{path.name}")
         assert (answer.status_code, answer.content) == (200, path.read_bytes())
+
+
+def test_a_person_whom_an_openid_provider_knows_signs_in_by_the_page_s_button(browser: Browser, tmp_path: Path):
+    with provider(tmp_path / "login") as login, console(tmp_path / "runs", sign_in_at(login, tmp_path)) as shown:
+        browser.do("open", page="ann", url=f"{shown.gateway.url}/console/")
+        ann = Operator(browser, "ann")
+        ann.sees("document.querySelector('#sign-in-oidc-go').innerText === 'Sign in at Harbour login'")
+        login.claims = {"groups": []}
+        ann.goes_to("Sign in at")
+        ann.press("Enter")
+        ann.comes_to_see("document.querySelector('#sign-in-why').innerText.startsWith('Nobody was let in: no role')")
+        ann.sees("document.querySelector('#sign-in-oidc-go').innerText !== ''")
+        login.claims = {}
+        ann.goes_to("Sign in at")
+        ann.press("Enter")
+        ann.comes_to_see("document.querySelector('#who').innerText === 'ann (Harbour login), viewer'")
+        ann.sees("document.querySelector('#line').innerText.includes('live')")
+        assert ann.run("() => location.hash") == ""  # neither code nor state is left in what people share
+        assert ann.hindered() == []

@@ -113,14 +113,14 @@ class Shown:
 
 
 @contextmanager
-def console(folder: Path) -> Iterator[Shown]:
+def console(folder: Path, oidc: Any = None) -> Iterator[Shown]:
     """Serve a console over ``folder`` as the folder of runs, until the block ends."""
     federation, time = Federation(folder), Time()
     home = FederationHome(folder)
     home.folder.mkdir()
     (home.folder / "authority").symlink_to(folder / "authority-harbour")
     closing = asyncio.Event()
-    made = Console(home, federation.devices, system_clock, closing, sessions=Sessions(time))
+    made = Console(home, federation.devices, system_clock, closing, sessions=Sessions(time), oidc=oidc)
     loops = []
 
     def routes(reception):

@@ -61,6 +61,8 @@ def test_what_is_there_is_not_logged_twice_and_what_is_new_is_added(store: str, 
     client, found = only_run(store, folder.scenario.name)
     assert found.info.status == "KILLED"
     assert [one.step for one in client.get_metric_history(first, "accuracy")] == [1, 2, 3]
+    told = [json.loads(line) for line in (folder.path / "rounds.jsonl").read_text().splitlines()]
+    (folder.path / "rounds.jsonl").write_text("".join(json.dumps({**one, "accuracy": 0.1}) + "\n" for one in told))
     line = (folder.path / "rounds.jsonl").read_text().splitlines()[-1]
     with (folder.path / "rounds.jsonl").open("a") as file:
         file.write(json.dumps({**json.loads(line), "round": 4, "accuracy": 0.5}) + "\n")

@@ -5,13 +5,16 @@ import { start as startDevices } from "./devices.js";
 import { start as startRuns } from "./runs.js";
 import { start as startSides } from "./sides.js";
 import { start as startVerdicts } from "./verdicts.js";
-import { begin, end, signedIn } from "./session.js";
+import { begin, end, goToProvider, provider, signedIn } from "./session.js";
 import { apply, one, watch } from "./store.js";
 
 const THEME = "skerry-theme";
 
 async function main() {
   themes();
+  byId("sign-in-oidc-go").addEventListener("click", () => {
+    void goToProvider().then((why) => why && say(byId("sign-in-why"), `The provider cannot be gone to: ${why}.`));
+  });
   const why = await begin((told) => say(byId("line"), told));
   if (why !== null) return away(why);
   const who = signedIn();
@@ -56,6 +59,10 @@ function away(why) {
   byId("sign-in").hidden = false;
   byId("sign-out").hidden = true;
   say(byId("sign-in-why"), why);
+  void provider().then((name) => {
+    byId("sign-in-oidc").hidden = name === null;
+    say(byId("sign-in-oidc-go"), name === null ? "" : `Sign in at ${name}`);
+  });
   say(byId("line"), "");
   say(byId("who"), "");
 }

@@ -10,9 +10,26 @@ export const mayAct = () => session?.role === "operator";
 
 const AGAIN_MS = 3000;
 
+/** @returns {Promise<string | null>} the OpenID provider that lets people in, if one does */
+export async function provider() {
+  try {
+    const answer = await fetch("/v1/console/ways", { cache: "no-store" });
+    return answer.ok ? (await answer.json()).oidc : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Go to the provider, which sends the browser back. @returns {Promise<string>} why that is not possible */
+export async function goToProvider() {
+  const answer = await post("oidc/begin", {});
+  if (answer.ok) location.assign(answer.told.url);
+  return answer.what;
+}
+
 /**
- * By the link in the address, which is taken out of it at once, else by the cookie that is there. A gateway that cannot
- * say it now is asked again: only a 401 says that nobody is signed in.
+ * By the link or a provider's answer in the address, which is taken out of it at once, else by the cookie that is there.
+ * A gateway that cannot say it now is asked again: only a 401 says that nobody is signed in.
  *
  * @param {(why: string) => void} waiting is told what is waited for
  * @returns {Promise<string | null>} why nobody is signed in
@@ -23,6 +40,14 @@ export async function begin(waiting) {
     history.replaceState(null, "", location.pathname);
     const answer = await post("sign-in", { token });
     if (!answer.ok) return `The link does not work: ${answer.what}.`;
+    session = answer.told;
+    return null;
+  }
+  const answered = new URLSearchParams(location.hash.slice(1));
+  if (answered.has("state")) {
+    history.replaceState(null, "", location.pathname);
+    const answer = await post("oidc/finish", Object.fromEntries(answered));
+    if (!answer.ok) return `Nobody was let in: ${answer.what}.`;
     session = answer.told;
     return null;
   }
