@@ -51,7 +51,7 @@ SEEDS = (0, 1, 2, 3, 4)
 LOOK_STEPS = 200  # of a schedule, to see how many phones are at work
 
 # Of phones, of the server, and its momentum; rounds bear more of the last two than a buffer, whose answers are stale.
-SERVER = ((4.0, 0.9), (8.0, 0.9), (2.0, 0.0), (3.0, 0.0), (1.0, 0.0))
+SERVER = ((2.0, 0.0), (3.0, 0.0), (1.0, 0.0), (4.0, 0.9), (8.0, 0.9))
 LEARNING = [(rate, *server) for server in SERVER for rate in (0.3, 0.6)]
 
 
