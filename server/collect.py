@@ -87,9 +87,11 @@ def collect(
     replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
     deadline = federation.scenario.cohort.deadline_s if deadline_s is None else deadline_s
     journal.open(plan.number, plan.answers)
-    contents = {
-        device: (federation.nodes[device], {"envelope": envelope}) for device, envelope in plan.envelopes.items()
-    }
+    order = list(plan.envelopes)
+    if federation.scenario.cohort.spread_s:
+        shuffled = derive_generator(federation.scenario.seed, "spread", plan.number).permutation(len(order))
+        order = [order[i] for i in shuffled.tolist()]
+    contents = {device: (federation.nodes[device], {"envelope": plan.envelopes[device]}) for device in order}
     lives_s = max(deadline, federation.scenario.cohort.deadline_s)
     wanted = _wanted(federation)
     updates: set[str] = set()
@@ -112,6 +114,7 @@ def collect(
             enough=devices_needed(federation.scenario) - len(plan.answers),
             mailbox=mailbox,
             lives_s=lives_s,
+            spread_s=federation.scenario.cohort.spread_s,
             closed=lambda: wanted is not None and len(updates) >= wanted,
         )
     for device, record in answers:

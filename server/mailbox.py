@@ -98,6 +98,7 @@ def exchange(
     enough: int = 0,
     mailbox: Mailbox | None = None,
     lives_s: float | None = None,
+    spread_s: float = 0.0,
     closed: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, ConfigRecord | None]]:
     """Send one message a key and yield each answer as it comes.
@@ -116,6 +117,7 @@ def exchange(
         enough: answers of others without which one that rests is waited for all the same.
         mailbox: an empty one, in which what comes later can be looked for; None where nobody looks.
         lives_s: how long the first copies may be answered, where that is longer than anybody waits.
+        spread_s: seconds over which the first copies are sent, in the order of ``contents``, evenly.
         closed: asked after each look: whether the answers that came are enough, and nobody else is waited for.
 
     Yields:
@@ -123,13 +125,19 @@ def exchange(
         message the grid did not take, is not yielded at all; one that rested may be yielded again.
     """
     mailbox = Mailbox(grid) if mailbox is None else mailbox
-    mailbox.send(contents, kind, ttl_s=deadline_s if lives_s is None else lives_s)
+    lives_s = deadline_s if lives_s is None else lives_s
     began = time.monotonic()
+    order, sent = list(contents), 0
     end, pause = began + deadline_s, first_poll_s
     again = math.inf if again_s is None else began + again_s
     resting: set[str] = set()
     answered = 0
-    while mailbox or resting:
+    while mailbox or resting or sent < len(order):
+        passed = time.monotonic() - began
+        due = len(order) if passed >= spread_s else 1 + int(len(order) * passed / spread_s)
+        if due > sent:
+            mailbox.send({key: contents[key] for key in order[sent:due]}, kind, ttl_s=lives_s - min(passed, spread_s))
+            sent = due
         replies = mailbox.receive()
         for key, record in replies:
             if record is not None and rests(key, record):
@@ -141,7 +149,7 @@ def exchange(
                 continue  # the copy that was asked again went wrong: what it said before holds
             yield key, record
         awaited = mailbox.silent - resting or (resting if answered < enough else ())
-        if closed() or not awaited or time.monotonic() > end:
+        if closed() or (sent == len(order) and not awaited) or time.monotonic() > end:
             return
         pause = first_poll_s if replies else min(pause * 1.5, SLOWEST_POLL_S)
         if again_s is not None and again <= time.monotonic() < end - again_s / 2:

@@ -25,8 +25,20 @@ def check_choosing(scenario: "Scenario") -> None:
         raise ValueError(
             'in a buffered run whoever is free may be asked: leave cohort.where out, or cohort.mode = "rounds"'
         )
+    if cohort.spread_s and cohort.spread_s >= cohort.deadline_s:
+        raise ValueError(
+            f"cohort.spread_s = {cohort.spread_s:g} leaves who is asked last no time: set it well below "
+            f"cohort.deadline_s = {cohort.deadline_s:g}"
+        )
+    if cohort.spread_s and cohort.mode == "buffered":
+        raise ValueError("in a buffered run devices are asked one by one anyway: leave cohort.spread_s out")
     if cohort.deadline_least_s is None:
         return
+    if cohort.spread_s:
+        raise ValueError(
+            "how long devices need cannot be learned from rounds that ask them one after another: leave "
+            "cohort.spread_s or cohort.deadline_least_s out"
+        )
     if privacy.unit == "device":
         raise ValueError(
             'under privacy.unit = "device" how long one device needs must not decide whether others are waited for: '

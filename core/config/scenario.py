@@ -351,6 +351,9 @@ class CohortConfig(_Section):
         None,
         description="fleet: a round waits as long as its classes needed before, at least so long; none: deadline_s",
     )
+    spread_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        0.0, description="fleet: seconds over which a round's instructions are sent; 0: all at once"
+    )
     at_least: Count = Field(1, description="fleet: devices that must have answered before the run begins")
     patience_s: Positive = Field(
         30.0, description="fleet: seconds without a new device after which the run begins with those that are there"

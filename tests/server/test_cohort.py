@@ -129,6 +129,8 @@ def test_a_simulation_does_not_pretend_to_know_what_only_real_devices_have(tmp_p
         ((*DEVICE, "cohort.over_select=1.3"), "must not depend on whose come first"),
         ((*DEVICE, "cohort.deadline_least_s=5"), "how long one device needs"),
         (("cohort.deadline_least_s=601",), "which a round never exceeds"),
+        (("cohort.spread_s=600",), "no time"),
+        (("cohort.spread_s=60", "cohort.deadline_least_s=5"), "one after another"),
         (
             (*DEVICE[:-4], 'privacy.mechanism="matrix_factorization"', "cohort.where=rounds_asked < 3"),
             "settled before the run",

@@ -1,12 +1,13 @@
 """A message that the grid does not take costs its own receiver the round, whatever the grid says about it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.device.app import RECORD
+from skerry.server import mailbox as mailbox_module
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.inprocess import InProcessGrid
 from skerry.server.mailbox import Mailbox, exchange
@@ -184,3 +185,61 @@ def test_a_copy_for_one_that_rests_does_not_outlive_the_round_by_long() -> None:
     grid.told(enough=2)
     lives = dict(grid.copies[len(NODES) :])
     assert lives[NODES["b"]] <= AGAIN_S < lives[NODES["c"]]  # who is silent is waited for to the end
+
+
+class Pushed(InProcessGrid):
+    """Answers at once, and notes what was pushed together, and for how long each copy may be answered."""
+
+    def __init__(self, clock: "Clock") -> None:
+        client = ClientApp()
+
+        @client.train()
+        def train(message: Message, context: Context) -> Message:
+            return Message(RecordDict({RECORD: ConfigRecord({"node": context.node_id})}), reply_to=message)
+
+        super().__init__(client, [{}] * len(NODES))
+        self.rest = clock.rest
+        self.batches: list[list[tuple[int, float]]] = []
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        pushed = list(messages)
+        self.batches.append([(message.metadata.dst_node_id, round(message.metadata.ttl, 1)) for message in pushed])
+        return super().push_messages(pushed)
+
+
+class Clock:
+    """A time that passes only while somebody rests."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def rest(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_first_copies_are_sent_evenly_over_a_time_and_die_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    grid = Pushed(clock)
+    monkeypatch.setattr(mailbox_module, "time", clock)
+    contents = {key: (node, {"you": key}) for key, node in NODES.items()}
+    came = [(key, clock.now) for key, _ in exchange(grid, contents, "train", deadline_s=180, spread_s=30)]
+    assert [key for key, _ in came] == ["a", "b", "c"]
+    assert [int(at - 100) // 10 for _, at in came] == [0, 1, 2]
+    assert [[node for node, _ in batch] for batch in grid.batches] == [[2], [3], [4]]
+    lasting = [ttl for batch in grid.batches for _, ttl in batch]
+    assert lasting[0] == 180
+    assert 150 < lasting[2] < lasting[1] < 171
+
+
+def test_who_was_not_reached_when_a_round_closed_is_not_asked_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    grid = Pushed(clock)
+    monkeypatch.setattr(mailbox_module, "time", clock)
+    contents, came = {key: (node, {"you": key}) for key, node in NODES.items()}, []
+    for key, _ in exchange(grid, contents, "train", deadline_s=180, spread_s=30, closed=lambda: len(came) >= 2):
+        came.append(key)
+    assert came == ["a", "b"]
+    assert [[node for node, _ in batch] for batch in grid.batches] == [[2], [3]]
