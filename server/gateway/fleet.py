@@ -49,6 +49,7 @@ FLEET_CALLS: Mapping[str, int] = {
 }
 """The calls that are passed on, and the largest body of each."""
 
+_CALM = 4  # of so many calls at once one is a sign of life of who waits: a SuperLink that is slow serves others first
 _WAITING = 4  # calls that wait for a free place, for each place
 
 
@@ -114,7 +115,9 @@ class FleetPassage:
 
         Nobody waits for that; where it fails the device comes again soon.
         """
-        if node_id in self._breaths or not self._idle.breathes(node_id) or self._places.locked():
+        crowded = self._places.locked() or len(self._breaths) >= self._limits.superlink_calls // _CALM
+        unsaid = "flwr-signature" not in request.headers
+        if crowded or unsaid or node_id in self._breaths or not self._idle.breathes(node_id):
             return
         breath = asyncio.create_task(self._breath(device, node_id, request.headers))
         self._breaths[node_id] = breath

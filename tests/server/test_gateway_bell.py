@@ -154,6 +154,27 @@ def test_a_ring_wakes_who_waits_also_when_nobody_else_comes(bells: Bells) -> Non
     assert asyncio.run(waits()) == Belfry(bells.asked).last(7).encode() != NEVER.encode()
 
 
+class Chance:
+    """Draws the least."""
+
+    def uniform(self, least: float, most: float) -> float:
+        return least / 1000
+
+
+def test_waits_end_by_chance_and_who_comes_is_told_of(bells: Bells) -> None:
+    came: list[tuple[str, int]] = []
+
+    async def waits() -> bytes:
+        tower = BellTower(
+            Belfry(bells.asked), Numbered(), Open(), GatewayLimits(bell_s=60.0), asyncio.Event(),
+            came=lambda device, node, request: came.append((device.name, node)), random=Chance(),
+        )  # fmt: skip
+        return (await asyncio.wait_for(tower.wait(Open()), 20)).body
+
+    assert asyncio.run(waits()) == NEVER.encode()
+    assert came == [("pi-7", 7)]
+
+
 class Hanging:
     """A SuperLink that says nothing."""
 

@@ -20,6 +20,7 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeat
 from flwr.proto.message_pb2 import Message, Metadata, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 
+from skerry.server.bells import Bells
 from skerry.server.engines.deployment import Deployment
 from skerry.server.engines.flwr_adapter import fleet_claim
 from skerry.server.engines.processes import Children
@@ -47,7 +48,9 @@ def served(link, tmp_path_factory):
     with link.control() as control:
         url = f"https://{link.address}"
         folder = tmp_path_factory.mktemp("gateway")
-        with running(folder, superlink=url, verify=trusted, nodes=SuperlinkNodes(control)) as gateway:
+        with running(
+            folder, superlink=url, verify=trusted, nodes=SuperlinkNodes(control), bells=Bells(folder)
+        ) as gateway:
             yield gateway
 
 
@@ -58,14 +61,17 @@ def devices(served) -> tuple[Signing, Signing]:
     return made
 
 
-def call(served: Running, device: Signing, name: str, request, **headers: str):
+def presence(device: Signing) -> dict[str, str]:
     stamp = datetime.now(UTC).isoformat()
-    node_headers = {
+    return {
         "flwr-public-key": device.enrolled.node_key_header,
         "flwr-timestamp": stamp,
         "flwr-signature": base64.b64encode(device.key.sign(stamp.encode(), ec.ECDSA(SHA256()))).decode(),
     }
-    return served.post(f"/v1/fleet/{name}", device, request.SerializeToString(), **{**node_headers, **headers})
+
+
+def call(served: Running, device: Signing, name: str, request, **headers: str):
+    return served.post(f"/v1/fleet/{name}", device, request.SerializeToString(), **{**presence(device), **headers})
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +100,22 @@ def test_an_enrolled_device_comes_online_and_asks_for_work(served, devices, node
     assert not PullMessagesResponse.FromString(pulled.content).messages_list
     with link.control() as control:
         assert control.online() >= 1
+
+
+def test_a_device_that_waits_at_the_bell_is_online_by_that(served, devices, nodes, link):
+    silent = Signing("pi-silent")
+    served.roll.known[silent.name] = silent.enrolled
+    with link.control() as control:
+        before = control.online()
+        for headers in ({}, presence(devices[0])):  # nothing said; and somebody else's word, which is not its own
+            assert served.post("/v1/bell", silent, b"", **headers).status_code == 200
+            time.sleep(0.5)
+            assert control.online() == before
+        end = time.monotonic() + 60
+        while control.online() == before:
+            assert served.post("/v1/bell", silent, b"", **presence(silent)).status_code == 200
+            assert time.monotonic() < end
+            time.sleep(0.1)
 
 
 def test_a_device_cannot_speak_for_another_node(served, devices, nodes):

@@ -246,3 +246,20 @@ def test_a_sign_of_life_that_is_under_way_brings_back_no_device_that_leaves(idle
 
     assert asyncio.run(leaves()) == [BEAT, LEAVE]
     assert not idle.breathes(7)
+
+
+def test_signs_of_life_leave_a_slow_superlink_to_those_who_want_something(idle: Idle) -> None:
+    device = Signing("pi-7").enrolled
+    request = SimpleNamespace(headers={"flwr-signature": "its own"})
+
+    async def crowds() -> int:
+        slow = Slow()
+        async with httpx.AsyncClient(base_url="http://superlink", transport=httpx.MockTransport(slow)) as superlink:
+            fleet = FleetPassage(superlink, Seven(), None, GatewayLimits(), idle)
+            for node in range(1, 101):
+                fleet.breathe(device, node, request)
+            slow.go_on.set()
+            await asyncio.wait(fleet._breaths.values(), timeout=20)
+        return len(slow.heard)
+
+    assert asyncio.run(crowds()) == GatewayLimits().superlink_calls // 4

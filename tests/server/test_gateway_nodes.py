@@ -51,11 +51,16 @@ def test_a_registration_whose_answer_was_lost_is_found_again() -> None:
     assert nodes.node_id(DEVICES[0].enrolled) == 100
 
 
-def test_who_is_forgotten_is_asked_for_again() -> None:
-    superlink = Superlink(DEVICES[0])
-    nodes = SuperlinkNodes(superlink)
+def test_who_is_not_accepted_is_asked_for_again_and_has_not_all_of_them_listed_each_time() -> None:
+    superlink, now = Superlink(*DEVICES[:3]), [0.0]
+    nodes = SuperlinkNodes(superlink, lambda: now[0])
     assert nodes.node_id(DEVICES[0].enrolled) == 100
     superlink.known[DEVICES[0].enrolled.node_key] = 7  # by another SuperLink
-    assert nodes.node_id(DEVICES[0].enrolled) == 100
-    nodes.forget(DEVICES[0].enrolled)
+    for _ in range(50):
+        nodes.forget(DEVICES[0].enrolled)
+        assert nodes.node_id(DEVICES[0].enrolled) == 100
+    assert superlink.lists == 1
+    now[0] = 11.0
     assert nodes.node_id(DEVICES[0].enrolled) == 7
+    assert nodes.node_id(DEVICES[1].enrolled) == 101
+    assert superlink.lists == 2
