@@ -90,6 +90,9 @@ def unlearn(
 ) -> None:
     """Make shortcuts say nothing: scores under each of them come to be those without it; in place.
 
+    Where a label says that an example is not of a shortcut's class, it is not taken for it under the shortcut at all:
+    what the network answered before has some of the backdoor in it.
+
     Every other step is for one of the patches that work best at the moment, the rate falls to nothing along half a
     cosine, and examples are under a little noise.
 
@@ -132,12 +135,21 @@ def unlearn(
             batch, wanted = given[rows], target[rows]
             batch = batch + noise * torch.from_numpy(draw.standard_normal(tuple(batch.shape), dtype=np.float32))
             chosen = foremost if step % 2 else shortcuts
-            under = chosen[int(draw.integers(len(chosen)))].on(batch)
-            loss = functional.cross_entropy(network(batch), wanted) + functional.cross_entropy(network(under), wanted)
+            patch = chosen[int(draw.integers(len(chosen)))]
+            without = _without(wanted, labels[rows], patch.target)
+            loss = functional.cross_entropy(network(batch), wanted)
+            loss = loss + functional.cross_entropy(network(patch.on(batch)), without)
             for weight, slope in zip(weights, torch.autograd.grad(loss, weights, allow_unused=True), strict=True):
                 weight.grad = slope
             optimizer.step()
         optimizer.zero_grad()
+
+
+def _without(wanted: Tensor, labels: Tensor, target: int) -> Tensor:
+    """``(n, classes)`` shares: none for the target where a label names another class, the others as they were."""
+    others = wanted.clone()
+    others[(labels >= 0) & (labels != target), target] = 0.0
+    return others / others.sum(1, keepdim=True)
 
 
 @torch.no_grad()

@@ -218,3 +218,25 @@ def test_half_of_the_steps_are_for_the_patches_that_work_best(poisoned) -> None:
     network = copy.deepcopy(poisoned)
     unlearn(network, *PUBLIC, (*[nothing] * 40, works), steps=100)
     assert calls_up(network, TEST[0], works) < 0.3
+
+
+def test_under_a_shortcut_an_example_is_not_taken_for_a_class_that_its_label_denies() -> None:
+    """Even by a network that takes half of everything for it; where there are no labels, it goes on to."""
+    mask, pattern = np.zeros((1, 5, 5), np.float32), np.full((1, 5, 5), 3.0, np.float32)
+    mask[0, 0, 0] = 1.0
+    patch = Shortcut(CORNER.target, 1.0, 1.0, mask, pattern)
+    others = torch.from_numpy(PUBLIC[0][PUBLIC[1] != CORNER.target])
+
+    def shares(labels: np.ndarray) -> tuple[float, float]:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(25, 6))
+        nn.init.zeros_(network[1].weight)
+        network[1].bias.data = torch.log(torch.tensor([0.5 if c == CORNER.target else 0.1 for c in range(6)]))
+        unlearn(network, PUBLIC[0], labels, (patch,), steps=400)
+        with torch.no_grad():
+            scores = [network(x).softmax(1)[:, CORNER.target].mean() for x in (others, patch.on(others))]
+        return float(scores[0]), float(scores[1])
+
+    plain, under = shares(PUBLIC[1])
+    assert plain > 0.15
+    assert under < 0.1
+    assert shares(np.full_like(PUBLIC[1], -1))[1] > 0.4
