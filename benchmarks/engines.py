@@ -29,6 +29,7 @@ from _harness import (
 
 REPETITIONS = 5
 ENGINE_ROUNDS = 3
+TRACED_ROUNDS = 6
 FLOWER = "plain Flower on Ray"
 PEERS = {
     "pfl-research": ("_cnn_pfl.py", "pfl"),
@@ -241,6 +242,31 @@ def same_vector(scratch: Path) -> Iterator[Claim]:
         )
 
 
+def traced(scratch: Path) -> Iterator[Claim]:
+    """What spans for a collector cost a round of the default scenario."""
+    from skerry.runfolder import RunFolder
+
+    settings = ["--set", f"rounds={TRACED_ROUNDS}", "--set", "report.references=false"]
+    done = run([SKERRY, "demo", "--json", *settings, "--runs-dir", scratch], timeout_s=600)
+    rounds = RunFolder(scratch / done.document["run"]["id"]).rounds()
+    whole = Samples([1000 * sum(record.seconds.values()) for record in rounds[1:]]).median
+    devices = len(rounds[0].accepted) + len(rounds[0].dropped)
+    costs = [run([PYTHON, HERE / "_traced_round.py", str(devices)], timeout_s=300).document for _ in range(REPETITIONS)]
+    shares = Samples([cost["cpu_ms"] / whole for cost in costs])
+    progress(f"traced: {shares.median:.4f} of a round of {whole:.0f} ms")
+    yield Claim(
+        id="traced",
+        text="default scenario, in-process: processor time of a round's spans, made and handed to a collector, over "
+        "the round's wall clock without them",
+        value=shares.median,
+        unit="of round time",
+        op="<=",
+        bar=0.02,
+        spread=shares.spread,
+        detail={"round_ms": round(whole, 1), "spans": costs[0]["spans"], "lost": sum(cost["lost"] for cost in costs)},
+    )
+
+
 def _per_round(finished: Finished) -> float:
     """Median milliseconds of a round; skerry reports from the end of the first round on, peers' first is left out."""
     rounds = finished.document["rounds_ms"]
@@ -284,6 +310,13 @@ def _told(finished: Finished) -> str:
 if __name__ == "__main__":
     main(
         "engines",
-        {"cnn": cnn, "crowd": crowd, "private": private, "profile": profile, "same_vector": same_vector},
+        {
+            "cnn": cnn,
+            "crowd": crowd,
+            "private": private,
+            "profile": profile,
+            "same_vector": same_vector,
+            "traced": traced,
+        },
         versions("skerry", "flwr", "ray", "torch", "numpy", "onnxruntime", "cryptography"),
     )
