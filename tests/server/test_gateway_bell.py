@@ -139,7 +139,7 @@ class Open:
 def test_a_ring_wakes_who_waits_also_when_nobody_else_comes(bells: Bells) -> None:
     async def waits() -> bytes:
         rope = Rope(bells.asked)
-        tower = BellTower(Belfry(bells.asked), Numbered(), Open(), GatewayLimits(bell_s=60.0), asyncio.Event())
+        tower = BellTower(Belfry(bells.asked), Numbered(), Open(), GatewayLimits(bell_s=3600.0), asyncio.Event())
         waiting = asyncio.create_task(tower.wait(Open()))
         for _ in range(1000):
             if tower._waiting:
@@ -204,7 +204,7 @@ def test_a_superlink_that_hangs_holds_nobody_and_no_place(bells: Bells) -> None:
 def test_who_waits_is_let_go_when_the_server_ends(bells: Bells) -> None:
     async def waits() -> bytes:
         closing = asyncio.Event()
-        tower = BellTower(Belfry(bells.asked), Numbered(), Open(), GatewayLimits(bell_s=60.0), closing)
+        tower = BellTower(Belfry(bells.asked), Numbered(), Open(), GatewayLimits(bell_s=3600.0), closing)
         waiting = asyncio.create_task(tower.wait(Open()))
         await asyncio.sleep(0.05)
         assert not waiting.done()
