@@ -14,6 +14,7 @@ from skerry.device.agent.enrolled import LEDGER, agent_folder
 from skerry.device.answers import answer_beside, forget_answer
 from skerry.device.membership import Folder
 from skerry.device.personal import FILE as HEAD
+from skerry.device.variates import FILE as VARIATES
 from skerry.errors import InputError
 from skerry.fsio import sync_folder
 from skerry.security.identity import backend_of
@@ -22,7 +23,7 @@ __all__ = ["forget_device", "require_ours"]
 
 _KEYS = ("keys", "keys.lock")
 _RENEWAL = ("attempt", "membership.json.lock")
-_PLACE = (PAUSE_FILE, HEAD, "checkpoint", "peaks.json", *_RENEWAL, "application", "desk", "membership.json")
+_PLACE = (PAUSE_FILE, HEAD, VARIATES, "checkpoint", "peaks.json", *_RENEWAL, "application", "desk", "membership.json")
 _FOLDERS = ("repository",)
 _ANSWER = answer_beside(Path(LEDGER)).name
 _MARKS = (*_KEYS, "application", "desk", "membership.json", "agent/lock", LEDGER, _ANSWER)

@@ -19,6 +19,7 @@ from skerry.device.agent.report import owner_report
 from skerry.device.agent.terms import TERMS, read_terms, write_template
 from skerry.device.answers import KeptAnswer, answer_beside, keep_answer, kept_answer
 from skerry.device.personal import FILE as HEAD
+from skerry.device.variates import FILE as VARIATES
 from skerry.errors import InputError, RefusedError
 from skerry.security.identity import PassphraseLock, SealedKeyStore
 
@@ -155,6 +156,15 @@ def test_forgetting_takes_what_is_the_device_s_and_nothing_else(abandoned: Path,
     assert left(abandoned) == {TERMS, "holiday.png"}
 
 
+def test_what_was_learned_from_the_data_is_forgotten(abandoned: Path):
+    learned = {HEAD, VARIATES}
+    for name in learned:
+        (abandoned / name).write_bytes(b"learned from the data")
+    erased, _ = forget_device(abandoned)
+    assert learned <= set(erased)
+    assert not learned & left(abandoned)
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_of_an_answer_that_was_forgotten_only_that_there_was_one_is_left(abandoned: Path, damaged: bool):
     if damaged:
@@ -169,7 +179,7 @@ def test_of_an_answer_that_was_forgotten_only_that_there_was_one_is_left(abandon
 
 
 def test_writes_that_were_cut_short_are_forgotten_too(abandoned: Path):
-    cut = [f".{HEAD}.k3j4h5gf", f".{ANSWER}.abcdefgh", ".keys.12345678"]
+    cut = [f".{HEAD}.k3j4h5gf", f".{VARIATES}.mnbvcxza", f".{ANSWER}.abcdefgh", ".keys.12345678"]
     for name in cut:
         (abandoned / name).write_bytes(b"my own head")
     erased, _ = forget_device(abandoned)
