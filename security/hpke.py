@@ -174,7 +174,8 @@ class KemPrivateKey:
         """The plaintext, or ``None`` when it was sealed to another key, under another ``info``, or was altered.
 
         Raises:
-            KeyboardInterrupt: a signal came meanwhile, by whose handler the process is to stop.
+            KeyboardInterrupt: a signal's handler raised while a sound payload was opened, whatever it raised. What it
+                raises while a forged one is looked at cannot be told from the forgery, and is lost.
         """
         hpke = _PARTS[self.suite].hpke
         try:

@@ -1,4 +1,4 @@
-"""A signal that comes while something is opened stops the process; it never makes a sound payload a forged one."""
+"""A signal that comes while a sound payload is opened stops the process, and does not make it a forged one."""
 
 import signal
 from types import FrameType
