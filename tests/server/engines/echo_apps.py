@@ -17,6 +17,7 @@ from skerry.device.app import pointer
 from skerry.runfolder import RunFolder
 
 SECRET = "a private label of a private example"
+HANG_S = 3600.0  # longer than any test waits for the end of what hangs: it is ended, or the test fails
 
 server = ServerApp()
 client = ClientApp()
@@ -40,7 +41,9 @@ def train(message: Message, context: Context) -> Message:
         return None  # type: ignore[return-value]
     if asked["do"] == "kill-parent":
         os.kill(os.getppid(), signal.SIGKILL)
-        time.sleep(60)
+        time.sleep(HANG_S)
+    if asked["do"] == "hang":
+        time.sleep(HANG_S)
     if asked["do"] == "sleep":
         time.sleep(float(asked["seconds"]))
     seen = int(context.state["seen"]["n"]) + 1 if "seen" in context.state else 1

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,11 +18,12 @@ from skerry.server.engines.engine import remove_folder
 from skerry.server.engines.guard import guard
 from skerry.server.engines.processes import Children, end, last_lines
 
+# All sleep for longer than a test waits for their end: none may end by itself.
 # Starts a grandchild, says both pids. When told: is deaf to SIGTERM, puts the grandchild into another process group,
 # or has it started by a process that ends at once, so that it is an orphan.
 FAMILY = """
 import os, signal, subprocess, sys, time
-SLEEP = "import time; time.sleep(60)"
+SLEEP = "import time; time.sleep(3600)"
 START = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]]).pid)"
 if "deaf" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -32,7 +35,7 @@ else:
     group = 0 if "strays" in sys.argv else None
     grandchild = subprocess.Popen([sys.executable, "-c", SLEEP], process_group=group).pid
 print(os.getpid(), grandchild, flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 
 # A parent that starts such a family through Children, says the pids, and waits to be killed.
@@ -43,16 +46,30 @@ from skerry.server.engines.processes import Children
 log = Path(sys.argv[1])
 children = Children()
 children.start("family", [sys.executable, "-c", sys.argv[2]], log, os.environ)
-time.sleep(60)
+time.sleep(3600)
 """
 
 
-def pids(log: Path) -> list[psutil.Process]:
-    deadline = time.monotonic() + 180
-    while len(words := log.read_text().split() if log.exists() else []) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return [psutil.Process(int(word)) for word in words]
+Pids = Callable[[Path], list[psutil.Process]]
+
+
+@pytest.fixture
+def pids() -> Iterator[Pids]:
+    """The family that says its pids in a log; what is left of it after the test is killed."""
+    found: list[psutil.Process] = []
+
+    def said_in(log: Path) -> list[psutil.Process]:
+        deadline = time.monotonic() + 180
+        while len(words := log.read_text().split() if log.exists() else []) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        found.extend(psutil.Process(int(word)) for word in words)
+        return found
+
+    yield said_in
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def gone(processes: list[psutil.Process]) -> bool:
@@ -70,7 +87,7 @@ def at_work(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("manner", [[], ["deaf"], ["strays"], ["orphan"], ["deaf", "strays"]])
-def test_leaving_the_block_ends_children_and_grandchildren(tmp_path: Path, manner: list[str]) -> None:
+def test_leaving_the_block_ends_children_and_grandchildren(tmp_path: Path, pids: Pids, manner: list[str]) -> None:
     log = tmp_path / "log"
     with Children() as children:
         children.start("family", [sys.executable, "-c", FAMILY, *manner], log, os.environ)
@@ -80,7 +97,7 @@ def test_leaving_the_block_ends_children_and_grandchildren(tmp_path: Path, manne
     assert gone(family)
 
 
-def test_an_error_in_the_block_ends_them_too(tmp_path: Path) -> None:
+def test_an_error_in_the_block_ends_them_too(tmp_path: Path, pids: Pids) -> None:
     with pytest.raises(ZeroDivisionError), Children() as children:  # noqa: PT012
         children.start("family", [sys.executable, "-c", FAMILY], tmp_path / "log", os.environ)
         family = pids(tmp_path / "log")
@@ -88,7 +105,7 @@ def test_an_error_in_the_block_ends_them_too(tmp_path: Path) -> None:
     assert gone(family)
 
 
-def test_a_parent_killed_without_warning_takes_its_children_along(tmp_path: Path) -> None:
+def test_a_parent_killed_without_warning_takes_its_children_along(tmp_path: Path, pids: Pids) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "log"), FAMILY])
     family = pids(tmp_path / "log")
     parent.send_signal(signal.SIGKILL)
@@ -96,7 +113,7 @@ def test_a_parent_killed_without_warning_takes_its_children_along(tmp_path: Path
     assert gone(family)
 
 
-def test_the_guard_kills_what_ignores_it_and_lets_go_when_told(tmp_path: Path) -> None:
+def test_the_guard_kills_what_ignores_it_and_lets_go_when_told(tmp_path: Path, pids: Pids) -> None:
     deaf = subprocess.Popen(
         [sys.executable, "-c", FAMILY, "deaf"], start_new_session=True, stdout=(tmp_path / "log").open("wb")
     )

@@ -121,7 +121,7 @@ def test_when_ray_dies_the_devices_are_lost_and_the_coordinator_is_told(
 @pytest.mark.engine
 @pytest.mark.slow
 def test_a_simulation_that_is_killed_takes_ray_along(echo: Components, make_run: Any) -> None:
-    folder = make_run(1, do="sleep", seconds=90)
+    folder = make_run(1, do="hang", patience_s=3600.0)
     family: list[psutil.Process] = []
 
     def kill_simulation() -> None:
@@ -134,15 +134,20 @@ def test_a_simulation_that_is_killed_takes_ray_along(echo: Components, make_run:
 
     killer = threading.Thread(target=kill_simulation, daemon=True)
     killer.start()
-    with pytest.raises(RunFailedError):
-        RayEngine(echo).run(folder)
-    assert len(family) > 3
-    assert not [process for process in family if at_work(process)]
+    try:
+        with pytest.raises(RunFailedError):
+            RayEngine(echo).run(folder)
+        assert len(family) > 3
+        assert not [process for process in family if at_work(process)]
+    finally:
+        for process in family:
+            if process.is_running():
+                process.kill()
 
 
 @pytest.mark.engine
 def test_ctrl_c_ends_ray_and_everything_it_started(echo: Components, make_run: Any) -> None:
-    folder = make_run(2, do="sleep", seconds=90)
+    folder = make_run(2, do="hang", patience_s=3600.0)
     own = Path(tempfile.mkdtemp(prefix="r"))  # others may use Ray meanwhile; short, for Ray's sockets
     run = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("interrupted.py")), "ray", str(folder.path)],

@@ -74,7 +74,7 @@ def test_a_run_that_is_complete_stays_so_although_its_end_is_never_reported(
 
 @pytest.mark.slow
 def test_a_node_that_dies_ends_the_run_with_its_name(echo: Components, make_run: Any, no_process_left: None) -> None:
-    folder = make_run(1, do="sleep", seconds=120)
+    folder = make_run(1, do="hang", patience_s=3600.0)
 
     def kill_node() -> None:
         while not (folder.path / "begun").exists():
@@ -91,7 +91,7 @@ def test_a_node_that_dies_ends_the_run_with_its_name(echo: Components, make_run:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_every_program_and_removes_the_keys(echo: Components, make_run: Any) -> None:
-    folder, folders = make_run(1, do="sleep", seconds=120), private_folders()
+    folder, folders = make_run(1, do="hang", patience_s=3600.0), private_folders()
     run = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("interrupted.py")), "superlink", str(folder.path)],
         start_new_session=True,
