@@ -20,6 +20,7 @@ import yaml
 from compose_spec import PyCompose
 
 from skerry.server.fleet_server import Ports
+from skerry.server.gateway import serving
 from tests._commands import parsed
 
 ROOT = Path(__file__).parents[2]
@@ -235,6 +236,15 @@ def test_a_unit_is_one_that_systemd_takes_and_rates_2_or_better(unit: Path, tmp_
         [analyze, "security", "--offline=true", "--threshold=25", copy], capture_output=True, text=True, check=False
     )
     assert rated.returncode == 0, rated.stdout[-300:]
+
+
+def test_a_server_may_hold_as_many_files_open_as_its_gateway_asks_for() -> None:
+    wanted = serving._CONNECTIONS + serving._OTHER_FILES
+    (unit,) = re.findall(r"^LimitNOFILE=(\d+)$", (SYSTEMD / "skerry-server.service").read_text(), re.MULTILINE)
+    assert int(unit) >= wanted
+    assert services()["server"]["ulimits"]["nofile"] >= wanted
+    for page in ("operating.md", "gateway.md"):
+        assert f"{wanted:,}" in (ROOT / "docs" / page).read_text("utf-8"), page
 
 
 def test_the_image_is_made_of_what_is_there() -> None:
