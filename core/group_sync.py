@@ -23,8 +23,9 @@ _MANY = 4  # files; one syncfs takes about as long as so many fsync (ext4, measu
 _SOUND = frozenset({"ext4", "xfs"})
 """File systems whose ``syncfs`` writes data, metadata and the disk's cache. That of FUSE may do nothing at all."""
 _MOUNTS = Path("/proc/self/mountinfo")
-_TOLD_SINCE = (5, 8)
-"""The Linux from which on ``syncfs`` tells of data that were lost on their way to the disk (``syncfs(2)``)."""
+_TOLD_SINCE = (5, 17)
+"""The Linux from which on ``syncfs`` tells of all that was lost: of data since 5.8 (``syncfs(2)``), but what the file
+system's own ``sync_fs`` says, the commit of its journal, was thrown away until 5.17."""
 
 _Done = Callable[[int, OSError | None], None]
 _Asked = tuple[Job, int, bool, int, _Done]
@@ -36,7 +37,8 @@ class GroupSync:
     Guarantee: a job is over, without a failure, only when what had been written to its file before :meth:`begin` is on
     stable storage. ``syncfs`` speaks for the files of one file system that were written after the block was entered;
     whatever else (another file system, an older Linux, one that is not known to be sound, or a ``syncfs`` that tells
-    of a loss, be it another program's) is left to each file's own ``fsync``.
+    of a loss, be it another program's) is left to each file's own ``fsync``. After a ``syncfs`` one file is asked by
+    ``fsync`` all the same: it fails where the file system has given its journal up.
 
     Args:
         folder: on the file system on which the files will be.
@@ -87,10 +89,14 @@ class GroupSync:
             self._sync([one for one in asked if one is not None])
 
     def _sync(self, asked: list[_Asked]) -> None:
-        many = sum(near for _, _, near, _, _ in asked) >= _MANY
-        settled = many and _syncfs(self._anchor)
-        for job, fd, near, size, done in asked:
-            job.do(done, size, None if settled and near else _fsync(fd))
+        beside = [fd for _, fd, near, _, _ in asked if near]
+        known: dict[int, OSError | None] = {}
+        if len(beside) >= _MANY and _syncfs(self._anchor):
+            known[beside[0]] = _fsync(beside[0])  # a file's loss is told once: what was said of this one is kept
+            if known[beside[0]] is None:
+                known = dict.fromkeys(beside)
+        for job, fd, _, size, done in asked:
+            job.do(done, size, known[fd] if fd in known else _fsync(fd))
 
 
 def _syncfs(fd: int) -> bool:
