@@ -2,8 +2,13 @@
 
 * parameters: every key of the scenario;
 * metrics, the round as their step: accuracy on held-out devices, ε, accepted, flagged, dropped, bytes, seconds;
+  under Poisson sampling the first two alone;
 * tags: what an ε means nothing without (δ, unit, neighbouring relation), state, engine, digest of the last vector;
-* artefacts of a run that is over: ``scenario.toml``, ``report.html``, ``vector.sha256``.
+* artefacts of a run that is over: ``scenario.toml``, ``report.html``, ``vector.sha256``; no report under Poisson
+  sampling.
+
+Under Poisson sampling nobody but the coordinator may learn who was asked, or the amplification that is accounted is
+gone: the report names them round by round, and how many they were, and what they sent, narrows it down.
 
 What MLflow has already is asked of MLflow, by the run's id in a tag and the newest round in a metric: a run that
 goes on, a second process and a server that was away need no memory here.
@@ -11,7 +16,6 @@ goes on, a second process and a server that was away need no memory here.
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -26,7 +30,10 @@ __all__ = ["MlflowLog"]
 
 _STATUS = {"complete": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _ARTEFACTS = ("scenario.toml", "report.html")
+_OF_WHO_WAS_ASKED = frozenset({"report.html", "accepted", "flagged", "dropped", "bytes_up", "bytes_down", "seconds"})
+"""What stays here under Poisson sampling."""
 _MOST_PARAMS = 100  # of one request, as MLflow's stores say
+_LONGEST = 200  # characters that are told of an error
 
 
 class MlflowLog:
@@ -52,15 +59,24 @@ class MlflowLog:
             return self._bring(MlflowClient(tracking_uri=self.uri), folder)
         except (MlflowException, SQLAlchemyError, OSError) as error:  # what `requests` raises is an OSError
             raise NotTrackedError(
-                f"MLflow did not take the run: {self._public(_short(error))}",
+                f"MLflow did not take the run: {self.told(error)}",
                 where=self._public(self.uri),
                 mend=f"look after the tracking server, then `skerry runs log-mlflow {folder.id}`",
             ) from error
 
+    def told(self, error: BaseException) -> str:
+        """The beginning of an error's first line, without credentials; its other lines are those of a library below."""
+        public = self._public(str(error).strip())  # before anything is cut: half a token is not found any more
+        return (public.split("\n", 1)[0] or type(error).__name__)[:_LONGEST]
+
     def _public(self, text: str) -> str:
         """The text without the name and password that may stand in the store's address."""
-        credentials, at, _ = urlsplit(self.uri).netloc.rpartition("@")
-        return text.replace(credentials + at, "") if at else text
+        credentials, at, _ = self.uri.partition("://")[2].rpartition("@")
+        if not at or credentials.startswith("/"):  # a file's path
+            return text
+        password = credentials.partition(":")[2]
+        text = text.replace(credentials + at, "")
+        return text.replace(password, "***") if password else text
 
     def _bring(self, client: MlflowClient, folder: RunFolder) -> str:
         state = folder.state
@@ -77,7 +93,7 @@ class MlflowLog:
         client.log_batch(run, tags=_tags(folder, state, rounds))
         if state in _STATUS:
             for name in _ARTEFACTS:
-                if (folder.path / name).is_file():
+                if _may_leave(name, folder) and (folder.path / name).is_file():
                     client.log_artifact(run, str(folder.path / name))
             if rounds:
                 client.log_text(run, f"{rounds[-1].vector_digest}\n", "vector.sha256")
@@ -119,7 +135,15 @@ def _metrics(folder: RunFolder, record: RoundRecord) -> list[Metric]:
     }
     if folder.scenario.privacy.unit != "none" and record.epsilon_max is not None:
         figures["epsilon"] = record.epsilon_max
-    return [Metric(key, value, record.finished_ms, record.round) for key, value in figures.items()]
+    return [
+        Metric(key, value, record.finished_ms, record.round)
+        for key, value in figures.items()
+        if _may_leave(key, folder)
+    ]
+
+
+def _may_leave(name: str, folder: RunFolder) -> bool:
+    return folder.scenario.cohort.sampling != "poisson" or name not in _OF_WHO_WAS_ASKED
 
 
 def _tags(folder: RunFolder, state: str, rounds: list[RoundRecord]) -> list[RunTag]:
@@ -139,8 +163,3 @@ def _tags(folder: RunFolder, state: str, rounds: list[RoundRecord]) -> list[RunT
     if rounds:
         told["skerry.vector_digest"] = rounds[-1].vector_digest
     return [RunTag(key, value) for key, value in told.items()]
-
-
-def _short(error: BaseException) -> str:
-    """The beginning of an error's first line: others are those of a library below."""
-    return (str(error).strip().split("\n", 1)[0] or type(error).__name__)[:200]

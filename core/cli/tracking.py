@@ -125,7 +125,7 @@ class Tracker:
         except NotTrackedError as error:
             return error.what
         except Exception as error:  # noqa: BLE001 - whatever MLflow raises, it is no fault of the run
-            return f"MLflow failed: {error!r}"
+            return f"MLflow failed: {type(error).__name__}: {self._log.told(error)}"
         return None
 
     def __enter__(self) -> Self:

@@ -12,6 +12,16 @@ from skerry.server.mlflow_log import MlflowLog
 from skerry.server.report import write_report
 from tests._mlflow import copy_of, only_run
 
+POISSON = (
+    "privacy.unit=device",
+    "cohort.sampling=poisson",
+    "cohort.rate=0.9",
+    "defence.aggregator=mean",
+    "defence.tolerate=0",
+    'defence.screen=["finite", "shape", "fresh"]',
+    "privacy.denominator=10",
+    "attack.devices=0",
+)
 METRICS = {"accuracy", "epsilon", "accepted", "flagged", "dropped", "bytes_up", "bytes_down", "seconds", "round"}
 
 
@@ -86,10 +96,25 @@ def test_a_run_without_privacy_has_no_epsilon(store: str, sample, tmp_path: Path
     assert not {"skerry.privacy.delta", "skerry.privacy.relation"} & found.data.tags.keys()
 
 
+def test_under_poisson_sampling_mlflow_is_not_told_who_was_asked(store: str, sample, tmp_path: Path) -> None:
+    folder = sample.build(tmp_path / "runs", POISSON, state="complete", rounds_done=2)
+    asked = {device for record in folder.rounds() for device in record.accepted}
+    (folder.path / "report.html").write_text(" ".join(asked))
+    identifier = MlflowLog(store).bring(folder)
+    client, found = only_run(store, folder.scenario.name)
+    assert asked
+    assert {one.path for one in client.list_artifacts(identifier)} == {"scenario.toml", "vector.sha256"}
+    assert found.data.metrics.keys() == {"accuracy", "epsilon", "round"}  # how many were drawn tells of the draw
+    told = json.dumps([found.data.params, found.data.tags])
+    assert not [device for device in asked if device in told]
+
+
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
         ("http://ann:secret@127.0.0.1:9", "http://127.0.0.1:9"),
+        (f"http://ann:{'secret' * 50}@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("http://ann:sec/secret#secret@127.0.0.1:9", "http://127.0.0.1:9"),
         ("sqlite:////etc/hostname", "sqlite:////etc/hostname"),
         ("nonsense://host", "nonsense://host"),
     ],
