@@ -92,7 +92,7 @@ class Agent:
 
     def __post_init__(self) -> None:
         self._ear = Ear(self.fleet.line, self.fleet.presence, self.bell.nudge, self.random)
-        self._node = Node(self.fleet, self.random, seen=lambda: self._ear.hears)
+        self._node = Node(self.fleet, self.random, seen=self._seen)
         self._backoff = Backoff(0.5, _TROUBLE_S, self.random.uniform)
         self._strange = Backoff(5.0, _STRANGER_S, self.random.uniform)
         self._under_way = UnderWay(
@@ -182,6 +182,10 @@ class Agent:
             self._tell(lapses)
             self._leave()
         return _REST_S
+
+    def _seen(self) -> bool:
+        """Whether the bell alone may say that the device is there: not while an answer hangs on that."""
+        return self._ear.hears and self._under_way.letter is None
 
     def _by_app(self, message: Message, context: Context) -> Message:
         return self.app(message, context)  # the one that it has then

@@ -1,8 +1,9 @@
 """Waits at the gateway's bell, in a thread of its own, so that the loop need not ask again and again for a message.
 
 Nothing but "it is worth asking now" comes this way. Who waits there is seen: the gateway tells the SuperLink that the
-device is there as often as that needs to hear of it, and no other sign of life is given meanwhile. Where the gateway
-has no bell, or no place at it, the loop asks at its own pace, as it does now and then in any case.
+device is there as often as that needs to hear of it, and no other sign of life is given meanwhile, unless a message is
+under way. Where the gateway has no bell, or no place at it, the loop asks at its own pace, as it does now and then in
+any case.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """Signs of life, from a thread of its own: a device that computes is not offline.
 
-None is given while the device waits at the gateway's bell: there it is seen.
+None is given while the device waits at the gateway's bell with nothing to do: there it is seen.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Node:
     Args:
         fleet: the calls.
         random: gives the jitter.
-        seen: whether the device waits at the bell.
+        seen: whether no sign of life of its own is needed now; asked from the thread.
     """
 
     def __init__(self, fleet: FleetCalls, random: Random, *, seen: Callable[[], bool] = lambda: False) -> None:

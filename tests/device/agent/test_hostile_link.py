@@ -1,6 +1,8 @@
 """The agent's loop against a SuperLink that loses, repeats, withholds and lies."""
 
 import math
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +55,29 @@ def test_a_message_comes_in_and_its_reply_goes_out_whole(ashore: Ashore, link: S
     assert ashore.worked == [b"dig"]
     assert len(link.whole()) == 1
     assert ashore.agent.journal.letter() is None
+
+
+def test_a_device_that_hears_gives_signs_of_life_of_its_own_while_it_works(tmp_path: Path, link: Superlink):
+    """The gateway drops those that it gives in its name when a round takes all its places; a reply would be lost."""
+    beaten, when_idle = threading.Event(), []
+
+    def works(text: bytes) -> bytes:
+        return b"kept alive" if beaten.wait(20) else b"called offline meanwhile"
+
+    ashore = Ashore(tmp_path, link, app=works)
+    ashore.agent.fleet.heartbeat_s = 0.01
+    ashore.agent._ear.hears = True
+    link.fail = lambda called: beaten.set() if called == "send-node-heartbeat" else None
+    with ashore.bell:
+        ashore.agent._node.start()
+        ashore.turn()  # comes online; nothing is to do
+        time.sleep(0.2)
+        when_idle += link.heard
+        link.letters.append(letter(b"dig"))
+        ashore.turn()
+        ashore.agent._node.end()
+    assert b"kept alive" in link.whole()[0]
+    assert "send-node-heartbeat" not in when_idle
 
 
 def test_a_message_whose_sender_died_over_it_does_not_hold_the_next_one_for_long(ashore: Ashore, link: Superlink):
