@@ -88,12 +88,15 @@ class BufferedGathering:
                 plan = self._plan(federation, number, cohort, progress.vector, progress, kept)
             progress.planned(plan, cohort)
             self._asked |= plan.asked
+            earlier = self._plan_again(federation, progress, kept or Kept())
+            asked = {device: self._asked[device] for device in self._left} | plan.asked
+            self._left = {}
         with watch.stage("checkpoint"):
             progress.syncer.settle()
-            progress.journal.begin(number, plan.asked)
+            progress.journal.begin(number, asked)
         with watch.stage("collect"):
-            if again:
-                self._ask_again(federation, progress, plan.answers)
+            for one in earlier:
+                self._arrivals.ask_again(federation, one)
             self._arrivals.begin(federation, plan, progress.journal)
             taken, dropped = self._take(federation, progress, number)
         kept_now = progress.syncer.begin(progress.journal.sync)
@@ -144,23 +147,27 @@ class BufferedGathering:
         kept: Kept | None,
     ) -> RoundPlan:
         deadline_s = WALL_DEADLINE_S if federation.simulated else None
-        if not federation.simulated:
-            self._vectors[number] = to_bytes(vector)
+        self._vectors[number] = to_bytes(vector)
         return make_plan(federation, number, tuple(devices), vector, progress.receipts, kept, deadline_s=deadline_s)
 
-    def _ask_again(self, federation: Federation, progress: Progress, here: Iterable[str]) -> None:
-        """Ask who was at work for earlier steps when an earlier process ended, but for those whose answers are here."""
+    def _plan_again(self, federation: Federation, progress: Progress, kept: Kept) -> list[RoundPlan]:
+        """New envelopes for who was at work for earlier steps when an earlier process ended, and has not answered.
+
+        An answer names the very envelope that it is to: which one each device was sent last is known by ``kept``, the
+        journal of the step under way, where this process has begun it before.
+        """
         silent: dict[int, list[str]] = defaultdict(list)
         for device, base in self._left.items():
-            if device not in here:
+            self._asked[device] = kept.asked.get(device, self._asked[device])
+            if device not in kept.answers:
                 silent[base].append(device)
-        self._left = {}
+        plans: list[RoundPlan] = []
         for base, devices in sorted(silent.items()):
-            kept = Kept({device: self._asked[device] for device in devices})
+            before = Kept({device: self._asked[device] for device in devices})
             vector = np.frombuffer(self._vectors[base], "<f4").astype(np.float32)
-            plan = self._plan(federation, base, sorted(devices), vector, progress, kept)
-            self._asked |= plan.asked
-            self._arrivals.ask_again(federation, plan)
+            plans.append(self._plan(federation, base, sorted(devices), vector, progress, before))
+            self._asked |= plans[-1].asked
+        return plans
 
     def _take(self, federation: Federation, progress: Progress, number: int) -> tuple[list[Arrival], dict[str, Reason]]:
         """Fill the buffer: what is in it, and who gave up a place without.

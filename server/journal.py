@@ -10,8 +10,8 @@ again.
 
     <run>/round/asked.cbor       round, and for each device its instruction's nonce, digest and size
     <run>/round/answers          for each answer the length of a CBOR record (2 bytes), the record (round, device, when
-                                 it came, length and digest of the envelope), the envelope; from the first one on that
-                                 is not whole, what is there is left out
+                                 it came, length and digest of the envelope, of a device that was given up why), the
+                                 envelope; from the first one on that is not whole, what is there is left out
 """
 
 import os
@@ -24,6 +24,7 @@ from typing import BinaryIO
 from skerry.canonical import decode, encode
 from skerry.errors import InputError
 from skerry.fsio import disk_errors, sync_folder, write_atomic
+from skerry.records import Reason
 from skerry.security.envelope import envelope_digest
 
 __all__ = ["Answer", "Asked", "Kept", "RoundJournal"]
@@ -40,10 +41,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """A device's answer, and when it came (ms since the epoch): it must have been fresh then."""
+    """A device's answer, and when it came (ms since the epoch): it must have been fresh then.
+
+    With a ``reason`` it is why nobody waits for the device any more (of a buffer), with what it said, if it did.
+    """
 
     envelope: bytes
     arrived: int
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -146,14 +151,16 @@ class RoundJournal:
                 if envelope_digest(envelope) != value["digest"]:
                     break
                 if value["round"] == number:
-                    found.append((value["device"], Answer(envelope, value["arrived"])))
+                    reason = Reason(value["reason"]) if "reason" in value else None
+                    found.append((value["device"], Answer(envelope, value["arrived"], reason)))
                 place = start + value["length"]
-            except (InputError, KeyError, TypeError):
+            except (InputError, KeyError, TypeError, ValueError):
                 break
         return found
 
 
 def _record(number: int, device: str, answer: Answer) -> bytes:
     facts = {"length": len(answer.envelope), "digest": envelope_digest(answer.envelope), "arrived": answer.arrived}
-    record = encode({"round": number, "device": device, **facts})
+    why = {} if answer.reason is None else {"reason": answer.reason.value}
+    record = encode({"round": number, "device": device, **facts, **why})
     return len(record).to_bytes(2, "big") + record + answer.envelope

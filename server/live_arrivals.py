@@ -1,9 +1,10 @@
 """When the devices of a fleet answer in a buffered run: whenever they do.
 
 An answer is written down as it comes, before anything else happens to it, in the order in which a process that goes on
-takes it again. A device that is silent is sent the same once more at each third of its deadline, as in a round: a
-SuperLink gives a message once, and a device that took it and died would never hear of it again. So is one that says
-that it may not work now. At its deadline it is waited for no more, and what it says later is not looked at.
+takes it again; so is that a device is waited for no more. A device that is silent is sent the same once more at each
+third of its deadline, as in a round: a SuperLink gives a message once, and a device that took it and died would never
+hear of it again. So is one that says that it may not work now. At its deadline it is waited for no more, and what it
+says later is not looked at.
 """
 
 import time
@@ -108,7 +109,7 @@ class LiveArrivals:
         while not self._here and self._working and wait:
             self._receive(federation, journal)
             if not self._here:
-                self._give_up()
+                self._give_up(federation, journal)
             if self._here:
                 break
             self._remind(federation)
@@ -133,11 +134,14 @@ class LiveArrivals:
             self._here.append(_arrival(device, one.base, answer))
             del self._working[device]
 
-    def _give_up(self) -> None:
+    def _give_up(self, federation: Federation, journal: RoundJournal) -> None:
+        """Written down too: who was given up may be asked anew, which a process that goes on finds in the ledger."""
         now = self._clock()
         for device in sorted(name for name, one in self._working.items() if one.until <= now):
             one = self._working.pop(device)
-            self._here.append(Arrival(device, one.base, None, 0, Reason.REFUSED if one.rests else Reason.NO_REPLY))
+            answer = Answer(b"", federation.clock(), Reason.REFUSED if one.rests else Reason.NO_REPLY)
+            journal.add(self._step, device, answer)
+            self._here.append(_arrival(device, one.base, answer))
 
     def _remind(self, federation: Federation) -> None:
         now = self._clock()
@@ -168,6 +172,6 @@ def _envelope(record: ConfigRecord | None) -> bytes | None:
 
 
 def _arrival(device: str, base: int, answer: Answer) -> Arrival:
-    """An answer; without an envelope, the device's error."""
+    """An answer; without an envelope or a reason, the device's error."""
     reason = None if answer.envelope else Reason.ERROR
-    return Arrival(device, base, answer.envelope or None, answer.arrived, reason)
+    return Arrival(device, base, answer.envelope or None, answer.arrived, answer.reason or reason)

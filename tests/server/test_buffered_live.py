@@ -1,0 +1,191 @@
+"""A buffered run whose devices answer when they do: what is kept when it is stopped, and what a refusal is worth.
+
+Devices are in this process, behind the gathering of a fleet; time passes when nothing comes.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from skerry.clock import system_clock
+from skerry.config import default_scenario
+from skerry.device.app import app, fleet_homes
+from skerry.device.worker import process_worker
+from skerry.runfolder import RunFolder
+from skerry.security.privacy.verification import read_ledger
+from skerry.server import buffered, rounds
+from skerry.server.discover import discover
+from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.inprocess_grid import InProcessGrid
+from skerry.server.federation import Federation
+from skerry.server.journal import RoundJournal
+from skerry.server.live_arrivals import LiveArrivals
+from skerry.server.mailbox import Mailbox
+from skerry.server.prepare import prepare
+from skerry.server.proof import verify_run
+
+SETTINGS = (
+    "rounds=4",
+    'cohort.mode="buffered"',
+    "cohort.buffer=7",
+    "cohort.concurrency=8",
+    "cohort.deadline_s=60",
+    "defence.tolerate=1",
+    "attack.devices=0",
+    "report.references=false",
+)
+
+
+class Killed(BaseException):
+    """Ends a run as nothing that it catches does."""
+
+
+@dataclass
+class Shore:
+    """What devices do, whichever process of the run they are asked by; ``seconds`` pass while nothing comes."""
+
+    silent: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    cohorts: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+
+class OneByOne(InProcessGrid):
+    """Each look brings one answer, in the order in which devices were asked; a silent device brings none."""
+
+    shore: Shore
+    names: dict[int, str]
+
+    def pull_messages(self, message_ids: Iterable[str]):
+        wanted = set(message_ids)
+        for identifier, message in self._pushed.items():
+            training = message.metadata.message_type.startswith("train")
+            silent = training and self.names[message.metadata.dst_node_id] in self.shore.silent
+            if identifier in wanted and not silent:
+                return super().pull_messages([identifier])
+        return []
+
+    def rest(self, seconds: float) -> None:
+        self.shore.seconds += 5.0
+
+
+@pytest.fixture
+def shore(monkeypatch) -> Shore:
+    """Gatherings of a fleet, whose devices live here."""
+    shore = Shore()
+
+    def live(federation):
+        deadline_s = federation.scenario.cohort.deadline_s
+        return LiveArrivals(Mailbox(federation.grid), timeout_s=deadline_s, now=lambda: shore.seconds)
+
+    monkeypatch.setattr(buffered, "_arrivals", live)
+    return shore
+
+
+def begin(parent, *overrides: str) -> RunFolder:
+    return RunFolder.create(parent, default_scenario([*SETTINGS, *overrides]), engine="inprocess")
+
+
+def go(folder: RunFolder, shore: Shore):
+    """A process of the run: from where the one before was stopped to its end."""
+    prepared = prepare(folder, system_clock, process_worker())
+    with task_identity(1):
+        grid = OneByOne(app, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)])
+        grid.shore = shore
+        nodes = discover(folder, grid, prepared.task.devices(), system_clock, patience_s=180)
+        grid.names = {node: device for device, node in nodes.items()}
+        federation = Federation.assemble(folder, prepared, grid, nodes, system_clock)
+        with federation.ledger:
+            return rounds.run_rounds(federation).records
+
+
+def killed(monkeypatch, folder: RunFolder, shore: Shore, holder, name: str, when: Callable[..., bool]) -> None:
+    """A process of the run that ends where a function is called so."""
+    plain = getattr(holder, name)
+
+    def dying(*args, **named):
+        if when(*args, **named):
+            raise Killed
+        return plain(*args, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, name, dying)
+        with pytest.raises(Killed):
+            go(folder, shore)
+
+
+def drawn(monkeypatch, shore: Shore, then: Callable[[int, tuple[str, ...]], None]) -> None:
+    """Look at who is asked in each step."""
+    plain = buffered.BufferedGathering._draw
+
+    def draw(self, federation, number):
+        cohort = plain(self, federation, number)
+        shore.cohorts[number] = cohort
+        then(number, cohort)
+        return cohort
+
+    monkeypatch.setattr(buffered.BufferedGathering, "_draw", draw)
+
+
+def debits(folder: RunFolder, device: str) -> int:
+    return read_ledger(folder.path / "ledger" / "devices" / f"{device}.jsonl").debits
+
+
+def after(count: int) -> Callable[..., bool]:
+    left = [count]
+
+    def now(*_, **__) -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    return now
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "count"),
+    [(RoundJournal, "add", 1), (rounds, "evaluate_held_out", 1)],
+    ids=["its answer is here", "its step is released"],
+)
+def test_an_answer_to_a_second_instruction_counts_whenever_a_process_ends(
+    holder, name, count, shore, monkeypatch, tmp_path
+) -> None:
+    """A device was asked in step 1; the process ends in step 2, asks it again, it answers, and the process ends twice
+    more in that step."""
+    late: list[str] = []
+
+    def first_is_late(number: int, cohort: tuple[str, ...]) -> None:
+        if number == 1:
+            late.append(cohort[0])
+            shore.silent = {cohort[0]}
+
+    drawn(monkeypatch, shore, first_is_late)
+    folder = begin(tmp_path)
+    killed(monkeypatch, folder, shore, LiveArrivals, "begin", lambda _, __, plan, ___: plan.number == 2)
+    shore.silent = set()
+    for _ in range(2):
+        killed(monkeypatch, folder, shore, holder, name, after(count))
+    records = go(folder, shore)
+    assert [record.round for record in records] == [1, 2, 3, 4]
+    assert late[0] in records[1].accepted
+    assert records[1].extra["staleness"][late[0]] == 1
+    assert all(not record.dropped for record in records)
+    taken = sum(late[0] in record.extra["staleness"] for record in records)
+    assert taken <= debits(folder, late[0]) <= taken + 1  # one may be under way at the end
+    assert verify_run(folder, remembered={}, pld=False).holds
+
+
+def test_who_was_given_up_and_asked_anew_does_not_stop_a_run_that_goes_on(shore, monkeypatch, tmp_path) -> None:
+    def one_is_silent(number: int, cohort: tuple[str, ...]) -> None:
+        if number <= 2:
+            shore.silent.add(cohort[0])
+
+    drawn(monkeypatch, shore, one_is_silent)
+    folder = begin(tmp_path)
+    killed(monkeypatch, folder, shore, rounds, "store_round", lambda _, checkpoint: checkpoint.round == 2)
+    gone, shore.silent = set(shore.silent), set()
+    assert gone & set(shore.cohorts[3])  # else nothing is tried here
+    assert [record.round for record in RunFolder(folder.path).rounds()] == [1]
+    records = go(folder, shore)
+    assert [record.round for record in records] == [1, 2, 3, 4]
+    assert dict(records[1].dropped) == dict.fromkeys(gone, "no_reply")
+    assert verify_run(folder, remembered={}, pld=False).holds
