@@ -3,6 +3,9 @@
 Each device's own ledger lies on the device. A device that was asked counts as having spent what was asked, answer or
 not; of its other runs, and of what its owner allows, nothing is known here. What is known besides are its receipts: the
 head of its ledger after each debit, signed by it.
+
+Under unit ``device`` a run costs every device that it names, drawn or not: the price of drawing at random is right only
+where every round counts for all who might have been drawn. Its own ledger cannot know of a run that never asked it.
 """
 
 from collections.abc import Iterable
@@ -20,7 +23,8 @@ class Asked:
 
     Attributes:
         rounds: in how many rounds it was asked.
-        prices: what they cost it; at device level the first pays for the whole run. Empty without privacy.
+        prices: what the run cost it; at device level the first round since it was named pays for the whole run, whether
+            it was drawn in it or not. Empty without privacy.
         receipts: for how many rounds it has given a receipt.
         head: of its ledger, as its newest receipt says; None before the first.
     """
@@ -31,7 +35,7 @@ class Asked:
     head: str | None = None
 
     def epsilon(self, delta: float) -> float:
-        """ε(δ) of everything that was asked, by RDP: the most that following this run has cost the device."""
+        """ε(δ) of all prices, by RDP: the most that following this run has cost the device."""
         return float(epsilon_from_rdp(compose(self.prices), delta)[0]) if self.prices else 0.0
 
 
@@ -46,14 +50,24 @@ def asked_of(population: Iterable[Entry]) -> dict[str, Asked]:
             names[entry.seq] = entry.body["device"]
             found.setdefault(entry.body["device"], Asked())
         elif entry.kind == "round_open":
-            price = entry.body["price"]
-            for device in (found[names[member]] for member in entry.body["cohort"] if member in names):
+            cohort = [found[names[member]] for member in entry.body["cohort"] if member in names]
+            for device in cohort:
                 device.rounds += 1
-                if price is not None and not (entry.body["unit"] == "device" and device.prices):
-                    device.prices.append(GaussianEvent(**price))
+            _charge(entry, cohort, found.values())
         elif entry.kind == "receipts":
             for member, receipt in entry.body["receipts"].items():
                 if int(member) in names:
                     one = found[names[int(member)]]
                     one.receipts, one.head = one.receipts + 1, receipt["leaf"]
     return found
+
+
+def _charge(opened: Entry, cohort: Iterable[Asked], everybody: Iterable[Asked]) -> None:
+    """Add what a round costs to those whom it costs something."""
+    if opened.body["price"] is None:
+        return
+    price = GaussianEvent(**opened.body["price"])
+    if opened.body["unit"] == "device":
+        cohort = [device for device in everybody if not device.prices]
+    for device in cohort:
+        device.prices.append(price)

@@ -40,7 +40,8 @@ def check_for_simulation(scenario: Scenario) -> None:
     """Return when a scenario can be run over simulated devices.
 
     Raises:
-        ScenarioError: its condition looks at what only enrolled devices have.
+        ScenarioError: its condition looks at what only enrolled devices have, or at what other runs have left of
+            ledgers that go on.
     """
     if scenario.cohort.where is None:
         return
@@ -51,6 +52,12 @@ def check_for_simulation(scenario: Scenario) -> None:
             f"simulated devices have no {', '.join(lacking)}: only enrolled ones do",
             where="cohort.where",
             mend=f"choose by {known}, or leave cohort.where out of a simulation",
+        )
+    if "epsilon_left" in names and scenario.privacy.ledgers is not None:
+        raise ScenarioError(
+            "in a simulation epsilon_left is of this run alone, and these ledgers hold other runs too",
+            where="cohort.where",
+            mend="leave epsilon_left out (each ledger refuses what is too much), or privacy.ledgers",
         )
 
 

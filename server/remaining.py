@@ -1,4 +1,7 @@
-"""What is left of a device's ε, as a coordinator must assume it: a device that was asked has spent, answer or not."""
+"""What is left of a device's ε, as a coordinator must assume it: a device that was asked has spent, answer or not.
+
+Under unit ``device`` a run costs each device that it names, whether it was ever drawn or not.
+"""
 
 import math
 from collections.abc import Mapping
@@ -73,9 +76,9 @@ def remaining_before(runs: Path, scope: "Scope", budget: Remaining, *, but: str 
         if "federation" not in run.status or run_scope(run) != scope:
             continue
         entries, _ = read_entries(ledger)
-        bare = run.scenario.privacy.unit == "none"
         for device, asked in asked_of(entries).items():
-            if asked.rounds:
+            if asked.rounds or asked.prices:
+                bare = not asked.prices  # it was asked for updates without noise
                 price = np.full(len(ORDERS), math.inf) if bare else compose(asked.prices)
                 prices[device] = prices.get(device, np.zeros(len(ORDERS))) + price
     return replace(budget, spent=prices)

@@ -18,7 +18,7 @@ def privacy(federation: Federation) -> dict[str, Any]:
     here, what its devices were asked to spend (:mod:`skerry.server.asked`).
 
     Device level: the figures of the run are the population's, whose ledger debits every round for every device; a
-    device that was never drawn has nothing in its own.
+    device that was never drawn has nothing in its own, whatever the run cost it.
     """
     scenario = federation.scenario
     config = scenario.privacy
@@ -150,6 +150,10 @@ that bounds them is that of taking part in every round.
 
 What a device's own ledger debits is what the coordinator promised in its signed instruction: the device cannot see the
 noise being added.
+
+Where cohorts are drawn at random, the figure is what the run costs every device, drawn or not. A device's own ledger
+debits a run when the device is first drawn in it, and knows nothing of one that never drew it: over several runs it may
+hold less than they cost together, and does not keep the budget.
 """,
 }
 _ENGINES = {

@@ -121,6 +121,14 @@ def test_a_simulation_does_not_pretend_to_know_what_only_real_devices_have(tmp_p
     assert "epsilon_left" in told.value.mend
 
 
+def test_what_is_left_of_ledgers_that_go_on_is_not_taken_for_what_this_run_leaves(tmp_path) -> None:
+    kept = f"privacy.ledgers={tmp_path / 'kept'}"
+    with pytest.raises(ScenarioError, match="of this run alone") as told:
+        assembled(tmp_path, "attack.devices=0", kept, "cohort.where=epsilon_left >= 0.01")
+    assert (told.value.where, "privacy.ledgers" in told.value.mend) == ("cohort.where", True)
+    assembled(tmp_path, "attack.devices=0", kept, "cohort.where=rounds_asked < 3")
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

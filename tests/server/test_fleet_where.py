@@ -52,9 +52,12 @@ def choice(skerry, where: str, *more: str) -> tuple[list[str], dict[str, list[st
     return [one["device"] for one in told["devices"]], {one["device"]: one["why"] for one in told["left_out"]}
 
 
-def asked_for(runs: Path, devices: tuple[str, ...], *, unit: str, rounds: int) -> None:
-    """A run over the fleet that asked these devices, each in so many rounds."""
-    scenario = default_scenario(["attack.devices=0", f"privacy.unit={unit}"])
+def asked_for(
+    runs: Path, devices: tuple[str, ...], *, unit: str, rounds: int, price: GaussianEvent = ROUND, but: str = ""
+) -> None:
+    """A run over the fleet that asked these devices, each in so many rounds; one that it named was never drawn."""
+    plain = ("defence.aggregator=mean", "defence.tolerate=0", 'defence.screen=["finite", "shape", "fresh"]')
+    scenario = default_scenario(["attack.devices=0", f"privacy.unit={unit}", *(plain if unit == "device" else ())])
     folder = RunFolder.create(runs, scenario, engine="fleet")
     folder.mark("running", extra={"federation": "harbour"})
     policy = Policy(unit=unit, epsilon=8.0, delta=1e-5, simulated=False)
@@ -63,9 +66,10 @@ def asked_for(runs: Path, devices: tuple[str, ...], *, unit: str, rounds: int) -
     path.parent.mkdir()
     with Ledger.create(path, scope="population", subject=folder.id, policy=policy, now=now) as ledger:
         members = [ledger.record("member", {"device": one, "signing_key": ""}, now).seq for one in devices]
-        price = None if unit == "none" else dict(vars(ROUND))
+        told = None if unit == "none" else dict(vars(price))
+        cohort = [member for device, member in zip(devices, members, strict=True) if device != but]
         for number in range(1, rounds + 1):
-            ledger.record("round_open", {"round": number, "price": price, "unit": unit, "cohort": members}, now)
+            ledger.record("round_open", {"round": number, "price": told, "unit": unit, "cohort": cohort}, now)
 
 
 def test_classes_and_tags_choose(runs: Path, skerry) -> None:
@@ -118,6 +122,19 @@ def test_what_runs_have_asked_for_is_gone_from_the_budget(runs: Path, skerry) ->
     names, out = choice(skerry, "epsilon_left > 0")
     assert sorted(names) == ["pi-1", "pi-2"]
     assert out == {"phone-1": ["epsilon_left > 0: epsilon_left is 0"]}
+
+
+def test_runs_that_drew_a_device_in_no_round_count_at_device_level(runs: Path, skerry) -> None:
+    """Their noise is measured for one that might have been drawn in every round: five of them cost all five."""
+    run = GaussianEvent(1.0, 0.05, steps=5)
+    for _ in range(5):
+        asked_for(runs, ("pi-1", "pi-2"), unit="device", rounds=5, price=run, but="pi-2")
+    spent = float(epsilon_from_rdp(compose([run] * 5), 1e-5)[0])
+    everybody = ["phone-1", "pi-1", "pi-2"]
+    assert sorted(choice(skerry, f"epsilon_left >= {8 - spent - 1e-6:.7f}")[0]) == everybody
+    assert choice(skerry, f"epsilon_left >= {8 - spent + 1e-6:.7f}")[0] == ["phone-1"]
+    asked_for(runs, ("pi-1", "pi-2"), unit="example", rounds=1, but="pi-2")
+    assert sorted(choice(skerry, f"epsilon_left >= {8 - spent - 1e-6:.7f}")[0]) == ["phone-1", "pi-2"]
 
 
 def test_a_condition_that_is_none_points_at_the_place(runs: Path, skerry) -> None:
