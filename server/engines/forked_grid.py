@@ -176,7 +176,7 @@ class ForkedGrid(InProcessGrid):
 
 @contextmanager
 def _signals_later() -> Iterator[None]:
-    """SIGINT and SIGTERM that come meanwhile are heeded afterwards.
+    """SIGINT and SIGTERM that come meanwhile are heeded afterwards, each of them whatever the other does then.
 
     To mask them in this thread would not do: another thread takes them, and Python runs the handler in the main one
     all the same. Elsewhere than there no handler runs.
@@ -184,15 +184,26 @@ def _signals_later() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    with _later(signal.SIGINT), _later(signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _later(one: signal.Signals) -> Iterator[None]:
+    before = signal.getsignal(one)
+    if before is None:  # a handler of C code: Python could not put it back, and it raises nothing here
+        yield
+        return
     came: list[int] = []
-    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(one, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-        for number in came:
-            os.kill(os.getpid(), number)
+        try:
+            signal.signal(one, before)
+        finally:  # the handler of the other may raise here
+            if came:
+                os.kill(os.getpid(), one)
 
 
 def _serve(

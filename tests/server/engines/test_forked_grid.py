@@ -149,6 +149,62 @@ def test_ctrl_c_while_a_process_is_made_leaves_none(no_process_left: None, monke
     assert not psutil.pid_exists(forked[0])
 
 
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_of_two_signals_while_a_process_is_made_neither_is_lost(
+    first: signal.Signals, no_process_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one comes in the moment in which the first may be heeded again."""
+    other = signal.SIGTERM if first is signal.SIGINT else signal.SIGINT
+    heeded: list[int] = []
+
+    def heed(number: int, _: object) -> None:
+        heeded.append(number)
+        raise KeyboardInterrupt
+
+    def fork() -> int:
+        if child := real():
+            os.kill(os.getpid(), first)
+        return child
+
+    def put_back(number: int, handler: Any) -> Any:
+        before = plain(number, handler)
+        if number == first and handler is heed:
+            os.kill(os.getpid(), other)
+        return before
+
+    real, plain = os.fork, signal.signal
+    handlers = {one: signal.signal(one, heed) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fork", fork)
+            patch.setattr(signal, "signal", put_back)
+            with pytest.raises(KeyboardInterrupt), ForkedGrid(app(who), NODES, processes=2):
+                raise AssertionError("nobody answers")
+        assert sorted(heeded) == sorted([first, other])
+        assert {one: signal.getsignal(one) for one in handlers} == dict.fromkeys(handlers, heed)
+    finally:
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
+
+
+def test_a_handler_that_python_did_not_install_is_left_alone(
+    no_process_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a program that has Python within it: Python says ``None`` of its handler, and cannot put it back."""
+    me, replaced = os.getpid(), []
+
+    def replace(number: int, handler: Any) -> Any:
+        replaced.extend([number] if os.getpid() == me else [])
+        return plain(number, handler)
+
+    known, plain = signal.getsignal, signal.signal
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else known(number))
+    monkeypatch.setattr(signal, "signal", replace)
+    with ForkedGrid(app(who), NODES, processes=2) as grid:
+        assert len(list(grid.send_and_receive(ask(grid, [1, 2])))) == 2
+    assert set(replaced) == {signal.SIGINT}
+
+
 def test_a_process_that_dies_is_told_and_takes_nobody_along(no_process_left: None) -> None:
     with (
         ForkedGrid(app(who), NODES, processes=2) as grid,
