@@ -9,9 +9,10 @@ A process that answers for many devices at once may also *wait for the disk once
 then settled together, before any of their answers leaves (:meth:`Ledgers.settle`).
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from skerry.group_sync import GroupSync
@@ -37,6 +38,7 @@ class Ledgers:
         self._unsettled: dict[Path, Ledger] = {}
         self._failures: list[BaseException] = []
         self._group: GroupSync | None = None
+        self._finding = threading.Lock()  # who looks for a ledger does not look while another is put to rest
 
     @property
     def group(self) -> GroupSync | None:
@@ -53,8 +55,9 @@ class Ledgers:
             LedgerCorruptError: its chain does not hold, or lacks an entry that this process has written.
         """
         held = self._held
-        ledger = held.pop(path, None) if held else None  # whoever asks for it meanwhile is refused by the lock
-        ledger = ledger or self._resting.pop(path, None)
+        with self._finding:
+            ledger = held.pop(path, None) if held else None  # whoever asks for it meanwhile is refused by the lock
+            ledger = ledger or self._resting.pop(path, None)
         if path in self._unsettled:
             self._take_in(path)
         if ledger is not None and not ledger.wake():
@@ -65,35 +68,37 @@ class Ledgers:
         try:
             yield ledger
         except BaseException:
-            self._heads[path] = ledger.head
-            if ledger.unsettled:
-                self._unsettled[path] = ledger
+            self._left(path, ledger)
             ledger.close()  # whatever it was, the next use begins with what is on the disk
             raise
-        self._heads[path] = ledger.head
+        self._left(path, ledger)
         if held is None:
             ledger.close()
             return
-        if ledger.unsettled:
+        with self._finding:
+            held[path] = ledger
+            while len(held) > _MOST_OPEN:
+                oldest, other = held.popitem(last=False)
+                other.rest()
+                self._resting[oldest] = other
+
+    def _left(self, path: Path, ledger: Ledger) -> None:
+        self._heads[path] = ledger.head
+        if self._group is not None and ledger.unsettled:  # elsewhere nobody settles, and its user was told
             self._unsettled[path] = ledger
-        held[path] = ledger
-        while len(held) > _MOST_OPEN:
-            oldest, other = held.popitem(last=False)
-            other.rest()
-            self._resting[oldest] = other
 
     def settle(self) -> None:
         """Return when every debit of a used ledger is on stable storage: now answers may leave.
 
         Raises:
             BaseException: of one or more it is not known; no answer may leave that was made since the last call. Their
-                ledgers begin their next use with what is on the disk.
+                ledgers begin their next use with what is on the disk. An interrupt comes before any error.
         """
         for path in list(self._unsettled):
             self._take_in(path)
         failures, self._failures = self._failures, []
         if failures:
-            raise failures[0]
+            raise next((one for one in failures if not isinstance(one, Exception)), failures[0])
 
     def _take_in(self, path: Path) -> None:
         ledger = self._unsettled.pop(path)
@@ -101,7 +106,8 @@ class Ledgers:
             ledger.settle()
         except BaseException as error:  # noqa: BLE001 - told to whoever settles, once all are settled
             ledger.close()  # its next use finds it closed, and opens the file again
-            self._failures.append(error)
+            error.__context__ = None  # the frames of both hold what a device has trained
+            self._failures.append(error.with_traceback(None))
         else:
             self._heads[path] = ledger.head
 
@@ -111,12 +117,16 @@ class Ledgers:
 
         With a ``group`` whoever lets answers out calls :meth:`settle` first.
         """
-        outer = self._held, self._resting, self._group
+        outer = self._held, self._resting, self._group, self._unsettled, self._failures
         mine = self._held = OrderedDict()
-        self._resting, self._group = {}, group
+        self._resting, self._group, self._unsettled, self._failures = {}, group, {}, []
         try:
             yield
         finally:
-            self._held, self._resting, self._group = outer
-            while mine:
-                mine.popitem()[1].close()
+            try:
+                with suppress(Exception):  # no answer waits for it any more; the next block begins with the disk
+                    self.settle()
+            finally:
+                self._held, self._resting, self._group, self._unsettled, self._failures = outer
+                while mine:
+                    mine.popitem()[1].close()
