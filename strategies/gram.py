@@ -93,6 +93,8 @@ def quick_gram(rows: Float32Array, kernel: Kernel | None = KERNEL) -> Float64Arr
     n, size = rows.shape
     if size < _LONG:
         return None
+    if n == 0:
+        return np.zeros((0, 0))
     total = float32_products(rows, kernel)
     squares = np.diagonal(total)
     if not (np.isfinite(total).all() and (squares >= _LEAST).all()):
@@ -236,6 +238,8 @@ def row_squares(rows: Float32Array) -> Float64Array:
     """
     n, size = rows.shape
     squares = np.zeros(n)
+    if rows.size == 0:
+        return squares
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for start in range(0, size, _WIDE):
             block = rows[:, start : start + _WIDE]

@@ -36,13 +36,14 @@ def float32_products(rows: Float32Array, kernel: Kernel | None = KERNEL) -> Floa
 
     Args:
         rows: ``(n, d)`` float32; not changed.
-        kernel: the compiled loop; None for BLAS.
+        kernel: the compiled loop, for rows whose entries lie side by side in this processor's byte order; None for
+            BLAS, which multiplies all others too.
 
     >>> float32_products(np.array([[1.0, 2.0], [0.0, 3.0]], np.float32)).tolist()
     [[5.0, 6.0], [6.0, 9.0]]
     """
     total = np.zeros((len(rows), len(rows)))
-    if kernel is not None and rows.strides[1] == rows.itemsize:
+    if kernel is not None and rows.dtype == np.float32 and rows.strides[1] == rows.itemsize:
         kernel(rows, total)
         return total
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):

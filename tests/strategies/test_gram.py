@@ -190,3 +190,12 @@ def test_copies_among_long_rows_are_at_distance_zero_and_others_as_far_as_they_a
     assert distances[2, 5] == pytest.approx(1e-6, rel=1e-2)
     exact = squared_distances(gram(rows))
     np.testing.assert_allclose(distances, exact, rtol=QUICK_ERROR, atol=1e-8)
+
+
+@ways
+def test_no_rows_and_no_columns_have_products_too(kernel) -> None:
+    found = quick_gram(np.zeros((0, 70_000), np.float32), kernel)
+    assert found is not None
+    assert found.shape == squared_distances(found).shape == (0, 0)
+    assert row_squares(np.zeros((0, 7), np.float32)).shape == (0,)
+    assert row_squares(np.zeros((3, 0), np.float32)).tolist() == [0.0, 0.0, 0.0]

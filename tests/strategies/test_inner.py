@@ -108,3 +108,9 @@ def test_what_does_not_fit_is_refused(change: dict) -> None:
     KERNEL(*given.values())
     with pytest.raises((ValueError, BufferError, TypeError)):
         KERNEL(*(given | change).values())
+
+
+@pytest.mark.parametrize("kind", [">f4", "<f4", np.float64])
+def test_rows_of_another_byte_order_or_width_are_multiplied_all_the_same(kind) -> None:
+    rows = np.random.default_rng(5).standard_normal((5, 4097)).astype(np.float32)
+    np.testing.assert_allclose(float32_products(rows.astype(kind)), exact(rows), atol=1e-5 * rows.shape[1])
