@@ -26,12 +26,15 @@ def oidc_routes(oidc: "OidcSignIn", access: Access, admit: Callable[[Admitted], 
         access: the console's.
         admit: the answer that begins a session.
     """
-    from skerry.server.console.oidc import BEGUN_COOKIE, BEGUN_S, SignInRefusedError
+    from skerry.server.console.oidc import BEGUN_COOKIE, BEGUN_S
+    from skerry.server.console.oidc_provider import OidcFault, SignInRefusedError
 
     async def begin(request: Request) -> Response:
         await access.arrival(request)
         try:
-            url, cookie = await oidc.begin(f"https://{request.headers['host']}/console/")
+            url, cookie = await oidc.begin(
+                f"https://{request.headers['host']}/console/", request.client.host if request.client else ""
+            )
         except SignInRefusedError as error:
             raise _refused(error) from error
         answer = JSONResponse({"url": url}, headers=FIXED_HEADERS)
@@ -45,7 +48,8 @@ def oidc_routes(oidc: "OidcSignIn", access: Access, admit: Callable[[Admitted], 
         try:
             admitted = await oidc.finish(request.cookies.get(BEGUN_COOKIE, ""), given)
         except SignInRefusedError as error:
-            access.failed(request)
+            if error.fault is not OidcFault.PROVIDER:  # what fails there is not theirs who ask
+                access.failed(request)
             raise _refused(error) from error
         answer = admit(admitted)
         answer.delete_cookie(BEGUN_COOKIE, path="/", secure=True, httponly=True, samesite="strict")

@@ -231,7 +231,7 @@ def test_a_person_whom_an_openid_provider_knows_signs_in_by_the_page_s_button(br
         login.claims = {}
         ann.goes_to("Sign in at")
         ann.press("Enter")
-        ann.comes_to_see("document.querySelector('#who').innerText === 'ann (Harbour login), viewer'")
+        ann.comes_to_see("document.querySelector('#who').innerText === 'ann (Harbour login, sub 7), viewer'")
         ann.sees("document.querySelector('#line').innerText.includes('live')")
         assert ann.run("() => location.hash") == ""  # neither code nor state is left in what people share
         assert ann.hindered() == []

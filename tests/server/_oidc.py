@@ -40,8 +40,8 @@ CLIENT, SECRET = "skerry-console", "the client's secret"
 
 
 class Provider(ThreadingHTTPServer):
-    """Attributes that a test sets: ``claims`` over the right ones, ``sign`` in place of the right signature, and
-    ``configuration`` over the published one."""
+    """Attributes that a test sets: ``claims`` over the right ones, ``sign`` in place of the right signature,
+    ``configuration`` over the published one, and ``beside`` the published keys."""
 
     def __init__(self, folder: Path, *, secret: str | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -65,6 +65,7 @@ class Provider(ThreadingHTTPServer):
         self.keys = KeySet([RSAKey.generate_key(2048, {"kid": "1", "use": "sig"})])
         self.claims: dict[str, Any] = {}
         self.configuration: dict[str, Any] = {}
+        self.beside: list[Any] = []
         self.sign = self._signed
         self.codes: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
@@ -148,7 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
                 **self.server.configuration,
             })  # fmt: skip
         elif place.path == "/realms/fleet/keys":
-            self._json(self.server.keys.as_dict(private=False))
+            published = self.server.keys.as_dict(private=False)
+            self._json({"keys": [*self.server.beside, *published["keys"]]})
         elif place.path == "/realms/fleet/authorize":
             self._authorize(dict(parse_qsl(place.query)))
         else:
@@ -168,8 +170,10 @@ class _Handler(BaseHTTPRequestHandler):
             and asked["client_id"] == begun["client_id"]
             and asked["redirect_uri"] == begun["redirect_uri"]
             and challenge == begun["code_challenge"]
-            and self._client_is_right()
         )
+        if not self._client_is_right():
+            self._json({"error": "invalid_client"}, 401)
+            return
         if not right:
             self._json({"error": "invalid_grant"}, 400)
             return

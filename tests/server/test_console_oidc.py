@@ -1,5 +1,6 @@
 """Signing in to the console at a real OpenID provider over HTTPS: who gets in, as what, and everybody else does not."""
 
+import asyncio
 import hmac
 import itertools
 from base64 import urlsafe_b64encode
@@ -15,6 +16,7 @@ from joserfc.jwk import RSAKey
 
 from skerry.errors import InputError
 from skerry.server.console.oidc import BEGUN_COOKIE, BEGUN_S
+from skerry.server.console.oidc_provider import OidcFault, SignInRefusedError
 from skerry.server.console.oidc_settings import load_oidc_settings
 from skerry.server.console.sessions import COOKIE
 
@@ -78,7 +80,7 @@ def test_who_signs_in_at_the_provider_has_a_session_in_the_role_of_a_group(shown
         assert reason(person.get("session")) == "not_signed_in"
         answer = person.post("oidc/finish", came_back(person, login))
         told = answer.json()
-        assert (told["who"], told["role"]) == ("ann (Harbour login)", "viewer")
+        assert (told["who"], told["role"]) == ("ann (Harbour login, sub 7)", "viewer")
         person.csrf = told["csrf"]
         assert person.get("session").json()["who"] == told["who"]
         assert reason(person.post("act/pause", {"run": "x"})) == "wrong_role"
@@ -197,7 +199,7 @@ def test_another_state_ends_the_sign_in_and_a_code_of_the_provider_is_redeemed_o
         code = first["code"]
         assert person.post("oidc/finish", first).status_code == 200
         replayed = {**came_back(person, login), "code": code}
-        assert refused(person.post("oidc/finish", replayed)) == "provider_failed"
+        assert refused(person.post("oidc/finish", replayed)) == "provider_declined"
 
 
 def test_a_sign_in_that_takes_too_long_is_over(shown: Shown, login: Provider, time: Time) -> None:
@@ -220,7 +222,7 @@ def test_who_declined_at_the_provider_is_not_let_in(shown: Shown, login: Provide
     with browser(shown) as person:
         state = came_back(person, login)["state"]
         answer = person.post("oidc/finish", {"state": state, "error": "access_denied", "iss": login.issuer})
-        assert refused(answer) == "provider_failed"
+        assert refused(answer) == "provider_declined"
 
 
 def test_new_keys_of_the_provider_are_taken_and_its_old_ones_no_more(shown: Shown, login: Provider) -> None:
@@ -312,3 +314,84 @@ def test_who_fails_again_and_again_has_to_wait(shown: Shown, login: Provider) ->
     with browser(shown) as person:
         why = {reason(person.post("oidc/finish", {"state": "guessed", "code": "guessed"})) for _ in range(22)}
     assert why == {"sign_in_refused", "too_many"}
+
+
+def test_what_fails_at_the_provider_is_not_counted_to_who_signs_in(shown: Shown, login: Provider) -> None:
+    login.sign = lambda _: None  # it gives no token
+    with browser(shown) as person:
+        why = {refused(person.post("oidc/finish", came_back(person, login))) for _ in range(22)}
+    assert why == {"provider_failed"}
+
+
+@pytest.mark.parametrize("subject", [None, "", 7, "a" * 256])
+def test_a_token_without_a_subject_is_refused(shown: Shown, login: Provider, subject: object) -> None:
+    login.claims = {"sub": subject}
+    with browser(shown) as person:
+        assert refused(person.post("oidc/finish", came_back(person, login))) == "token_refused"
+
+
+def test_whoever_takes_another_s_name_is_another_author(shown: Shown, login: Provider) -> None:
+    with browser(shown) as first, browser(shown) as second:
+        ann = first.post("oidc/finish", came_back(first, login)).json()["who"]
+        login.claims = {"sub": "8"}
+        assert second.post("oidc/finish", came_back(second, login)).json()["who"] != ann
+
+
+@pytest.mark.parametrize(
+    "other", [{"kty": "EC", "kid": "9", "crv": "BP-256", "x": "AA", "y": "AA"}, {"kty": "X"}, {}, None, "key"]
+)
+def test_a_key_of_a_kind_that_is_not_known_keeps_nobody_out(shown: Shown, login: Provider, other: object) -> None:
+    login.beside = [other]
+    with browser(shown) as person:
+        assert person.post("oidc/finish", came_back(person, login)).status_code == 200
+
+
+def test_nothing_is_not_a_list_of_modes(shown: Shown, login: Provider) -> None:
+    login.configuration = {"response_modes_supported": None}
+    with browser(shown) as person:
+        assert person.post("oidc/finish", came_back(person, login)).status_code == 200
+
+
+PAGE, CONFIGURATION = "https://gateway/console/", "/realms/fleet/.well-known/openid-configuration"
+
+
+def test_whoever_begins_without_end_drops_their_own_sign_ins_and_nobody_else_s(login: Provider, tmp_path: Path) -> None:
+    async def crowd() -> None:
+        sign_in = sign_in_at(login, tmp_path, Time())
+        (theirs, cookie), (own, mine) = [await sign_in.begin(PAGE, address) for address in ("10.0.0.1", "10.0.0.2")]
+        for _ in range(5000):
+            await sign_in.begin(PAGE, "10.0.0.2")
+        await sign_in.finish(cookie, login.visit(theirs))
+        with pytest.raises(SignInRefusedError) as failed:
+            await sign_in.finish(mine, login.visit(own))
+        assert failed.value.fault is OidcFault.UNKNOWN
+
+    asyncio.run(crowd())
+
+
+def test_however_many_begin_at_once_the_provider_is_asked_once(login: Provider, tmp_path: Path) -> None:
+    async def crowd() -> None:
+        time = Time()
+        sign_in = sign_in_at(login, tmp_path, time)
+        login.configuration = {"issuer": "https://another"}
+        for _ in range(2):
+            begun = await asyncio.gather(*(sign_in.begin(PAGE, "a") for _ in range(40)), return_exceptions=True)
+            assert {type(one) for one in begun} == {SignInRefusedError}
+        assert login.asked == [CONFIGURATION]  # that it failed is remembered
+        login.configuration = {}
+        time.s += 5
+        await asyncio.gather(*(sign_in.begin(PAGE, "a") for _ in range(40)))
+        assert login.asked == [CONFIGURATION] * 2
+
+    asyncio.run(crowd())
+
+
+def test_one_who_goes_away_ends_the_question_for_nobody_else(login: Provider, tmp_path: Path) -> None:
+    async def pair() -> None:
+        sign_in = sign_in_at(login, tmp_path, Time())
+        first, second = (asyncio.create_task(sign_in.begin(PAGE, name)) for name in "ab")
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second)[0].startswith(login.issuer)
+
+    asyncio.run(pair())
