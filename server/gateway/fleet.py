@@ -20,7 +20,8 @@ from starlette.responses import Response
 
 from skerry.server.bells import Rope
 from skerry.server.devices import EnrolledDevice, Nodes
-from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, FleetClaim, fleet_claim
+from skerry.server.engines.flwr_adapter import COORDINATOR_NODE
+from skerry.server.engines.flwr_calls import FleetClaim, fleet_claim
 from skerry.server.engines.flwr_idle import sign_of_life
 from skerry.server.gateway.answers import FIXED_HEADERS, InParts, until_sent
 from skerry.server.gateway.idle import PROMISED_S, Idle

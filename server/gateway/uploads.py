@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from skerry.server.engines.flwr_adapter import FleetClaim, announced_parts, part_was_stored, still_missing
+from skerry.server.engines.flwr_calls import FleetClaim, announced_parts, part_was_stored, still_missing
 
 __all__ = ["Uploads"]
 

@@ -15,7 +15,7 @@ from flwr.proto.fleet_pb2 import PushMessagesResponse
 from flwr.proto.message_pb2 import PushObjectResponse
 
 from skerry.server.bells import NEVER, Belfry, Bells, Rope
-from skerry.server.engines.flwr_adapter import FleetClaim
+from skerry.server.engines.flwr_calls import FleetClaim
 from skerry.server.gateway import GatewayLimits
 from skerry.server.gateway.bell import _LOOK_S, BellTower
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError

@@ -22,7 +22,7 @@ from flwr.proto.node_pb2 import Node
 
 from skerry.server.bells import Bells
 from skerry.server.engines.deployment import Deployment
-from skerry.server.engines.flwr_adapter import fleet_claim
+from skerry.server.engines.flwr_calls import fleet_claim
 from skerry.server.engines.processes import Children
 from skerry.server.gateway import GatewayLimits, SuperlinkNodes
 
