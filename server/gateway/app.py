@@ -127,7 +127,7 @@ def _bell(
     closing: asyncio.Event | None,
     fleet: FleetPassage,
 ) -> Route:
-    tower = BellTower(Belfry(bells.asked), nodes, reception, limits, closing or asyncio.Event(), came=fleet.breathe)
+    tower = BellTower(Belfry(bells.asked), nodes, reception, limits, closing or asyncio.Event(), came=fleet.came)
     return Route("/v1/bell", tower.wait, methods=["POST"])
 
 

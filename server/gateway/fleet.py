@@ -12,7 +12,7 @@ and ask is not all passed on (:mod:`~skerry.server.gateway.idle`), and who waits
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
 
 import httpx
 from starlette.requests import Request
@@ -22,9 +22,9 @@ from skerry.server.bells import Rope
 from skerry.server.devices import EnrolledDevice, Nodes
 from skerry.server.engines.flwr_adapter import COORDINATOR_NODE
 from skerry.server.engines.flwr_calls import FleetClaim, fleet_claim
-from skerry.server.engines.flwr_idle import sign_of_life
 from skerry.server.gateway.answers import FIXED_HEADERS, InParts, until_sent
-from skerry.server.gateway.idle import PROMISED_S, Idle
+from skerry.server.gateway.breaths import BREATH, Breaths
+from skerry.server.gateway.idle import Idle
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 from skerry.server.gateway.superlink import PROTOBUF, Answered, ask_superlink
@@ -50,7 +50,6 @@ FLEET_CALLS: Mapping[str, int] = {
 }
 """The calls that are passed on, and the largest body of each."""
 
-_CALM = 4  # of so many calls at once one is a sign of life of who waits: a SuperLink that is slow serves others first
 _WAITING = 4  # calls that wait for a free place, for each place
 
 
@@ -79,7 +78,7 @@ class FleetPassage:
         self._nodes = nodes
         self._reception = reception
         self._idle = idle
-        self._breaths: dict[int, asyncio.Task[None]] = {}
+        self._breaths = Breaths(superlink, idle, limits.superlink_s, partial(self._note, BREATH, ""))
         self._limits = limits
         # Threads of its own: when the SuperLink hangs, nothing else may wait for those who wait for it.
         self._registering = ThreadPoolExecutor(2, thread_name_prefix="nodes")
@@ -111,26 +110,9 @@ class FleetPassage:
                     raise TurnedAwayError(GatewayRefusal.BUSY, "no room for the answer now", retry_after_s=1.0)
                 return await self._pass_on(call, body, claim, device, request, longest)
 
-    def breathe(self, device: EnrolledDevice, node_id: int, request: Request) -> None:
-        """Tell the SuperLink that a device is there which waits at the bell, where it has to be told so now.
-
-        Nobody waits for that; where it fails the device comes again soon.
-        """
-        crowded = self._places.locked() or len(self._breaths) >= self._limits.superlink_calls // _CALM
-        unsaid = "flwr-signature" not in request.headers
-        if crowded or unsaid or node_id in self._breaths or not self._idle.breathes(node_id):
-            return
-        breath = asyncio.create_task(self._breath(device, node_id, request.headers))
-        self._breaths[node_id] = breath
-        breath.add_done_callback(lambda _: self._breaths.pop(node_id))
-
-    async def _breath(self, device: EnrolledDevice, node_id: int, headers: Mapping[str, str]) -> None:
-        call = "send-node-heartbeat"
-        body = self._idle.sent(call, node_id, sign_of_life(node_id, PROMISED_S))
-        with suppress(TimeoutError, httpx.HTTPError, TurnedAwayError):
-            async with self._places, asyncio.timeout(self._limits.superlink_s):
-                answer = await ask_superlink(self._superlink, call, body, device, headers, _SMALL)
-            self._note(call, device, node_id, "", answer)
+    def came(self, device: EnrolledDevice, node_id: int, request: Request) -> None:
+        """A device has come to wait at the bell: a sign of life."""
+        self._breaths.came(device, node_id, request.headers)
 
     async def _pass_on(
         self, call: str, body: bytes, claim: FleetClaim, device: EnrolledDevice, request: Request, longest: int
@@ -146,8 +128,8 @@ class FleetPassage:
                     said = self._idle.answer(call, node_id, stroke)
                 if said is not None:
                     return _answer(Answered(httpx.codes.OK, PROTOBUF, said))
-                while call == "deactivate-node" and (breath := self._breaths.get(node_id)) is not None:
-                    await asyncio.wait([breath])  # which would bring it back
+                if call == "deactivate-node":
+                    await self._breaths.left(node_id)
                 sent = self._idle.sent(call, node_id, body)
                 answer = await ask_superlink(self._superlink, call, sent, device, request.headers, longest)
         except (TimeoutError, httpx.TimeoutException) as error:
@@ -158,12 +140,12 @@ class FleetPassage:
             raise TurnedAwayError(
                 GatewayRefusal.SUPERLINK_DOWN, "the SuperLink does not answer", retry_after_s=5.0
             ) from error
-        self._note(call, device, node_id, stroke, answer)
+        self._note(call, stroke, device, node_id, answer)
         if answer.status == httpx.codes.OK and self._uploads.complete(device.name, call, claim, answer.content):
             self._ring_for(node_id)
         return _answer(answer)
 
-    def _note(self, call: str, device: EnrolledDevice, node_id: int, stroke: str, answer: Answered) -> None:
+    def _note(self, call: str, stroke: str, device: EnrolledDevice, node_id: int, answer: Answered) -> None:
         if answer.status == httpx.codes.UNAUTHORIZED:
             self._nodes.forget(device)
             self._idle.refused(node_id)

@@ -80,6 +80,11 @@ class Idle:
         """
         return node not in self._away and self._monotonic() >= self._online.get(node, 0.0)
 
+    def late(self, node: int) -> bool:
+        """Whether half of the time is over, or may be, after which the SuperLink takes a node for offline."""
+        due = self._online.get(node)
+        return due is None or self._monotonic() >= due + PROMISED_S
+
     def stroke(self, node: int) -> str:
         """By what the last ring for the node is known, to be asked before the SuperLink is."""
         if self._belfry is None:
