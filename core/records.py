@@ -102,6 +102,7 @@ class Reason(StrEnum):
     REFUSED = "refused_by_device"
     NO_REPLY = "no_reply"
     LATE = "late"
+    NOT_AWAITED = "not_awaited"
     NOT_ENROLLED = "not_enrolled"
     ERROR = "device_error"
     SHAPE = "shape"

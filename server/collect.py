@@ -74,7 +74,8 @@ def collect(
     A device of a fleet that says that it may not work now holds nobody; while the round lasts it is asked again.
 
     Where more devices were asked than updates are wanted, the round is over with the look that brought enough, and the
-    others are late. In a simulation, where all answer at once, those that are late are drawn by chance.
+    others are not waited for: whether they are late or silent, stragglers tell. In a simulation, where all answer at
+    once, those that are late are drawn by chance.
 
     Args:
         federation: the run.
@@ -127,9 +128,9 @@ def collect(
                 updates.add(device)
         else:
             replies.dropped[device] = Reason.ERROR
-    full = wanted is not None and len(updates) >= wanted
+    full = not federation.simulated and wanted is not None and len(updates) >= wanted
     for device in plan.asked.keys() - replies.envelopes.keys() - replies.dropped.keys():
-        replies.dropped[device] = Reason.LATE if full else Reason.NO_REPLY
+        replies.dropped[device] = Reason.NOT_AWAITED if full else Reason.NO_REPLY
     if wanted is not None and federation.simulated:
         for device in _slower(federation, plan.number, sorted(updates), wanted):
             del replies.envelopes[device], replies.arrived[device]

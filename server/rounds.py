@@ -38,7 +38,7 @@ from skerry.server.carried import carried, carry
 from skerry.server.central import CentralNoise
 from skerry.server.checkpoint import Checkpoint, store_round, vector_digest
 from skerry.server.cohort import draw_cohort
-from skerry.server.collect import Opened, Replies, collect, open_replies, settled
+from skerry.server.collect import Opened, collect, open_replies, settled
 from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
 from skerry.server.journal import RoundJournal
@@ -135,20 +135,23 @@ def gather_round(federation: Federation, progress: Progress, number: int, watch:
         opened = open_replies(federation, plan, replies)
     for late_one in late:
         progress.needed.note(federation.roster.class_of(late_one.device), late_one.seconds)
-    _learn(federation, progress.needed, plan, replies, opened, began)
+    _learn(federation, progress.needed, plan, opened, waited)
     told = {"late": {one.device: one.round for one in late}} if late else {}
     return Gathered(opened, plan.bytes_down, replies.bytes_up, answers_kept, told=told, waited=waited)
 
 
-def _learn(
-    federation: Federation, needed: Needed, plan: RoundPlan, replies: Replies, opened: Opened, began: int
-) -> None:
-    """Note how long devices took for their updates, and who was silent to the end; a refusal says nothing of either."""
+def _learn(federation: Federation, needed: Needed, plan: RoundPlan, opened: Opened, waited: Waited) -> None:
+    """Note how long devices took for their updates, and who was silent to the end; a refusal says nothing of either.
+
+    One that was not waited for needs at least as long as the round lasted.
+    """
     for device in sorted(plan.envelopes):
         if device in opened.updates:
-            needed.note(federation.roster.class_of(device), (replies.arrived[device] - began) / 1000)
+            needed.note(federation.roster.class_of(device), (waited.arrived[device] - waited.began) / 1000)
         elif opened.dropped.get(device) is Reason.NO_REPLY:
             needed.note(federation.roster.class_of(device))
+        elif opened.dropped.get(device) is Reason.NOT_AWAITED:
+            needed.note(federation.roster.class_of(device), (waited.ended - waited.began) / 1000)
 
 
 def run_round(federation: Federation, progress: Progress, number: int, gather: Gather) -> RoundRecord:

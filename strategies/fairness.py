@@ -9,6 +9,9 @@ Here that step is the mean of updates that are each scaled by a weight, so that 
 staleness weights. A loss is what a device *says*: who lies takes weight from others. So losses, and the norms in h, are
 first moved between the (f+1)-th smallest and the (f+1)-th largest: with at most f liars each of these bounds lies
 between values of honest devices, so nobody's loss counts for more or less than an honest one does.
+
+q between 0 and 1 is refused: there ``F^{q−1}`` has no bound as F nears 0, so h of a few devices that the model fits all
+but perfectly outgrows the whole sum, and shortens everybody's step to nothing.
 """
 
 import numpy as np
@@ -19,7 +22,7 @@ from skerry.records import Float32Array
 
 __all__ = ["fair_weights"]
 
-_LEAST = 1e-10  # added to losses, as the authors' own code does: a power below 0 of a loss of 0 has no value
+_LEAST = 1e-10  # added to losses, as the authors' own code does: the largest is divided by
 
 
 def fair_weights(
@@ -30,7 +33,7 @@ def fair_weights(
     Args:
         deltas: ``(n, d)`` updates ``w_k − w``.
         losses: ``(n,)`` F_k, mean loss of w on each device's examples; finite and at least 0.
-        q: at least 0; the larger, the more the worst count.
+        q: 0, or at least 1; the larger, the more the worst count.
         learning_rate: η of the device's steps.
         tolerate: f. Where ``n ≤ 2f`` all losses count as their median does.
 
@@ -43,8 +46,10 @@ def fair_weights(
     """
     if losses.shape != deltas.shape[:1] or not (np.isfinite(losses).all() and (losses >= 0).all()):
         raise InputError(f"{len(deltas)} updates need as many finite losses of at least 0")
-    if not 0 <= q < float("inf") or not 0 < learning_rate < float("inf") or tolerate < 0:
-        raise InputError(f"q and f are at least 0, a learning rate is positive: got {q}, {tolerate}, {learning_rate}")
+    if not (q == 0 or 1 <= q < float("inf")) or not 0 < learning_rate < float("inf") or tolerate < 0:
+        raise InputError(
+            f"q is 0 or at least 1, f at least 0, a learning rate positive: got {q}, {tolerate}, {learning_rate}"
+        )
     if not len(losses):
         return np.zeros(0, np.float32)
     wide = deltas.astype(np.float64)

@@ -13,6 +13,11 @@ def check_fairness(scenario: "Scenario") -> None:
     training = scenario.training
     if not training.fairness:
         return
+    if training.fairness < 1:
+        raise ValueError(
+            "with training.fairness between 0 and 1 a few devices that the model fits all but perfectly shorten "
+            "everybody's step to nothing: set it to 0, or to 1 or more"
+        )
     if scenario.privacy.unit != "none":
         raise ValueError(
             "training.fairness weighs updates by the loss that each device says, which tells of its data and has no "

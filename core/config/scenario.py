@@ -158,7 +158,7 @@ class TrainingConfig(_Section):
         description="SCAFFOLD: steps are corrected by control variates, which a device keeps from round to round",
     )
     fairness: Annotated[float, Field(ge=0, le=10)] = Field(
-        0.0, description="q of q-FFL: the larger, the more devices count on which the model does badly"
+        0.0, description="q of q-FFL, 0 or at least 1: the larger, the more devices count on which the model does badly"
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="cosine: the learning rate falls to nothing over the rounds, along half a cosine"

@@ -43,6 +43,7 @@ _UNHEARD = frozenset(
         Reason.REPLAYED,
         Reason.NO_REPLY,
         Reason.LATE,
+        Reason.NOT_AWAITED,
         Reason.ERROR,
     }
 )

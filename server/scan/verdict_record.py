@@ -9,7 +9,7 @@ from skerry.records import Action, Reason, Score, Verdict
 __all__ = ["DeviceRecord", "verdict_record"]
 
 # A device may fail, it may be slower than others, and it may decline.
-_ABSENT = {Reason.NO_REPLY, Reason.LATE, Reason.ERROR, Reason.REFUSED, Reason.NOT_ENROLLED}
+_ABSENT = {Reason.NO_REPLY, Reason.LATE, Reason.NOT_AWAITED, Reason.ERROR, Reason.REFUSED, Reason.NOT_ENROLLED}
 
 
 @dataclass(frozen=True)

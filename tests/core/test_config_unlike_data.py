@@ -47,6 +47,7 @@ def test_scaffold_is_refused_beside(changes: list[str], said: str) -> None:
     ("changes", "said"),
     [
         (["privacy.unit=example"], "no debit pays"),
+        (["training.fairness=0.5"], "1 or more"),
         ([*HONEST, "privacy.unit=device"], "no debit pays"),
         (["training.server_optimizer=fedyogi", "training.server_learning_rate=0.01"], "length of the server's step"),
         (["training.server_momentum=0.9"], "length of the server's step"),

@@ -31,7 +31,7 @@ RECORDS = (
     record(1, "ab", {"c": "no_reply", "d": "norm"}),
     record(2, "ab", {"d": "late"}, late={"c": 1}),
     record(3, "a", {"d": "norm"}, late={"d": 2}),
-    record(4, "a"),
+    record(4, "a", {"e": "not_awaited"}),
 )
 
 
@@ -42,13 +42,14 @@ def test_each_device_has_its_share_of_the_rounds() -> None:
     assert told["b"] == (2, 2, 0, 0.5)
     assert told["c"] == (1, 0, 1, 0.0)
     assert told["d"] == (3, 0, 1, 0.0)  # late once: in its round's record, and when it came
-    assert told["e"] == (0, 0, 0, 0.0)
+    assert told["e"] == (1, 0, 0, 0.0)  # nobody waited for it, and nothing came
+    assert told["f"] == (0, 0, 0, 0.0)
     assert (found.rounds, found.least, found.most) == (4, 0.0, 1.0)
     assert found.gini == pytest.approx(gini([4, 2, 0, 0, 0, 0]))
 
 
 def test_who_never_took_part_is_told_with_the_reason() -> None:
-    found = participation(RECORDS, "abcdef", {"e": "class == 'pi': class is 'phone'", "a": "in quarantine"})
+    found = participation(RECORDS, "abcdef", {"f": "class == 'pi': class is 'phone'", "a": "in quarantine"})
     assert found.never == ("c", "d", "e", "f")
     why = {name: found.devices[name].why for name in "abcdef"}
     assert why == {
@@ -56,8 +57,8 @@ def test_who_never_took_part_is_told_with_the_reason() -> None:
         "b": None,
         "c": "asked in one round, no_reply in one round",
         "d": "asked in three rounds, norm in two rounds",
-        "e": "class == 'pi': class is 'phone'",
-        "f": "not asked",
+        "e": "asked in one round, not_awaited in one round",
+        "f": "class == 'pi': class is 'phone'",
     }
     words = participation_words(found)
     assert words.startswith("each device in 0.0 % to 100.0 % of four rounds, Gini 0.72; never: c (asked in one round")

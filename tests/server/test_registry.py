@@ -42,6 +42,7 @@ def test_verdicts_become_evidence_and_a_quarantine_a_decision_with_its_cause(reg
     ("reason", "heard"),
     [
         (Reason.NO_REPLY, False),
+        (Reason.NOT_AWAITED, False),
         (Reason.NOT_AUTHENTIC, False),
         (Reason.NOT_FOR_US, False),
         (Reason.STALE, False),

@@ -48,6 +48,7 @@ def test_the_record_tells_who_was_kept_out_and_who_got_in_despite_an_alarm() -> 
         verdict(1, "loud", value=9.0),
         verdict(2, "loud", Action.CLIP, value=4.0, scale=0.5),
         Verdict(1, "away", Action.DROP, (Reason.NO_REPLY,)),
+        Verdict(1, "slow", Action.DROP, (Reason.NOT_AWAITED,)),
         verdict(1, "out", Action.DROP, value=8.0),
         verdict(2, "out", Action.QUARANTINE, value=8.0),
     ]

@@ -12,8 +12,9 @@ from skerry.device.app import app, fleet_homes
 from skerry.device.worker import process_worker
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import read_entries, read_ledger
+from skerry.server import rounds
 from skerry.server.asked import asked_of
-from skerry.server.collect import collect
+from skerry.server.collect import collect, open_replies
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
 from skerry.server.engines.inprocess import InProcessGrid
@@ -22,6 +23,7 @@ from skerry.server.journal import RoundJournal
 from skerry.server.needed import Needed
 from skerry.server.plan import make_plan
 from skerry.server.prepare import prepare
+from skerry.server.progress import Waited
 from skerry.server.rounds import run_rounds
 
 MANY = ("cohort.sampling=fixed", "cohort.size=6", "cohort.over_select=1.4")
@@ -102,9 +104,15 @@ def test_over_a_network_a_round_is_over_when_enough_updates_came(tmp_path) -> No
         real = replace(federation, secret=bytes(32))
         grid.forged = nodes[cohort[0]]
         replies = collect(real, plan, RoundJournal(folder.path), deadline_s=60)
+        opened = open_replies(real, plan, replies)
     federation.ledger.close()
+    needed = Needed(1.0, 600.0)
+    rounds._learn(real, needed, plan, opened, Waited(0, 90_000, dict.fromkeys(replies.arrived, 5_000)))
+    assert needed.deadline_s([""]) == 600.0  # nine asked, and one answer that nobody can tell from a stranger's
+    rounds._learn(real, needed, plan, opened, Waited(0, 90_000, dict.fromkeys(replies.arrived, 5_000)))
+    assert needed.deadline_s([""]) == 90.0  # two in eight need longer than they were waited for
     assert len(replies.envelopes) == 7  # six updates, and one that is none and ends nothing
-    assert sorted(replies.dropped.values()) == ["late", "late"]
+    assert sorted(replies.dropped.values()) == ["not_awaited", "not_awaited"]
 
 
 class Trickling(InProcessGrid):

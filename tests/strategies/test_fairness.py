@@ -28,9 +28,13 @@ def step(losses: np.ndarray, q: float, tolerate: int = 0, deltas: np.ndarray = D
     return (deltas * weights[:, None]).mean(axis=0)
 
 
-@pytest.mark.parametrize("q", [0.0, 0.5, 1.0, 5.0])
+@pytest.mark.parametrize("q", [0.0, 1.0, 1.5, 5.0])
 def test_the_mean_of_weighted_updates_is_the_papers_step(q: float) -> None:
     np.testing.assert_allclose(step(LOSSES, q), published(q), rtol=1e-5)
+
+
+def step_length(losses: np.ndarray, q: float) -> float:
+    return float(np.linalg.norm(step(losses, q)))
 
 
 def test_without_fairness_all_count_alike() -> None:
@@ -57,7 +61,7 @@ def test_what_two_liars_say_moves_nobody_beyond_honest_losses(claim: float) -> N
     honest = np.concatenate([LOSSES[:2], LOSSES[2:]])
     lied = honest.copy()
     lied[:2] = claim
-    for q in (0.5, 2.0, 10.0):
+    for q in (1.0, 2.0, 10.0):
         weights = fair_weights(DELTAS, lied, q=q, learning_rate=ETA, tolerate=2)
         others = weights[2:]
         assert others.min() - 1e-6 <= weights[:2].min()
@@ -76,6 +80,19 @@ def test_one_long_update_does_not_stop_the_others() -> None:
     assert (open_[1:] < honest[1:] / 1000).all()
 
 
+@pytest.mark.parametrize("q", [1.0, 2.0, 10.0])
+def test_devices_that_the_model_fits_perfectly_do_not_stop_the_others(q: float) -> None:
+    """However many they are: one that is badly off moves the model as far as it does where nobody is well off."""
+    losses = np.array([0.0] * 6 + [1.0])
+    assert step_length(losses, q) > 0.01 * step_length(np.ones(7), q)
+
+
+@pytest.mark.parametrize("q", [-1.0, 0.1, 0.999, np.inf, np.nan])
+def test_a_power_that_has_no_bound_is_refused(q: float) -> None:
+    with pytest.raises(InputError, match="0 or at least 1"):
+        fair_weights(DELTAS, LOSSES, q=q, learning_rate=ETA, tolerate=0)
+
+
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -1.0])
 def test_a_loss_that_is_none_is_refused(loss: float) -> None:
     losses = LOSSES.copy()
@@ -87,5 +104,5 @@ def test_a_loss_that_is_none_is_refused(loss: float) -> None:
 
 
 def test_losses_of_nothing_and_of_nobody_are_no_error() -> None:
-    assert np.isfinite(step(np.zeros(7), 0.5)).all()
+    assert np.isfinite(step(np.zeros(7), 1.0)).all()
     assert fair_weights(DELTAS[:0], LOSSES[:0], q=1, learning_rate=ETA, tolerate=2).shape == (0,)
