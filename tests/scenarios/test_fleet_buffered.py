@@ -1,5 +1,6 @@
 """A buffered run over enrolled devices at a real SuperLink: answers as they come, whoever is silent, and going on."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 from skerry.config import Scenario, to_toml
 from skerry.runfolder import RunFolder, list_runs
 from skerry.security.privacy.ledger import Ledger
+from skerry.server import buffered
 from skerry.server.journal import RoundJournal
 from skerry.server.launch import launch, resume
+from skerry.server.live_arrivals import LiveArrivals
 from skerry.server.proof import verify_run
 
 from ._enrolled import POLL_S, Up, honest_rounds, up
@@ -26,8 +29,8 @@ SLOW = NAMES[-1]
 
 
 def scenario(*overrides: str) -> Scenario:
-    buffered = ("cohort.mode=buffered", "cohort.buffer=2", "cohort.concurrency=4", "rounds=5")
-    return honest_rounds("cohort.deadline_s=30", "cohort.patience_s=30", *buffered, *overrides)
+    mode = ("cohort.mode=buffered", "cohort.buffer=2", "cohort.concurrency=4", "rounds=5")
+    return honest_rounds("cohort.deadline_s=180", "cohort.patience_s=180", *mode, *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,9 @@ def test_a_slow_device_holds_nobody_and_its_late_answer_counts(fleet: Up) -> Non
     kept: list[RunFolder] = []
 
     def after_two_steps(send: Callable[[], None]) -> None:
+        deadline = time.monotonic() + 180
         while len(kept[0].rounds()) < 2:
+            assert time.monotonic() < deadline
             time.sleep(POLL_S)
         send()
 
@@ -152,12 +157,19 @@ def test_a_killed_coordinator_goes_on_and_asks_nobody_twice(place: str, count: i
     assert set(list(here)[:2]) <= set(records[number - 1].accepted)  # what was here is what the step is made of
 
 
-def test_a_silent_device_gives_up_its_place(fleet: Up) -> None:
+def test_a_silent_device_gives_up_its_place(fleet: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its deadline passes between the first step and the second, when nobody else is at work."""
+    kept: list[RunFolder] = []
+
+    def now() -> float:
+        return time.monotonic() + (1e6 if kept[0].rounds() else 0.0)
+
+    monkeypatch.setattr(buffered, "LiveArrivals", functools.partial(LiveArrivals, now=now))
     fleet.devices[SLOW].trained = lambda send: None
-    folder = launch(scenario("cohort.deadline_s=3", "cohort.buffer=3", "rounds=3"), engine="fleet", parent=fleet.runs)
-    asked = opened(folder)
-    assert SLOW in asked[0]
+    folder = launch(scenario("cohort.buffer=3", "rounds=3"), engine="fleet", parent=fleet.runs, on_folder=kept.append)
+    assert SLOW in opened(folder)[0]
     dropped = [dict(record.dropped) for record in folder.rounds()]
+    assert dropped[0] == {}
     assert {SLOW: "no_reply"} in dropped
     assert all(set(one) <= {SLOW} for one in dropped)
     assert verify_run(folder, remembered={}, pld=False).holds
