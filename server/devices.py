@@ -63,6 +63,10 @@ class Nodes(Protocol):
         """
         ...
 
+    def known(self, device: EnrolledDevice) -> int | None:
+        """The device's node id where the SuperLink need not be asked for it; returns at once."""
+        ...
+
     def forget(self, device: EnrolledDevice) -> None:
         """The SuperLink does not know the device's key (any more): ask it again next time."""
         ...

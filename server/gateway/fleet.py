@@ -99,6 +99,10 @@ class FleetPassage:
         claim = fleet_claim(call, body)
         if claim is None:
             raise TurnedAwayError(GatewayRefusal.MALFORMED, "the body is not this call's message")
+        node_id = self._nodes.known(device)
+        said = None if node_id is None else self._said(call, claim, device, node_id, self._idle.stroke(node_id))
+        if said is not None:  # nobody else has to wait for that, whatever the SuperLink does
+            return _answer(Answered(httpx.codes.OK, PROTOBUF, said))
         held = until_sent(request)
         with self._calls.hold(1, device.name) as granted:
             if not granted:
@@ -121,11 +125,8 @@ class FleetPassage:
             async with asyncio.timeout(self._limits.superlink_s):
                 loop = asyncio.get_running_loop()
                 node_id = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
-                _check_speaker(claim, device, node_id)
                 stroke = self._idle.stroke(node_id)
-                said = self._uploads.again(device.name, call, claim)
-                if said is None:
-                    said = self._idle.answer(call, node_id, stroke)
+                said = self._said(call, claim, device, node_id, stroke)
                 if said is not None:
                     return _answer(Answered(httpx.codes.OK, PROTOBUF, said))
                 if call == "deactivate-node":
@@ -144,6 +145,12 @@ class FleetPassage:
         if answer.status == httpx.codes.OK and self._uploads.complete(device.name, call, claim, answer.content):
             self._ring_for(node_id)
         return _answer(answer)
+
+    def _said(self, call: str, claim: FleetClaim, device: EnrolledDevice, node_id: int, stroke: str) -> bytes | None:
+        """The answer to a call, which the device has to be allowed; None where the SuperLink has to be asked."""
+        _check_speaker(claim, device, node_id)
+        again = self._uploads.again(device.name, call, claim)
+        return self._idle.answer(call, node_id, stroke) if again is None else again
 
     def _note(self, call: str, stroke: str, device: EnrolledDevice, node_id: int, answer: Answered) -> None:
         if answer.status == httpx.codes.UNAUTHORIZED:

@@ -38,7 +38,7 @@ class SuperlinkNodes:
         Raises:
             ConnectionError: the SuperLink does not answer.
         """
-        found = self._known.get(device.node_key)
+        found = self.known(device)
         if found is not None:
             return found
         with self._lock:
@@ -55,6 +55,10 @@ class SuperlinkNodes:
                 self._known[device.node_key] = self._control.register(device.key)
                 self._listed = listed
             return self._known[device.node_key]
+
+    def known(self, device: EnrolledDevice) -> int | None:
+        """The device's node id, where the SuperLink need not be asked for it."""
+        return self._known.get(device.node_key)
 
     def forget(self, device: EnrolledDevice) -> None:
         """Ask the SuperLink again some time: it was started anew, or does not accept the device."""

@@ -63,6 +63,9 @@ class NoNodes:
     def node_id(self, device: EnrolledDevice) -> int:
         raise ConnectionError("there is no SuperLink")
 
+    def known(self, device: EnrolledDevice) -> None:
+        return None
+
     def forget(self, device: EnrolledDevice) -> None:
         raise AssertionError("nothing was answered")
 

@@ -29,6 +29,7 @@ from skerry.server.gateway import GatewayLimits
 from skerry.server.gateway.answers import HELD
 from skerry.server.gateway.fleet import FleetPassage
 from skerry.server.gateway.idle import PROMISED_S, Idle, IdleLimits
+from skerry.server.gateway.refusal import TurnedAwayError
 from skerry.server.gateway.superlink import PROTOBUF
 
 from ._gateway import Signing
@@ -233,6 +234,8 @@ class Numbered:
     def node_id(self, device: EnrolledDevice) -> int:
         return int(device.name.removeprefix("pi-"))
 
+    known = node_id
+
     def forget(self, device: EnrolledDevice) -> None:
         raise AssertionError("it was accepted")
 
@@ -393,3 +396,35 @@ def test_a_device_is_not_called_offline_because_a_round_takes_all_places(idle: I
 
     asyncio.run(uploads())
     assert not idle.breathes(200)
+
+
+def test_what_is_known_is_answered_at_once_while_the_superlink_hangs(idle: Idle) -> None:
+    for _ in range(2):
+        online(idle, 100)
+
+    async def hangs() -> list[str]:
+        slow = Slow(PULL)
+        async with passage(slow, idle) as fleet:
+            many = [asyncio.create_task(fleet.answer(pulls(node))) for node in range(101, 181)]
+            await until(lambda: len(slow.asked) == GatewayLimits().superlink_calls)
+            for node in range(1, 101):  # more than there are places for calls that wait
+                beat = Passed(named(node), BEAT, sign_of_life(node, PROMISED_S))
+                answer = await asyncio.wait_for(fleet.answer(beat), 20)
+                assert answer.body == ALIVE
+            slow.go_on.set()
+            await asyncio.gather(*many)
+        return slow.asked
+
+    assert set(asyncio.run(hangs())) == {PULL}
+
+
+def test_what_is_known_of_one_node_is_told_to_no_other_device(idle: Idle) -> None:
+    for _ in range(2):
+        online(idle, 100)
+
+    async def asks() -> None:
+        async with passage(Slow(), idle) as fleet:
+            await fleet.answer(Passed(named(1), BEAT, sign_of_life(2, PROMISED_S)))
+
+    with pytest.raises(TurnedAwayError, match="another node"):
+        asyncio.run(asks())
