@@ -15,11 +15,13 @@ goes on, a second process and a server that was away need no memory here.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from skerry.errors import NotTrackedError
@@ -92,21 +94,40 @@ class MlflowLog:
             client.log_batch(run, metrics=_metrics(folder, record))
         client.log_batch(run, tags=_tags(folder, state, rounds))
         if state in _STATUS:
+            client.set_terminated(run, _STATUS[state])  # whatever becomes of the artefacts
+            self._store(client, run, folder, rounds)
+        return run
+
+    def _store(self, client: MlflowClient, run: str, folder: RunFolder, rounds: list[RoundRecord]) -> None:
+        try:
             for name in _ARTEFACTS:
                 if _may_leave(name, folder) and (folder.path / name).is_file():
                     client.log_artifact(run, str(folder.path / name))
             if rounds:
                 client.log_text(run, f"{rounds[-1].vector_digest}\n", "vector.sha256")
-            client.set_terminated(run, _STATUS[state])
-        return run
+        except Exception as error:  # each store raises what its library does
+            needs = (
+                f"`pip install {error.name}`, which it needs" if isinstance(error, ModuleNotFoundError) else "mend it"
+            )
+            raise NotTrackedError(
+                f"MLflow has the run, but its artefact store did not take the files: {self.told(error)}",
+                where=self._public(self.uri),
+                mend=f"{needs}, then `skerry runs log-mlflow {folder.id}`",
+            ) from error
 
     def _found(self, client: MlflowClient, folder: RunFolder) -> Any:
         """MLflow's record of the run; a new one if there is none."""
         name = self._experiment or folder.scenario.name
         experiment = client.get_experiment_by_name(name)
-        identifier = client.create_experiment(name) if experiment is None else experiment.experiment_id
+        identifier = self._new_experiment(client, name) if experiment is None else experiment.experiment_id
         known = client.search_runs([identifier], f"tags.`skerry.run` = '{folder.id}'", max_results=1)
         return known[0] if known else client.create_run(identifier, run_name=folder.id, tags={"skerry.run": folder.id})
+
+    def _new_experiment(self, client: MlflowClient, name: str) -> str:
+        """A new one. Beside a database in a file lie its artefacts: MLflow would take the folder of the process."""
+        file = make_url(self.uri).database if self.uri.startswith("sqlite:") else None
+        beside = None if not file else Path(file).absolute().with_name("mlartifacts").as_uri()
+        return str(client.create_experiment(name, artifact_location=beside))
 
 
 def _params(folder: RunFolder) -> Iterator[Param]:

@@ -21,7 +21,7 @@ MlflowOption = Annotated[
 ]
 
 _PATIENCE = {
-    # A run does not wait for seven tries of two minutes each, and what is not there now is brought later.
+    # One does not wait for seven tries of two minutes each, and what is not there now is brought later.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -32,6 +32,7 @@ _QUIET = {
 }
 _EVERY_S = 1.0
 _AGAIN_S = 30.0  # after a store took nothing
+_LAST_S = 30.0
 
 
 def log_mlflow(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
@@ -85,14 +86,16 @@ class Tracker:
     """Brings a run to MLflow while the main thread is busy with it, and what is left when its block is left.
 
     A store that takes nothing is told of once, tried again after half a minute, and told of at the end if it still
-    does not: the run goes on.
+    does not: the run goes on. What goes on at the end is waited for ``patience_s``, and what failed last is not tried
+    again then.
     """
 
-    def __init__(self, log: "MlflowLog") -> None:
-        self._log = log
+    def __init__(self, log: "MlflowLog", patience_s: float = _LAST_S) -> None:
+        self._log, self._patience_s = log, patience_s
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._folder: RunFolder | None = None
+        self._fault: str | None = None
         self._told = False
 
     def watch(self, folder: "RunFolder") -> None:
@@ -102,19 +105,24 @@ class Tracker:
         self._thread.start()
 
     def _follow(self, folder: "RunFolder") -> None:
+        self._until_over(folder)
+        if self._fault is None and folder.path.is_dir():  # of a scenario that could not be used nothing is left
+            self._fault = self._bring(folder)
+
+    def _until_over(self, folder: "RunFolder") -> None:
         brought, wait_until = -1, 0.0
         while not self._stop.wait(_EVERY_S):
             done = len(folder.rounds())
             if done == brought or time.monotonic() < wait_until:
                 continue
-            fault = self._bring(folder)
-            if fault is None:
+            self._fault = self._bring(folder)
+            if self._fault is None:
                 brought = done
                 continue
             wait_until = time.monotonic() + _AGAIN_S
             if not self._told:
                 self._told = True
-                _tell(f"{fault}; the run goes on, and this is tried again")
+                _tell(f"{self._fault}; the run goes on, and this is tried again")
 
     def _bring(self, folder: "RunFolder") -> str | None:
         """What went wrong."""
@@ -137,11 +145,9 @@ class Tracker:
         self._stop.set()
         if self._thread is None or self._folder is None:
             return
-        self._thread.join()
-        if not self._folder.path.is_dir():  # of a scenario that could not be used nothing is left
-            return
-        fault = self._bring(self._folder)
-        if fault is not None:
+        self._thread.join(self._patience_s)
+        fault = "MLflow does not answer" if self._thread.is_alive() else self._fault
+        if fault is not None and self._folder.path.is_dir():
             _tell(f"{fault}; later: `skerry runs log-mlflow {self._folder.id}`")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from skerry.cli.tracking import Tracker, chosen_log
-from skerry.runfolder import list_runs
+from skerry.runfolder import RunFolder, list_runs
+from skerry.server.mlflow_log import MlflowLog
 from tests._mlflow import copy_of, only_run
 
 SHORT = ["demo", "--mlflow", "--json", "--set", "rounds=1", "--set", "report.references=false"]
@@ -87,6 +89,37 @@ def test_a_run_whose_server_is_away_ends_well_and_says_at_the_end_how_to_log_it(
     assert json.loads(result.stdout)["run"]["state"] == folder.state == "complete"
     assert result.stderr.count("the run goes on, and this is tried again") == 1
     assert result.stderr.rstrip().endswith(f"later: `skerry runs log-mlflow {folder.id}`")
+
+
+def test_a_server_that_says_nothing_does_not_hold_a_run_s_end(
+    sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sample.build(tmp_path / "runs", state="interrupted", rounds_done=2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3600")
+        with Tracker(chosen_log(), patience_s=0.2) as tracker:
+            tracker.watch(folder)
+    told = capsys.readouterr().err
+    assert told == f"MLflow does not answer; later: `skerry runs log-mlflow {folder.id}`\n"
+
+
+def test_what_failed_while_a_run_went_on_is_not_tried_again_when_it_ends(
+    sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    class Counted(MlflowLog):
+        def bring(self, folder: RunFolder) -> str:
+            tries.append(folder.id)
+            return super().bring(folder)
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    folder = sample.build(tmp_path / "runs", state="interrupted", rounds_done=2)
+    with Tracker(Counted("http://127.0.0.1:9")) as tracker:
+        tracker.watch(folder)
+        eventually(lambda: bool(tries))
+    assert tries == [folder.id]
 
 
 def test_rounds_are_there_while_the_run_goes_on(store: str, sample, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from skerry.errors import NotTrackedError
 from skerry.runfolder import RunFolder
@@ -27,7 +28,9 @@ METRICS = {"accuracy", "epsilon", "accepted", "flagged", "dropped", "bytes_up", 
 
 @pytest.fixture
 def store(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)  # where artefacts lie unless a server says otherwise
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     return copy_of(empty_mlflow, tmp_path)
 
 
@@ -62,6 +65,8 @@ def test_a_finished_run_is_there_with_parameters_metrics_tags_and_artefacts(
     digest = Path(client.download_artifacts(identifier, "vector.sha256", str(tmp_path))).read_text()
     assert digest == folder.rounds()[-1].vector_digest + "\n"
     assert {one.path for one in client.list_artifacts(identifier)} == {"report.html", "scenario.toml", "vector.sha256"}
+    assert (tmp_path / "mlartifacts" / identifier / "artifacts" / "report.html").is_file()  # beside the database
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_what_is_there_is_not_logged_twice_and_what_is_new_is_added(store: str, sample, tmp_path: Path) -> None:
@@ -94,6 +99,23 @@ def test_a_run_without_privacy_has_no_epsilon(store: str, sample, tmp_path: Path
     assert found.data.metrics.keys() == METRICS - {"epsilon"}
     assert found.data.tags["skerry.privacy.unit"] == "none"
     assert not {"skerry.privacy.delta", "skerry.privacy.relation"} & found.data.tags.keys()
+
+
+@pytest.mark.parametrize(
+    ("place", "mend"), [("s3://bucket/x", "pip install boto3"), ("file:///proc/nowhere", "skerry runs log-mlflow")]
+)
+def test_a_run_whose_artefacts_find_no_store_is_over_all_the_same(
+    store: str, sample, tmp_path: Path, place: str, mend: str
+) -> None:
+    client = MlflowClient(tracking_uri=store)
+    client.create_experiment("away", artifact_location=place)
+    folder = sample.build(tmp_path / "runs", state="complete", rounds_done=2)
+    with pytest.raises(NotTrackedError) as failed:
+        MlflowLog(store, "away").bring(folder)
+    assert "artefact store" in failed.value.what
+    assert mend in failed.value.mend
+    _, found = only_run(store, "away")
+    assert (found.info.status, found.data.metrics["round"]) == ("FINISHED", 2)
 
 
 def test_under_poisson_sampling_mlflow_is_not_told_who_was_asked(store: str, sample, tmp_path: Path) -> None:
