@@ -8,7 +8,8 @@ same work, whether or not a device of that name exists.
 
 Nonces are kept in memory for as long as a signature is fresh. After a start of the gateway nothing is taken that the
 one before it could have taken, which is what was signed up to :data:`AHEAD_S` after the start; so a restart opens no
-window for replays, and devices wait those seconds.
+window for replays, and devices wait those seconds, each a little longer than the one turned away before it: a fleet
+does not come back in one second.
 """
 
 from collections import OrderedDict
@@ -32,6 +33,9 @@ SKEW_S = 60
 
 AHEAD_S = 5
 """How far it may be ahead: little, because nobody is served for so long after a start."""
+
+_RETURNS_PER_S = 200.0
+_MOST_EARLY = 5120  # counted; nobody is kept away for more than half a minute, whoever else asks
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Authenticator:
         self._taken_before_s = idle_since // 1000 + AHEAD_S
         self._nobody = ec.generate_private_key(ec.SECP256R1()).public_key()
         self._lock = Lock()
+        self._early = 0  # requests that were signed before the start, or just then
         self._seen: OrderedDict[tuple[str, str], int] = OrderedDict()  # until when (s), oldest first
 
     def head(
@@ -87,7 +92,7 @@ class Authenticator:
             )
         if claim.created <= self._taken_before_s:
             what = "signed before the gateway started, or just then; sign again"
-            wait_s = max(0, self._taken_before_s + 1 - now)
+            wait_s = max(0, self._taken_before_s + 1 - now) + self._turn_s()
             raise TurnedAwayError(GatewayRefusal.WRONG_CLOCK, what, retry_after_s=wait_s)
         digest = headers.get("content-digest", "")
         device = self._devices.find(claim.key_id, EVERYBODY)
@@ -99,6 +104,12 @@ class Authenticator:
         if device.role not in roles:
             raise TurnedAwayError(GatewayRefusal.WRONG_ROLE, f"this is not for the role {device.role.value}")
         return SignedHead(device, digest)
+
+    def _turn_s(self) -> float:
+        """Seconds by which the next of those that came too early is to come later than the first."""
+        with self._lock:
+            self._early = min(self._early + 1, _MOST_EARLY)
+            return (self._early - 1) / _RETURNS_PER_S
 
     def _use(self, key: tuple[str, str], now: int) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ import pytest
 
 from skerry.clock import system_clock
 from skerry.server.gateway import GatewayLimits, TurnedAwayError
-from skerry.server.gateway.authentication import Authenticator
+from skerry.server.gateway.authentication import AHEAD_S, Authenticator
 from skerry.server.limits import Buckets, Rate, Room
 
 from ._gateway import Roll, Running, Signing, reason, running
@@ -107,6 +107,23 @@ def test_after_a_start_a_device_waits_a_few_seconds_and_is_told_how_many(tmp_pat
         answer = gateway.get(HELD, device)
     assert reason(answer) == "wrong_clock"
     assert 1 <= int(answer.headers["retry-after"]) <= 6
+
+
+def test_after_a_start_a_fleet_is_told_to_come_back_over_a_time_and_nobody_is_kept_away_for_long():
+    now = 1_000_000_000_000
+    gateway = Authenticator(Roll({}), lambda: now, idle_since=now)
+    headers = Signing("pi-1").headers("GET", HELD, created=now // 1000)
+
+    def wait_s() -> float:
+        with pytest.raises(TurnedAwayError) as turned_away:
+            gateway.head("GET", HELD, headers)
+        assert turned_away.value.retry_after_s is not None
+        return turned_away.value.retry_after_s
+
+    waits = [wait_s() for _ in range(6000)]
+    assert waits[0] == AHEAD_S + 1
+    assert max(sum(at <= wait < at + 1 for wait in waits[:1400]) for at in range(6, 20)) == 200
+    assert max(waits) == waits[-1] < 32
 
 
 def test_a_device_that_asks_too_often_is_told_when_to_come_back_and_nobody_else_is(served, device: Signing):
