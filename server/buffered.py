@@ -5,8 +5,9 @@ model.
   :class:`~skerry.strategies.buffered.Turns`,
    drawn uniformly. Who is asked is settled once a round, in the ledger, before the first instruction leaves.
 2. *collect*  answers come in, of this round's devices and of earlier ones', until the buffer is full, or nobody is
-   left to wait for. A device that is silent for the deadline gives up its place; an answer that is too stale is
-   dropped. Whatever an answer holds, it takes a place in the buffer: so what a device sends moves nobody else's answer.
+   left to wait for. A device that is silent for the deadline gives up its place, and one that refuses does so as late;
+   an answer that is too stale is dropped. Whatever else an answer holds, it takes a place in the buffer. Under
+   device-level privacy a refusal takes one too: so what a device sends moves nobody else's answer.
 3. *open*     each answer must be to the instruction of its own round.
 
 When answers come is told by a virtual clock in a simulation (``virtual_arrivals.py``), over a fleet by the devices
@@ -16,6 +17,7 @@ the checkpoint of that step is.
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +30,7 @@ from skerry.server.account import open_round
 from skerry.server.arrivals import Arrival, Arrivals
 from skerry.server.buffer_state import BufferState
 from skerry.server.carried import carried, carry
-from skerry.server.collect import Opened, Replies, open_replies
+from skerry.server.collect import Opened, Replies, open_replies, refusal
 from skerry.server.federation import Federation
 from skerry.server.journal import Asked, Kept
 from skerry.server.live_arrivals import LiveArrivals
@@ -38,12 +40,17 @@ from skerry.server.progress import Gathered, Progress
 from skerry.server.virtual_arrivals import WALL_DEADLINE_S, VirtualArrivals
 from skerry.strategies.buffered import Turns
 
-__all__ = ["BufferedGathering"]
+__all__ = ["REFUSAL_RESTS", "BufferedGathering"]
 
 # Of an example: a MobileNetV2 at 224 pixels, forward, and forward and backward. Only the order of answers hangs on it.
 _HEAD_GFLOP, _NETWORK_GFLOP = 0.6, 1.8
 _STATE, _STATES = "buffer", 2  # a process may have to go on from the step before the one whose state is written
 _GIVES_UP = frozenset({Reason.NO_REPLY, Reason.REFUSED})
+REFUSAL_RESTS = 10
+"""Steps for which a device rests whose refusal took a place in the buffer, beside those between any two turns."""
+# What a device refuses for before it looks at its examples. Of a refusal that hangs on them nobody may see more than of
+# an update: under device-level privacy its device goes on being drawn as before.
+_BEFORE_ITS_DATA = frozenset({"budget_exceeded", "unit_refused", "separation_refused", "unknown_model", "wrong_model"})
 
 
 class BufferedGathering:
@@ -98,15 +105,15 @@ class BufferedGathering:
             for one in earlier:
                 self._arrivals.ask_again(federation, one)
             self._arrivals.begin(federation, plan, progress.journal)
-            taken, dropped = self._take(federation, progress, number)
+            taken, left = self._take(federation, progress, number)
         kept_now = progress.syncer.begin(progress.journal.sync)
         progress.syncer.begin(carry, federation.folder.path, _STATE, number, self._state().to_bytes(), _STATES)
         with watch.stage("open"):
-            opened = self._open(federation, taken, dropped)
+            opened = self._open(federation, [*taken, *left])
         return Gathered(
             opened,
             plan.bytes_down,
-            sum(len(one.envelope) for one in taken if one.envelope is not None),
+            sum(len(one.envelope) for one in [*taken, *left] if one.envelope is not None),
             kept_now,
             bases={one.device: one.base for one in taken if one.base != number},
             told={
@@ -169,29 +176,35 @@ class BufferedGathering:
             self._asked |= plans[-1].asked
         return plans
 
-    def _take(self, federation: Federation, progress: Progress, number: int) -> tuple[list[Arrival], dict[str, Reason]]:
-        """Fill the buffer: what is in it, and who gave up a place without.
+    def _take(self, federation: Federation, progress: Progress, number: int) -> tuple[list[Arrival], list[Arrival]]:
+        """Fill the buffer: what is in it, and what freed a place and is not, each with the reason.
 
         A step that an earlier process released is made of what is here.
         """
         stalest = federation.scenario.cohort.max_staleness
         wait = number not in federation.past.released
         taken: list[Arrival] = []
-        dropped: dict[str, Reason] = {}
+        left: list[Arrival] = []
         while len(taken) < self._size:
             arrival = self._arrivals.next(federation, progress.journal, wait=wait)
             if arrival is None:
                 break
-            if arrival.envelope is None and arrival.reason in _GIVES_UP:
-                dropped[arrival.device] = arrival.reason
+            if arrival.reason in _GIVES_UP:
+                left.append(arrival)
                 self._turns.end(arrival.device)
             elif number - arrival.base > stalest:
-                dropped[arrival.device] = Reason.STALE
+                left.append(replace(arrival, envelope=None, reason=Reason.STALE))
                 self._turns.end(arrival.device)
             else:
                 taken.append(arrival)
                 self._turns.enter(arrival.device, number)
-        return taken, dropped
+                if self._may_not_take_part(federation, arrival):
+                    self._turns.rest(arrival.device, REFUSAL_RESTS)
+        return taken, left
+
+    def _may_not_take_part(self, federation: Federation, one: Arrival) -> bool:
+        asked = self._asked[one.device]
+        return refusal(federation, one.base, asked, one.device, one.envelope, now=one.arrived) in _BEFORE_ITS_DATA
 
     def _state(self) -> BufferState:
         held = tuple(self._arrivals.held())
@@ -201,15 +214,15 @@ class BufferedGathering:
         asked = {device: one for device, one in self._asked.items() if device in here}
         return BufferState(self._arrivals.now, held, asked, self._turns.told(), dict(self._vectors))
 
-    def _open(self, federation: Federation, taken: list[Arrival], dropped: dict[str, Reason]) -> Opened:
+    def _open(self, federation: Federation, came: list[Arrival]) -> Opened:
         """Open the answers of each round under its own instructions."""
         by_base: dict[int, list[Arrival]] = defaultdict(list)
-        for one in taken:
+        for one in came:
             by_base[one.base].append(one)
         updates: dict[str, Update] = {}
         receipts: dict[str, SignedReceipt] = {}
+        dropped: dict[str, Reason] = {}
         refusals: dict[str, str] = {}
-        dropped = dict(dropped)
         for base, some in sorted(by_base.items()):
             replies = Replies(
                 {one.device: one.envelope for one in some if one.envelope is not None},

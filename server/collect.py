@@ -19,7 +19,17 @@ from skerry.server.journal import Answer, Asked, Kept, RoundJournal
 from skerry.server.mailbox import NETWORK_POLL_S, Mailbox, exchange
 from skerry.server.plan import RoundPlan
 
-__all__ = ["Opened", "Replies", "collect", "open_answer", "open_replies", "rests", "settled"]
+__all__ = [
+    "Opened",
+    "Replies",
+    "collect",
+    "declines",
+    "open_answer",
+    "open_replies",
+    "refusal",
+    "rests",
+    "settled",
+]
 
 _REASONS = {
     Refusal.EXPIRED: Reason.STALE,
@@ -234,11 +244,28 @@ def _reason(refusal: OpenedEnvelope) -> str:
     return refusal.payload[:64].decode("ascii", "replace")
 
 
-def rests(federation: Federation, number: int, asked: Asked, device: str, envelope: object, *, now: int) -> bool:
-    """Whether the device says, signed, that it may not work now."""
+def refusal(
+    federation: Federation, number: int, asked: Asked, device: str, envelope: object, *, now: int
+) -> str | None:
+    """The reason code of a device's signed refusal of its instruction; None of anything else."""
     try:
         if not isinstance(envelope, bytes) or kind_of(envelope) is not Kind.REFUSAL:
-            return False
-        return _reason(open_answer(federation, number, asked, device, envelope, now=now)) == CONDITIONS_LAPSED
+            return None
+        return _reason(open_answer(federation, number, asked, device, envelope, now=now))
     except EnvelopeRefusedError:
-        return False  # whatever it is, it is looked at with the others
+        return None  # whatever it is, it is looked at with the others
+
+
+def rests(federation: Federation, number: int, asked: Asked, device: str, envelope: object, *, now: int) -> bool:
+    """Whether the device says, signed, that it may not work now."""
+    return refusal(federation, number, asked, device, envelope, now=now) == CONDITIONS_LAPSED
+
+
+def declines(federation: Federation, number: int, asked: Asked, device: str, envelope: object, *, now: int) -> bool:
+    """Whether an answer in a buffered run is worth no more than silence: a signed refusal takes no place in the buffer.
+
+    Were it otherwise, as many devices as the buffer holds would end a run by refusing at once. Under device-level
+    privacy it takes one, unless it is that the device may not work now: what a device sends must move nobody else's.
+    """
+    code = refusal(federation, number, asked, device, envelope, now=now)
+    return code is not None and (federation.plan.unit != "device" or code == CONDITIONS_LAPSED)

@@ -3,8 +3,8 @@
 An answer is written down as it comes, before anything else happens to it, in the order in which a process that goes on
 takes it again; so is that a device is waited for no more. A device that is silent is sent the same once more at each
 third of its deadline, as in a round: a SuperLink gives a message once, and a device that took it and died would never
-hear of it again. So is one that says that it may not work now. At its deadline it is waited for no more, and what it
-says later is not looked at.
+hear of it again. So is one that refuses: it keeps its place until its deadline, as if it were silent, so that refusals
+are never quicker than work. At its deadline a device is waited for no more, and what it says later is not looked at.
 """
 
 import time
@@ -16,7 +16,7 @@ from flwr.app import ConfigRecord
 
 from skerry.records import Reason
 from skerry.server.arrivals import Arrival, Held
-from skerry.server.collect import rests
+from skerry.server.collect import declines
 from skerry.server.engines.grid import RunGrid
 from skerry.server.federation import Federation
 from skerry.server.journal import Answer, Asked, RoundJournal
@@ -38,7 +38,7 @@ class _Working:
     envelope: bytes
     again: float
     until: float
-    rests: bool = False
+    refusal: Answer | None = None
 
 
 class LiveArrivals:
@@ -126,10 +126,10 @@ class LiveArrivals:
             if one is None or key != _key(device, one.base):
                 continue  # it was given up
             envelope = _envelope(record)
-            if rests(federation, one.base, one.asked, device, envelope, now=federation.clock()):
-                self._working[device] = replace(one, rests=True)
-                continue
             answer = Answer(envelope or b"", federation.clock())
+            if declines(federation, one.base, one.asked, device, envelope, now=answer.arrived):
+                self._working[device] = replace(one, refusal=replace(answer, reason=Reason.REFUSED))
+                continue
             journal.add(self._step, device, answer)
             self._here.append(_arrival(device, one.base, answer))
             del self._working[device]
@@ -139,7 +139,7 @@ class LiveArrivals:
         now = self._clock()
         for device in sorted(name for name, one in self._working.items() if one.until <= now):
             one = self._working.pop(device)
-            answer = Answer(b"", federation.clock(), Reason.REFUSED if one.rests else Reason.NO_REPLY)
+            answer = one.refusal or Answer(b"", federation.clock(), Reason.NO_REPLY)
             journal.add(self._step, device, answer)
             self._here.append(_arrival(device, one.base, answer))
 

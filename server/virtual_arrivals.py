@@ -4,7 +4,7 @@ A device's answer depends on its instruction alone, so a simulation may compute 
 Speed, network and interruptions are those of the profile ``phones``; devices are always plugged in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from skerry.errors import EnvelopeRefusedError
 from skerry.records import Reason
 from skerry.security.envelope import issued_of
 from skerry.server.arrivals import Arrival, Held
-from skerry.server.collect import Replies, collect
+from skerry.server.collect import Replies, collect, declines
 from skerry.server.engines.virtual.availability import WEEK_S, Availability
 from skerry.server.engines.virtual.clock import EventQueue
 from skerry.server.engines.virtual.phones import Fleet, Work, draw_fleet
@@ -69,7 +69,7 @@ class VirtualArrivals:
         able = self.draw(tuple(plan.asked), size, plan.number)
         sent = {device: envelope for device, envelope in plan.envelopes.items() if device in able}
         replies = collect(federation, replace(plan, envelopes=sent), journal, deadline_s=WALL_DEADLINE_S)
-        self.hold(plan.number, replies)
+        self.hold(plan.number, replies, self._refusing(federation, plan, replies))
 
     def ask_again(self, federation: Federation, plan: RoundPlan) -> None:
         """Nobody has to be: what a device will have answered is computed when it begins."""
@@ -91,14 +91,34 @@ class VirtualArrivals:
         )
         return frozenset(cohort) - self._silent
 
-    def hold(self, base: int, replies: Replies) -> None:
-        """Keep what the devices that began will have answered, each until its time."""
+    def hold(self, base: int, replies: Replies, refusing: Collection[str] = ()) -> None:
+        """Keep what the devices that began will have answered, each until its time.
+
+        Those who refuse (``refusing``) keep their places as long as if they were silent.
+        """
+        limit = self.now + self._timeout_s
         for device, at in self._due.items():
             envelope = None if device in self._silent else replies.envelopes.get(device)
             reason = None if envelope is not None else replies.dropped.get(device, Reason.NO_REPLY)
-            arrived = replies.arrived.get(device, 0)
-            self._queue.add(at, Arrival(device, base, envelope, _made(envelope, arrived), reason))
+            refuses = envelope is not None and device in refusing
+            arrival = Arrival(device, base, envelope, _made(envelope, replies.arrived.get(device, 0)), reason)
+            self._queue.add(limit if refuses else at, replace(arrival, reason=Reason.REFUSED) if refuses else arrival)
         self._due = {}
+
+    def _refusing(self, federation: Federation, plan: RoundPlan, replies: Replies) -> frozenset[str]:
+        return frozenset(
+            device
+            for device, envelope in replies.envelopes.items()
+            if device in self._due
+            and declines(
+                federation,
+                plan.number,
+                plan.asked[device],
+                device,
+                envelope,
+                now=_made(envelope, replies.arrived[device]),
+            )
+        )
 
     def next(self, federation: Federation, journal: RoundJournal, *, wait: bool = True) -> Arrival | None:
         """What comes next; its time is now."""

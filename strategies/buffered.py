@@ -139,3 +139,7 @@ class Turns:
             raise InputError(f"{device} was not asked for step {step}: its answer may not enter it")
         self._working.discard(device)
         self._last[device] = step
+
+    def rest(self, device: str, steps: int) -> None:
+        """A device that took part is asked so many steps later than it would be: as if it had taken part then."""
+        self._last[device] += steps

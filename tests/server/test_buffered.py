@@ -10,6 +10,7 @@ import pytest
 from skerry.clock import system_clock
 from skerry.config import default_scenario
 from skerry.errors import InputError, InterruptedRunError, RefusedError, ScenarioError
+from skerry.records import Reason
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.stream import seeded_stream
 from skerry.security.privacy.verification import read_ledger
@@ -247,6 +248,16 @@ def test_a_silent_device_gives_up_its_place_and_a_slow_one_is_late() -> None:
     assert {one.reason.value for one in came if one.device not in able} == {"no_reply"}
     assert arrivals.now <= 600
     assert [one.device for one in came] != sorted(devices)
+
+
+def test_a_simulated_device_that_refuses_holds_its_place_until_the_deadline() -> None:
+    arrivals = VirtualArrivals({"quick": 50, "poor": 50}, gflop=0.6, epochs=1, timeout_s=600, seed=0)
+    assert arrivals.draw(("poor", "quick"), 10**6, 1) == {"poor", "quick"}
+    arrivals.hold(1, Replies({"poor": b"refusal", "quick": b"answer"}, arrived={"poor": 1, "quick": 2}), {"poor"})
+    first, second = arrivals.next(None, None), arrivals.next(None, None)
+    assert (first.device, first.reason) == ("quick", None)
+    assert (second.device, second.reason, second.envelope) == ("poor", Reason.REFUSED, b"refusal")
+    assert arrivals.now == 600
 
 
 def test_a_release_is_made_of_updates_that_are_there_once_and_far_enough_apart() -> None:

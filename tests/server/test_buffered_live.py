@@ -10,8 +10,10 @@ import pytest
 
 from skerry.clock import system_clock
 from skerry.config import default_scenario
+from skerry.device import participation
 from skerry.device.app import app, fleet_homes
 from skerry.device.worker import process_worker
+from skerry.errors import RefusedError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import read_ledger
 from skerry.server import buffered, rounds
@@ -24,6 +26,7 @@ from skerry.server.live_arrivals import LiveArrivals
 from skerry.server.mailbox import Mailbox
 from skerry.server.prepare import prepare
 from skerry.server.proof import verify_run
+from tests.server.test_device_level import DEVICE
 
 SETTINGS = (
     "rounds=4",
@@ -46,24 +49,30 @@ class Shore:
     """What devices do, whichever process of the run they are asked by; ``seconds`` pass while nothing comes."""
 
     silent: set[str] = field(default_factory=set)
+    quick: set[str] = field(default_factory=set)
     seconds: float = 0.0
     cohorts: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 class OneByOne(InProcessGrid):
-    """Each look brings one answer, in the order in which devices were asked; a silent device brings none."""
+    """Each look brings one answer: of quick devices, and then in the order in which they were asked; of a silent device
+    none.
+    """
 
     shore: Shore
     names: dict[int, str]
 
     def pull_messages(self, message_ids: Iterable[str]):
-        wanted = set(message_ids)
-        for identifier, message in self._pushed.items():
-            training = message.metadata.message_type.startswith("train")
-            silent = training and self.names[message.metadata.dst_node_id] in self.shore.silent
-            if identifier in wanted and not silent:
+        under_way = self.under_way(set(message_ids))
+        for name, identifier in sorted(under_way, key=lambda one: one[0] not in self.shore.quick):
+            if name not in self.shore.silent:
                 return super().pull_messages([identifier])
         return []
+
+    def under_way(self, wanted: set[str]) -> list[tuple[str, str]]:
+        """Device and message; before it is known who answers where, the node."""
+        found = {i: message.metadata for i, message in self._pushed.items() if i in wanted}
+        return [(self.names.get(one.dst_node_id, ""), i) for i, one in found.items()]
 
     def rest(self, seconds: float) -> None:
         self.shore.seconds += 5.0
@@ -91,7 +100,7 @@ def go(folder: RunFolder, shore: Shore):
     prepared = prepare(folder, system_clock, process_worker())
     with task_identity(1):
         grid = OneByOne(app, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)])
-        grid.shore = shore
+        grid.shore, grid.names = shore, {}
         nodes = discover(folder, grid, prepared.task.devices(), system_clock, patience_s=180)
         grid.names = {node: device for device, node in nodes.items()}
         federation = Federation.assemble(folder, prepared, grid, nodes, system_clock)
@@ -189,3 +198,71 @@ def test_who_was_given_up_and_asked_anew_does_not_stop_a_run_that_goes_on(shore,
     assert [record.round for record in records] == [1, 2, 3, 4]
     assert dict(records[1].dropped) == dict.fromkeys(gone, "no_reply")
     assert verify_run(folder, remembered={}, pld=False).holds
+
+
+@pytest.fixture
+def poor(monkeypatch) -> set[str]:
+    """Devices that refuse at once, as if they had no budget left."""
+    poor: set[str] = set()
+    plain = participation._agree
+
+    def agree(resident, instruction):
+        if resident.home.device in poor:
+            raise RefusedError("budget_exceeded", "nothing is left", where=resident.home.device)
+        return plain(resident, instruction)
+
+    monkeypatch.setattr(participation, "_agree", agree)
+    return poor
+
+
+def test_devices_that_refuse_at_once_end_no_step(shore, poor, monkeypatch, tmp_path) -> None:
+    """As many as the buffer holds, quicker than all who work; one process more changes nothing of it."""
+    some = ("cohort.buffer=4", "cohort.concurrency=11", "privacy.unit=none", "rounds=3")
+
+    def four_refuse(number: int, cohort: tuple[str, ...]) -> None:
+        poor.update(cohort[:4] if number == 1 else ())
+        shore.quick = poor
+
+    drawn(monkeypatch, shore, four_refuse)
+    folder = begin(tmp_path, *some)
+    killed(monkeypatch, folder, shore, LiveArrivals, "begin", lambda _, __, plan, ___: plan.number == 3)
+    records = go(folder, shore)
+    assert [len(record.accepted) for record in records] == [4, 4, 4]
+    assert not any(poor & set(cohort) for number, cohort in shore.cohorts.items() if number > 1)
+    assert shore.seconds < 60
+
+
+def test_a_refusal_frees_its_place_at_the_deadline_and_says_why(shore, poor, monkeypatch, tmp_path) -> None:
+    """Nobody else can fill the buffer; what was given up is in the journal, with what the device said."""
+    some = ("cohort.buffer=7", "privacy.unit=none", "rounds=2")
+
+    def two_refuse(number: int, cohort: tuple[str, ...]) -> None:
+        poor.update(cohort[:2] if number == 1 else ())
+
+    drawn(monkeypatch, shore, two_refuse)
+    folder = begin(tmp_path, *some)
+    killed(monkeypatch, folder, shore, buffered, "open_replies", lambda _, plan, __: plan.number == 1)
+    passed = shore.seconds
+    assert passed >= 60
+    records = go(folder, shore)
+    assert records[0].extra["refusals"] == dict.fromkeys(poor, "budget_exceeded")
+    assert dict(records[0].dropped) == dict.fromkeys(poor, "refused_by_device")
+    assert len(records[0].accepted) == 6
+    assert records[0].extra["virtual_s"] == 0  # it was made of what was here
+
+
+def test_under_device_level_privacy_a_refusal_takes_a_place_and_its_device_rests(
+    shore, poor, monkeypatch, tmp_path
+) -> None:
+    some = (*DEVICE, "cohort.buffer=4", "cohort.concurrency=4", "privacy.denominator=4", "rounds=5")
+
+    def one_refuses(number: int, cohort: tuple[str, ...]) -> None:
+        poor.update(cohort[:1] if number == 1 else ())
+
+    drawn(monkeypatch, shore, one_refuses)
+    records = go(begin(tmp_path, *some), shore)
+    assert len(records[0].accepted) == 3
+    assert records[0].extra["refusals"] == dict.fromkeys(poor, "budget_exceeded")
+    assert all(len(record.accepted) == 4 for record in records[1:])
+    assert not any(poor & set(cohort) for number, cohort in shore.cohorts.items() if number > 1)
+    assert shore.seconds == 0
