@@ -44,6 +44,7 @@ class Engine(Protocol):
         Raises:
             RunFailedError: a program is missing that the engine does not start itself.
             RefusedError: devices are missing that it does not make itself.
+            ScenarioError: it cannot run this scenario.
         """
         ...
 

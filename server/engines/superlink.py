@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from skerry.config import Scenario
-from skerry.errors import RunFailedError
+from skerry.errors import RunFailedError, ScenarioError
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.bundle import write_bundle
@@ -49,7 +49,19 @@ class SuperlinkEngine:
         self.port = port
 
     def check(self, runs: Path, scenario: Scenario) -> None:
-        """Everything that it needs it starts itself."""
+        """Everything that it needs it starts itself.
+
+        Raises:
+            ScenarioError: the run is buffered. Its devices would answer by a virtual clock, for which the coordinator
+                waits without a deadline: one node that hangs would hold the run.
+        """
+        del runs
+        if scenario.cohort.mode == "buffered":
+            raise ScenarioError(
+                "a buffered run lives by a virtual clock over simulated devices, and its nodes here by the wall's",
+                where="cohort.mode",
+                mend="use --engine inprocess, or --engine fleet over enrolled devices",
+            )
 
     def run(self, folder: RunFolder) -> None:
         """Run to the end; logs of every program are kept in ``runs/<id>/logs``."""

@@ -15,7 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from skerry.errors import PortTakenError, RunFailedError
+from skerry.config import default_scenario
+from skerry.errors import PortTakenError, RunFailedError, ScenarioError
 from skerry.server.engines import Components
 from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.certificates import write_node_key
@@ -24,6 +25,7 @@ from skerry.server.engines.engine import child_environment
 from skerry.server.engines.ports import free_ports
 from skerry.server.engines.processes import Children
 from skerry.server.engines.superlink import SuperlinkEngine
+from skerry.server.launch import launch
 
 pytestmark = [pytest.mark.engine]
 
@@ -203,3 +205,11 @@ def test_a_child_is_told_no_passphrase(monkeypatch):
         monkeypatch.setenv(name, "root words")
     assert "root words" not in child_environment({"SKERRY_RUN": "x"}).values()
     assert child_environment({"SKERRY_RUN": "x"})["SKERRY_RUN"] == "x"
+
+
+def test_a_buffered_run_which_one_hanging_node_would_hold_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    buffered = ('cohort.mode="buffered"', "cohort.buffer=4", "cohort.concurrency=8", "defence.tolerate=1")
+    with pytest.raises(ScenarioError, match="virtual clock") as refused:
+        launch(default_scenario(buffered), engine="superlink", parent=tmp_path)
+    assert "--engine inprocess" in refused.value.mend
+    assert not list(tmp_path.iterdir())
