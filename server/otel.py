@@ -4,8 +4,10 @@ Endpoint, headers, certificates, sampling, batches and names are those of the st
 the SDK. Nothing is registered for the process: whoever calls a run from a traced program keeps its own provider.
 """
 
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -22,7 +24,9 @@ from skerry.server.tracing import Attributes
 __all__ = ["CollectedTracing"]
 
 _PATIENCE_S = 3.0
-"""For one batch, where the environment says nothing else: a collector that is away costs a run's end twice that."""
+"""For one batch, where the environment says nothing else."""
+_CLOSING_S = 6.0
+"""At a run's end batches are sent until one fails, or for so long."""
 _QUEUE = 65_536
 """Spans, where the environment says nothing else: those of a round of ten thousand devices wait for their batches."""
 
@@ -30,8 +34,9 @@ _QUEUE = 65_536
 class CollectedTracing:
     """See :class:`~skerry.server.tracing.Tracing`; spans leave in batches, and the last of them with :meth:`close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, closing_s: float = _CLOSING_S) -> None:
         self._exporter = _Counted(_exporter())
+        self._closing_s = closing_s
         queue = None if "OTEL_BSP_MAX_QUEUE_SIZE" in os.environ else _QUEUE
         self._provider = TracerProvider(
             resource=Resource({"service.name": "skerry", "service.version": __version__}).merge(
@@ -82,7 +87,11 @@ class CollectedTracing:
         return there
 
     def close(self) -> int:
-        """Hand over what is left; how many spans the collector did not take."""
+        """Hand over what is left; how many spans the collector did not take.
+
+        No batch begins after ``closing_s``, and none after one that failed.
+        """
+        self._exporter.close_by(time.monotonic() + self._closing_s)
         self._provider.shutdown()
         return self.made - self._exporter.taken
 
@@ -92,16 +101,25 @@ class CollectedTracing:
 
 
 class _Counted(SpanExporter):
-    """Counts what the collector took."""
+    """Counts what the collector took, and sends nothing more once that is in vain at a run's end."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
+        self._until = math.inf
         self.taken = 0
 
+    def close_by(self, until: float) -> None:
+        """Begin no batch after this time, nor after one that fails from now on."""
+        self._until = until
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if time.monotonic() >= self._until:
+            return SpanExportResult.FAILURE
         result = self._inner.export(spans)
         if result is SpanExportResult.SUCCESS:
             self.taken += len(spans)
+        elif self._until < math.inf:
+            self._until = -math.inf
         return result
 
     def shutdown(self) -> None:

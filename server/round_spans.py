@@ -8,11 +8,14 @@ __all__ = ["tell_round"]
 
 
 def tell_round(federation: Federation, record: RoundRecord, gathered: Gathered) -> None:
-    """Counts for the span that is open, the round's; and a span for each exchange, where its times may be told.
+    """Counts for the span that is open, the round's; and a span for each exchange.
 
-    Under Poisson sampling none has one: see :mod:`skerry.server.tracing`.
+    Under Poisson sampling neither: see :mod:`skerry.server.tracing`.
     """
     tracing = federation.tracing
+    tracing.tell({"skerry.skipped": record.extra["skipped"] is not None})
+    if federation.scenario.cohort.sampling == "poisson":
+        return
     tracing.tell(
         {
             "skerry.devices.accepted": len(record.accepted),
@@ -20,11 +23,10 @@ def tell_round(federation: Federation, record: RoundRecord, gathered: Gathered) 
             "skerry.devices.dropped": len(record.dropped),
             "skerry.bytes.down": record.bytes_down,
             "skerry.bytes.up": record.bytes_up,
-            "skerry.skipped": record.extra["skipped"] is not None,
         }
     )
     waited = gathered.waited
-    if waited is None or federation.scenario.cohort.sampling == "poisson":
+    if waited is None:
         return
     outcomes = {**dict.fromkeys(record.accepted, "accepted"), **record.dropped}
     for device, outcome in sorted(outcomes.items()):

@@ -4,7 +4,7 @@
 
     run                            scenario, engine, unit
     ├── prepare, discover, base
-    ├── round                      number, how many were asked, accepted, flagged, dropped, bytes
+    ├── round                      number, how many were accepted, flagged, dropped, bytes
     │   ├── plan, checkpoint, collect, open, validate, screen, aggregate, account ─ evaluate
     │   ├── exchange …             one a device that was asked, with its outcome; none under Poisson sampling
     │   └── checkpoint             in the thread that writes behind
@@ -12,9 +12,11 @@
 
 No span has a loss, an accuracy, a norm, a score or ε, and a failure is told by its type alone: what was measured
 is in the run's folder. Under Poisson sampling nobody but the coordinator may learn who was asked, or the amplification
-that is accounted is gone: there no device has a span, since how long one takes may tell which it is.
+that is accounted is gone: there no device has a span, since how long one takes may tell which it is, and a round has no
+counts and no bytes. Its stages still have times: whoever runs the collector must be trusted not to guess from them.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -130,7 +132,25 @@ def _collected(folder: RunFolder) -> "CollectedTracing | None":
         folder.notify("no traces: OTEL_* asks for them, and they need `pip install 'skerry[otel]'`")
         return None
     try:
-        return CollectedTracing()
+        with _headers_unsaid():
+            return CollectedTracing()
     except ValueError as error:  # sizes of the SDK's queues that do not fit together
         folder.notify(f"no traces: {error}")
-        return None
+    except Exception as error:  # noqa: BLE001 - whatever a plug-in of the SDK raises; a credential may stand in it
+        folder.notify(f"no traces: OTEL_* asks for something that cannot be used ({type(error).__name__})")
+    return None
+
+
+@contextmanager
+def _headers_unsaid() -> Iterator[None]:
+    """The SDK says headers that it cannot read in full, and a token stands in them."""
+    reader = logging.getLogger("opentelemetry.util.re")
+    reader.addFilter(_silent)
+    try:
+        yield
+    finally:
+        reader.removeFilter(_silent)
+
+
+def _silent(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.CRITICAL

@@ -10,14 +10,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector(ThreadingHTTPServer):
-    """Listens on loopback while its block lasts; answers everything with ``code``."""
+    """Listens on loopback while its block lasts; answers everything with ``code``, after ``answer_s`` or never."""
 
-    def __init__(self, code: int = 200) -> None:
+    def __init__(self, code: int = 200, *, answer_s: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.code = code
+        self.answer_s = answer_s
+        self.over = threading.Event()
         self.spans: list[Span] = []
         self.resources: list[dict[str, Any]] = []
         self.faults: list[str] = []
+        self.batches = 0
 
     @property
     def url(self) -> str:
@@ -29,6 +32,7 @@ class Collector(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self.shutdown()
         self._thread.join()
         self.server_close()
@@ -55,6 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
+        self.server.batches += 1
+        if self.server.answer_s and self.server.over.wait(self.server.answer_s):
+            return
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)

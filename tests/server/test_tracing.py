@@ -135,7 +135,12 @@ def test_under_poisson_sampling_nobody_is_told_who_was_asked(tmp_path: Path, mon
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         run = launch(scenario, engine="inprocess", parent=tmp_path)
     (record,) = run.rounds()
-    assert attributes(collector.one("round"))["skerry.devices.accepted"] == len(record.accepted) > 0
+    assert record.accepted
+    told = attributes(collector.one("round"))
+    assert told == {
+        "skerry.round": 1,
+        "skerry.skipped": False,
+    }  # counts and bytes tell of the draw
     assert collector.named("exchange") == []
     assert not any("skerry.device" in attributes(span) for span in collector.spans)
 
@@ -199,6 +204,7 @@ def test_the_standard_variables_switch_it(settings: dict[str, str], *, asked: bo
     [
         (("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), "over http/protobuf only, and OTEL_* asks for grpc"),
         (("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"), "max_export_batch_size must be a positive integer"),
+        (("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "nope"), "cannot be used (RuntimeError)"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_the_run_goes_on(
@@ -210,6 +216,37 @@ def test_what_cannot_be_done_is_said_and_the_run_goes_on(
         assert tracing is UNTRACED
     (told,) = folder.notices
     assert notice in told
+
+
+def test_a_token_in_headers_that_cannot_be_read_is_not_logged(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization Bearer secret")
+        with traced(folder):
+            pass
+    assert "secret" not in caplog.text
+    assert collector.one("run")
+
+
+@pytest.mark.parametrize(("answer_s", "closing_s"), [(3600.0, 3600.0), (0.5, 0.0)], ids=["silent", "slow"])
+def test_at_the_end_no_batch_is_sent_after_one_that_failed_or_when_the_time_is_over(
+    monkeypatch: pytest.MonkeyPatch, answer_s: float, closing_s: float
+) -> None:
+    from skerry.server.otel import CollectedTracing
+
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "256")
+    with Collector(answer_s=answer_s) as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        tracing = CollectedTracing(closing_s)
+        for _ in range(256 * 20):
+            tracing.finished("exchange", {}, began=1, ended=2)
+        lost = tracing.close()
+        sent = collector.batches
+    assert 0 < lost == tracing.made - len(collector.spans)
+    assert sent < 10  # those of the time before, and the one that was under way
 
 
 def test_a_missing_extra_is_said_and_the_run_goes_on(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
