@@ -71,18 +71,8 @@ class BellTower:
         with self._places.hold(1, device.name) as granted:
             if not granted:
                 raise TurnedAwayError(GatewayRefusal.BUSY, "too many wait here", retry_after_s=self._wait_s)
-            loop = asyncio.get_running_loop()
-            try:
-                async with asyncio.timeout(self._wait_s):
-                    node = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
-            except TimeoutError as error:
-                raise TurnedAwayError(
-                    GatewayRefusal.SUPERLINK_SLOW, "the SuperLink did not answer in time", retry_after_s=5.0
-                ) from error
-            except ConnectionError as error:
-                raise TurnedAwayError(
-                    GatewayRefusal.SUPERLINK_DOWN, "the SuperLink does not answer", retry_after_s=5.0
-                ) from error
+            known = self._nodes.known(device)
+            node = await self._registered(device) if known is None else known
             self._came(device, node, request)
             gone = asyncio.ensure_future(request.receive())  # what comes after a whole body is the end of the line
             rung = self._listen(node, body.decode(errors="replace"))
@@ -93,6 +83,20 @@ class BellTower:
                 gone.cancel()
                 del self._waiting[rung]
         return Response(self._belfry.last(node), headers=FIXED_HEADERS, media_type="text/plain")
+
+    async def _registered(self, device: EnrolledDevice) -> int:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._wait_s):
+                return await loop.run_in_executor(self._registering, self._nodes.node_id, device)
+        except TimeoutError as error:
+            raise TurnedAwayError(
+                GatewayRefusal.SUPERLINK_SLOW, "the SuperLink did not answer in time", retry_after_s=5.0
+            ) from error
+        except ConnectionError as error:
+            raise TurnedAwayError(
+                GatewayRefusal.SUPERLINK_DOWN, "the SuperLink does not answer", retry_after_s=5.0
+            ) from error
 
     def _listen(self, node: int, known: str) -> asyncio.Future[None]:
         """Done when the last ring for the node is another than is known, and when the server ends."""

@@ -32,6 +32,8 @@ class Numbered:
     def node_id(self, device) -> int:
         return int(device.name.rpartition("-")[2])
 
+    known = node_id
+
     def forget(self, device) -> None:
         raise AssertionError("nobody asked the SuperLink")
 
@@ -127,10 +129,13 @@ def test_a_ring_wakes_all_it_is_for_also_when_one_of_them_comes_just_then(bells:
 
 
 class Open:
-    """Lets in whoever comes, as pi-7 that knows of no ring; nothing more is heard of it."""
+    """Lets in whoever comes, as a device that knows of no ring; nothing more is heard of it."""
+
+    def __init__(self, name: str = "pi-7") -> None:
+        self._name = name
 
     async def device(self, request, *, body_limit: int):
-        return SimpleNamespace(name="pi-7"), NEVER.encode()
+        return SimpleNamespace(name=request._name), NEVER.encode()
 
     async def receive(self) -> None:
         await asyncio.Event().wait()
@@ -185,6 +190,9 @@ class Hanging:
         self.over.wait(180)
         return 7
 
+    def known(self, device) -> int | None:
+        return 8 if device.name == "pi-8" else None
+
 
 def test_a_superlink_that_hangs_holds_nobody_and_no_place(bells: Bells) -> None:
     superlink = Hanging()
@@ -218,6 +226,23 @@ def test_nobody_waits_who_is_not_enrolled_or_says_too_much(served: Running, devi
     assert reason(served.post(PATH, Signing("pi-7"), b"")) == "not_authentic"
     assert reason(served.client.post(PATH, content=b"")) == "not_signed"
     assert reason(served.post(PATH, device, bytes(65))) == "too_large"
+
+
+def test_a_device_that_is_known_waits_for_no_other_that_a_superlink_which_hangs_has_to_register(bells: Bells) -> None:
+    superlink = Hanging()
+
+    async def waits() -> bytes:
+        limits = GatewayLimits(bell_s=3600.0)
+        tower = BellTower(Belfry(bells.asked), superlink, Open(), limits, asyncio.Event(), random=Chance())
+        new = asyncio.create_task(tower.wait(Open("pi-7")))
+        await asyncio.sleep(0.05)  # it is being registered
+        try:
+            return (await asyncio.wait_for(tower.wait(Open("pi-8")), 20)).body
+        finally:
+            superlink.over.set()
+            await new
+
+    assert asyncio.run(waits()) == NEVER.encode()
 
 
 def test_one_device_does_not_take_all_places(
