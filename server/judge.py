@@ -83,9 +83,10 @@ def screen(federation: Federation, number: int, valid: Valid, vector: Float32Arr
     early = [_early(federation, number, device, reason) for device, reason in valid.dropped.items()]
     found = federation.screener.screen(valid.deltas, valid.devices, context)
     keep = [i for i, verdict in enumerate(found) if verdict.kept]
+    rows = valid.deltas if len(keep) == len(found) else valid.deltas[keep]  # of many devices a copy is large
     return Judged(
         devices=tuple(valid.devices[i] for i in keep),
-        deltas=clipped(valid.deltas[keep], [found[i] for i in keep]),
+        deltas=clipped(rows, [found[i] for i in keep]),
         verdicts=tuple(sorted([*early, *found], key=lambda v: v.device)),
     )
 

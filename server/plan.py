@@ -38,6 +38,10 @@ class RoundPlan:
         """Bytes of all instructions, those of an earlier process too; one that is sent again counts once."""
         return sum(asked.size for asked in self.asked.values())
 
+    def sent(self) -> "RoundPlan":
+        """The same without the instructions themselves; for whom there were any is still known."""
+        return replace(self, envelopes=dict.fromkeys(self.envelopes, b""))
+
 
 def make_plan(
     federation: Federation,

@@ -23,7 +23,8 @@ in a later one, and a round ends when the buffer is full.
 A round in which too few updates are left is *skipped*: the vector stays, the spending counts, the record says why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -130,6 +131,7 @@ def gather_round(federation: Federation, progress: Progress, number: int, watch:
         waited = Waited(began, federation.clock(), replies.arrived)
         progress.stragglers.leave(number, plan.asked, mailbox, began)
         late = progress.stragglers.come(federation)
+    plan = plan.sent()  # of many devices instructions are as large as the answers that are opened now
     answers_kept = progress.syncer.begin(progress.journal.sync)
     with watch.stage("open"):
         opened = open_replies(federation, plan, replies)
@@ -164,9 +166,12 @@ def run_round(federation: Federation, progress: Progress, number: int, gather: G
         federation.auditor.observe(progress.vector, federation.plan_for(number), opened.updates)
     with watch.stage("validate"):
         valid = validate(federation, opened)
+    losses = {device: update.loss for device, update in opened.updates.items()}
+    opened = replace(opened, updates={})  # they are rows of a matrix now, and of many devices as large as that
+    gathered = replace(gathered, opened=opened)
     with watch.stage("screen"):
         judged = screen(federation, number, valid, progress.vector)
-    weights = _weights(federation, judged, number, gathered)
+    weights = _weights(federation, judged, number, gathered, losses)
     skipped: str | None = None
     told: dict[str, float | None] = {}
     with watch.stage("aggregate"):
@@ -275,14 +280,15 @@ def aggregate(federation: Federation, judged: Judged, number: int, weights: Floa
     return rule(judged.deltas if weights is None else judged.deltas * weights[:, None])
 
 
-def _weights(federation: Federation, judged: Judged, number: int, gathered: Gathered) -> Float32Array | None:
+def _weights(
+    federation: Federation, judged: Judged, number: int, gathered: Gathered, losses: Mapping[str, float | None]
+) -> Float32Array | None:
     """Of each accepted row, by its age or by its device's loss; None where all count alike."""
     cohort, fairness = federation.scenario.cohort, federation.scenario.training.fairness
     if fairness:
-        updates = gathered.opened.updates
-        losses = np.array([updates[device].loss for device in judged.devices], np.float64)
+        reported = np.array([losses[device] for device in judged.devices], np.float64)
         rate, tolerate = federation.plan_for(number).learning_rate, federation.scenario.defence.tolerate
-        return fair_weights(judged.deltas, losses, q=fairness, learning_rate=rate, tolerate=tolerate)
+        return fair_weights(judged.deltas, reported, q=fairness, learning_rate=rate, tolerate=tolerate)
     if cohort.mode != "buffered":
         return None
     ages = np.array([number - gathered.bases.get(device, number) for device in judged.devices], np.int64)

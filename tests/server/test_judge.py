@@ -42,3 +42,8 @@ def test_a_clipped_row_enters_the_average_at_the_longest_length_that_passes_and_
 def test_where_nothing_is_clipped_rows_are_those_that_came() -> None:
     deltas = np.random.default_rng(0).standard_normal((11, 400)).astype(np.float32)
     np.testing.assert_array_equal(judged(deltas, tolerate=2).deltas, deltas)
+
+
+def test_where_every_row_is_kept_as_it_came_no_second_matrix_is_made() -> None:
+    deltas = np.random.default_rng(0).standard_normal((11, 400)).astype(np.float32)
+    assert np.shares_memory(judged(deltas, tolerate=2).deltas, deltas)

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from skerry.config import default_scenario
 from skerry.device.app import RECORD, fleet_homes
 from skerry.device.app import app as honest_app
 from skerry.device.care import Unattended, Undertaking
-from skerry.device.protocol import CONDITIONS_LAPSED
+from skerry.device.protocol import CONDITIONS_LAPSED, Update
 from skerry.device.worker import process_worker
 from skerry.errors import DiskFullError, RefusedError, RunFailedError
 from skerry.runfolder import RunFolder
@@ -116,6 +117,31 @@ def test_an_answer_to_another_instruction_of_the_same_round_is_a_replay(tmp_path
     opened = open_replies(federation, asked_again, Replies(kept, arrived=dict.fromkeys(kept, system_clock())))
     assert not opened.updates
     assert set(opened.dropped.values()) == {"replayed"}
+
+
+def test_instructions_and_updates_are_in_memory_for_no_longer_than_they_are_needed(tmp_path, monkeypatch):
+    """Of ten thousand devices each of them is as large as the matrix that a step is made of."""
+    instructions: list[dict[str, bytes]] = []
+    updates: list[weakref.ref[Update]] = []
+    alive: list[int] = []
+    collected, screened = rounds_module.open_replies, rounds_module.screen
+
+    def opening(federation, plan, replies):
+        instructions.append(plan.envelopes)
+        opened = collected(federation, plan, replies)
+        updates.extend(map(weakref.ref, opened.updates.values()))
+        return opened
+
+    def screening(*given):
+        alive.append(sum(one() is not None for one in updates))
+        return screened(*given)
+
+    monkeypatch.setattr(rounds_module, "open_replies", opening)
+    monkeypatch.setattr(rounds_module, "screen", screening)
+    _, records = federate(tmp_path, honest_app)
+    assert [len(record.accepted) for record in records] == [len(updates) // 2] * 2
+    assert alive == [0, 0]
+    assert all(sent and not any(sent.values()) for sent in instructions)
 
 
 def test_a_not_now_that_an_earlier_process_heard_is_not_its_last_word(tmp_path, monkeypatch):
