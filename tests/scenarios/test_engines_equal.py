@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -94,14 +95,27 @@ def names(process: psutil.Process, text: str) -> bool:
         return False
 
 
+def links_of(home: Path) -> list[psutil.Process]:
+    """The programs of Flower whose home this is."""
+    return [process for process in psutil.process_iter() if names(process, str(home))]
+
+
+def family_of(home: Path) -> list[psutil.Process]:
+    """What they have started."""
+    family: list[psutil.Process] = []
+    for link in links_of(home):
+        with suppress(psutil.NoSuchProcess):
+            family += link.children(recursive=True)
+    return family
+
+
 @pytest.fixture
 def flower_home(tmp_path: Path) -> Iterator[Path]:
     """A home for Flower; the SuperLink that `flwr run` leaves running names it, and is ended."""
     home = tmp_path / "flower"
     home.mkdir()
     yield home
-    links = [process for process in psutil.process_iter() if names(process, str(home))]
-    family = [child for link in links for child in link.children(recursive=True)]
+    links, family = links_of(home), family_of(home)
     for process in links:
         process.terminate()
     _, alive = psutil.wait_procs([*links, *family], timeout=180)
@@ -125,19 +139,29 @@ def test_plain_flwr_run_of_the_app_makes_the_same_run(reference: RunFolder, flow
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
-    done = subprocess.run(
-        [str(programs / "flwr"), "run", str(APP), "--stream", "--run-config", str(config)],
-        env=env,
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    said, over_ray = tmp_path / "said", False
+    with said.open("wb") as output:
+        flwr = subprocess.Popen(
+            [str(programs / "flwr"), "run", str(APP), "--stream", "--run-config", str(config)],
+            env=env,
+            cwd=tmp_path,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    deadline = time.monotonic() + 250
+    try:
+        while flwr.poll() is None:
+            assert time.monotonic() < deadline, said.read_text()
+            over_ray = over_ray or any(names(one, "raylet") for one in family_of(flower_home))
+            time.sleep(0.2)
+    finally:
+        flwr.kill()
+        flwr.wait(180)
+    assert flwr.returncode == 0, said.read_text()
+    assert over_ray  # the only quick test in which devices answer through Ray
     deadline = time.monotonic() + 180
     while not (found := list_runs(runs)) or found[0].status["state"] not in {"complete", "failed"}:
-        assert time.monotonic() < deadline, done.stdout + done.stderr
+        assert time.monotonic() < deadline, said.read_text()
         time.sleep(0.2)
     assert_same(found[0], reference)
 
