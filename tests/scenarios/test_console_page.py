@@ -235,3 +235,13 @@ def test_a_person_whom_an_openid_provider_knows_signs_in_by_the_page_s_button(br
         ann.sees("document.querySelector('#line').innerText.includes('live')")
         assert ann.run("() => location.hash") == ""  # neither code nor state is left in what people share
         assert ann.hindered() == []
+
+
+def test_a_link_with_an_answer_that_this_tab_did_not_ask_for_ends_no_session(browser: Browser, tmp_path: Path):
+    with provider(tmp_path / "login") as login, console(tmp_path / "runs", sign_in_at(login, tmp_path)) as shown:
+        page = f"{shown.gateway.url}/console/"
+        browser.do("open", page="eva", url=f"{page}#sign-in:{shown.link(ConsoleRole.OPERATOR, 'eva')}")
+        eva = Operator(browser, "eva")
+        eva.sees("document.querySelector('#who').innerText === 'eva, operator'")
+        eva.run("() => { location.hash = 'state=x&code=y'; location.reload(); }")
+        eva.comes_to_see("location.hash === '' && document.querySelector('#who').innerText === 'eva, operator'")

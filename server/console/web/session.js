@@ -9,6 +9,7 @@ export const signedIn = () => session;
 export const mayAct = () => session?.role === "operator";
 
 const AGAIN_MS = 3000;
+const BEGUN = "skerry-sign-in-begun";
 
 /** @returns {Promise<string | null>} the OpenID provider that lets people in, if one does */
 export async function provider() {
@@ -23,7 +24,10 @@ export async function provider() {
 /** Go to the provider, which sends the browser back. @returns {Promise<string>} why that is not possible */
 export async function goToProvider() {
   const answer = await post("oidc/begin", {});
-  if (answer.ok) location.assign(answer.told.url);
+  if (answer.ok) {
+    sessionStorage.setItem(BEGUN, "yes");
+    location.assign(answer.told.url);
+  }
   return answer.what;
 }
 
@@ -46,6 +50,11 @@ export async function begin(waiting) {
   const answered = new URLSearchParams(location.hash.slice(1));
   if (answered.has("state")) {
     history.replaceState(null, "", location.pathname);
+  }
+  // What anybody may put into a link is handed in only where this tab began to sign in.
+  const began = sessionStorage.getItem(BEGUN) !== null;
+  sessionStorage.removeItem(BEGUN);
+  if (began && answered.has("state")) {
     const answer = await post("oidc/finish", Object.fromEntries(answered));
     if (!answer.ok) return `Nobody was let in: ${answer.what}.`;
     session = answer.told;
