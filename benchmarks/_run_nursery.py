@@ -98,10 +98,10 @@ def _witness(folder: Path) -> None:
     asked, left = (os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND) for name in ("asked", "left"))
     collect, sealed_reply = rounds.collect, participation.sealed_reply
 
-    def collecting(federation: Any, plan: Any, journal: Any) -> Any:
+    def collecting(federation: Any, plan: Any, journal: Any, **more: Any) -> Any:
         rows = (f"{os.getpid()} {plan.number} {name} {plan.asked[name].nonce.hex()}\n" for name in plan.envelopes)
         os.write(asked, "".join(rows).encode())
-        return collect(federation, plan, journal)
+        return collect(federation, plan, journal, **more)
 
     def replying(kind: Kind, payload: bytes, opened: Any, resident: Any, **more: Any) -> bytes:
         if kind is Kind.UPDATE:

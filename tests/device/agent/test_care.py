@@ -114,7 +114,7 @@ def test_a_real_device_that_is_killed_while_it_waits_goes_on_from_its_checkpoint
 
     keys: list[bytes] = []
     monkeypatch.setattr(
-        "skerry.device.participation._stream",
+        "skerry.device.round_training._stream",
         lambda seed, device, number, key: (keys.append(key), ChaChaStream(key))[1],
     )
     world.machine.heat(50)

@@ -186,7 +186,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Of the noise of each training that is begun or gone on with."""
     used: list[bytes] = []
     monkeypatch.setattr(
-        "skerry.device.participation.ChaChaStream", lambda key: (used.append(key), ChaChaStream(key))[1]
+        "skerry.device.round_training.ChaChaStream", lambda key: (used.append(key), ChaChaStream(key))[1]
     )
     return used
 

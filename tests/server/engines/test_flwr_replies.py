@@ -170,8 +170,9 @@ def test_a_reply_is_given_as_it_was_sent() -> None:
 def test_what_is_no_reply_is_an_error_in_its_place_and_costs_nobody_else(hostile: Callable[[], Parcel]) -> None:
     found = heard(Runtime(parcels={"asked": hostile(), "other": honest("other")}), "asked", "other")
     assert (found["asked"].has_error(), found["other"].has_error()) == (True, False)
-    mailbox = Mailbox(SimpleNamespace(pull_messages=lambda _: [found["asked"]]))  # type: ignore[arg-type]
-    mailbox._waiting = {"asked": "pi-1"}
+    grid = SimpleNamespace(push_messages=lambda _: ["asked"], pull_messages=lambda _: [found["asked"]])
+    mailbox = Mailbox(grid)  # type: ignore[arg-type]
+    mailbox.send({"pi-1": (7, {"envelope": b""})}, "train", ttl_s=60.0)
     assert mailbox.receive() == [("pi-1", None)]
 
 
