@@ -87,7 +87,7 @@ class CollectedTracing:
         return there
 
     def close(self) -> int:
-        """Hand over what is left; how many spans the collector did not take.
+        """Hand over what is left; how many spans the collector did not acknowledge.
 
         No batch begins after ``closing_s``, and none after one that failed.
         """

