@@ -169,7 +169,7 @@ class Fleet:
             while not self._over.wait(LOOK_S):
                 with self._hands:
                     self._look()
-        except Exception as error:  # noqa: BLE001 - a thread: kept, and raised in the one that waits for the federation
+        except Exception as error:  # noqa: BLE001 - a thread has nobody above it: kept, and raised again by who waits for the federation
             self.given_up = error
 
     def _look(self) -> None:

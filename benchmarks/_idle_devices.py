@@ -55,7 +55,9 @@ class FailedError(Exception):
         self.reason, self.retry_after_s = reason, retry_after_s
 
 
-class Said(Exception):  # noqa: N818 - not an error: what the agent's own code would send
+class NotSentError(Exception):
+    """What the agent's own code would have sent: there is nobody at the end of :class:`Mouth`."""
+
     def __init__(self, path: str, body: bytes, headers: dict[str, str]) -> None:
         super().__init__(path)
         self.path, self.body, self.headers = path, body, headers
@@ -73,7 +75,7 @@ class Mouth:
         return Spoken(self.key, system_clock())
 
     def post(self, path: str, body: bytes, headers: dict[str, str], **_: int) -> NoReturn:
-        raise Said(path, body, headers)
+        raise NotSentError(path, body, headers)
 
 
 class Line:
@@ -214,7 +216,7 @@ class Device:
         """One of the agent's own calls; the bytes that answer it."""
         try:
             call(*node)
-        except Said as said:
+        except NotSentError as said:
             return await self.post(said.path, said.body, said.headers)
         raise AssertionError("a call that asks nothing")
 

@@ -75,7 +75,8 @@ def _obey(scenario: Any, command: str, parent: str, *kill: str) -> int:
         return _command("privacy", "verify", "latest", "--runs-dir", parent, "--json")
     if command == "LATER":
         for name in ("skerry.server.launch", "skerry.server.app", "skerry.device.app"):
-            importlib.import_module(name).system_clock = lambda: system_clock() + HOUR_MS  # type: ignore[attr-defined] # of a module found by its name mypy knows no attributes
+            module: Any = importlib.import_module(name)
+            module.system_clock = lambda: system_clock() + HOUR_MS
     return _command("run", "--resume", "latest", "--runs-dir", parent, "--json")
 
 

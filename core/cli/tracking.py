@@ -132,7 +132,7 @@ class Tracker:
             self._log.bring(folder)
         except NotTrackedError as error:
             return error.what
-        except Exception as error:  # noqa: BLE001 - whatever MLflow raises, it is no fault of the run
+        except Exception as error:  # noqa: BLE001 - MLflow and its stores raise what they like; a run is not lost because its log could not be written
             return f"MLflow failed: {type(error).__name__}: {self._log.told(error)}"
         return None
 

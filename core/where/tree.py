@@ -1,6 +1,7 @@
 """A condition as a tree, and what it says of a device: yes, no, or that it is not known (Kleene's strong logic)."""
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -25,26 +26,26 @@ COMPARISONS: Mapping[str, Compare] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(ABC):
     """A part of a condition; ``span`` is where it stands in the text."""
 
     span: tuple[int, int]
 
+    @abstractmethod
     def holds(self, device: DeviceFacts) -> bool | None:
         """Whether the device satisfies it; None where that is not known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def told(self, device: DeviceFacts) -> str:
         """What it looks at, as it is with the device."""
-        raise NotImplementedError
 
     def parts(self) -> Iterator["Node"]:
         """The nodes of which all have to hold: this one, if it is no conjunction."""
         yield self
 
+    @abstractmethod
     def names(self) -> frozenset[str]:
         """The facts that it looks at; ``tag`` stands for all tags."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
