@@ -19,20 +19,10 @@ from skerry.server.engines.inprocess import InProcessGrid
 from skerry.server.federation import Federation
 from skerry.server.prepare import prepare
 from skerry.server.remaining import Remaining
+from tests._device_level import DEVICE, POISSON
 
 PLAIN = ("attack.devices=0", "privacy.unit=none", "rounds=4")
-DEVICE = (
-    'privacy.unit="device"',
-    "privacy.clip=1.0",
-    'defence.aggregator="mean"',
-    "defence.tolerate=0",
-    'defence.screen=["finite", "shape", "fresh"]',
-    "attack.devices=0",
-    'cohort.sampling="poisson"',
-    "cohort.rate=0.5",
-    "privacy.denominator=6",
-    "rounds=4",
-)
+DRAWN = (*POISSON, "rounds=4")
 
 
 def assembled(parent, *overrides: str) -> Federation:
@@ -101,8 +91,8 @@ def test_a_budget_has_what_other_runs_spent_and_nothing_once_updates_left_withou
 
 
 def test_under_poisson_the_coin_of_each_device_is_thrown_whether_it_may_take_part_or_not(tmp_path) -> None:
-    free = assembled(tmp_path / "a", *DEVICE)
-    bound = assembled(tmp_path / "b", *DEVICE, "cohort.where=rounds_since > 1 and not name == 'writer-01'")
+    free = assembled(tmp_path / "a", *DRAWN)
+    bound = assembled(tmp_path / "b", *DRAWN, "cohort.where=rounds_since > 1 and not name == 'writer-01'")
     spending = Spending(bound)
     for number in range(1, 60):
         coins = draw_cohort(free, number, Spending(free))
@@ -134,13 +124,13 @@ def test_what_is_left_of_ledgers_that_go_on_is_not_taken_for_what_this_run_leave
     [
         (("cohort.where=clas == 'pi'",), "cohort.where: column 1: there is no fact 'clas': did you mean 'class'?"),
         (("cohort.over_select=1.3",), 'belongs to cohort.sampling = "fixed"'),
-        ((*DEVICE, "cohort.over_select=1.3"), "must not depend on whose come first"),
-        ((*DEVICE, "cohort.deadline_least_s=5"), "how long one device needs"),
+        ((*DRAWN, "cohort.over_select=1.3"), "must not depend on whose come first"),
+        ((*DRAWN, "cohort.deadline_least_s=5"), "how long one device needs"),
         (("cohort.deadline_least_s=601",), "which a round never exceeds"),
         (("cohort.spread_s=600",), "no time"),
         (("cohort.spread_s=60", "cohort.deadline_least_s=5"), "one after another"),
         (
-            (*DEVICE[:-4], 'privacy.mechanism="matrix_factorization"', "cohort.where=rounds_asked < 3"),
+            (*DEVICE, "rounds=4", 'privacy.mechanism="matrix_factorization"', "cohort.where=rounds_asked < 3"),
             "settled before the run",
         ),
     ],

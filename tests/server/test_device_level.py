@@ -24,16 +24,8 @@ from skerry.server.federation import Federation
 from skerry.server.prepare import prepare
 from skerry.server.rounds import run_rounds
 from skerry.server.spent import privacy
+from tests._device_level import DEVICE, POISSON
 
-DEVICE = (
-    'privacy.unit="device"',
-    "privacy.clip=1.0",
-    'defence.aggregator="mean"',
-    "defence.tolerate=0",
-    'defence.screen=["finite", "shape", "fresh"]',
-    "attack.devices=0",
-)
-POISSON = (*DEVICE, 'cohort.sampling="poisson"', "cohort.rate=0.5", "privacy.denominator=6")
 TURNS = (*DEVICE, 'privacy.mechanism="matrix_factorization"', "privacy.min_separation=3", "privacy.denominator=4")
 
 

@@ -12,6 +12,7 @@ from skerry.config import default_scenario, parse_scenario
 from skerry.runfolder import RunFolder, list_runs
 from skerry.server.launch import launch
 from skerry.server.tracing import UNTRACED, asked_for, traced
+from tests._device_level import POISSON
 
 from ._collector import Collector, attributes
 
@@ -118,18 +119,7 @@ def test_without_the_extra_a_run_imports_nothing_of_it_and_comes_to_the_same(
 
 def test_under_poisson_sampling_nobody_is_told_who_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = default_scenario(
-        [
-            "rounds=1",
-            "report.references=false",
-            "privacy.unit=device",
-            "cohort.sampling=poisson",
-            "cohort.rate=0.9",
-            "defence.aggregator=mean",
-            "defence.tolerate=0",
-            'defence.screen=["finite", "shape", "fresh"]',
-            "privacy.denominator=10",
-            "attack.devices=0",
-        ]
+        (*POISSON, "cohort.rate=0.9", "privacy.denominator=10", "rounds=1", "report.references=false")
     )
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
