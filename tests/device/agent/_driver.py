@@ -8,18 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.app import ConfigRecord
-from flwr.common.serde import run_from_proto
-from flwr.proto.runtime_pb2 import (
-    AcquireTaskRequest,
-    PullTaskInputRequest,
-    PushTaskOutputRequest,
-    SendTaskHeartbeatRequest,
-)
 from flwr.serverapp import Grid
-from flwr.supercore.constant import TaskType
-from flwr.supercore.interceptors import SuperExecAuthHttpInterceptor
-from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.superlink.grid import HttpGrid
 
 from skerry.clock import system_clock
 from skerry.device.protocol import CHALLENGE_DOMAIN, Challenge, Instruction
@@ -30,35 +19,22 @@ from skerry.security.envelope import Expected, Header, Kind, Opened, open_envelo
 from skerry.security.identity import Directory, PublicIdentity
 from skerry.server.engines.bundle import write_bundle
 from skerry.server.engines.engine import Components
-from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.flwr_run import driven_run
 from skerry.server.mailbox import Mailbox, exchange
 
 from ._fleet import Fleet
 
-_ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+_LARGEST = 64 << 20
 
 
 @contextmanager
 def coordinating(fleet: Fleet, folder: Path) -> Iterator[Grid]:
-    """A run of one's own."""
+    """A run of one's own, conducted as a real one is: who is silent for a minute loses its task at the SuperLink."""
     folder.mkdir()
-    address, ca = fleet.link.address, fleet.link.authority.read_bytes()
-    with fleet.link.control() as control:
-        number = control.start(write_bundle(folder, Components()), {})
-    proof = SuperExecAuthHttpInterceptor(master_secret=fleet.link.secret.read_bytes(), protected_methods={_ACQUIRE})
-    asking = RuntimeHttpClient.from_server_address(address, False, ca, [proof])
-    task = asking.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
-    asking.close()
-    assert task.task.run_id == number
-    grid = HttpGrid(address, False, ca, token=task.token)
-    runtime = grid._runtime_client
-    runtime.SendTaskHeartbeat(SendTaskHeartbeatRequest())
-    given = runtime.PullTaskInput(PullTaskInputRequest())
-    grid.set_run(run_from_proto(given.run))
-    with task_identity(number, node_id=given.context.node_id, task_id=given.task_id):
+    link, app = fleet.link, write_bundle(folder, Components())
+    secret = link.secret.read_bytes()
+    with driven_run(link.address, link.authority.read_bytes(), secret, app, largest=_LARGEST) as (grid, _):
         yield grid
-    runtime.PushTaskOutput(PushTaskOutputRequest(sub_status="completed", details=""))
-    grid.close()
 
 
 def identify(grid: Grid, fleet: Fleet, node: int) -> ConfigRecord | None:
