@@ -36,8 +36,9 @@ class GroupSync:
 
     Guarantee: a job is over, without a failure, only when what had been written to its file before :meth:`begin` is on
     stable storage. ``syncfs`` speaks for the files of one file system that were written after the block was entered;
-    whatever else (another file system, an older Linux, one that is not known to be sound, or a ``syncfs`` that tells
-    of a loss, be it another program's) is left to each file's own ``fsync``. After a ``syncfs`` one file is asked by
+    whatever else (another file system, an older Linux, one that is not known to be sound) is left to each file's own
+    ``fsync``. So is everything from the first ``syncfs`` on that tells of a loss, be it another program's: it tells
+    that once, and what was lost may be of a file that is begun only later. After a ``syncfs`` one file is asked by
     ``fsync`` all the same: it fails where the file system has given its journal up.
 
     Args:
@@ -50,6 +51,7 @@ class GroupSync:
         self._thread = threading.Thread(target=self._serve, name="group-sync", daemon=True)
         self._anchor = -1
         self._device: int | None = None
+        self._lost = False
 
     def begin(self, fd: int, size: int, done: _Done) -> Job:
         """Have a file synced. The file must stay open until the job is over.
@@ -91,10 +93,12 @@ class GroupSync:
     def _sync(self, asked: list[_Asked]) -> None:
         beside = [fd for _, fd, near, _, _ in asked if near]
         known: dict[int, OSError | None] = {}
-        if len(beside) >= _MANY and _syncfs(self._anchor):
-            known[beside[0]] = _fsync(beside[0])  # a file's loss is told once: what was said of this one is kept
-            if known[beside[0]] is None:
-                known = dict.fromkeys(beside)
+        if len(beside) >= _MANY and not self._lost:
+            self._lost = not _syncfs(self._anchor)
+            if not self._lost:
+                known[beside[0]] = _fsync(beside[0])  # a file's loss is told once: what was said of this one is kept
+                if known[beside[0]] is None:
+                    known = dict.fromkeys(beside)
         for job, fd, _, size, done in asked:
             job.do(done, size, known[fd] if fd in known else _fsync(fd))
 

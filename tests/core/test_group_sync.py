@@ -98,6 +98,17 @@ def test_a_loss_is_told_to_the_file_that_lost(tmp_path: Path, disk: Disk, fds: l
     assert sorted(disk.alone) == sorted(fds)
 
 
+def test_a_loss_that_was_told_before_a_file_was_begun_is_told_to_that_file(tmp_path: Path, disk: Disk, fds: list[int]):
+    """``syncfs`` speaks of all files that were written, once: also of those that are begun only after it."""
+    later = fds[6:]
+    disk.says_well, disk.loses = False, {later[-1]}
+    with GroupSync(tmp_path) as group:
+        for job in begin_all(group, disk, fds[:6]):
+            job.wait()
+        disk.says_well = True  # it has told
+        assert [job.failure() is not None for job in begin_all(group, disk, later)] == [fd == later[-1] for fd in later]
+
+
 def test_one_file_is_asked_for_itself_and_all_are_if_it_was_lost(tmp_path: Path, disk: Disk, fds: list[int]):
     disk.tells_once = True
     disk.loses = set(fds)  # and syncfs says that all is well
