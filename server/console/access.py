@@ -153,6 +153,7 @@ def _document(request: Request, body: bytes) -> dict[str, Any]:
         raise TurnedAwayError(GatewayRefusal.MALFORMED, f"the body is {_JSON}")
     try:
         value = json.loads(body)
+        json.dumps(value, ensure_ascii=False).encode()  # half a character: JSON can say it, and no text is it
     except (ValueError, RecursionError) as error:
         raise TurnedAwayError(GatewayRefusal.MALFORMED, "the body is no JSON") from error
     if not isinstance(value, dict):

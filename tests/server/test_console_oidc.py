@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import itertools
+import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -200,6 +201,20 @@ def test_another_state_ends_the_sign_in_and_a_code_of_the_provider_is_redeemed_o
         assert person.post("oidc/finish", first).status_code == 200
         replayed = {**came_back(person, login), "code": code}
         assert refused(person.post("oidc/finish", replayed)) == "provider_declined"
+
+
+@pytest.mark.parametrize("state", ["\ud800", "of a sign-in\udfff"])
+def test_half_a_character_is_no_state(shown: Shown, login: Provider, state: str) -> None:
+    """JSON can say it, and no text that is ever sent is it."""
+    with browser(shown) as person:
+        answer = came_back(person, login)
+        told = person.client.post(
+            "/v1/console/oidc/finish",
+            content=json.dumps({**answer, "state": state}),
+            headers={**person.own, "content-type": "application/json"},
+        )
+        assert reason(told) == "malformed"
+        assert person.post("oidc/finish", answer).status_code == 200
 
 
 def test_a_sign_in_that_takes_too_long_is_over(shown: Shown, login: Provider, time: Time) -> None:
