@@ -14,9 +14,11 @@ What MLflow has already is asked of MLflow, by the run's id in a tag and the new
 goes on, a second process and a server that was away need no memory here.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -36,6 +38,9 @@ _OF_WHO_WAS_ASKED = frozenset({"report.html", "accepted", "flagged", "dropped", 
 """What stays here under Poisson sampling."""
 _MOST_PARAMS = 100  # of one request, as MLflow's stores say
 _LONGEST = 200  # characters that are told of an error
+_THEIRS = ("MLFLOW_", "DATABRICKS_", "AWS_", "AZURE_")
+_SECRET = ("TOKEN", "PASSWORD", "SECRET", "ACCESS_KEY", "CONNECTION_STRING")
+"""How the names of variables begin and end by which MLflow, and what it stores with, are told how to sign in."""
 
 
 class MlflowLog:
@@ -72,13 +77,16 @@ class MlflowLog:
         return (public.split("\n", 1)[0] or type(error).__name__)[:_LONGEST]
 
     def _public(self, text: str) -> str:
-        """The text without the name and password that may stand in the store's address."""
+        """The text without the name and password that may stand in the store's address, and what is secret besides."""
+        told = os.environ.items()
+        secrets = [value for name, value in told if name.startswith(_THEIRS) and name.endswith(_SECRET)]
         credentials, at, _ = self.uri.partition("://")[2].rpartition("@")
-        if not at or credentials.startswith("/"):  # a file's path
-            return text
-        password = credentials.partition(":")[2]
-        text = text.replace(credentials + at, "")
-        return text.replace(password, "***") if password else text
+        if at and not credentials.startswith("/"):  # else a file's path
+            text = text.replace(credentials + at, "")
+            secrets.append(credentials.partition(":")[2])
+        for part in sorted(_quoted(secrets), key=len, reverse=True):
+            text = text.replace(part, "***")
+        return text
 
     def _bring(self, client: MlflowClient, folder: RunFolder) -> str:
         state = folder.state
@@ -128,6 +136,12 @@ class MlflowLog:
         file = make_url(self.uri).database if self.uri.startswith("sqlite:") else None
         beside = None if not file else Path(file).absolute().with_name("mlartifacts").as_uri()
         return str(client.create_experiment(name, artifact_location=beside))
+
+
+def _quoted(secrets: Iterable[str]) -> set[str]:
+    """What they look like in a message, however it writes them; broken at white space, which none of them may hold."""
+    parts = {part for secret in secrets for one in (secret, unquote(secret)) for part in one.split()}
+    return parts | {repr(part)[1:-1] for part in parts} | {ascii(part)[1:-1] for part in parts}
 
 
 def _params(folder: RunFolder) -> Iterator[Param]:

@@ -142,3 +142,21 @@ def test_a_store_that_is_not_there_is_one_error_without_its_password(
     assert failed.value.where == told
     assert "secret" not in failed.value.diagnostics().what
     assert f"skerry runs log-mlflow {finished.name}" in failed.value.mend
+
+
+@pytest.mark.parametrize("token", ["secret-of-a-file\n", "sec\\secret'ü\n"])
+def test_a_token_that_no_header_can_hold_is_quoted_in_no_message(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    """The library below tells the whole header that it refuses."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    with pytest.raises(NotTrackedError) as failed:
+        MlflowLog("http://127.0.0.1:9").bring(RunFolder(finished))
+    assert "header" in failed.value.what
+    assert "sec" not in failed.value.what
+
+
+def test_a_password_is_in_no_message_however_it_is_written() -> None:
+    log = MlflowLog("mysql://ann:sec%2Fret@127.0.0.1:9/runs")
+    assert log.told(ValueError("who is ann with sec/ret, of sec%2Fret?")) == "who is ann with ***, of ***?"
