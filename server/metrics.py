@@ -2,6 +2,9 @@
 
 Everything is read from a folder of runs at each scrape, so nothing is hooked into servers or runs, and a process that
 only measures cannot harm them. No device is named: who may see a fleet's graphs need not know its devices.
+
+Under Poisson sampling nobody but the coordinator may learn who was asked, or the amplification that is accounted is
+gone; how many they were, what they sent and how long it took narrows it down, and is not told.
 """
 
 from collections import Counter
@@ -133,14 +136,15 @@ def _runs_of(runs: Sequence[_Run]) -> Iterator[Metric]:
             if (found := value(run)) is not None:
                 gauge.add_metric([run.id], found)
         yield gauge
+    open_runs = [run for run in runs if run.scenario.cohort.sampling != "poisson"]
     for name, text, by, values in _COUNTERS:
         counter = CounterMetricFamily(f"skerry_run_{name}", text, labels=["run", *by])
-        for run in runs:
+        for run in runs if name in _OF_NOBODY else open_runs:
             for given, number in sorted(values(run.rounds).items()):
                 counter.add_metric([run.id, *given], number)
         yield counter
     stages = GaugeMetricFamily("skerry_run_round_seconds", "Of the newest round, by stage.", labels=["run", "stage"])
-    for run in runs:
+    for run in open_runs:
         for newest in run.rounds[-1:]:
             for stage, seconds in newest.seconds.items():
                 stages.add_metric([run.id, stage], seconds)
@@ -191,3 +195,5 @@ _COUNTERS: tuple[tuple[str, str, list[str], Callable[[Sequence[RoundRecord]], _C
     ("updates_dropped", "Updates not used, by reason.", ["reason"], _dropped),
     ("bytes", "Sent to devices (down) and by devices (up).", ["direction"], _bytes),
 )
+_OF_NOBODY = frozenset({"rounds"})
+"""The counters that say nothing of who was asked."""

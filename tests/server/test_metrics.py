@@ -71,6 +71,22 @@ def test_no_device_is_named(tmp_path: Path) -> None:
     assert b"writer-" not in generate_latest(metrics_of(tmp_path, system_clock))
 
 
+def test_under_poisson_sampling_nothing_is_told_of_how_many_were_asked(tmp_path: Path) -> None:
+    plain = ("defence.aggregator=mean", "defence.tolerate=0", 'defence.screen=["finite", "shape", "fresh"]')
+    drawn = ("privacy.unit=device", "cohort.sampling=poisson", "cohort.rate=0.5", "privacy.denominator=6", *plain)
+    other, run = build(tmp_path, ("rounds=3",)), build(tmp_path, ("rounds=3", "name=drawn", *drawn))
+    told = _told(tmp_path)
+    of_other, of_run = ({name for name, labels in told if ("run", one.id) in labels} for one in (other, run))
+    assert {name for name in of_other - of_run if not name.endswith("_created")} == {
+        "skerry_run_updates_total",
+        "skerry_run_updates_flagged_total",
+        "skerry_run_updates_dropped_total",
+        "skerry_run_bytes_total",
+        "skerry_run_round_seconds",
+    }
+    assert _of(told, "skerry_run_rounds_total", run=run.id) == [3]
+
+
 def test_only_the_newest_runs_are_told_of_and_those_under_way(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         build(tmp_path, ("rounds=1", f"name={name}"))
