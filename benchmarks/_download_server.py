@@ -15,7 +15,6 @@ import sys
 import threading
 from pathlib import Path
 
-import httpx
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from skerry.clock import system_clock
@@ -42,8 +41,8 @@ def gateway(folder: Path, listening: socket.socket, tls: LoopbackTls) -> None:
     authority = Authority.create(folder / "authority", "bench", now=system_clock())
     desk = Desk(RegistryFile(folder / "registry.sqlite"), authority, secret=bytes(32), clock=system_clock)
     app = gateway(
-        superlink=httpx.AsyncClient(),
-        nodes=None,  # no call of the Fleet API is made
+        superlink=None,  # no call of the Fleet API is made
+        nodes=None,
         devices=_Devices(folder),
         desk=desk,
         repository=folder / "repository",

@@ -8,7 +8,6 @@ import sys
 import threading
 from pathlib import Path
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -32,8 +31,8 @@ def main(folder: Path, devices: int) -> None:
     (folder / "shown.pem").write_bytes(chain)
     (folder / "shown.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     app = gateway(
-        superlink=httpx.AsyncClient(),
-        nodes=None,  # no call of the Fleet API is made
+        superlink=None,  # no call of the Fleet API is made
+        nodes=None,
         devices=RegistryDevices(office.registry, "bench", system_clock),
         desk=desk,
         repository=folder,

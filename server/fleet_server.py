@@ -16,12 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import psutil
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -43,7 +42,7 @@ from skerry.server.enrolled_devices import RegistryDevices
 from skerry.server.enrolment import CurrentAuthority, Desk, LogKeeper, Office
 from skerry.server.federation_home import FederationHome
 from skerry.server.federation_log import FOLDER
-from skerry.server.gateway import SuperlinkNodes, event_loops, gateway, gateway_server
+from skerry.server.gateway import SuperlinkLine, SuperlinkNodes, event_loops, gateway, gateway_server
 from skerry.server.gateway.authentication import AHEAD_S
 from skerry.server.gateway.public_certificate import PublicCertificate
 from skerry.server.running import RunningServer
@@ -175,9 +174,8 @@ def fleet_server(
         trusted = ssl.create_default_context(cafile=str(link.authority))
 
         async def serve(started: threading.Event, stop: threading.Event) -> None:
-            url = f"https://{link.address}"
-            closing, unbounded = asyncio.Event(), httpx.Timeout(None)  # the gateway's limits say how long to wait
-            async with httpx.AsyncClient(base_url=url, verify=trusted, trust_env=False, timeout=unbounded) as superlink:
+            ending, (at, _, port) = asyncio.Event(), link.address.rpartition(":")
+            with closing(SuperlinkLine(at, int(port), trusted)) as superlink:
                 app = gateway(
                     superlink=superlink,
                     nodes=nodes,
@@ -188,8 +186,8 @@ def fleet_server(
                     clock=clock,
                     idle_since=idle_since,
                     bells=home.bells,
-                    closing=closing,
-                    console=Console(home, devices, clock, closing, oidc=oidc).routes,
+                    closing=ending,
+                    console=Console(home, devices, clock, ending, oidc=oidc).routes,
                     fetched=noting_downloads(Inbox(home.inbox, most=0), clock),
                 )
                 server = gateway_server(
@@ -200,7 +198,7 @@ def fleet_server(
                     if server.started:
                         started.set()
                     if stop.is_set():
-                        closing.set()
+                        ending.set()
                         server.should_exit = True
                     await asyncio.sleep(0.05)
                 await task

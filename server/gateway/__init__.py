@@ -6,11 +6,13 @@ from skerry.server.gateway.nodes import SuperlinkNodes
 from skerry.server.gateway.reception import GatewayLimits
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 from skerry.server.gateway.serving import event_loops, gateway_server
+from skerry.server.gateway.superlink_line import SuperlinkLine
 
 __all__ = [
     "FLEET_CALLS",
     "GatewayLimits",
     "GatewayRefusal",
+    "SuperlinkLine",
     "SuperlinkNodes",
     "TurnedAwayError",
     "event_loops",

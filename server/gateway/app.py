@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -47,6 +46,7 @@ from skerry.server.gateway.idle import Idle
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 from skerry.server.gateway.serving import connections
+from skerry.server.gateway.superlink import Superlink
 from skerry.server.gateway.web_page import BUILT, web_page_routes
 
 __all__ = ["gateway"]
@@ -58,7 +58,7 @@ _WAIT = 5 / 12  # of the connections may wait at the bell, each beside another o
 
 def gateway(
     *,
-    superlink: httpx.AsyncClient,
+    superlink: Superlink,
     nodes: Nodes,
     devices: Devices,
     desk: LeavingTransport,
@@ -76,7 +76,7 @@ def gateway(
     """The ASGI application.
 
     Args:
-        superlink: a client whose base URL is the SuperLink on loopback.
+        superlink: on loopback.
         nodes: node ids of devices at that SuperLink.
         devices: who is in good standing.
         desk: enrols, renews, lets go.

@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-import httpx
-
 from skerry.server.devices import EnrolledDevice
 from skerry.server.engines.flwr_idle import sign_of_life
 from skerry.server.gateway.idle import PROMISED_S, Idle
 from skerry.server.gateway.refusal import TurnedAwayError
-from skerry.server.gateway.superlink import Answered, ask_superlink
+from skerry.server.gateway.superlink import Superlink, ask_superlink
+from skerry.server.gateway.superlink_line import Answered
 
 __all__ = ["BREATH", "Breaths"]
 
@@ -41,7 +40,7 @@ class Breaths:
     """One for a gateway, on its event loop.
 
     Args:
-        superlink: a client whose base URL is the SuperLink on loopback.
+        superlink: on loopback.
         idle: knows who has to be told of, and hears what was promised.
         longest_s: seconds for an answer of the SuperLink, and for which one that waits for its turn is still true.
         answered: is told of the SuperLink's answers: whose, its node, and what.
@@ -50,7 +49,7 @@ class Breaths:
 
     def __init__(
         self,
-        superlink: httpx.AsyncClient,
+        superlink: Superlink,
         idle: Idle,
         longest_s: float,
         answered: Callable[[EnrolledDevice, int, Answered], None],
@@ -97,7 +96,7 @@ class Breaths:
 
     async def _tell(self, node_id: int, breath: _Breath) -> None:
         body = self._idle.sent(BREATH, node_id, sign_of_life(node_id, PROMISED_S))
-        with suppress(TimeoutError, httpx.HTTPError, TurnedAwayError):
+        with suppress(TimeoutError, ConnectionError, TurnedAwayError):
             async with asyncio.timeout(self._longest_s):
                 answer = await ask_superlink(self._superlink, BREATH, body, breath.device, breath.headers, _LONGEST)
             self._answered(breath.device, node_id, answer)

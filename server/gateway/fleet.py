@@ -13,8 +13,8 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 
-import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,7 +27,8 @@ from skerry.server.gateway.breaths import BREATH, Breaths
 from skerry.server.gateway.idle import Idle
 from skerry.server.gateway.reception import GatewayLimits, Reception
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
-from skerry.server.gateway.superlink import PROTOBUF, Answered, ask_superlink
+from skerry.server.gateway.superlink import PROTOBUF, Superlink, ask_superlink
+from skerry.server.gateway.superlink_line import Answered
 from skerry.server.gateway.uploads import Uploads
 from skerry.server.limits import Room
 
@@ -57,7 +58,7 @@ class FleetPassage:
     """The endpoint; one for a gateway, on its event loop.
 
     Args:
-        superlink: a client whose base URL is the SuperLink on loopback.
+        superlink: on loopback.
         nodes: node ids of devices.
         reception: lets requests in.
         limits: see :class:`~skerry.server.gateway.reception.GatewayLimits`.
@@ -67,7 +68,7 @@ class FleetPassage:
 
     def __init__(
         self,
-        superlink: httpx.AsyncClient,
+        superlink: Superlink,
         nodes: Nodes,
         reception: Reception,
         limits: GatewayLimits,
@@ -102,7 +103,7 @@ class FleetPassage:
         node_id = self._nodes.known(device)
         said = None if node_id is None else self._said(call, claim, device, node_id, self._idle.stroke(node_id))
         if said is not None:  # nobody else has to wait for that, whatever the SuperLink does
-            return _answer(Answered(httpx.codes.OK, PROTOBUF, said))
+            return _answer(Answered(HTTPStatus.OK, PROTOBUF, said))
         held = until_sent(request)
         with self._calls.hold(1, device.name) as granted:
             if not granted:
@@ -123,26 +124,28 @@ class FleetPassage:
     ) -> Response:
         try:
             async with asyncio.timeout(self._limits.superlink_s):
-                loop = asyncio.get_running_loop()
-                node_id = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
+                node_id = self._nodes.known(device)
+                if node_id is None:
+                    loop = asyncio.get_running_loop()
+                    node_id = await loop.run_in_executor(self._registering, self._nodes.node_id, device)
                 stroke = self._idle.stroke(node_id)
                 said = self._said(call, claim, device, node_id, stroke)
                 if said is not None:
-                    return _answer(Answered(httpx.codes.OK, PROTOBUF, said))
+                    return _answer(Answered(HTTPStatus.OK, PROTOBUF, said))
                 if call == "deactivate-node":
                     await self._breaths.left(node_id)
                 sent = self._idle.sent(call, node_id, body)
                 answer = await ask_superlink(self._superlink, call, sent, device, request.headers, longest)
-        except (TimeoutError, httpx.TimeoutException) as error:
+        except TimeoutError as error:
             raise TurnedAwayError(
                 GatewayRefusal.SUPERLINK_SLOW, "the SuperLink did not answer in time", retry_after_s=5.0
             ) from error
-        except (ConnectionError, httpx.HTTPError) as error:
+        except ConnectionError as error:
             raise TurnedAwayError(
                 GatewayRefusal.SUPERLINK_DOWN, "the SuperLink does not answer", retry_after_s=5.0
             ) from error
         self._note(call, stroke, device, node_id, answer)
-        if answer.status == httpx.codes.OK and self._uploads.complete(device.name, call, claim, answer.content):
+        if answer.status == HTTPStatus.OK and self._uploads.complete(device.name, call, claim, answer.content):
             self._ring_for(node_id)
         return _answer(answer)
 
@@ -153,10 +156,10 @@ class FleetPassage:
         return self._idle.answer(call, node_id, stroke) if again is None else again
 
     def _note(self, call: str, stroke: str, device: EnrolledDevice, node_id: int, answer: Answered) -> None:
-        if answer.status == httpx.codes.UNAUTHORIZED:
+        if answer.status == HTTPStatus.UNAUTHORIZED:
             self._nodes.forget(device)
             self._idle.refused(node_id)
-        elif answer.status == httpx.codes.OK:
+        elif answer.status == HTTPStatus.OK:
             self._idle.answered(call, node_id, stroke, answer.content)
 
     def _ring_for(self, node_id: int) -> None:

@@ -6,7 +6,6 @@ answers. Anybody may ask, so that is looked at once a second at most, however ma
 
 import asyncio
 
-import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,15 +14,18 @@ from skerry.errors import SkerryError
 from skerry.server.devices import Devices
 from skerry.server.gateway.answers import FIXED_HEADERS
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.gateway.superlink import Superlink
+from skerry.server.gateway.superlink_line import TooLongError
 
 __all__ = ["health_routes"]
 
 _LOOK_S = 2.0
 _HOLDS_S = 1.0
 _NOBODY = "readyz"
+_LONGEST = 64 << 10
 
 
-def health_routes(superlink: httpx.AsyncClient, devices: Devices) -> list[Route]:
+def health_routes(superlink: Superlink, devices: Devices) -> list[Route]:
     """The two routes; ``superlink`` and ``devices`` as the gateway has them."""
     return [
         Route("/healthz", _healthy, methods=["GET"]),
@@ -38,7 +40,7 @@ async def _healthy(_: Request) -> Response:
 class _Readiness:
     """One look for all who ask within a second."""
 
-    def __init__(self, superlink: httpx.AsyncClient, devices: Devices) -> None:
+    def __init__(self, superlink: Superlink, devices: Devices) -> None:
         self._superlink, self._devices = superlink, devices
         self._turn = asyncio.Lock()
         self._asked: asyncio.Task[object] | None = None  # of the registry, and not answered yet
@@ -71,7 +73,9 @@ class _Readiness:
             return "registry"
         try:
             async with asyncio.timeout(_LOOK_S):
-                await self._superlink.get("/")  # whatever it says to that
-        except (httpx.HTTPError, TimeoutError):
+                await self._superlink.exchange("GET", "/", {}, b"", longest=_LONGEST)  # whatever it says to that
+        except TooLongError:
+            return None  # it answers
+        except (ConnectionError, TimeoutError):
             return "SuperLink"
         return None

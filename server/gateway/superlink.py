@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-import httpx
+from typing import Protocol
 
 from skerry.server.devices import EnrolledDevice
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
+from skerry.server.gateway.superlink_line import Answered, TooLongError
 
-__all__ = ["PROTOBUF", "Answered", "ask_superlink"]
+__all__ = ["PROTOBUF", "Superlink", "ask_superlink"]
 
 _log = logging.getLogger(__name__)
 
@@ -18,17 +17,18 @@ PROTOBUF = "application/protobuf"
 _SENT_ON = ("flwr-timestamp", "flwr-signature", "flwr-package-name", "flwr-package-version", "flwr-component-name")
 
 
-@dataclass(frozen=True)
-class Answered:
-    """What the SuperLink said: status, media type and content."""
+class Superlink(Protocol):
+    """Who answers: :class:`~skerry.server.gateway.superlink_line.SuperlinkLine`."""
 
-    status: int
-    kind: str
-    content: bytes
+    async def exchange(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, longest: int
+    ) -> Answered:
+        """See :meth:`~skerry.server.gateway.superlink_line.SuperlinkLine.exchange`."""
+        ...
 
 
 async def ask_superlink(
-    superlink: httpx.AsyncClient,
+    superlink: Superlink,
     call: str,
     body: bytes,
     device: EnrolledDevice,
@@ -38,7 +38,7 @@ async def ask_superlink(
     """Its answer to one call.
 
     Args:
-        superlink: a client whose base URL is the SuperLink on loopback.
+        superlink: on loopback.
         call: last segment of the call's path.
         body: that it is sent.
         device: which key speaks is ours to say, whatever the headers say.
@@ -46,17 +46,14 @@ async def ask_superlink(
         longest: bytes that the answer may have.
 
     Raises:
-        httpx.HTTPError: it does not answer.
+        ConnectionError: it does not answer.
         TurnedAwayError: its answer is too long (``server_failed``).
     """
     sent = {name: headers[name] for name in _SENT_ON if name in headers}
     sent |= {"content-type": PROTOBUF, "accept": PROTOBUF, "accept-encoding": "identity"}
     sent["flwr-public-key"] = device.node_key_header
-    content = bytearray()
-    async with superlink.stream("POST", f"/v1/fleet/{call}", content=body, headers=sent) as answer:
-        async for part in answer.aiter_raw():
-            content += part
-            if len(content) > longest:
-                _log.error("%s: the SuperLink's answer has more than %d bytes", answer.url.path, longest)
-                raise TurnedAwayError(GatewayRefusal.SERVER_FAILED, "the server cannot do this now")
-    return Answered(answer.status_code, answer.headers.get("content-type", "application/octet-stream"), bytes(content))
+    try:
+        return await superlink.exchange("POST", f"/v1/fleet/{call}", sent, body, longest=longest)
+    except TooLongError as error:
+        _log.error("%s: the SuperLink's answer has more than %d bytes", call, longest)
+        raise TurnedAwayError(GatewayRefusal.SERVER_FAILED, "the server cannot do this now") from error

@@ -8,9 +8,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,7 +22,7 @@ from skerry.security.http_signature import sign_request
 from skerry.server.bells import Bells
 from skerry.server.devices import DEVICES, EnrolledDevice
 from skerry.server.engines.certificates import LoopbackTls
-from skerry.server.gateway import GatewayLimits, gateway, gateway_server
+from skerry.server.gateway import GatewayLimits, SuperlinkLine, gateway, gateway_server
 
 from ._federation import Federation
 
@@ -137,7 +138,7 @@ def running(
     *,
     superlink: str = "http://127.0.0.1:9",
     nodes=None,
-    verify=True,
+    verify: ssl.SSLContext | None = None,
     limits=None,
     desk=None,
     devices=None,
@@ -156,7 +157,8 @@ def running(
     held = {}
 
     async def serve() -> None:
-        async with httpx.AsyncClient(base_url=superlink, verify=verify, timeout=180) as client:
+        at = urlsplit(superlink)
+        with closing(SuperlinkLine(at.hostname, at.port, verify)) as client:
             app = gateway(
                 superlink=client,
                 nodes=nodes or NoNodes(),

@@ -1,17 +1,19 @@
 """Answers of the SuperLink that nobody takes: what they hold is bounded, in all and for one device."""
 
 import asyncio
+from contextlib import closing
 
-import httpx
 import pytest
 from flwr.proto.message_pb2 import PullObjectRequest
 from flwr.proto.node_pb2 import Node
 
 from skerry.clock import system_clock
-from skerry.server.gateway import GatewayLimits, gateway
+from skerry.server.gateway import GatewayLimits, SuperlinkLine, gateway
+from skerry.server.gateway.superlink_line import Answered
 
 from ._federation import Federation
 from ._gateway import Roll, Signing
+from ._superlink import says
 
 OBJECT = bytes(3 << 20)
 PATH = "/v1/fleet/pull-object"
@@ -50,14 +52,16 @@ class Caller:
         self.got += message.get("body", b"")
 
 
-async def pieces():
-    yield OBJECT
+class Superlink:
+    """Has one object for whoever asks."""
+
+    async def exchange(self, *_, longest):
+        return Answered(200, "application/protobuf", OBJECT)
 
 
-def app(devices: list[Signing], tmp_path, **limits):
-    link = httpx.MockTransport(lambda _: httpx.Response(200, content=pieces()))
+def app(devices: list[Signing], tmp_path, superlink=None, **limits):
     return gateway(
-        superlink=httpx.AsyncClient(base_url="https://superlink", transport=link),
+        superlink=Superlink() if superlink is None else superlink,
         nodes=Nodes(),
         devices=Roll({device.name: device.enrolled for device in devices}),
         desk=Federation(tmp_path).desk,
@@ -96,6 +100,12 @@ def test_an_answer_over_its_limit_is_not_held(tmp_path, monkeypatch):
     monkeypatch.setattr("skerry.server.gateway.fleet._OBJECT", 1 << 20)
     device = Signing("pi-1")
     caller = Caller(device)
-    asyncio.run(app([device], tmp_path)(caller.scope, caller.receive, caller.send))
+
+    async def asks() -> None:
+        async with says(f"HTTP/1.1 200 OK\r\ncontent-length: {len(OBJECT)}\r\n\r\n".encode() + OBJECT) as (port, _):
+            with closing(SuperlinkLine("127.0.0.1", port, None)) as line:
+                await app([device], tmp_path, line)(caller.scope, caller.receive, caller.send)
+
+    asyncio.run(asks())
     assert caller.status == 503
     assert b"server_failed" in caller.got

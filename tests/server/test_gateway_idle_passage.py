@@ -1,13 +1,12 @@
 """Between idle devices and a SuperLink that hangs: who is answered here, who gets a place there, and in which turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import httpx
 import pytest
 from flwr.proto.fleet_pb2 import DeactivateNodeRequest, PullMessagesRequest
 from flwr.proto.node_pb2 import Node
@@ -24,6 +23,7 @@ from skerry.server.gateway.fleet import FleetPassage
 from skerry.server.gateway.idle import PROMISED_S, Idle
 from skerry.server.gateway.refusal import TurnedAwayError
 from skerry.server.gateway.superlink import PROTOBUF
+from skerry.server.gateway.superlink_line import Answered
 
 from ._gateway import Signing
 from ._idle import BEAT, LEAVE, PULL, TAKEN, idle_beside, online
@@ -56,14 +56,16 @@ class Slow:
         self.heard: list[str] = []
         self.go_on = asyncio.Event()
 
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        call = request.url.path.rpartition("/")[2]
+    async def exchange(
+        self, _method: str, path: str, headers: Mapping[str, str], _body: bytes, *, longest: int
+    ) -> Answered:
+        call = path.rpartition("/")[2]
         self.asked.append(call)
         if call in self._hangs_on:
             await self.go_on.wait()
         self.heard.append(call)
-        assert request.headers["flwr-signature"] == "its own"
-        return httpx.Response(200, stream=httpx.ByteStream(TAKEN if call == BEAT else b""))
+        assert headers["flwr-signature"] == "its own"
+        return Answered(200, PROTOBUF, TAKEN if call == BEAT else b"")
 
 
 class Numbered:
@@ -113,11 +115,8 @@ def named(node: int) -> EnrolledDevice:
     return replace(DEVICE, name=f"pi-{node}")
 
 
-@asynccontextmanager
-async def passage(slow: Slow, idle: Idle) -> AsyncIterator[FleetPassage]:
-    transport = httpx.MockTransport(slow)
-    async with httpx.AsyncClient(base_url="http://superlink", transport=transport) as superlink:
-        yield FleetPassage(superlink, Numbered(), Open(), GatewayLimits(), idle)
+def passage(slow: Slow, idle: Idle) -> FleetPassage:
+    return FleetPassage(slow, Numbered(), Open(), GatewayLimits(), idle)
 
 
 def waits(fleet: FleetPassage, node: int) -> None:
@@ -148,16 +147,16 @@ def leaves(node: int) -> Passed:
 def test_a_sign_of_life_that_is_under_way_brings_back_no_device_that_leaves(idle: Idle) -> None:
     async def goodbye() -> list[str]:
         slow = Slow(BEAT)
-        async with passage(slow, idle) as fleet:
-            waits(fleet, 7)
-            waits(fleet, 7)  # it is being told already
-            await until(lambda: slow.asked)
-            left = asyncio.create_task(fleet.answer(leaves(7)))
-            await settled()
-            slow.go_on.set()
-            await asyncio.wait_for(left, 20)
-            waits(fleet, 7)  # it was late
-            await settled()
+        fleet = passage(slow, idle)
+        waits(fleet, 7)
+        waits(fleet, 7)  # it is being told already
+        await until(lambda: slow.asked)
+        left = asyncio.create_task(fleet.answer(leaves(7)))
+        await settled()
+        slow.go_on.set()
+        await asyncio.wait_for(left, 20)
+        waits(fleet, 7)  # it was late
+        await settled()
         return slow.heard
 
     assert asyncio.run(goodbye()) == [BEAT, LEAVE]
@@ -167,13 +166,13 @@ def test_a_sign_of_life_that_is_under_way_brings_back_no_device_that_leaves(idle
 def test_a_sign_of_life_that_waits_for_its_turn_neither_brings_back_nor_holds_up_who_leaves(idle: Idle) -> None:
     async def goodbye() -> Slow:
         slow = Slow(BEAT)
-        async with passage(slow, idle) as fleet:
-            for node in range(1, 8):
-                waits(fleet, node)
-            await asyncio.wait_for(fleet.answer(leaves(7)), 20)
-            slow.go_on.set()
-            await until(lambda: slow.heard.count(BEAT) >= 6)
-            await settled()
+        fleet = passage(slow, idle)
+        for node in range(1, 8):
+            waits(fleet, node)
+        await asyncio.wait_for(fleet.answer(leaves(7)), 20)
+        slow.go_on.set()
+        await until(lambda: slow.heard.count(BEAT) >= 6)
+        await settled()
         return slow
 
     slow = asyncio.run(goodbye())
@@ -188,12 +187,12 @@ def test_signs_of_life_leave_a_slow_superlink_to_those_who_want_something(idle: 
 
     async def crowds() -> int:
         slow = Slow(BEAT)
-        async with passage(slow, idle) as fleet:
-            for node in range(1, 101):
-                waits(fleet, node)
-            await until(lambda: slow.asked)
-            slow.go_on.set()
-            await settled()
+        fleet = passage(slow, idle)
+        for node in range(1, 101):
+            waits(fleet, node)
+        await until(lambda: slow.asked)
+        slow.go_on.set()
+        await settled()
         return len(slow.heard)
 
     assert asyncio.run(crowds()) == 2
@@ -205,14 +204,14 @@ def test_who_is_late_is_told_of_in_its_turn_and_once(idle: Idle, now: list[float
 
     async def crowds() -> tuple[int, int]:
         slow = Slow(BEAT)
-        async with passage(slow, idle) as fleet:
-            for node in (*range(1, 101), *range(1, 101)):
-                waits(fleet, node)
-            await settled()
-            at_once = len(slow.asked)
-            slow.go_on.set()
-            await until(lambda: len(slow.heard) >= 100)
-            await settled()
+        fleet = passage(slow, idle)
+        for node in (*range(1, 101), *range(1, 101)):
+            waits(fleet, node)
+        await settled()
+        at_once = len(slow.asked)
+        slow.go_on.set()
+        await until(lambda: len(slow.heard) >= 100)
+        await settled()
         return at_once, len(slow.heard)
 
     assert asyncio.run(crowds()) == (2, 100)
@@ -224,13 +223,13 @@ def test_a_device_is_not_called_offline_because_a_round_takes_all_places(idle: I
 
     async def uploads() -> None:
         slow = Slow(PULL)
-        async with passage(slow, idle) as fleet:
-            many = [asyncio.create_task(fleet.answer(pulls(node))) for node in range(101, 181)]
-            await until(lambda: len(slow.asked) == GatewayLimits().superlink_calls)
-            waits(fleet, 200)
-            await until(lambda: BEAT in slow.heard)
-            slow.go_on.set()
-            await asyncio.gather(*many)
+        fleet = passage(slow, idle)
+        many = [asyncio.create_task(fleet.answer(pulls(node))) for node in range(101, 181)]
+        await until(lambda: len(slow.asked) == GatewayLimits().superlink_calls)
+        waits(fleet, 200)
+        await until(lambda: BEAT in slow.heard)
+        slow.go_on.set()
+        await asyncio.gather(*many)
 
     asyncio.run(uploads())
     assert not idle.breathes(200)
@@ -242,15 +241,15 @@ def test_what_is_known_is_answered_at_once_while_the_superlink_hangs(idle: Idle)
 
     async def hangs() -> list[str]:
         slow = Slow(PULL)
-        async with passage(slow, idle) as fleet:
-            many = [asyncio.create_task(fleet.answer(pulls(node))) for node in range(101, 181)]
-            await until(lambda: len(slow.asked) == GatewayLimits().superlink_calls)
-            for node in range(1, 101):  # more than there are places for calls that wait
-                beat = Passed(named(node), BEAT, sign_of_life(node, PROMISED_S))
-                answer = await asyncio.wait_for(fleet.answer(beat), 20)
-                assert answer.body == ALIVE
-            slow.go_on.set()
-            await asyncio.gather(*many)
+        fleet = passage(slow, idle)
+        many = [asyncio.create_task(fleet.answer(pulls(node))) for node in range(101, 181)]
+        await until(lambda: len(slow.asked) == GatewayLimits().superlink_calls)
+        for node in range(1, 101):  # more than there are places for calls that wait
+            beat = Passed(named(node), BEAT, sign_of_life(node, PROMISED_S))
+            answer = await asyncio.wait_for(fleet.answer(beat), 20)
+            assert answer.body == ALIVE
+        slow.go_on.set()
+        await asyncio.gather(*many)
         return slow.asked
 
     assert set(asyncio.run(hangs())) == {PULL}
@@ -261,8 +260,8 @@ def test_what_is_known_of_one_node_is_told_to_no_other_device(idle: Idle) -> Non
         online(idle, 100)
 
     async def asks() -> None:
-        async with passage(Slow(), idle) as fleet:
-            await fleet.answer(Passed(named(1), BEAT, sign_of_life(2, PROMISED_S)))
+        fleet = passage(Slow(), idle)
+        await fleet.answer(Passed(named(1), BEAT, sign_of_life(2, PROMISED_S)))
 
     with pytest.raises(TurnedAwayError, match="another node"):
         asyncio.run(asks())
