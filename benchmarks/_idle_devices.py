@@ -1,13 +1,15 @@
-"""Thousands of idle agents in one process: ``python _idle_devices.py GATEWAY ROOTS KEYS NOTICES``.
+"""Thousands of idle agents in one process: ``python _idle_devices.py GATEWAY ROOTS KEYS NOTICES FIRST``.
 
 Each does what the agent does while nothing happens, in its own words and at its own pace: it comes online, waits at the
 bell, asks for messages when it hears a ring and now and then besides, gives signs of life while it does not hear, and
 comes back ever later where something fails. It signs all of it with its own key, over connections of its own from one
-of several loopback addresses. What differs from an agent is that one event loop plays all of them, with sockets instead
-of httpx, and that a message is only taken notice of: in NOTICES, a line for each, with when it was heard of and when it
-was there.
+of several loopback addresses, 127.0.0.FIRST and those after it. What differs from an agent is that one event loop plays
+all of them, with sockets instead of httpx, and that a message is only taken notice of: in NOTICES, a line for each,
+with when it was heard of, when it was asked for, and when it was there; and a line for each device that has come
+online.
 
-Prints one object for each SIGUSR1 and SIGTERM: what was asked since the one before, what failed, what it takes.
+Prints one object for each SIGUSR1 and SIGTERM: what was asked since the one before, what failed, what it takes, and how
+late its own event loop was: what is heard of that much late is not the gateway's doing.
 """
 
 import asyncio
@@ -44,6 +46,7 @@ AT_ONCE = 24  # devices that come online
 FILES = 16_000
 TIMEOUT_S, KEPT_S = 30.0, 30.0
 WORKED_LONG_AGO_S = 1e6
+LOOK_S = 0.02  # at how late the event loop is
 BELL = "/v1/bell"
 
 
@@ -133,6 +136,7 @@ class World:
         self.sent, self.failed = Counter(), Counter()
         self.joining = asyncio.Semaphore(AT_ONCE)
         self.here = 0
+        self.late: list[float] = []
         self._notices = notices.open("a")
 
     def notice(self, **what: float) -> None:
@@ -140,14 +144,21 @@ class World:
         self._notices.flush()
 
     def told(self) -> dict:
-        ourselves = psutil.Process()
+        ourselves, late = psutil.Process(), sorted(self.late) or [0.0]
         said = {
             "here": self.here, "sent": dict(self.sent), "failed": dict(self.failed), "at": time.time(),
             "cpu_s": time.process_time(), "connections": ourselves.num_fds(),
-            "rss_mb": ourselves.memory_info().rss / 1e6,
+            "rss_mb": ourselves.memory_info().rss / 1e6, "late_p95_s": late[int(0.95 * len(late))], "late_s": late[-1],
         }  # fmt: skip
-        self.sent, self.failed = Counter(), Counter()
+        self.sent, self.failed, self.late = Counter(), Counter(), []
         return said
+
+    async def watch(self) -> None:
+        """Notes how late the event loop comes to what is due."""
+        while True:
+            due = time.monotonic() + LOOK_S
+            await asyncio.sleep(LOOK_S)
+            self.late.append(time.monotonic() - due)
 
 
 class Device:
@@ -172,6 +183,7 @@ class Device:
             except FailedError as error:
                 await asyncio.sleep(backoff.failed(error.retry_after_s))
         self.hears = True
+        self.world.notice(node=self.node, came=time.time())
         self.world.here += 1
         await asyncio.gather(self.ear(), self.asks(), self.beats())
 
@@ -201,9 +213,10 @@ class Device:
                 await self.pull()
 
     async def pull(self) -> None:
+        asked = time.time()
         found = PullMessagesResponse.FromString(await self.ask(self.calls.pull, self.node)).messages_list
         for message in found:
-            self.world.notice(node=message.metadata.dst_node_id, heard=self.heard_at, there=time.time())
+            self.world.notice(node=message.metadata.dst_node_id, heard=self.heard_at, asked=asked, there=time.time())
 
     async def beats(self) -> None:
         while True:
@@ -242,7 +255,7 @@ class Device:
         return answer
 
 
-async def main(gateway: str, roots: Path, keys: Mapping[str, str], notices: Path) -> None:
+async def main(gateway: str, roots: Path, keys: Mapping[str, str], notices: Path, first: int) -> None:
     at, over = urlsplit(gateway), asyncio.Event()
     context = ssl.create_default_context(cafile=str(roots))
     world = World(notices)
@@ -251,11 +264,11 @@ async def main(gateway: str, roots: Path, keys: Mapping[str, str], notices: Path
     loop.add_signal_handler(signal.SIGTERM, over.set)
     devices = []
     for number, (name, key) in enumerate(keys.items()):
-        line = Line(at.hostname, at.port, context, f"127.0.0.{10 + number // FROM_EACH_ADDRESS}")
+        line = Line(at.hostname, at.port, context, f"127.0.0.{first + number // FROM_EACH_ADDRESS}")
         devices.append(Device(name, key.encode(), line, at.netloc, world))
     print(json.dumps(world.told()), flush=True)  # it can be asked from now on
     lives = [asyncio.create_task(device.live()) for device in devices]
-    ended = asyncio.gather(*lives)
+    ended = asyncio.gather(world.watch(), *lives)
     await asyncio.wait([ended, asyncio.create_task(over.wait())], return_when=asyncio.FIRST_COMPLETED)
     if ended.done():
         ended.result()
@@ -265,7 +278,7 @@ async def main(gateway: str, roots: Path, keys: Mapping[str, str], notices: Path
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    at_gateway, pinned, secret, told = sys.argv[1:]
+    at_gateway, pinned, secret, told, address = sys.argv[1:]
     of_devices = json.loads(Path(secret).read_text())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(at_gateway, Path(pinned), of_devices, Path(told)))
+        runner.run(main(at_gateway, Path(pinned), of_devices, Path(told), int(address)))
