@@ -3,8 +3,9 @@
 An answer is written down as it comes, before anything else happens to it, in the order in which a process that goes on
 takes it again; so is that a device is waited for no more. A device that is silent is sent the same once more at each
 third of its deadline, as in a round: a SuperLink gives a message once, and a device that took it and died would never
-hear of it again. So is one that refuses: it keeps its place until its deadline, as if it were silent, so that refusals
-are never quicker than work. At its deadline a device is waited for no more, and what it says later is not looked at.
+hear of it again. So is one that refuses, and one that is offline: it keeps its place until its deadline, as if it were
+silent, so that neither is ever quicker than work. At its deadline a device is waited for no more, and what it says
+later is not looked at.
 """
 
 import time
@@ -125,6 +126,8 @@ class LiveArrivals:
             one = self._working.get(device)
             if one is None or key != _key(device, one.base):
                 continue  # it was given up
+            if record is None and key in self._mailbox.unheard:
+                continue  # it may come back: it is asked again as one that is silent
             envelope = _envelope(record)
             answer = Answer(envelope or b"", federation.clock())
             if declines(federation, one.base, one.asked, device, envelope, now=answer.arrived):

@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from skerry.device.app import RECORD
+from skerry.server.engines.flwr_adapter import ErrorKind
 from skerry.server.engines.grid import RunGrid
 
 __all__ = ["NETWORK_POLL_S", "Content", "Mailbox", "exchange"]
@@ -20,6 +21,7 @@ Content = Mapping[str, object]
 
 FIRST_POLL_S = 0.005
 SLOWEST_POLL_S = 0.25
+_BY_NO_DEVICE = frozenset({ErrorKind.EXPIRED, ErrorKind.NODE_UNAVAILABLE})
 NETWORK_POLL_S = SLOWEST_POLL_S
 """The same over a SuperLink, whose processor time is what a round waits for: each look costs it 4 to 9 ms of that. The
 gateway rings when there is something to see."""
@@ -32,6 +34,8 @@ class Mailbox:
         self._grid = grid
         self._waiting: dict[str, str] = {}
         self._copies: dict[str, list[str]] = {}  # the same by key
+        self.unheard: set[str] = set()
+        """The keys whose last answer is an error that no device gave: its node is away, or it came too late."""
 
     def __len__(self) -> int:
         """How many answers are still awaited."""
@@ -81,6 +85,9 @@ class Mailbox:
             if reply.has_error() and self._copies[key]:
                 continue
             replies.setdefault(key, None if reply.has_error() else _record(reply))
+            self.unheard.discard(key)
+            if reply.has_error() and reply.error.code in _BY_NO_DEVICE:
+                self.unheard.add(key)
             for other in self._copies.pop(key):
                 del self._waiting[other]
         return list(replies.items())

@@ -2,7 +2,8 @@
 
 A SuperLink hands on what a node wrote without reading it. So nothing is asked for before the list of a reply's parts is
 short and names parts as Flower does, no more is held than a reply of this run can have, and whatever cannot be put
-together is an error in the place of that reply, as if the node had said so itself.
+together is an error in the place of that reply, as if the node had said so itself. What the SuperLink says in its own
+name, that a node is away or a message's time is over, is told apart from that.
 """
 
 import re
@@ -40,6 +41,11 @@ class AnnouncedReply:
         self._largest = largest
         self._parts: dict[str, bytes] = {}
         self._wrong: str | None = "the node answered with an error" if head.HasField("error") else None
+        self._kind = ErrorKind.APP_FAILED
+        if self._wrong and self._node == COORDINATOR_NODE:  # which no node may say of itself
+            away = head.error.code == ErrorKind.NODE_UNAVAILABLE
+            self._kind = ErrorKind.NODE_UNAVAILABLE if away else ErrorKind.EXPIRED
+            self._wrong = "the node is away" if away else "its time is over"
         self._named = [] if self._wrong else self._names(tree)
 
     @property
@@ -56,7 +62,7 @@ class AnnouncedReply:
     def message(self) -> Message:
         """The reply when nothing is missing; an error in its place when the parts do not make one."""
         if self._wrong is not None:
-            return self.error(ErrorKind.APP_FAILED, self._wrong)
+            return self.error(self._kind, self._wrong)
         try:
             found = self._put_together()
         except Exception as error:  # noqa: BLE001 - Flower promises no certain error for parts that do not fit

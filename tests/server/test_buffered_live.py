@@ -18,8 +18,8 @@ from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import read_ledger
 from skerry.server import buffered, rounds
 from skerry.server.discover import discover
-from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.engines.inprocess_grid import InProcessGrid
+from skerry.server.engines.flwr_adapter import ErrorKind, task_identity
+from skerry.server.engines.inprocess_grid import InProcessGrid, _refusal
 from skerry.server.federation import Federation
 from skerry.server.journal import RoundJournal
 from skerry.server.live_arrivals import LiveArrivals
@@ -49,6 +49,7 @@ class Shore:
     """What devices do, whichever process of the run they are asked by; ``seconds`` pass while nothing comes."""
 
     silent: set[str] = field(default_factory=set)
+    away: set[str] = field(default_factory=set)
     quick: set[str] = field(default_factory=set)
     seconds: float = 0.0
     cohorts: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class Shore:
 
 class OneByOne(InProcessGrid):
     """Each look brings one answer: of quick devices, and then in the order in which they were asked; of a silent device
-    none.
+    none, and of those that are away that their nodes are, as a SuperLink says it.
     """
 
     shore: Shore
@@ -64,6 +65,9 @@ class OneByOne(InProcessGrid):
 
     def pull_messages(self, message_ids: Iterable[str]):
         under_way = self.under_way(set(message_ids))
+        offline = [identifier for name, identifier in under_way if name in self.shore.away]
+        if offline:
+            return [_refusal(self._pushed.pop(one), ErrorKind.NODE_UNAVAILABLE, "offline") for one in offline]
         for name, identifier in sorted(under_way, key=lambda one: one[0] not in self.shore.quick):
             if name not in self.shore.silent:
                 return super().pull_messages([identifier])
@@ -230,6 +234,44 @@ def test_devices_that_refuse_at_once_end_no_step(shore, poor, monkeypatch, tmp_p
     assert [len(record.accepted) for record in records] == [4, 4, 4]
     assert not any(poor & set(cohort) for number, cohort in shore.cohorts.items() if number > 1)
     assert shore.seconds < 60
+
+
+@pytest.mark.parametrize("more", [("privacy.unit=none",), (*DEVICE, "privacy.denominator=4")], ids=["none", "device"])
+def test_devices_that_are_offline_end_no_step(more, shore, monkeypatch, tmp_path) -> None:
+    """That a node is away is not a device's word, and comes at once; it is as if the device were silent."""
+    some = (*more, "cohort.buffer=4", "cohort.concurrency=11", "rounds=3")
+
+    def four_are_away(number: int, cohort: tuple[str, ...]) -> None:
+        shore.away.update(cohort[:4] if number == 1 else ())
+
+    drawn(monkeypatch, shore, four_are_away)
+    folder = begin(tmp_path, *some)
+    killed(monkeypatch, folder, shore, LiveArrivals, "begin", lambda _, __, plan, ___: plan.number == 3)
+    records = go(folder, shore)
+    assert [len(record.accepted) for record in records] == [4, 4, 4]
+    assert not any(shore.away & set(cohort) for number, cohort in shore.cohorts.items() if number > 1)
+    assert shore.seconds < 60
+
+
+def test_a_device_that_comes_back_is_asked_again_and_one_that_does_not_is_given_up(
+    shore, monkeypatch, tmp_path
+) -> None:
+    some = ("cohort.buffer=7", "privacy.unit=none", "rounds=1")
+
+    def two_are_away(_: int, cohort: tuple[str, ...]) -> None:
+        shore.away.update(cohort[:2])
+
+    def one_comes_back(self, seconds: float) -> None:
+        shore.seconds += 5.0
+        if shore.seconds == 10.0:
+            shore.away.pop()
+
+    drawn(monkeypatch, shore, two_are_away)
+    monkeypatch.setattr(OneByOne, "rest", one_comes_back)
+    (record,) = go(begin(tmp_path, *some), shore)
+    assert len(record.accepted) == 7
+    assert 20.0 <= shore.seconds < 60
+    assert not record.dropped
 
 
 def test_a_refusal_frees_its_place_at_the_deadline_and_says_why(shore, poor, monkeypatch, tmp_path) -> None:

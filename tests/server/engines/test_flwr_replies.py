@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.proto import message_pb2, runtime_pb2
+from flwr.proto import error_pb2, message_pb2, runtime_pb2
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
 from skerry.device.agent.flwr_fleet import Parcel, pack
 from skerry.device.app import RECORD
-from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.flwr_adapter import COORDINATOR_NODE, ErrorKind, task_identity
 from skerry.server.engines.flwr_grid import DrivenGrid
 from skerry.server.engines.flwr_replies import MOST_PARTS
 from skerry.server.mailbox import Mailbox
@@ -203,3 +203,27 @@ def test_of_many_replies_the_heads_come_some_at_a_time() -> None:
     runtime = Runtime(parcels={name: honest(name) for name in names})
     assert heard(runtime, *names).keys() == set(names)
     assert runtime.most_heads <= 64
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "unheard"),
+    [
+        (COORDINATOR_NODE, ErrorKind.NODE_UNAVAILABLE, True),
+        (COORDINATOR_NODE, ErrorKind.EXPIRED, True),
+        (7, ErrorKind.NODE_UNAVAILABLE, False),
+        (7, ErrorKind.APP_FAILED, False),
+    ],
+)
+def test_that_a_node_is_away_is_the_superlinks_word_and_no_node_may_say_it(
+    source: int, code: ErrorKind, unheard: bool
+) -> None:
+    head = message_pb2.Message.FromString(to_asked(reply(), "asked").head)
+    head.metadata.src_node_id = source
+    head.error.CopyFrom(error_pb2.Error(code=int(code), reason="it says so"))
+    found = heard(Runtime(parcels={"asked": Parcel(head.SerializeToString(), tree("0" * 64), {})}), "asked")["asked"]
+    assert found.has_error()
+    grid = SimpleNamespace(push_messages=lambda _: ["asked"], pull_messages=lambda _: [found])
+    mailbox = Mailbox(grid)  # type: ignore[arg-type]
+    mailbox.send({"pi-1": (7, {"envelope": b""})}, "train", ttl_s=60.0)
+    assert mailbox.receive() == [("pi-1", None)]
+    assert mailbox.unheard == ({"pi-1"} if unheard else set())
