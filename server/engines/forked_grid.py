@@ -18,18 +18,18 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import NoReturn, Self
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.canonical import decode, encode
 from skerry.errors import InputError, RunFailedError
-from skerry.server.engines.flwr_adapter import message_bytes, message_of
+from skerry.server.engines.flwr_frames import framed, unframed
 from skerry.server.engines.inprocess_grid import InProcessGrid, failed
 
 __all__ = ["ForkedGrid"]
 
 _LOG = logging.getLogger(__name__)
-_TOGETHER = 32  # messages that are handed over at once: one by one, processes would wait for each other
+_TOGETHER = 128  # messages that are handed over at once: after each time a process waits for the disk
 _TURNS = 4  # at least so many times is each process given something, so that all end at about the same time
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
@@ -111,13 +111,17 @@ class ForkedGrid(InProcessGrid):
                     asked = decode(pipe.recv_bytes())
                 except EOFError:
                     return
-                due = [message_of(pipe.recv_bytes()) for _ in range(asked["messages"])]
+                due = [unframed(pipe.recv_bytes()) for _ in range(asked["messages"])]
                 replies = self.settled(due, [self.answer(message, asked["deadline"]) for message in due])
                 written = [_sendable(*pair) for pair in zip(due, replies, strict=True)]
                 pipe.send_bytes(encode({"answered": [reply is not None for reply in written]}))
                 for reply in written:
                     if reply is not None:
                         pipe.send_bytes(reply)
+
+    def _device_copy(self, records: RecordDict) -> RecordDict:
+        """Through the pipe goes a copy."""
+        return records
 
     def _end(self, *, kill: bool) -> None:
         """End all processes; to ``kill`` is not to wait for what they are at."""
@@ -147,7 +151,7 @@ class ForkedGrid(InProcessGrid):
             if indices and (deadline is None or self._monotonic() < deadline):
                 pipe.send_bytes(encode({"messages": len(indices), "deadline": deadline}))
                 for index in indices:
-                    pipe.send_bytes(message_bytes(due[index]))
+                    pipe.send_bytes(framed(due[index]))
                 under_way[pipe] = indices
 
         try:
@@ -163,7 +167,7 @@ class ForkedGrid(InProcessGrid):
                             mend="its log, on standard error, has the whole story; run the scenario again",
                         )
                     for index, answered in zip(under_way.pop(ready), told["answered"], strict=True):
-                        replies[index] = message_of(ready.recv_bytes()) if answered else None
+                        replies[index] = unframed(ready.recv_bytes()) if answered else None
                     give(ready)
         except (EOFError, OSError) as error:
             raise RunFailedError(
@@ -243,7 +247,7 @@ def _sendable(message: Message, reply: Message | None) -> bytes | None:
     if reply is None:
         return None
     try:
-        return message_bytes(reply)
+        return framed(reply)
     except Exception as error:  # noqa: BLE001 - what an app puts into a reply may fail in any way
         _LOG.exception("node %d gave a reply that cannot be sent", message.metadata.dst_node_id)
-        return message_bytes(failed(message, error))
+        return framed(failed(message, error))

@@ -82,7 +82,7 @@ class InProcessGrid(RunGrid):
             identifier = f"{self._count:08x}"
             flwr_adapter.assign_id(message, identifier)
             if message.has_content():
-                message.content = _own_copy(message.content)
+                message.content = self._device_copy(message.content)
             self._pushed[identifier] = message
             identifiers.append(identifier)
         return identifiers
@@ -121,6 +121,13 @@ class InProcessGrid(RunGrid):
             list(pool.map(serve, by_node.values()))
         return self.settled(due, replies)
 
+    def _device_copy(self, records: RecordDict) -> RecordDict:
+        """The records as the device gets them, which nobody else has."""
+        copy = records.copy()
+        for key in list(copy):
+            copy[key] = copy[key].copy()
+        return copy
+
     def settled(self, due: Sequence[Message], replies: list[Message | None]) -> list[Message | None]:
         """The replies to these messages, once they may leave; errors in their places if they may not."""
         try:
@@ -156,13 +163,6 @@ class InProcessGrid(RunGrid):
 def failed(message: Message, error: BaseException) -> Message:
     """The reply of a device whose app failed: the exception's class, and nothing of its text."""
     return _refusal(message, ErrorKind.APP_FAILED, f"the device's app failed ({type(error).__name__})")
-
-
-def _own_copy(records: RecordDict) -> RecordDict:
-    copy = records.copy()
-    for key in list(copy):
-        copy[key] = copy[key].copy()
-    return copy
 
 
 def _refusal(message: Message, kind: ErrorKind, text: str) -> Message:
