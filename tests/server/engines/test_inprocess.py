@@ -1,5 +1,6 @@
 """The in-process engine keeps a grid's promises: order, isolation, deadlines, and one bad device costs only itself."""
 
+import gc
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ from flwr.serverapp import Grid
 
 from skerry.errors import InputError, MissingDependencyError
 from skerry.runfolder import RunFolder
-from skerry.server.engines import ENGINES, Components, flwr_adapter, get_engine
+from skerry.server.engines import ENGINES, Components, flwr_adapter, get_engine, inprocess
 from skerry.server.engines.inprocess import InProcessEngine, InProcessGrid
 
 NODES = [{"partition-id": index} for index in range(5)]
@@ -245,6 +246,25 @@ def test_the_engine_runs_one_node_per_device_with_its_own_home(
 def test_what_the_coordinator_raises_passes_through(echo: Components, make_run: Any) -> None:
     with pytest.raises(RuntimeError, match="told to fail"):
         InProcessEngine(echo).run(make_run(1, then="fail"))
+
+
+def test_cycles_are_looked_for_afterwards_as_they_were_before(
+    echo: Components, make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    within: list[tuple[bool, int]] = []
+
+    class Looking(InProcessGrid):
+        def get_node_ids(self) -> list[int]:
+            within.append((gc.get_threshold()[0] > before[0], gc.get_freeze_count()))
+            return super().get_node_ids()
+
+    monkeypatch.setattr(inprocess, "InProcessGrid", Looking)
+    with pytest.raises(RuntimeError, match="told to fail"):
+        InProcessEngine(echo).run(make_run(1, then="fail"))
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, frozen)
+    assert all(seldom and kept > frozen for seldom, kept in within)
+    assert within
 
 
 def test_a_devices_exception_goes_to_the_local_log(
