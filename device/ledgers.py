@@ -9,6 +9,7 @@ A process that answers for many devices at once may also *wait for the disk once
 then settled together, before any of their answers leaves (:meth:`Ledgers.settle`).
 """
 
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from skerry.security.privacy.ledger import Ledger
 
 __all__ = ["Ledgers"]
 
-_MOST_OPEN = 256  # a process may have 1024 files open, commonly
+_MOST_OPEN = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)  # of the files that a process may have open
 
 
 class Ledgers:
@@ -59,6 +60,8 @@ class Ledgers:
             ledger = held.pop(path, None) if held else None  # whoever asks for it meanwhile is refused by the lock
             ledger = ledger or self._resting.pop(path, None)
         if path in self._unsettled:
+            if self._group is not None:
+                self._group.hurry()
             self._take_in(path)
         if ledger is not None and not ledger.wake():
             ledger.close()
@@ -94,6 +97,8 @@ class Ledgers:
             BaseException: of one or more it is not known; no answer may leave that was made since the last call. Their
                 ledgers begin their next use with what is on the disk. An interrupt comes before any error.
         """
+        if self._group is not None:
+            self._group.hurry()
         for path in list(self._unsettled):
             self._take_in(path)
         failures, self._failures = self._failures, []

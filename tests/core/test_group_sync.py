@@ -157,3 +157,20 @@ def test_real_files_on_a_real_disk(tmp_path: Path, fds: list[int]):
             jobs.append(group.begin(fd, 5, done))
         for job in jobs:
             job.wait()
+
+
+def test_who_hurries_waits_for_no_further_files(
+    tmp_path: Path, disk: Disk, fds: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(group_sync, "_GATHER_S", 3600.0)
+    with GroupSync(tmp_path) as group:
+        for _ in range(3):  # also when it was told so before
+            jobs = [group.begin(fd, 0, done) for fd in fds]
+            assert not any(job.over for job in jobs)
+            group.hurry()
+            over = threading.Thread(target=lambda all_of=jobs: [job.wait() for job in all_of], daemon=True)
+            over.start()
+            over.join(30)
+            assert not over.is_alive()
+        assert disk.together == 3
+        group.begin(fds[0], 0, done)  # and who leaves the block hurries

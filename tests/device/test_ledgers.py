@@ -246,6 +246,26 @@ def test_debits_of_many_ledgers_are_settled_together(tmp_path: Path, monkeypatch
     assert all(verify_ledger(path, pld=False).entries == 4 for path in paths)
 
 
+def test_who_settles_or_uses_a_ledger_again_does_not_wait_for_others(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(group_sync, "_GATHER_S", 3600.0)
+    ledgers = Ledgers()
+
+    def work() -> None:
+        with GroupSync(tmp_path) as group, ledgers.holding(group):
+            for number in (1, 2):
+                spend_together(ledgers, path, number)
+            ledgers.settle()
+            settled.append(number)
+
+    settled: list[int] = []
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert settled == [2]
+
+
 @pytest.mark.usefixtures("no_disk")
 @pytest.mark.parametrize("uses", [1, 2])
 def test_who_settles_is_told_of_a_debit_that_the_disk_did_not_take(
