@@ -24,11 +24,10 @@ is answered too, signed and sealed, with its reason code; a message that is not 
 that tells anything.
 """
 
+import functools
 import hashlib
 import secrets
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from skerry.clock import Clock
 from skerry.device.answers import KeptAnswer, keep_answer, kept_answer
@@ -72,7 +71,7 @@ class _Work:
     instruction: Instruction
     words: bytes  # digest of the bytes that the instruction was read from
 
-    @property
+    @functools.cached_property
     def undertaking(self) -> Undertaking:
         """What the device would be busy with."""
         header, plan = self.opened.header, self.instruction.plan
@@ -245,7 +244,7 @@ def _fits(instruction: Instruction, model: LocalModel, task: Task) -> None:
     vector, plan = instruction.vector, instruction.plan
     if model.layout.digest != instruction.layout or vector.shape != (model.layout.size,):
         raise RefusedError("wrong_layout", "the vector does not have this model's layout", where=model.digest)
-    if not np.isfinite(vector).all():
+    if not instruction.finite:
         raise RefusedError("not_finite", "nothing can be learned from weights that are not finite", where=model.digest)
     if plan.views > 1 and not has_views(model, task):
         raise RefusedError("views_refused", "this device's examples have one view each", where=task.name)

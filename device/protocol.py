@@ -9,6 +9,7 @@ about its data leaves except the update itself.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -142,6 +143,11 @@ class Instruction:
                 "a loss tells of the data, and nothing here adds noise to it",
                 mend="ask for losses under unit none, of examples as they are",
             )
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether every weight is finite; looked at once, as devices of one process may share an instruction."""
+        return bool(np.isfinite(self.vector).all())
 
     def to_bytes(self) -> bytes:
         """Canonical bytes, which are sealed to the device."""
