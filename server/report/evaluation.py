@@ -2,14 +2,12 @@
 
 import base64
 import hashlib
-from importlib.resources import files
-
-from jinja2 import DictLoader, Environment, StrictUndefined
 
 from skerry import __version__
 from skerry.device.evaluation import Evaluation, ModelEvaluation
 from skerry.device.evaluation.reliability import ReliabilityBin
 from skerry.server.report.plots import Line, Plot, line_plot
+from skerry.server.report.templates import environment, part
 from skerry.wording import percent
 
 __all__ = ["corruption_plot", "reliability_plot", "render_evaluation"]
@@ -24,22 +22,18 @@ def render_evaluation(evaluation: Evaluation, name: str) -> str:
         evaluation: what was measured.
         name: of the run or file.
     """
-    script = _part("report.js")
+    script = part("report.js")
     kinds = [one.kind for one in evaluation.models]
     named = [(one, one.kind if kinds.count(one.kind) == 1 else one.name) for one in evaluation.models]
-    parts = {part: _part(part) for part in ("evaluation.html.j2", "parts.html.j2")}
-    environment = Environment(
-        loader=DictLoader(parts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(percent=percent)
-    return environment.get_template("evaluation.html.j2").render(
+    templates = environment(("evaluation.html.j2", "parts.html.j2"), {"percent": percent})
+    return templates.get_template("evaluation.html.j2").render(
         name=name,
         evaluation=evaluation,
         version=__version__,
         enough=_ENOUGH,
         reliability=[reliability_plot(one, short, i) for i, (one, short) in enumerate(named)],
         corruptions=[corruption_plot(one, short, i) for i, (one, short) in enumerate(named) if one.corruptions],
-        style=_part("report.css"),
+        style=part("report.css"),
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -92,7 +86,3 @@ def _accuracies(bins: tuple[ReliabilityBin, ...]) -> tuple[float | None, ...]:
 
 def _whole_percent(value: float) -> str:
     return f"{100 * value:.0f} %"
-
-
-def _part(name: str) -> str:
-    return files("skerry.server.report").joinpath(name).read_text(encoding="utf-8")

@@ -3,11 +3,8 @@
 import base64
 import hashlib
 import re
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import DictLoader, Environment, StrictUndefined
 
 from skerry.fsio import write_atomic
 from skerry.runfolder import RunFolder
@@ -15,6 +12,7 @@ from skerry.server.report import figures, prose
 from skerry.server.report.audit import audit_context
 from skerry.server.report.facts import Facts, gather
 from skerry.server.report.participation import participation_context
+from skerry.server.report.templates import environment, part
 from skerry.server.report.verdict_map import verdict_map
 from skerry.wording import amount, delta, duration, epsilon, percent, size
 
@@ -41,20 +39,15 @@ def write_report(folder: RunFolder) -> Path:
 
 def render(facts: Facts) -> str:
     """The page as HTML text."""
-    parts = {name: _part(name) for name in ("page.html.j2", "parts.html.j2", "sections.html.j2")}
-    environment = Environment(
-        loader=DictLoader(parts),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_together,
+    templates = environment(
+        ("page.html.j2", "parts.html.j2", "sections.html.j2"),
+        {"percent": percent, "epsilon": epsilon, "delta": delta, "duration": duration, "size": size},
+        _together,
     )
-    environment.filters.update(percent=percent, epsilon=epsilon, delta=delta, duration=duration, size=size)
-    script = _part("report.js")
-    page = environment.get_template("page.html.j2").render(
+    script = part("report.js")
+    page = templates.get_template("page.html.j2").render(
         **_context(facts),
-        style=_part("report.css"),
+        style=part("report.css"),
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         size_mark=SIZE_MARK,
@@ -102,7 +95,3 @@ def _together(value: object) -> object:
     if type(value) is not str:
         return value
     return EXPONENT.sub("\u2011", NUMBER_AND_UNIT.sub("\u00a0", value))
-
-
-def _part(name: str) -> str:
-    return files("skerry.server.report").joinpath(name).read_text(encoding="utf-8")
