@@ -20,7 +20,7 @@ from typing import Any
 from skerry.config import AttackConfig, ModelConfig, TaskConfig
 from skerry.device.canaries import CanaryPlan
 from skerry.errors import InputError
-from skerry.fsio import write_json
+from skerry.fsio import write_atomic
 from skerry.security.identity import Identity, PublicIdentity
 from skerry.security.privacy.ledger import Policy
 
@@ -60,22 +60,21 @@ class DeviceHome:
         """The holder, in the task, whose data these are."""
         return self.holder or self.device
 
-    def save(self) -> None:
-        """Write ``device.json``."""
-        write_json(
-            self.path / "device.json",
-            {
-                "schema": 1,
-                "device": self.device,
-                "simulated": self.simulated,
-                "task": self.task.model_dump(mode="json"),
-                "model": self.model.model_dump(mode="json"),
-                "policy": asdict(self.policy),
-                "ledger": str(self.ledger),
-                "hostile": self.hostile.model_dump(mode="json") if self.hostile else None,
-                "canaries": asdict(self.canaries) if self.canaries else None,
-            },
-        )
+    def save(self, *, durable: bool = True) -> None:
+        """Write ``device.json``; ``durable``: it is on stable storage afterwards."""
+        value = {
+            "schema": 1,
+            "device": self.device,
+            "simulated": self.simulated,
+            "task": self.task.model_dump(mode="json"),
+            "model": self.model.model_dump(mode="json"),
+            "policy": asdict(self.policy),
+            "ledger": str(self.ledger),
+            "hostile": self.hostile.model_dump(mode="json") if self.hostile else None,
+            "canaries": asdict(self.canaries) if self.canaries else None,
+        }
+        # On one line: Python indents in Python, which a simulation would notice that makes a thousand devices.
+        write_atomic(self.path / "device.json", json.dumps(value, allow_nan=False).encode() + b"\n", durable=durable)
 
     @staticmethod
     def load(path: Path) -> "DeviceHome":

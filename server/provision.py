@@ -8,7 +8,6 @@ so that the delivered release can be opened as any simulated device; they protec
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from skerry.device.canaries import CanaryPlan
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.errors import RefusedError
-from skerry.fsio import write_atomic, write_json
+from skerry.fsio import sync_folder, write_atomic, write_json
 from skerry.runfolder import RunFolder
 from skerry.security.attacks import compromised
 from skerry.security.hpke import KemSuite
@@ -28,6 +27,7 @@ from skerry.security.privacy.ledger import Ledger, Policy
 from skerry.security.privacy.stream import seeded_stream
 from skerry.server.coordinator import COORDINATOR
 from skerry.server.standing import StandingLedgers, data_name
+from skerry.tree_sync import sync_tree
 
 __all__ = [
     "coins_of",
@@ -41,7 +41,6 @@ __all__ = [
     "run_secret",
 ]
 
-_WRITERS = 8
 _REACH = 8.0  # a crafted canary's row is so many clips long: its gradient is at the clip until it is nearly learned
 
 
@@ -52,6 +51,9 @@ def provision_fleet(
 
     Compromised devices are drawn from the scenario's seed; which they are is written into their own homes only, and
     the coordinator never reads it before the run is over.
+
+    Everything is on stable storage before the coordinator's private keys are, by which a fleet is known to be whole;
+    a run that is stopped before makes it anew.
 
     Each device gets a ledger in the run's folder; or, under ``privacy.ledgers``, the one that its data have there
     (:mod:`skerry.server.standing`), of which the run's folder then holds a link.
@@ -80,6 +82,7 @@ def provision_fleet(
         max_participations=scenario.privacy.max_participations,
     )
     coins = _toss(scenario, devices)
+    trust = json.dumps(coordinator.public.to_json(), indent=2).encode() + b"\n"
     store = scenario.privacy.ledgers
     standing = None if store is None else StandingLedgers(Path(store).expanduser().resolve())
 
@@ -93,10 +96,10 @@ def provision_fleet(
     def enrol(number: int, device: str, ledger: Path, agreed: Policy) -> PublicIdentity:
         path = fleet / device
         identity = Identity.generate(device, suite)
-        identity.save(path / "identity.json")
-        write_json(path / "trust.json", coordinator.public.to_json(), durable=False)
+        identity.save(path / "identity.json", durable=False)
+        write_atomic(path / "trust.json", trust, durable=False)
         if standing is None:
-            Ledger.create(ledger, scope="device", subject=device, policy=agreed, now=now).close()
+            Ledger.begin(ledger, scope="device", subject=device, policy=agreed, now=now, durable=False)
         home = DeviceHome(
             path=path,
             device=device,
@@ -108,17 +111,17 @@ def provision_fleet(
             hostile=scenario.attack if device in hostile else None,
             canaries=_canaries(scenario, coins, device, number) if coins else None,
         )
-        home.save()
+        home.save(durable=False)
         return identity.public
 
-    ledgers = [ledger_of(device) for device in devices]  # one after another: they ask whose data are known already
-    with ThreadPoolExecutor(_WRITERS) as pool:  # each mostly waits for the disk
-        enrolled = pool.map(enrol, range(len(devices)), devices, *zip(*ledgers, strict=True))
-        publics = dict(zip(devices, enrolled, strict=True))
+    publics = {device: enrol(number, device, *ledger_of(device)) for number, device in enumerate(devices)}
     if coins is not None:
         write_json(fleet / "coins.json", {"salt": coins.salt.hex(), "tosses": dict(coins.tosses)})
     write_json(fleet / "devices.public.json", {name: public.to_json() for name, public in publics.items()})
     write_json(fleet / "coordinator.public.json", coordinator.public.to_json())
+    for half in (fleet, folder.path / "ledger"):
+        sync_tree(half)
+    sync_folder(folder.path)
     coordinator.save(fleet / "coordinator.json")  # last: its presence says that the fleet is whole
 
 

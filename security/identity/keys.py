@@ -137,8 +137,8 @@ class Identity:
                 return plain
         return None
 
-    def save(self, path: Path) -> None:
-        """Write the private keys, readable by the owner alone, atomically."""
+    def save(self, path: Path, *, durable: bool = True) -> None:
+        """Write the private keys, readable by the owner alone, atomically; ``durable``: and onto stable storage."""
         secret = {
             "schema": _SCHEMA,
             "name": self.name,
@@ -146,7 +146,7 @@ class Identity:
             "kem": self.kem.raw.hex(),
             "suite": self.kem.suite.value,
         }
-        write_atomic(path, json.dumps(secret).encode() + b"\n", mode=0o600)
+        write_atomic(path, json.dumps(secret).encode() + b"\n", mode=0o600, durable=durable)
 
     @staticmethod
     def load(path: Path) -> "Identity":

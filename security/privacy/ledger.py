@@ -88,10 +88,29 @@ class Ledger:
             InputError: the file exists.
             DiskFullError: no room.
         """
+        return Ledger.open(path, expected_head=Ledger.begin(path, scope=scope, subject=subject, policy=policy, now=now))
+
+    @staticmethod
+    def begin(path: Path, *, scope: Scope, subject: str, policy: Policy, now: int, durable: bool = True) -> str:
+        """As :meth:`create`, of a ledger that nobody opens yet; its head.
+
+        Args:
+            path: the file.
+            scope: of the ledger.
+            subject: whose it is.
+            policy: the promise.
+            now: milliseconds since the epoch.
+            durable: False leaves it to the caller to put the file and its name on stable storage before anybody can
+                use it; the system may be stopped before, and the file then be empty.
+
+        Raises:
+            InputError: the file exists.
+            DiskFullError: no room.
+        """
         first = entry(0, GENESIS, "policy", now, policy_body(scope, subject, policy))
         beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            write_atomic(beside, line(first))
+            write_atomic(beside, line(first), durable=durable)
             os.link(beside, path)  # unlike a rename, never replaces
         except FileExistsError as error:
             raise InputError(
@@ -99,8 +118,9 @@ class Ledger:
             ) from error
         finally:
             beside.unlink(missing_ok=True)
-        sync_folder(path.parent)
-        return Ledger.open(path, expected_head=first.hash)
+        if durable:
+            sync_folder(path.parent)
+        return first.hash
 
     @staticmethod
     def open(path: Path, *, expected_head: str | None = None) -> "Ledger":
