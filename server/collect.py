@@ -81,7 +81,8 @@ def collect(
 ) -> Replies:
     """Send the instructions and wait for answers, at most until the deadline; each is kept as it comes.
 
-    A device of a fleet that says that it may not work now holds nobody; while the round lasts it is asked again.
+    A device of a fleet that says that it may not work now, or is offline, holds nobody where enough others answer;
+    while the round lasts it is asked again.
 
     Where more devices were asked than updates are wanted, the round is over with the look that brought enough, and the
     others are not waited for: whether they are late or silent, stragglers tell. In a simulation, where all answer at
@@ -131,6 +132,7 @@ def collect(
     for device, record in answers:
         envelope = record.get("envelope") if record is not None else None
         if isinstance(envelope, bytes):
+            replies.dropped.pop(device, None)  # it was away, and came back
             replies.envelopes[device], replies.arrived[device] = envelope, federation.clock()
             answer = Answer(envelope, replies.arrived[device])
             journal.add(plan.number, device, answer)

@@ -120,7 +120,7 @@ def exchange(
         first_poll_s: seconds between two looks for answers; more while none comes.
         rests: whether a key's answer is but that it cannot answer now. Nobody waits for it any more, but while others
             are waited for it is asked again too, each time for ``again_s`` at most, and a later answer takes the place
-            of this one.
+            of this one. So is one whose node is away, where there is an ``again_s``.
         enough: answers of others without which one that rests is waited for all the same.
         mailbox: an empty one, in which what comes later can be looked for; None where nobody looks.
         lives_s: how long the first copies may be answered, where that is longer than anybody waits.
@@ -128,8 +128,9 @@ def exchange(
         closed: asked after each look: whether the answers that came are enough, and nobody else is waited for.
 
     Yields:
-        ``(key, record)``; the record is None for a device error. A key without an answer by the deadline, or whose
-        message the grid did not take, is not yielded at all; one that rested may be yielded again.
+        ``(key, record)``; the record is None for a device error, and for a node that is away. A key without an answer
+        by the deadline, or whose message the grid did not take, is not yielded at all; one that rested, or was away,
+        may be yielded again.
     """
     mailbox = Mailbox(grid) if mailbox is None else mailbox
     lives_s = deadline_s if lives_s is None else lives_s
@@ -154,6 +155,8 @@ def exchange(
                 answered += 1
             elif key in resting:
                 continue  # the copy that was asked again went wrong: what it said before holds
+            elif again_s is not None and key in mailbox.unheard:
+                resting.add(key)
             yield key, record
         awaited = mailbox.silent - resting or (resting if answered < enough else ())
         if closed() or (sent == len(order) and not awaited) or time.monotonic() > end:

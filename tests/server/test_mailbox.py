@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pytest
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.device.app import RECORD
 from skerry.server import mailbox as mailbox_module
-from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.flwr_adapter import ErrorKind, task_identity
 from skerry.server.engines.inprocess import InProcessGrid
 from skerry.server.mailbox import Mailbox, exchange
 
@@ -185,6 +185,44 @@ def test_a_copy_for_one_that_rests_does_not_outlive_the_round_by_long() -> None:
     grid.told(enough=2)
     lives = dict(grid.copies[len(NODES) :])
     assert lives[NODES["b"]] <= AGAIN_S < lives[NODES["c"]]  # who is silent is waited for to the end
+
+
+class Away(Drowsy):
+    """Node 3 is away for the first looks, which a SuperLink says at once in its place."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.asked[NODES["b"]] = 1  # it does not rest
+        self.looks = looks
+
+    def pull_messages(self, message_ids: set[str]) -> list[Message]:
+        gone = [one for one in message_ids & self._pushed.keys() if self._of(one) == NODES["b"]]
+        away = [self._pushed.pop(one) for one in gone] if self.looks > 0 else []
+        self.looks -= bool(away)
+        said = [Message(Error(ErrorKind.NODE_UNAVAILABLE, "offline"), reply_to=one) for one in away]
+        return said + super().pull_messages(message_ids - set(gone) if away else message_ids)
+
+    def _of(self, identifier: str) -> int:
+        return self._pushed[identifier].metadata.dst_node_id
+
+    def heard(self, *, enough: int, again_s: float | None = AGAIN_S) -> list[tuple[str, bool]]:
+        """What is yielded by whom; whether it is an answer."""
+        contents = {key: (node, {}) for key, node in NODES.items()}
+        found = exchange(self, contents, "train", deadline_s=180, again_s=again_s, enough=enough)
+        return sorted((key, record is not None) for key, record in found)
+
+
+def test_who_is_away_is_not_waited_for_where_enough_others_answer() -> None:
+    assert Away(1).heard(enough=2) == [("a", True), ("b", False), ("c", True)]
+
+
+def test_who_is_away_is_asked_again_where_others_are_too_few() -> None:
+    """Else a fleet that is offline for a minute ends all rounds of a run, one after the other, in a few seconds."""
+    assert Away(2).heard(enough=3) == [("a", True), ("b", False), ("b", True), ("c", True)]
+
+
+def test_where_nodes_do_not_die_an_error_is_the_last_word() -> None:
+    assert Away(1).heard(enough=3, again_s=None) == [("a", True), ("b", False), ("c", True)]
 
 
 class Pushed(InProcessGrid):

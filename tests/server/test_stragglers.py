@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from flwr.app import Message
+from flwr.app import Error, Message
 
 from skerry.clock import system_clock
 from skerry.config import default_scenario
@@ -12,13 +12,15 @@ from skerry.device.app import app, fleet_homes
 from skerry.device.worker import process_worker
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import read_entries, read_ledger
+from skerry.server import collect as collect_module
 from skerry.server import rounds
 from skerry.server.asked import asked_of
 from skerry.server.collect import collect, open_replies
 from skerry.server.discover import discover
-from skerry.server.engines.flwr_adapter import task_identity
+from skerry.server.engines.flwr_adapter import ErrorKind, task_identity
 from skerry.server.engines.inprocess import InProcessGrid
 from skerry.server.federation import Federation
+from skerry.server.fleet_rules import devices_needed
 from skerry.server.journal import RoundJournal
 from skerry.server.needed import Needed
 from skerry.server.plan import make_plan
@@ -113,6 +115,38 @@ def test_over_a_network_a_round_is_over_when_enough_updates_came(tmp_path) -> No
     assert needed.deadline_s([""]) == 90.0  # two in eight need longer than they were waited for
     assert len(replies.envelopes) == 7  # six updates, and one that is none and ends nothing
     assert sorted(replies.dropped.values()) == ["not_awaited", "not_awaited"]
+
+
+class Away(InProcessGrid):
+    """One node is away for some looks, which is said in its place."""
+
+    away: int | None = None
+    looks = 1
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        under_way = {one: self._pushed[one] for one in set(message_ids) & self._pushed.keys()}
+        gone = [one for one, message in under_way.items() if message.metadata.dst_node_id == self.away]
+        if not gone or not self.looks:
+            return super().pull_messages(message_ids)
+        self.looks -= 1
+        said = [Message(Error(ErrorKind.NODE_UNAVAILABLE, "offline"), reply_to=self._pushed.pop(one)) for one in gone]
+        return [*said, *super().pull_messages(set(message_ids) - set(gone))]
+
+
+def test_without_enough_others_a_device_that_is_offline_is_waited_for(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(collect_module, "_AGAIN", 1 / 180)  # after a second
+    folder = RunFolder.create(tmp_path, default_scenario(["attack.devices=0"]), engine="inprocess")
+    prepared = prepare(folder, system_clock, process_worker())
+    with task_identity(1):
+        grid = Away(app, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)])
+        nodes = discover(folder, grid, prepared.task.devices(), system_clock, patience_s=10)
+        federation = Federation.assemble(folder, prepared, grid, nodes, system_clock)
+        cohort = sorted(nodes)[: devices_needed(federation.scenario)]
+        grid.away = nodes[cohort[0]]
+        plan = make_plan(federation, 1, cohort, federation.model.initial())
+        replies = collect(replace(federation, secret=bytes(32)), plan, RoundJournal(folder.path), deadline_s=180)
+    federation.ledger.close()
+    assert (replies.envelopes.keys(), replies.dropped) == (set(cohort), {})
 
 
 class Trickling(InProcessGrid):
