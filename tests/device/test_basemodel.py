@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,18 @@ def test_one_changed_byte_is_noticed(copy: BaseModel, name, few):
 def test_a_base_that_is_not_here_says_so(tmp_path):
     with pytest.raises(InputError, match="not on this machine"):
         BaseModel.load("0" * 64, tmp_path)
+
+
+def test_a_base_that_was_built_is_found_without_torch(base: BaseModel):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from skerry.config import ModelConfig, TaskConfig\n"
+        "from skerry.device.local_model import build_local_model\n"
+        "from skerry.device.tasks.digits import DigitsTask\n"
+        "print(build_local_model(ModelConfig(), DigitsTask(TaskConfig(), ModelConfig())))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, timeout=180, capture_output=True, text=True)
+    assert found.stdout.strip() == base.digest
 
 
 def test_features_do_not_depend_on_the_other_examples(base: BaseModel, few):

@@ -13,7 +13,8 @@ from skerry.device.compression.trace import trace
 from skerry.device.models import architecture
 from skerry.device.models.blocks import Network
 from skerry.device.models.folding import fold_norms
-from skerry.device.models.weights import load_published, weights_file
+from skerry.device.models.published import weights_file
+from skerry.device.models.weights import load_published
 from skerry.device.runtime import OnnxModel
 from skerry.errors import InputError, MissingDependencyError, RefusedError, ScenarioError
 

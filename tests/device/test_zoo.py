@@ -17,7 +17,8 @@ from skerry.device.compression.trace import trace
 from skerry.device.models import ARCHITECTURES, architecture, build_network
 from skerry.device.models.blocks import round_channels
 from skerry.device.models.folding import fold_norms
-from skerry.device.models.weights import load_published, published_names, weights_file
+from skerry.device.models.published import weights_file
+from skerry.device.models.weights import load_published, published_names
 from skerry.device.runtime import OnnxModel
 from skerry.errors import InputError, ScenarioError
 
