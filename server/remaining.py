@@ -73,7 +73,7 @@ def remaining_before(runs: Path, scope: "Scope", budget: Remaining, *, but: str 
     for run in list_runs(runs):
         if run.id == but or run.simulated or not (ledger := run.path / "ledger" / "population.jsonl").exists():
             continue
-        if "federation" not in run.status or run_scope(run) != scope:
+        if "federation" in run.status and run_scope(run) != scope:  # of which it is unknown whose it is counts too
             continue
         entries, _ = read_entries(ledger)
         for device, asked in asked_of(entries).items():

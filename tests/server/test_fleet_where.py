@@ -11,7 +11,7 @@ from skerry.clock import system_clock
 from skerry.config import default_scenario
 from skerry.device.service import device_pb2 as pb
 from skerry.records import Action, Reason, Verdict
-from skerry.runfolder import RunFolder
+from skerry.runfolder import RunFolder, list_runs
 from skerry.security.privacy.accounting import GaussianEvent, compose, epsilon_from_rdp
 from skerry.security.privacy.ledger import Ledger, Policy
 from skerry.server.federation_home import FederationHome
@@ -122,6 +122,21 @@ def test_what_runs_have_asked_for_is_gone_from_the_budget(runs: Path, skerry) ->
     names, out = choice(skerry, "epsilon_left > 0")
     assert sorted(names) == ["pi-1", "pi-2"]
     assert out == {"phone-1": ["epsilon_left > 0: epsilon_left is 0"]}
+
+
+def test_a_run_counts_unless_it_is_known_to_be_over_another_fleet(runs: Path, skerry) -> None:
+    """What status says is not waited for on the disk, as the ledger is: after a power cut it may say less."""
+    asked_for(runs, ("pi-1",), unit="example", rounds=1)
+    asked_for(runs, ("pi-1",), unit="example", rounds=1)
+    asked_for(runs, ("pi-1",), unit="example", rounds=1)
+    cut, elsewhere, _ = (one.path / "status.json" for one in list_runs(runs))
+    status = json.loads(cut.read_text())
+    elsewhere.write_text(json.dumps({**status, "federation": "another"}))
+    del status["federation"]
+    cut.write_text(json.dumps(status))
+    spent = float(epsilon_from_rdp(compose([ROUND] * 2), 1e-5)[0])
+    assert "pi-1" in choice(skerry, f"epsilon_left >= {8 - spent - 1e-6:.7f}")[0]
+    assert "pi-1" not in choice(skerry, f"epsilon_left >= {8 - spent + 1e-6:.7f}")[0]
 
 
 def test_runs_that_drew_a_device_in_no_round_count_at_device_level(runs: Path, skerry) -> None:
