@@ -108,12 +108,12 @@ class Grid:
         """
         np.rint(rows, out=rows)
         if self.size * (self.bound + 1) ** 2 < _EXACT_SQUARES:
-            # Of rows that pass all is exact in float64. What does not pass is too long by a whole number at least, and
-            # rounding, which keeps order, cannot bring it back; NaN does not pass.
-            fits = np.einsum("ij,ij->i", rows, rows) <= self.bound**2
+            # Of rows that pass all is exact in float64, in whatever order it is summed. What does not pass is too long
+            # by a whole number at least, and rounding, which keeps order, cannot bring it back; NaN does not pass.
+            fits = np.vecdot(rows, rows) <= self.bound**2
             if not fits.all():
                 rows = rows[fits]
-            total += rows.sum(axis=0).astype(np.int64)
+            total += (np.ones(len(rows)) @ rows).astype(np.int64)
             return int(len(fits) - np.count_nonzero(fits))
         fits = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0)) <= self.bound  # NaN: False
         rows[~fits] = 0
