@@ -5,6 +5,7 @@ fleet's calls go this way. h11 reads the answers, as it reads the devices' reque
 """
 
 import asyncio
+import select
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import h11
 
 __all__ = ["Answered", "SuperlinkLine", "TooLongError"]
 
-_KEPT_S = 4.0  # the SuperLink keeps a connection for five on which nothing comes; nothing is sent into one that closes
+_KEPT_S = 1.0  # the SuperLink closes a connection on which nothing comes for five; it may be late, and so may we
 _HEADERS = 64 << 10
 _OTHERWISE: Final = "application/octet-stream"
 
@@ -84,8 +85,9 @@ class SuperlinkLine:
             self._free.pop(0).end()
         while self._free:
             connection = self._free.pop()
-            if not connection.ended:
+            if connection.usable():
                 return connection
+            connection.end()
         return None
 
     async def _opened(self) -> "_Connection":
@@ -137,6 +139,14 @@ class _Connection(asyncio.Protocol):
             return True
         self.end()
         return False
+
+    def usable(self) -> bool:
+        """Whether nothing has come since the last exchange, not even the end, which the loop may not have seen yet."""
+        if self.ended or self._transport.is_closing():
+            return False
+        looks = select.poll()
+        looks.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not looks.poll(0)
 
     def end(self) -> None:
         """Whatever is under way."""

@@ -1,10 +1,13 @@
 """The gateway's connections to the SuperLink: what is an answer, which one is used again, and who is believed."""
 
 import asyncio
+import select
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Event, Thread
 
 import pytest
 
@@ -109,6 +112,34 @@ def test_a_connection_that_the_superlink_closes_is_not_used_again() -> None:
         assert await asked(line) == YES
 
     assert list(map(len, over(twice, OK, end=True))) == [1, 1]
+
+
+def test_a_connection_whose_end_has_come_but_was_not_seen_yet_is_not_used_again() -> None:
+    over = Event()
+
+    class Once(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            self.request.sendall(OK)
+            over.wait(20)
+
+    async def twice(port: int) -> None:
+        with closing(SuperlinkLine("127.0.0.1", port, None)) as line:
+            assert await asked(line) == YES
+            over.set()
+            looks = select.poll()
+            looks.register(line._free[0]._transport.get_extra_info("socket").fileno(), select.POLLIN)
+            assert looks.poll(20_000), "the end has come, and this loop has seen nothing of it"
+            assert await asked(line) == YES
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Once) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            asyncio.run(twice(server.server_address[1]))
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_nothing_is_sent_into_a_connection_that_the_superlink_may_be_closing(monkeypatch: pytest.MonkeyPatch) -> None:
