@@ -31,6 +31,8 @@ class _Devices:
     def find(self, name: str, *_: object) -> object:
         return self._make(name, self._key)
 
+    at_once = find
+
 
 def gateway(folder: Path, listening: socket.socket, tls: LoopbackTls) -> None:
     from skerry.security.certificates import Authority

@@ -51,6 +51,10 @@ class Devices(Protocol):
         """The holder of that name if in good standing now, and in one of the roles; ``None`` for anybody else."""
         ...
 
+    def at_once(self, name: str, roles: Collection[Role] = DEVICES) -> EnrolledDevice | None:
+        """What :meth:`find` says, where it says so without a wait and without an error; ``None`` elsewhere."""
+        ...
+
 
 class Nodes(Protocol):
     """Node ids that the SuperLink gave to devices' keys."""

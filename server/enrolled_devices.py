@@ -53,18 +53,25 @@ class RegistryDevices:
             RegistryError: the registry cannot be read, or not within some seconds.
         """
         with self._turn():
-            if self._watch.changed():
-                self._before |= dict.fromkeys(self._known)
-                self._known.clear()
+            self._look()
             if name not in self._known:
                 # A name that nobody has costs no more than this, and is not kept: anybody can invent some.
                 if not self._watch.knows(name):
                     return None
                 self._read({name, *islice(self._before, _TOGETHER - 1)})
-            found = self._known[name]
-        if found is None or self._clock() >= found[1] or found[0].role not in roles:
+            return self._standing(self._known[name], roles)
+
+    def at_once(self, name: str, roles: Collection[Role] = DEVICES) -> EnrolledDevice | None:
+        """See :class:`~skerry.server.devices.Devices`: of who was read since a registry in a file was changed last."""
+        if not self._watch.at_once or not self._lock.acquire(blocking=False):
             return None
-        return found[0]
+        try:
+            self._look()
+            return self._standing(self._known.get(name), roles)
+        except RegistryError:
+            return None
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Let go of the registry."""
@@ -84,6 +91,17 @@ class RegistryDevices:
             yield
         finally:
             self._lock.release()
+
+    def _look(self) -> None:
+        """Forget what was read before somebody changed the registry."""
+        if self._watch.changed():
+            self._before |= dict.fromkeys(self._known)
+            self._known.clear()
+
+    def _standing(self, found: _Found, roles: Collection[Role]) -> EnrolledDevice | None:
+        if found is None or self._clock() >= found[1] or found[0].role not in roles:
+            return None
+        return found[0]
 
     def _read(self, names: Collection[str]) -> None:
         """Who they are, and until when (ms) their certificates hold."""

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from skerry.clock import Clock
 from skerry.errors import InputError
 from skerry.security.certificates import Role
-from skerry.security.http_signature import content_digest, read_claim
+from skerry.security.http_signature import Claimed, content_digest, read_claim
 from skerry.server.devices import DEVICES, EVERYBODY, Devices, EnrolledDevice
 from skerry.server.gateway.refusal import GatewayRefusal, TurnedAwayError
 
@@ -94,12 +94,45 @@ class Authenticator:
             what = "signed before the gateway started, or just then; sign again"
             wait_s = max(0, self._taken_before_s + 1 - now) + self._turn_s()
             raise TurnedAwayError(GatewayRefusal.WRONG_CLOCK, what, retry_after_s=wait_s)
-        digest = headers.get("content-digest", "")
         device = self._devices.find(claim.key_id, EVERYBODY)
+        digest = headers.get("content-digest", "")
         holds = claim.verify(device.key if device else self._nobody, method, path, digest)
         if device is None or not holds:
             what = "no device in good standing has this name and made this signature"
             raise TurnedAwayError(GatewayRefusal.NOT_AUTHENTIC, what)
+        return self._once(device, claim, digest, now, roles)
+
+    def at_once(
+        self, method: str, path: str, headers: Mapping[str, str], *, roles: Collection[Role] = DEVICES
+    ) -> SignedHead | None:
+        """What :meth:`head` says of a request that a member in good standing signed, where nobody has to wait for it.
+
+        A stranger costs the same work here as well, whether or not a device of that name exists.
+
+        Returns:
+            ``None`` where :meth:`head` has to say, such as why the request is refused.
+
+        Raises:
+            TurnedAwayError: the nonce was used before, or the member is there for something else.
+        """
+        try:
+            claim = read_claim(headers.get("signature-input", ""), headers.get("signature", ""))
+        except InputError:
+            return None
+        now = self._clock() // 1000
+        if not max(now - SKEW_S, self._taken_before_s + 1) <= claim.created <= now + AHEAD_S:
+            return None
+        device = self._devices.at_once(claim.key_id, EVERYBODY)
+        digest = headers.get("content-digest", "")
+        holds = claim.verify(device.key if device else self._nobody, method, path, digest)
+        if device is None or not holds:
+            return None
+        return self._once(device, claim, digest, now, roles)
+
+    def _once(
+        self, device: EnrolledDevice, claim: Claimed, digest: str, now: int, roles: Collection[Role]
+    ) -> SignedHead:
+        """The head that the device signed, for the first time, and in one of the roles."""
         self._use((claim.key_id, claim.nonce), now)
         if device.role not in roles:
             raise TurnedAwayError(GatewayRefusal.WRONG_ROLE, f"this is not for the role {device.role.value}")

@@ -85,7 +85,10 @@ class Reception:
         size = _announced(request, body_limit)
         path = request.scope["raw_path"].decode("ascii")  # as it came, which is what was signed
         try:
-            head = await asyncio.to_thread(self._authenticator.head, request.method, path, request.headers, roles=roles)
+            head = self._authenticator.at_once(request.method, path, request.headers, roles=roles)
+            if head is None:  # the registry may have to be read, or hang
+                asked = self._authenticator.head
+                head = await asyncio.to_thread(asked, request.method, path, request.headers, roles=roles)
         except TurnedAwayError:
             self._strangers.take(address)
             raise

@@ -25,6 +25,9 @@ class Watch(Protocol):
     Each call raises RegistryError when the database cannot be read.
     """
 
+    at_once: bool
+    """Whether :meth:`changed` needs nothing but this machine's memory and file system."""
+
     def changed(self) -> bool:
         """Whether anybody may have changed anything since this was last asked; at first: yes."""
         ...

@@ -185,6 +185,8 @@ class FileWatch:
     file system, whether another was put in its place, as a restored copy is.
     """
 
+    at_once = True
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._version: int | None = None

@@ -158,6 +158,8 @@ class PostgresqlWatch:
     same server look like changes too, and cost one more reading.
     """
 
+    at_once = False
+
     def __init__(self, line: Line) -> None:
         self._line = line
         self._connection: Connection | None = None

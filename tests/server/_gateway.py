@@ -57,6 +57,8 @@ class Roll:
         found = self.known.get(name)
         return found if found is not None and found.role in roles else None
 
+    at_once = find
+
 
 class NoNodes:
     """For tests whose calls never reach a SuperLink."""

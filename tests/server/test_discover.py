@@ -64,9 +64,7 @@ def devices(run: RunFolder) -> list[str]:
     return [home.name for home in fleet_homes(run.path)]
 
 
-@pytest.mark.parametrize(
-    "pace", [{"connect_s": 100.0}, {"answer_s": 100.0}, {"connect_s": 100.0, "mute_s": 1000.0}]
-)
+@pytest.mark.parametrize("pace", [{"connect_s": 100.0}, {"answer_s": 100.0}, {"connect_s": 100.0, "mute_s": 1000.0}])
 def test_as_long_as_nodes_come_or_answer_the_wait_goes_on(prepared_run: RunFolder, time: Time, pace: dict) -> None:
     grid = SlowGrid(prepared_run, time, **pace)
     found = discover(prepared_run, grid, devices(prepared_run), system_clock, patience_s=PATIENCE_S)

@@ -1,11 +1,15 @@
 """Who is in good standing at this moment, as servers ask for each call."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from skerry.errors import RegistryError
+from skerry.security.certificates import Role
 from skerry.server.enrolled_devices import RegistryDevices
 
 from ._enrolment import NOW, Agent, Federation
@@ -68,4 +72,59 @@ def test_a_registry_that_was_put_in_its_place_is_looked_at_anew(harbour: Federat
     assert devices.find("pi-1")
     harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="stolen", now=NOW)
     assert devices.find("pi-1") is None
+    devices.close()
+
+
+def test_who_was_read_is_known_at_once_until_anybody_changes_anything(harbour: Federation) -> None:
+    for name in ("pi-1", "pi-2"):
+        harbour.enrol(Agent.fresh(name))
+    now = [NOW]
+    devices = RegistryDevices(harbour.office.registry, "harbour", lambda: now[0])
+    assert devices.at_once("pi-1") is None
+    assert devices.find("pi-1")
+    assert devices.at_once("pi-1") == devices.find("pi-1")
+    assert devices.at_once("pi-1", {Role.AUDITOR}) is None
+    assert devices.at_once("pi-3") is None
+    harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="stolen", now=NOW)
+    assert devices.at_once("pi-1") is None
+    assert devices.at_once("pi-2") is None
+    assert devices.find("pi-1") is None
+    assert devices.at_once("pi-1") is None
+    assert devices.at_once("pi-2") == devices.find("pi-2")
+    now[0] += 10 * 366 * 24 * 3_600_000
+    assert devices.at_once("pi-2") is None, "its certificate has expired"
+    devices.close()
+
+
+def test_nobody_is_known_at_once_while_another_thread_reads(
+    harbour: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pi-1", "pi-2"):
+        harbour.enrol(Agent.fresh(name))
+    registry, reads, go_on = harbour.office.registry, Event(), Event()
+    devices = RegistryDevices(registry, "harbour", lambda: NOW)
+    assert devices.find("pi-1")
+    harbour.enrol(Agent.fresh("pi-3"))
+    read = registry.read
+    monkeypatch.setattr(registry, "read", lambda work: (reads.set(), go_on.wait(180), read(work))[-1])
+    with ThreadPoolExecutor(1) as other:
+        found = other.submit(devices.find, "pi-3")
+        try:
+            assert reads.wait(180)
+            assert devices.at_once("pi-1") is None
+        finally:
+            go_on.set()
+        assert found.result(180)
+    assert devices.at_once("pi-1")
+    devices.close()
+
+
+def test_a_registry_that_cannot_be_read_says_nothing_at_once(harbour: Federation) -> None:
+    harbour.enrol(Agent.fresh("pi-1"))
+    devices = RegistryDevices(harbour.office.registry, "harbour", lambda: NOW)
+    assert devices.find("pi-1")
+    (harbour.folder / "registry.sqlite").rename(harbour.folder / "gone.sqlite")
+    assert devices.at_once("pi-1") is None
+    with pytest.raises(RegistryError):
+        devices.find("pi-1")
     devices.close()

@@ -3,12 +3,15 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 
 import httpx
 import pytest
 
 from skerry.clock import system_clock
+from skerry.security.certificates import Role
 from skerry.server.gateway import GatewayLimits, TurnedAwayError
 from skerry.server.gateway.authentication import AHEAD_S, Authenticator
 from skerry.server.limits import Buckets, Rate, Room
@@ -81,6 +84,61 @@ def test_a_wrong_clock_is_told_the_time(served, device: Signing, off_s: int):
     answer = served.client.get(HELD, headers=device.headers("GET", HELD, created=system_clock() // 1000 + off_s))
     assert reason(answer) == "wrong_clock"
     assert "date" in answer.headers
+
+
+def test_who_is_not_known_at_once_is_let_in_by_the_same_checks(served, device: Signing, monkeypatch):
+    monkeypatch.setattr(served.roll, "at_once", lambda *_: None, raising=False)
+    headers = device.headers("GET", HELD)
+    assert served.client.get(HELD, headers=headers).content == b"content"
+    assert reason(served.client.get(HELD, headers=headers)) == "replayed"
+    assert reason(served.get(HELD, Signing("pi-1"))) == "not_authentic"
+
+
+def test_a_registry_that_hangs_keeps_nobody_who_is_known_at_once(served, device: Signing, monkeypatch):
+    asked, answers = Event(), Event()
+
+    def hangs(*_: object) -> None:
+        asked.set()
+        answers.wait(180)
+
+    monkeypatch.setattr(served.roll, "find", hangs, raising=False)
+    with ThreadPoolExecutor(1) as other, httpx.Client(base_url=served.url, verify=served.trusted, timeout=180) as line:
+        headers = Signing("pi-2").headers("GET", HELD)
+        stranger = other.submit(line.get, HELD, headers=headers)
+        try:
+            assert asked.wait(180)
+            assert reason(served.post("/v1/fleet/pull-messages", device, b"")) == "superlink_down"
+        finally:
+            answers.set()
+        assert reason(stranger.result(180)) == "not_authentic"
+
+
+def test_what_would_be_refused_is_not_said_at_once_and_counts_once():
+    device, now = Signing("pi-1"), 1_000_000_000_000
+    gateway = Authenticator(Roll({"pi-1": device.enrolled}), lambda: now, idle_since=now - 20_000)
+    fresh = {"created": now // 1000}
+    refused = [
+        {},
+        device.headers("GET", HELD, created=now // 1000 - 61),
+        device.headers("GET", HELD, created=now // 1000 + 6),
+        device.headers("GET", HELD, created=now // 1000 - 15),  # the gateway before this one could have taken it
+        device.headers("GET", "/v1/other", **fresh),
+        Signing("pi-1").headers("GET", HELD, **fresh),
+        Signing("pi-2").headers("GET", HELD, **fresh),
+    ]
+    assert [gateway.at_once("GET", HELD, headers) for headers in refused] == [None] * len(refused)
+    for headers in refused:
+        with pytest.raises(TurnedAwayError):
+            gateway.head("GET", HELD, headers)
+    headers = device.headers("GET", HELD, **fresh)
+    found = gateway.at_once("GET", HELD, headers)
+    assert found is not None
+    assert found.device.name == "pi-1"
+    for look in (gateway.at_once, gateway.head):
+        with pytest.raises(TurnedAwayError, match="nonce"):
+            look("GET", HELD, headers)
+    with pytest.raises(TurnedAwayError, match="role"):
+        gateway.at_once("GET", HELD, device.headers("GET", HELD, **fresh), roles={Role.OPERATOR})
 
 
 @pytest.mark.parametrize("ahead_s", [-50, 0, 4, 5])

@@ -68,7 +68,7 @@ def _verdict(device: str, number: int, action: str = "accept") -> dict[str, obje
 def test_a_long_run_shows_the_worst_of_each_few_rounds() -> None:
     verdicts = [_verdict("a", number, "drop" if number == 77 else "accept") for number in range(1, 181)]
     found = verdict_map(verdicts, 180, kept_out={}, attackers=None)
-    (_, _, cells), = found.rows
+    ((_, _, cells),) = found.rows
     assert len(cells) == 60
     assert [cell.action for cell in cells].count("drop") == 1
     assert cells[25].action == "drop"
