@@ -46,6 +46,7 @@ AT_ONCE = 24  # devices that come online
 FILES = 16_000
 TIMEOUT_S, KEPT_S = 30.0, 30.0
 WORKED_LONG_AGO_S = 1e6
+ASKS_S = 5.0  # for which the ear waits until the loop has asked
 LOOK_S = 0.02  # at how late the event loop is
 BELL = "/v1/bell"
 
@@ -169,7 +170,7 @@ class Device:
         self.calls, self.pace = FleetCalls(self.mouth), Pace()
         self.random = random.Random(name)
         self.node, self.hears, self.heard, self.heard_at = 0, False, "", 0.0
-        self.nudged = asyncio.Event()
+        self.nudged, self.asked = asyncio.Event(), asyncio.Event()
 
     async def live(self) -> None:
         backoff = Backoff(0.5, 30.0, self.random.uniform)
@@ -199,7 +200,11 @@ class Device:
             backoff.worked()
             if stroke != self.heard:
                 self.heard, self.heard_at = stroke, time.time()
+                self.asked.clear()
                 self.nudged.set()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ASKS_S):
+                        await self.asked.wait()
             self.hears = True
 
     async def asks(self) -> None:
@@ -211,6 +216,7 @@ class Device:
             self.nudged.clear()
             with suppress(FailedError):
                 await self.pull()
+                self.asked.set()
 
     async def pull(self) -> None:
         asked = time.time()

@@ -166,6 +166,7 @@ class Agent:
         if self._under_way.letter is None:
             self._under_way.ask(node)
         if self._under_way.letter is None:
+            self._ear.asked()
             return self.pace.wait(self.monotonic() - self._worked, self.random, hears=hears)
         self._work(node)
         self._worked = self.monotonic()
@@ -188,6 +189,7 @@ class Agent:
         return self._ear.hears and self._under_way.letter is None
 
     def _by_app(self, message: Message, context: Context) -> Message:
+        self._ear.asked()  # what the message needs is here
         return self.app(message, context)  # the one that it has then
 
     def _work(self, node: int) -> None:

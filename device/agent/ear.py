@@ -2,8 +2,9 @@
 
 Nothing but "it is worth asking now" comes this way. Who waits there is seen: the gateway tells the SuperLink that the
 device is there as often as that needs to hear of it, and no other sign of life is given meanwhile, unless a message is
-under way. Where the gateway has no bell, or no place at it, the loop asks at its own pace, as it does now and then in
-any case.
+under way. After a ring it does not go back before the loop has fetched what it rang for: the question goes over the
+connection on which the ring was heard, and needs no new one. Where the gateway has no bell, or no place at it, the loop
+asks at its own pace, as it does now and then in any case.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ __all__ = ["Ear"]
 _PATH = "/v1/bell"
 _STROKE = 64
 _AGAIN_S, _SELDOM_S = 5.0, 600.0
+_ASKS_S = 5.0  # the loop may be at something else, or fail
 
 
 class Ear:
@@ -43,7 +45,7 @@ class Ear:
         self._presence = presence
         self._nudge = nudge
         self._backoff = Backoff(_AGAIN_S, _SELDOM_S, random.uniform)
-        self._wanted, self._ended, self._again = Event(), Event(), Event()
+        self._wanted, self._ended, self._again, self._asked = Event(), Event(), Event(), Event()
         self._heard = ""
         self.hears = False
         """Whether a message would be heard of: the gateway answered here last time."""
@@ -58,6 +60,11 @@ class Ear:
         self._ended.set()
         self._wanted.set()
         self._again.set()
+        self._asked.set()
+
+    def asked(self) -> None:
+        """The loop has fetched what there was: the line is free to listen on."""
+        self._asked.set()
 
     def try_again(self) -> None:
         """The gateway is reached again: what failed before is tried at once, and nothing is held against it."""
@@ -89,7 +96,9 @@ class Ear:
                 continue
             self._backoff.worked()
             said = stroke.decode(errors="replace")
-            if said != self._heard:
-                self._heard = said
-                self._nudge()
+            rung, self._heard = said != self._heard, said
             self.hears = self._wanted.is_set()
+            if rung:
+                self._asked.clear()
+                self._nudge()
+                self._asked.wait(_ASKS_S)

@@ -4,6 +4,7 @@ import httpx
 
 __all__ = ["retry_after_s"]
 
+
 def retry_after_s(answer: httpx.Response, *, longest: float, otherwise: float = 1.0) -> float:
     """Seconds from 0 to ``longest``, whatever the header says.
 

@@ -86,7 +86,6 @@ class GatewaySource:
         with self._client.stream("GET", path, headers=plain) as answer:
             yield answer
 
-
     def document(self, path: str) -> dict[str, Any]:
         """The JSON object that the gateway answers a signed ``GET`` with.
 

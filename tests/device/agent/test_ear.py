@@ -60,7 +60,7 @@ def nudges() -> list[float]:
 @pytest.fixture
 def ear(line: Line, nudges: list[float], monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
     monkeypatch.setattr(ear_module, "_AGAIN_S", 0.01)
-    made = Ear(line, lambda: PRESENCE, lambda: nudges.append(time.monotonic()), Random(0))
+    made = Ear(line, lambda: PRESENCE, lambda: (nudges.append(time.monotonic()), made.asked()), Random(0))
     made.start()
     yield made
     made.end()
@@ -82,6 +82,43 @@ def test_each_ring_nudges_once_and_the_same_one_told_again_does_not(line: Line, 
     assert line.asked == ["", "a", "a", "b"]
     assert len(nudges) == 2
     assert ear.hears
+
+
+def test_after_a_ring_it_goes_back_to_the_bell_when_the_loop_has_asked(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ear_module, "_ASKS_S", 180.0)
+    nudged = threading.Event()
+    ear = Ear(line, lambda: PRESENCE, nudged.set, Random(0))
+    ear.start()
+    ear.listen(wanted=True)
+    line.ring("a")
+    assert nudged.wait(180)
+    assert ear.hears, "what is rung for meanwhile is heard when it goes back"
+    time.sleep(0.1)
+    assert line.asked == [""]
+    ear.asked()
+    line.wait_for(2)
+    nudged.clear()
+    line.ring("b")
+    assert nudged.wait(180)
+    ear.end()
+    ear._thread.join(180)
+    assert not ear._thread.is_alive(), "who is told to end waits for nobody"
+    assert line.asked == ["", "a"]
+
+
+def test_a_loop_that_does_not_ask_keeps_it_from_the_bell_for_some_seconds_only(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ear_module, "_ASKS_S", 0.01)
+    ear = Ear(line, lambda: PRESENCE, lambda: None, Random(0))
+    ear.start()
+    ear.listen(wanted=True)
+    line.ring("a")
+    line.wait_for(2)
+    ear.end()
+    line.ring("over")
 
 
 def test_it_asks_nothing_until_it_is_told_to_listen(line: Line, ear: Ear) -> None:
