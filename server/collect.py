@@ -6,6 +6,8 @@ Whatever is wrong with an answer costs its device this round and nobody else any
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from flwr.app import ConfigRecord
+
 from skerry.device.protocol import CONDITIONS_LAPSED, Update
 from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.records import Reason
@@ -82,7 +84,8 @@ def collect(
     """Send the instructions and wait for answers, at most until the deadline; each is kept as it comes.
 
     A device of a fleet that says that it may not work now, or is offline, holds nobody where enough others answer;
-    while the round lasts it is asked again.
+    while the round lasts it is asked again. Not under device-level privacy: how long the round lasts hangs on others,
+    and whoever is silent would decide whether another takes part.
 
     Where more devices were asked than updates are wanted, the round is over with the look that brought enough, and the
     others are not waited for: whether they are late or silent, stragglers tell. In a simulation, where all answer at
@@ -113,6 +116,11 @@ def collect(
         answers = exchange(federation.grid, contents, "train", deadline_s=deadline, mailbox=mailbox, lives_s=lives_s)
     else:
         again_s = deadline * _AGAIN
+
+        def now_rests(device: str, record: ConfigRecord) -> bool:
+            said = record.get("envelope")
+            return rests(federation, plan.number, plan.asked[device], device, said, now=federation.clock())
+
         answers = exchange(
             federation.grid,
             contents,
@@ -120,9 +128,7 @@ def collect(
             deadline_s=deadline,
             again_s=again_s,
             first_poll_s=NETWORK_POLL_S,
-            rests=lambda device, record: rests(
-                federation, plan.number, plan.asked[device], device, record.get("envelope"), now=federation.clock()
-            ),
+            rests=None if federation.plan.unit == "device" else now_rests,
             enough=devices_needed(federation.scenario) - len(plan.answers),
             mailbox=mailbox,
             lives_s=lives_s,

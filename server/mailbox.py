@@ -101,7 +101,7 @@ def exchange(
     deadline_s: float,
     again_s: float | None = None,
     first_poll_s: float = FIRST_POLL_S,
-    rests: Callable[[str, ConfigRecord], bool] = lambda _, __: False,
+    rests: Callable[[str, ConfigRecord], bool] | None = None,
     enough: int = 0,
     mailbox: Mailbox | None = None,
     lives_s: float | None = None,
@@ -120,7 +120,7 @@ def exchange(
         first_poll_s: seconds between two looks for answers; more while none comes.
         rests: whether a key's answer is but that it cannot answer now. Nobody waits for it any more, but while others
             are waited for it is asked again too, each time for ``again_s`` at most, and a later answer takes the place
-            of this one. So is one whose node is away, where there is an ``again_s``.
+            of this one. So is one whose node is away. None: an answer or an error is a key's last word.
         enough: answers of others without which one that rests is waited for all the same.
         mailbox: an empty one, in which what comes later can be looked for; None where nobody looks.
         lives_s: how long the first copies may be answered, where that is longer than anybody waits.
@@ -148,14 +148,14 @@ def exchange(
             sent = due
         replies = mailbox.receive()
         for key, record in replies:
-            if record is not None and rests(key, record):
+            if record is not None and rests is not None and rests(key, record):
                 resting.add(key)
             elif record is not None:
                 resting.discard(key)
                 answered += 1
             elif key in resting:
                 continue  # the copy that was asked again went wrong: what it said before holds
-            elif again_s is not None and key in mailbox.unheard:
+            elif rests is not None and key in mailbox.unheard:
                 resting.add(key)
             yield key, record
         awaited = mailbox.silent - resting or (resting if answered < enough else ())

@@ -205,10 +205,11 @@ class Away(Drowsy):
     def _of(self, identifier: str) -> int:
         return self._pushed[identifier].metadata.dst_node_id
 
-    def heard(self, *, enough: int, again_s: float | None = AGAIN_S) -> list[tuple[str, bool]]:
-        """What is yielded by whom; whether it is an answer."""
+    def heard(self, *, enough: int, last: bool = False) -> list[tuple[str, bool]]:
+        """What is yielded by whom; whether it is an answer. The ``last`` word is that a node is away, or it is not."""
         contents = {key: (node, {}) for key, node in NODES.items()}
-        found = exchange(self, contents, "train", deadline_s=180, again_s=again_s, enough=enough)
+        rests = None if last else lambda _, __: False
+        found = exchange(self, contents, "train", deadline_s=180, again_s=AGAIN_S, rests=rests, enough=enough)
         return sorted((key, record is not None) for key, record in found)
 
 
@@ -221,8 +222,8 @@ def test_who_is_away_is_asked_again_where_others_are_too_few() -> None:
     assert Away(2).heard(enough=3) == [("a", True), ("b", False), ("b", True), ("c", True)]
 
 
-def test_where_nodes_do_not_die_an_error_is_the_last_word() -> None:
-    assert Away(1).heard(enough=3, again_s=None) == [("a", True), ("b", False), ("c", True)]
+def test_where_nobody_rests_it_is_the_last_word_that_a_node_is_away() -> None:
+    assert Away(1).heard(enough=3, last=True) == [("a", True), ("b", False), ("c", True)]
 
 
 class Pushed(InProcessGrid):

@@ -27,6 +27,7 @@ from skerry.server.plan import make_plan
 from skerry.server.prepare import prepare
 from skerry.server.progress import Waited
 from skerry.server.rounds import run_rounds
+from tests.server.test_device_level import DEVICE
 
 MANY = ("cohort.sampling=fixed", "cohort.size=6", "cohort.over_select=1.4")
 
@@ -118,19 +119,21 @@ def test_over_a_network_a_round_is_over_when_enough_updates_came(tmp_path) -> No
 
 
 class Away(InProcessGrid):
-    """One node is away for some looks, which is said in its place."""
+    """One node is away for some looks, which is said in its place; another may be silent."""
 
     away: int | None = None
+    silent: int | None = None
     looks = 1
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         under_way = {one: self._pushed[one] for one in set(message_ids) & self._pushed.keys()}
+        message_ids = {one for one, message in under_way.items() if message.metadata.dst_node_id != self.silent}
         gone = [one for one, message in under_way.items() if message.metadata.dst_node_id == self.away]
         if not gone or not self.looks:
             return super().pull_messages(message_ids)
         self.looks -= 1
         said = [Message(Error(ErrorKind.NODE_UNAVAILABLE, "offline"), reply_to=self._pushed.pop(one)) for one in gone]
-        return [*said, *super().pull_messages(set(message_ids) - set(gone))]
+        return [*said, *super().pull_messages(message_ids - set(gone))]
 
 
 def test_without_enough_others_a_device_that_is_offline_is_waited_for(tmp_path, monkeypatch) -> None:
@@ -147,6 +150,26 @@ def test_without_enough_others_a_device_that_is_offline_is_waited_for(tmp_path, 
         replies = collect(replace(federation, secret=bytes(32)), plan, RoundJournal(folder.path), deadline_s=180)
     federation.ledger.close()
     assert (replies.envelopes.keys(), replies.dropped) == (set(cohort), {})
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_at_device_level_nobodys_silence_decides_whether_another_takes_part(tmp_path, monkeypatch, silent) -> None:
+    """Else who is there moves the sum by its own update and by that of one who was away."""
+    monkeypatch.setattr(collect_module, "_AGAIN", 1 / 6)
+    folder = RunFolder.create(tmp_path, default_scenario([*DEVICE, "privacy.denominator=11"]), engine="inprocess")
+    prepared = prepare(folder, system_clock, process_worker())
+    with task_identity(1):
+        grid = Away(app, [{"skerry-home": str(home)} for home in fleet_homes(folder.path)])
+        nodes = discover(folder, grid, prepared.task.devices(), system_clock, patience_s=10)
+        federation = Federation.assemble(folder, prepared, grid, nodes, system_clock)
+        away, other, third = sorted(nodes)[:3]
+        grid.away, grid.silent = nodes[away], nodes[other] if silent else None
+        plan = make_plan(federation, 1, (away, other, third), federation.model.initial())
+        real = replace(federation, secret=bytes(32))
+        replies = collect(real, plan, RoundJournal(folder.path), deadline_s=6)
+    federation.ledger.close()
+    assert away not in replies.envelopes
+    assert replies.dropped[away] == "device_error"
 
 
 class Trickling(InProcessGrid):
