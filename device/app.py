@@ -98,4 +98,4 @@ def _homes(context: Context) -> list[Path]:
     return homes[share::of]
 
 
-_path = functools.lru_cache(maxsize=1024)(Path)  # a path that was used before knows its parts and its hash
+_path = functools.lru_cache(maxsize=16_384)(Path)  # a path that was used before knows its parts and its hash

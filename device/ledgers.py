@@ -21,7 +21,16 @@ from skerry.security.privacy.ledger import Ledger
 
 __all__ = ["Ledgers"]
 
-_MOST_OPEN = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)  # of the files that a process may have open
+_DO_GOOD = 16_384
+
+
+def _most_open() -> int:
+    """Ledgers: half of the files that a process may have open, and no more than do any good."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _DO_GOOD if files == resource.RLIM_INFINITY else max(1, min(_DO_GOOD, files // 2))
+
+
+_MOST_OPEN = _most_open()
 
 
 class Ledgers:

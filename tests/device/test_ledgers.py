@@ -1,6 +1,7 @@
 """Held or opened anew, a ledger is verified before it is written to, and what this process wrote is still in it."""
 
 import gc
+import resource
 import shutil
 import threading
 import time
@@ -244,6 +245,14 @@ def test_debits_of_many_ledgers_are_settled_together(tmp_path: Path, monkeypatch
                 with ledgers.at(path) as ledger:
                     assert (ledger.head, len(ledger), ledger.unsettled) == (head, number + 1, False)
     assert all(verify_ledger(path, pld=False).entries == 4 for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("files", "most"), [(1024, 512), (1, 1), (10**6, 16_384), (resource.RLIM_INFINITY, 16_384)]
+)
+def test_ledgers_take_half_of_the_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch, files: int, most: int):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert ledgers_module._most_open() == most
 
 
 def test_who_settles_or_uses_a_ledger_again_does_not_wait_for_others(
