@@ -3,6 +3,8 @@
 Rows are only ever added; :mod:`skerry.server.registry.guards` sees to it.
 """
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,9 +20,12 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from skerry.server.registry.guards import guard
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 __all__ = [
     "METADATA",
@@ -218,7 +223,10 @@ def create(base: Connection) -> None:
         guard(base, table)
 
 
-def insert_new(base: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+def insert_new(base: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """An insertion that leaves rows which are there already as they are."""
-    insert = postgresql.insert if base.dialect.name == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing()
+    if base.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # loaded already where it is used; no run over a file waits for it
+
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()

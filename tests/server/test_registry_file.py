@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -170,3 +172,18 @@ def test_killed_in_the_middle_every_round_is_whole_or_absent_and_what_was_acknow
         found = {(run, number) for run, number, *_ in counts}
         assert set(acknowledged) <= found
         assert len(found) <= len(acknowledged) + kill + 1
+
+
+def test_a_registry_in_a_file_loads_nothing_of_postgresql(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from skerry.records import Action, Verdict
+from skerry.server.registry import DeviceKind, JudgedRound, Registry, Scope
+registry = Registry(Path({str(tmp_path)!r}))
+registry.record(Scope(DeviceKind.SIMULATED, "s"), "run", [JudgedRound(1, 1, (Verdict(1, "ann", Action.ACCEPT),))])
+assert registry.find("ann").name == "ann"
+print(*sorted(name for name in sys.modules if "dialects.postgresql" in name or "psycopg" in name))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []
