@@ -44,6 +44,7 @@ from skerry.server.federation_home import FederationHome
 from skerry.server.federation_log import FOLDER
 from skerry.server.gateway import SuperlinkLine, SuperlinkNodes, event_loops, gateway, gateway_server
 from skerry.server.gateway.authentication import AHEAD_S
+from skerry.server.gateway.collecting import collect_seldom
 from skerry.server.gateway.public_certificate import PublicCertificate
 from skerry.server.running import RunningServer
 from skerry.server.service import Inbox, ServerIdentity, device_service, noting_downloads
@@ -174,6 +175,7 @@ def fleet_server(
         trusted = ssl.create_default_context(cafile=str(link.authority))
 
         async def serve(started: threading.Event, stop: threading.Event) -> None:
+            collect_seldom()
             ending, (at, _, port) = asyncio.Event(), link.address.rpartition(":")
             with closing(SuperlinkLine(at, int(port), trusted)) as superlink:
                 app = gateway(
