@@ -15,7 +15,7 @@ from skerry.server.mailbox import Mailbox, exchange
 Say = Callable[[list[str]], list[str]]
 
 NODES = {"a": 2, "b": 3, "c": 4}
-AGAIN_S = 0.05
+AGAIN_S = 0.4  # also how long a copy lives that was sent meanwhile: a busy machine must not let it die unanswered
 
 
 @pytest.fixture(autouse=True)
