@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -170,8 +171,8 @@ def test_a_reply_is_given_as_it_was_sent() -> None:
 def test_what_is_no_reply_is_an_error_in_its_place_and_costs_nobody_else(hostile: Callable[[], Parcel]) -> None:
     found = heard(Runtime(parcels={"asked": hostile(), "other": honest("other")}), "asked", "other")
     assert (found["asked"].has_error(), found["other"].has_error()) == (True, False)
-    grid = SimpleNamespace(push_messages=lambda _: ["asked"], pull_messages=lambda _: [found["asked"]])
-    mailbox = Mailbox(grid)  # type: ignore[arg-type]
+    grid: Any = SimpleNamespace(push_messages=lambda _: ["asked"], pull_messages=lambda _: [found["asked"]])
+    mailbox = Mailbox(grid)
     mailbox.send({"pi-1": (7, {"envelope": b""})}, "train", ttl_s=60.0)
     assert mailbox.receive() == [("pi-1", None)]
 
@@ -222,8 +223,8 @@ def test_that_a_node_is_away_is_the_superlinks_word_and_no_node_may_say_it(
     head.error.CopyFrom(error_pb2.Error(code=int(code), reason="it says so"))
     found = heard(Runtime(parcels={"asked": Parcel(head.SerializeToString(), tree("0" * 64), {})}), "asked")["asked"]
     assert found.has_error()
-    grid = SimpleNamespace(push_messages=lambda _: ["asked"], pull_messages=lambda _: [found])
-    mailbox = Mailbox(grid)  # type: ignore[arg-type]
+    grid: Any = SimpleNamespace(push_messages=lambda _: ["asked"], pull_messages=lambda _: [found])
+    mailbox = Mailbox(grid)
     mailbox.send({"pi-1": (7, {"envelope": b""})}, "train", ttl_s=60.0)
     assert mailbox.receive() == [("pi-1", None)]
     assert mailbox.unheard == ({"pi-1"} if unheard else set())
