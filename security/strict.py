@@ -96,7 +96,7 @@ def check_name(value: object, what: str) -> None:
         )
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=1024)
 def _is_name(value: str) -> bool:
     """Remembered: the same few names stand in every message."""
     return (

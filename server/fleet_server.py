@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from skerry.addresses import is_any_address
 from skerry.clock import Clock
+from skerry.collecting import collecting_seldom
 from skerry.errors import InputError, PortTakenError, RunFailedError
 from skerry.fsio import write_atomic
 from skerry.security.certificates import Authority, ms_of
@@ -44,7 +45,6 @@ from skerry.server.federation_home import FederationHome
 from skerry.server.federation_log import FOLDER
 from skerry.server.gateway import SuperlinkLine, SuperlinkNodes, event_loops, gateway, gateway_server
 from skerry.server.gateway.authentication import AHEAD_S
-from skerry.server.gateway.collecting import collect_seldom
 from skerry.server.gateway.public_certificate import PublicCertificate
 from skerry.server.running import RunningServer
 from skerry.server.service import Inbox, ServerIdentity, device_service, noting_downloads
@@ -62,6 +62,7 @@ _QUIET_S = AHEAD_S + 1.0
 _STARTS_S = 1.0  # in which nobody holds the lock who only looks
 _PRIVATE = "serving-"
 _SECRET_BYTES = 32
+_SELDOM = (50_000, 10, 10)  # how often Python looks for cycles: they hold some 10 MB until then
 
 
 @dataclass(frozen=True)
@@ -175,9 +176,8 @@ def fleet_server(
         trusted = ssl.create_default_context(cafile=str(link.authority))
 
         async def serve(started: threading.Event, stop: threading.Event) -> None:
-            collect_seldom()
             ending, (at, _, port) = asyncio.Event(), link.address.rpartition(":")
-            with closing(SuperlinkLine(at, int(port), trusted)) as superlink:
+            with collecting_seldom(*_SELDOM), closing(SuperlinkLine(at, int(port), trusted)) as superlink:
                 app = gateway(
                     superlink=superlink,
                     nodes=nodes,

@@ -7,13 +7,13 @@ live in processes that are forked from it.
 """
 
 import functools
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
+from skerry.collecting import collecting_seldom
 from skerry.config import Scenario
 from skerry.device.worker import process_worker
 from skerry.group_sync import GroupSync
@@ -25,7 +25,7 @@ from skerry.server.engines.inprocess_grid import RUN_ID, InProcessGrid
 
 __all__ = ["InProcessEngine", "InProcessGrid"]
 
-_SELDOM = (20_000, 20, 50)  # new objects after which Python looks for cycles among them, and among older ones
+_SELDOM = (20_000, 20, 50)  # how often Python looks for cycles in a run, which makes hardly any
 
 
 class InProcessEngine:
@@ -60,7 +60,7 @@ class InProcessEngine:
             {"run": str(folder.path), "scenario": "", "overrides": "", "runs-dir": ""},
         )
         with (
-            _collecting_seldom(),
+            collecting_seldom(*_SELDOM),
             flwr_adapter.task_identity(RUN_ID),
             logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", InProcessGrid.__module__),
         ):
@@ -80,23 +80,6 @@ def _holding(folder: RunFolder) -> Iterator[None]:
     """All devices of the run live in this process, or in forks of it: their ledgers are held, and synced together."""
     with GroupSync(folder.path) as group, process_worker().ledgers.holding(group):
         yield
-
-
-@contextmanager
-def _collecting_seldom() -> Iterator[None]:
-    """What is loaded by now lives as long as the run: it is not searched for cycles, nor are a round's messages often.
-
-    Python looks through everything that lives whenever its number has grown by a quarter, and in a round of many
-    devices it does: a tenth of the time of a device that has little to do (measured). Rounds make hardly any cycles.
-    """
-    before = gc.get_threshold()
-    gc.freeze()  # before processes are forked from here, so that none of them writes into what they share
-    gc.set_threshold(*_SELDOM)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def _settle() -> None:

@@ -1,11 +1,11 @@
-"""The gateway's process looks for cycles seldom, and finds them all the same."""
+"""A process of many devices looks for cycles seldom, and finds them all the same."""
 
 import subprocess
 import sys
 
 _SCRIPT = """
 import gc, weakref
-from skerry.server.gateway.collecting import collect_seldom
+from skerry.collecting import collecting_seldom
 
 class Node: pass
 
@@ -15,8 +15,11 @@ def cycle():
     return weakref.ref(made)
 
 before = gc.get_threshold()
-collect_seldom()
-assert gc.get_freeze_count() > 10_000, "what was loaded is not looked through again"
+frozen = gc.get_freeze_count()
+first_block, second_block = (collecting_seldom(50_000, 10, 10) for _ in range(2))
+first_block.__enter__()
+second_block.__enter__()
+assert gc.get_freeze_count() > frozen, "what was loaded is not looked through again"
 looks = []
 gc.callbacks.append(lambda phase, info: looks.append(info["generation"]))
 first = cycle()
@@ -24,6 +27,10 @@ kept = [[] for _ in range(20_000)]
 assert not looks and first() is not None, f"as often as before: {before}"
 kept += [[] for _ in range(40_000)]
 assert looks and first() is None
+first_block.__exit__(None, None, None)
+assert gc.get_threshold() == (50_000, 10, 10), "the other is not over"
+second_block.__exit__(None, None, None)
+assert (gc.get_threshold(), gc.get_freeze_count()) == (before, frozen)
 print("ok")
 """
 
