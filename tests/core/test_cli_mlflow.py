@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from skerry.cli import tracking
 from skerry.cli.tracking import Tracker, chosen_log
 from skerry.runfolder import RunFolder, list_runs
 from skerry.server.mlflow_log import MlflowLog
@@ -83,6 +84,7 @@ def test_a_run_whose_server_is_away_ends_well_and_says_at_the_end_how_to_log_it(
     skerry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(tracking, "_EVERY_S", 0.01)  # the run may be over within a second
     result = skerry(*SHORT, "--runs-dir", tmp_path / "runs")
     assert result.exit_code == 0
     (folder,) = list_runs(tmp_path / "runs")
