@@ -6,7 +6,8 @@ taken only when its SHA-256 is the one that the invitation pins; everything else
 
 import json
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -15,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from skerry.device.service.retry_after import retry_after_s
 from skerry.errors import InputError, RefusedError, RunFailedError
 from skerry.security.enrolment import EnrolmentRefusal, EnrolmentRefusedError, Invitation
 
@@ -23,24 +25,30 @@ __all__ = ["HttpsEnrolment"]
 _EST = "/.well-known/est"
 _TIMEOUT_S = 30.0
 _LONGEST = 1 << 20
+_TRIES, _SOON_S = 10, 2.0  # of one call; a class of devices behind one address shares what that address may ask
+_LATER = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
 
 
 class HttpsEnrolment:
     """See :class:`~skerry.security.enrolment.LeavingTransport`.
 
+    A gateway that is busy, or asked too often from this address, says so before it does anything. A call waits as long
+    as it says where that is two seconds at most, up to nine times, and is made again.
+
     Args:
         invitation: says where, and which root.
+        sleep: waits so many seconds.
 
     Raises:
         InputError: the invitation names no HTTPS address.
         EnrolmentRefusedError: who answers there does not show the pinned root (``not_authentic``).
-        RunFailedError: nobody answers there.
+        RunFailedError: nobody answers there, or it is busy for longer.
     """
 
-    def __init__(self, invitation: Invitation) -> None:
+    def __init__(self, invitation: Invitation, *, sleep: Callable[[float], None] = time.sleep) -> None:
         if not invitation.address.startswith("https://"):
             raise InputError("the invitation names no HTTPS address", where=invitation.address or None)
-        self._where = invitation.address
+        self._where, self._sleep = invitation.address, sleep
         self.roots = self._pinned(invitation.root)
         context = ssl.create_default_context(cadata=self.roots.decode())
         self._client = httpx.Client(base_url=self._where, verify=context, timeout=_TIMEOUT_S, trust_env=False)
@@ -84,7 +92,7 @@ class HttpsEnrolment:
             self._answering(),
             httpx.Client(base_url=self._where, verify=unproven, timeout=_TIMEOUT_S, trust_env=False) as client,
         ):
-            content = self._told(*_asked(client, "GET", f"{_EST}/cacerts", None))
+            content = self._told(*self._asked(client, "GET", f"{_EST}/cacerts", None))
         try:
             shown = x509.load_pem_x509_certificates(content)
         except ValueError:
@@ -101,8 +109,17 @@ class HttpsEnrolment:
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         with self._answering():
-            answer = _asked(self._client, method, path, body)
+            answer = self._asked(self._client, method, path, body)
         return self._told(*answer)
+
+    def _asked(self, client: httpx.Client, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        for _ in range(_TRIES - 1):
+            status, content, wait_s = _answer(client, method, path, body)
+            if status not in _LATER or wait_s > _SOON_S:
+                return status, content
+            self._sleep(wait_s)
+        status, content, _ = _answer(client, method, path, body)
+        return status, content
 
     def _told(self, status: int, content: bytes) -> bytes:
         """What was asked for, where the gateway gave it."""
@@ -115,7 +132,7 @@ class HttpsEnrolment:
             reason, what = "", f"the gateway answers {status}"
         if reason in set(EnrolmentRefusal):
             raise EnrolmentRefusedError(EnrolmentRefusal(reason), what, where=self._where)
-        if status in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
+        if status in _LATER:
             raise RunFailedError(what, where=self._where, mend="try again later")
         raise RefusedError(reason or "unexpected_answer", what, where=self._where)
 
@@ -129,8 +146,8 @@ class HttpsEnrolment:
             ) from error
 
 
-def _asked(client: httpx.Client, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-    """Status and body, of which no more is read than an answer can have, and nothing unpacked."""
+def _answer(client: httpx.Client, method: str, path: str, body: bytes | None) -> tuple[int, bytes, float]:
+    """Status, body, of which no more is read than an answer can have and nothing unpacked, and how long to wait."""
     content = bytearray()
     with client.stream(method, path, content=body, headers={"accept-encoding": "identity"}) as answer:
         for part in answer.iter_raw():
@@ -141,4 +158,4 @@ def _asked(client: httpx.Client, method: str, path: str, body: bytes | None) -> 
                     where=f"{client.base_url}{path}",
                     mend="check the address; no answer of a gateway is that long",
                 )
-        return answer.status_code, bytes(content)
+        return answer.status_code, bytes(content), retry_after_s(answer, longest=float("inf"))

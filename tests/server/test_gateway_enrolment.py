@@ -1,5 +1,7 @@
 """Enrolment over the gateway: by an invitation's address and pin, and with the desk's own reasons."""
 
+import time
+
 import pytest
 
 from skerry.clock import system_clock
@@ -104,6 +106,31 @@ def test_an_address_that_asks_too_often_is_told_to_wait(tmp_path):
     with running(tmp_path, limits=GatewayLimits(stranger=Rate(per_s=0.1, burst=3))) as gateway:
         codes = [gateway.client.get("/.well-known/est/cacerts").status_code for _ in range(4)]
     assert codes == [200, 200, 200, 429]
+
+
+def test_a_device_that_has_to_wait_for_seconds_waits_and_goes_on_where_it_was(federation, tmp_path):
+    (tmp_path / "gateway").mkdir()
+    chain, key = federation.server_pem()
+    (tmp_path / "chain.pem").write_bytes(chain)
+    (tmp_path / "chain.key").write_bytes(key)
+    limits = GatewayLimits(stranger=Rate(per_s=20.0, burst=1))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        time.sleep(0.1)  # which brings two more requests
+
+    with running(
+        tmp_path / "gateway", desk=federation.desk, devices=federation.devices, shown=tmp_path / "chain", limits=limits
+    ) as gateway:
+        agent, invitation = Agent("pi-patient"), federation.invite(address=gateway.url)
+        with HttpsEnrolment(invitation, sleep=sleep) as transport:
+            for _ in range(4):
+                transport.revocations()  # more than come by themselves meanwhile
+            asked = apply(invitation, agent, transport, now=system_clock())
+            assert ask(asked, "harbour", agent, transport, now=system_clock()) is not None
+    assert waited
+    assert set(waited) == {1.0}
 
 
 def test_a_gateway_that_is_too_busy_is_not_taken_for_another_federation(federation, tmp_path):
