@@ -20,6 +20,7 @@ __all__ = [
     "require_space",
     "sync_files",
     "sync_folder",
+    "sync_path",
     "write_atomic",
     "write_json",
 ]
@@ -151,7 +152,12 @@ def sync_files(folder: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Put a folder's entries (new and renamed files) on stable storage."""
-    fd = os.open(folder, os.O_RDONLY)
+    sync_path(folder)
+
+
+def sync_path(path: Path) -> None:
+    """Put a file's content, or a folder's entries, on stable storage."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

@@ -5,7 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from skerry.fsio import disk_errors
+from skerry.fsio import disk_errors, sync_path
 
 __all__ = ["sync_tree"]
 
@@ -31,13 +31,5 @@ def sync_tree(folder: Path) -> None:
             os.close(anchor)
         found = [Path(path, name) for path, _, names in os.walk(folder) for name in ("", *names)]
         with ThreadPoolExecutor(_THREADS) as pool:
-            for synced in [pool.submit(_sync, path) for path in found]:
+            for synced in [pool.submit(sync_path, path) for path in found]:
                 synced.result()
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
