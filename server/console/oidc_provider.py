@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote_plus
 
 import httpx
 from joserfc.errors import JoseError
@@ -143,7 +144,7 @@ class OidcProvider:
     async def _ask(
         self, method: str, url: str, *, data: Mapping[str, str] | None = None, secret: str | None = None
     ) -> dict[str, Any]:
-        auth = None if secret is None else httpx.BasicAuth(self.settings.client_id, secret)
+        auth = None if secret is None else _as_the_client(self.settings.client_id, secret)
         try:
             async with httpx.AsyncClient(verify=self._trusted, timeout=_TIMEOUT_S) as client:
                 answer = await client.request(method, url, data=data, auth=auth)
@@ -158,6 +159,11 @@ class OidcProvider:
                 OidcFault.DECLINED if refused else OidcFault.PROVIDER, f"{self.settings.called} refused"
             )
         return told
+
+
+def _as_the_client(name: str, secret: str) -> httpx.BasicAuth:
+    """`client_secret_basic`: both are form-encoded, else a colon or a "%" is misread (RFC 6749, section 2.3.1)."""
+    return httpx.BasicAuth(quote_plus(name), quote_plus(secret))
 
 
 def _imported(one: object) -> Key | None:

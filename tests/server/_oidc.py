@@ -12,7 +12,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode, urlsplit
 
 import httpx
 from joserfc import jwt
@@ -36,7 +36,7 @@ authority = "{authority}"
 fleet-operators = "operator"
 fleet-readers = "viewer"
 """
-CLIENT, SECRET = "skerry-console", "the client's secret"
+CLIENT, SECRET = "skerry-console", "the client's secret: 100 % of ü+1"
 
 
 class Provider(ThreadingHTTPServer):
@@ -182,8 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _client_is_right(self) -> bool:
         if self.server.secret is None:
             return "Authorization" not in self.headers
-        given = b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode()
-        return given == f"{CLIENT}:{self.server.secret}"
+        given = b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode().split(":")
+        return [unquote_plus(one) for one in given] == [CLIENT, self.server.secret]  # RFC 6749, section 2.3.1
 
     def _authorize(self, asked: dict[str, str]) -> None:
         right = (
