@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
 from skerry.errors import DiskFullError
 from skerry.runfolder import RunFolder
@@ -35,6 +36,7 @@ Attributes = Mapping[str, str | int | bool]
 
 _NONE: Attributes = MappingProxyType({})
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 _PROTOCOL = "http/protobuf"
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
@@ -126,6 +128,9 @@ def _collected(folder: RunFolder) -> "CollectedTracing | None":
     if protocol != _PROTOCOL:
         folder.notify(f"no traces: spans are sent over {_PROTOCOL} only, and OTEL_* asks for {protocol}")
         return None
+    if any(_unsendable(os.environ.get(name, "")) for name in _HEADERS):
+        folder.notify("no traces: a header in OTEL_EXPORTER_OTLP_HEADERS holds a line break or the like")
+        return None
     try:
         from skerry.server.otel import CollectedTracing
     except ModuleNotFoundError:
@@ -139,6 +144,12 @@ def _collected(folder: RunFolder) -> "CollectedTracing | None":
     except Exception as error:  # noqa: BLE001 - whatever a plug-in of the SDK raises; a credential may stand in it
         folder.notify(f"no traces: OTEL_* asks for something that cannot be used ({type(error).__name__})")
     return None
+
+
+def _unsendable(headers: str) -> bool:
+    """Whether HTTP cannot send one of these pairs: who tries quotes its value, often a token, in a log."""
+    pairs = (unquote(pair.strip()).strip() for pair in headers.split(","))
+    return any(character < " " or character == "\x7f" for pair in pairs for character in pair if character != "\t")
 
 
 @contextmanager

@@ -220,6 +220,32 @@ def test_a_token_in_headers_that_cannot_be_read_is_not_logged(
     assert collector.one("run")
 
 
+@pytest.mark.parametrize("headers", ["authorization=Bearer secret\nmore", "a=b,authorization=Bearer secret%0Amore"])
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])
+def test_a_token_with_a_line_break_is_not_sent_and_not_logged(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, headers: str
+) -> None:
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv(name, headers)
+        with traced(folder) as tracing, tracing.span("exchange"):
+            pass
+    (told,) = folder.notices
+    assert "line break" in told
+    kept = [path.read_text() for path in folder.path.rglob("*.log")]
+    assert "secret" not in "".join([told, caplog.text, *kept])
+    assert collector.spans == []
+
+
+def test_a_line_break_around_a_header_is_left_away(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20secret%0A,\n")
+        with traced(folder):
+            pass
+    assert collector.one("run")
+
+
 @pytest.mark.parametrize(("answer_s", "closing_s"), [(3600.0, 3600.0), (0.5, 0.0)], ids=["silent", "slow"])
 def test_at_the_end_no_batch_is_sent_after_one_that_failed_or_when_the_time_is_over(
     monkeypatch: pytest.MonkeyPatch, answer_s: float, closing_s: float
