@@ -17,6 +17,7 @@ import jinja2
 from jinja2 import BytecodeCache, DictLoader, Environment, StrictUndefined
 from jinja2.bccache import Bucket
 
+from skerry.errors import DiskFullError
 from skerry.fsio import write_atomic
 
 __all__ = ["environment", "part"]
@@ -56,6 +57,9 @@ def part(name: str) -> str:
 class _Compiled(BytecodeCache):
     """Compiled templates in files; where none can be written, or Python was told to write none, none are kept.
 
+    A file that is not what was written, such as one that lost its end with the power, is made anew: Python itself runs
+    whatever it is given for code, and may not survive it.
+
     Args:
         page: whose templates they are: the same text becomes other code under other filters.
         made_by: digest of everything besides a template's text that decides what it becomes.
@@ -67,18 +71,20 @@ class _Compiled(BytecodeCache):
     def load_bytecode(self, bucket: Bucket) -> None:
         """Take what is kept, if it was made of this text in this way; else it is made anew."""
         with suppress(OSError):
-            made_by, code = self._split(self._path(bucket).read_bytes())
-            if made_by == self._made_by:
+            kept = self._path(bucket).read_bytes()
+            code = kept[len(self._head(b"")) :]
+            if kept == self._head(code) + code:
                 bucket.load_bytecode(BytesIO(code))  # compares the text's digest and Python's version
 
     def dump_bytecode(self, bucket: Bucket) -> None:
         """Keep it, whole or not at all."""
         if not sys.dont_write_bytecode:
-            with suppress(OSError):
-                write_atomic(self._path(bucket), self._made_by + bucket.bytecode_to_string(), durable=False)
+            code = bucket.bytecode_to_string()
+            with suppress(OSError, DiskFullError):
+                write_atomic(self._path(bucket), self._head(code) + code, durable=False)
 
-    def _split(self, kept: bytes) -> tuple[bytes, bytes]:
-        return kept[: len(self._made_by)], kept[len(self._made_by) :]
+    def _head(self, code: bytes) -> bytes:
+        return self._made_by + hashlib.sha256(code).digest()
 
     def _path(self, bucket: Bucket) -> Path:
         module = Path(cache_from_source(__file__))

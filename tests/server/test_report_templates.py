@@ -1,7 +1,10 @@
 """Compiled templates are kept where Python keeps compiled modules, and never outlive what they were made of."""
 
+import errno
 import sys
+import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from jinja2 import Environment
@@ -78,22 +81,46 @@ def test_what_was_made_when_a_function_was_another_is_made_anew(kept, compiled, 
     assert written("new") == "new"
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda data: b"", lambda data: data[:40], lambda data: data[:-9], lambda _: b"x" * 99]
-)
-def test_a_damaged_file_costs_time_only(damage, kept, compiled, monkeypatch) -> None:
+def places(whole: bytes) -> range:
+    """Some in each part of a file: what it was made by, its digest, Jinja's own marks, the code."""
+    return range(0, len(whole), 5)
+
+
+def test_a_file_that_is_cut_off_anywhere_costs_time_only(kept, compiled, monkeypatch) -> None:
     shown(monkeypatch, "a {{ value }}")
     (path,) = kept.rglob("*.jinja")
-    path.write_bytes(damage(path.read_bytes()))
-    assert shown(monkeypatch, "a {{ value }}") == "a &lt;b&gt;"
-    assert shown(monkeypatch, "a {{ value }}") == "a &lt;b&gt;"
-    assert len(compiled) == 2  # it was written anew
+    whole = path.read_bytes()
+    for end in places(whole):
+        path.write_bytes(whole[:end])
+        assert shown(monkeypatch, "a {{ value }}") == "a &lt;b&gt;", end
+        assert path.read_bytes() == whole, "it was not written anew"
+    assert len(compiled) == 1 + len(places(whole))
+
+
+def test_a_file_in_which_anything_is_another_costs_time_only(kept, compiled, monkeypatch) -> None:
+    shown(monkeypatch, "a {{ value }}")
+    (path,) = kept.rglob("*.jinja")
+    whole = path.read_bytes()
+    for at in places(whole):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        assert shown(monkeypatch, "a {{ value }}") == "a &lt;b&gt;", at
+    assert len(compiled) == 1 + len(places(whole)), "what is not what was kept is read by nobody"
 
 
 def test_nothing_is_kept_where_nothing_can_be_written(kept, compiled, monkeypatch, tmp_path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"")
     monkeypatch.setattr(sys, "pycache_prefix", str(file / "below"))
+    for _ in range(2):
+        assert shown(monkeypatch, "a {{ value }}") == "a &lt;b&gt;"
+    assert len(compiled) == 2
+
+
+def test_where_the_disk_is_full_nothing_is_kept(kept, compiled, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
     for _ in range(2):
         assert shown(monkeypatch, "a {{ value }}") == "a &lt;b&gt;"
     assert len(compiled) == 2
