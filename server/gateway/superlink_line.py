@@ -54,7 +54,7 @@ class SuperlinkLine:
         Args:
             method: upper case.
             path: ours, never a device's.
-            headers: beside ``host`` and ``content-length``.
+            headers: beside ``host`` and ``content-length``; a character is a byte, as Starlette reads them.
             body: whole.
             longest: bytes that the answer's content may have.
 
@@ -65,7 +65,8 @@ class SuperlinkLine:
         connection = self._kept() or await self._opened()
         given = [("host", f"{self._host}:{self._port}"), ("content-length", str(len(body))), *headers.items()]
         try:
-            answer = await connection.exchange(h11.Request(method=method, target=path, headers=given), body, longest)
+            raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given]
+            answer = await connection.exchange(h11.Request(method=method, target=path, headers=raw), body, longest)
         except BaseException:
             connection.end()
             raise

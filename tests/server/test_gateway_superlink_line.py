@@ -50,6 +50,14 @@ def test_requests_follow_one_another_on_one_connection_and_say_what_was_given() 
     assert second.endswith(b"content-length: 0\r\nflwr: 1\r\n\r\n")
 
 
+def test_a_header_goes_on_with_the_bytes_with_which_it_came() -> None:
+    async def once(line: SuperlinkLine) -> None:
+        given = {"flwr-signature": "caf\u00e9"}  # as Starlette reads headers: a byte is a character
+        assert await line.exchange("POST", "/v1/fleet/x", given, b"", longest=100) == YES
+
+    assert b"\r\nflwr-signature: caf\xe9\r\n" in over(once, OK)[0][0]
+
+
 def test_a_large_body_and_an_answer_in_chunks_come_whole() -> None:
     body = bytes(range(256)) * (5 << 12)
     chunked = b"HTTP/1.1 404 No\r\ntransfer-encoding: chunked\r\n\r\n2\r\nno\r\n1\r\n!\r\n0\r\n\r\n"
