@@ -1,6 +1,7 @@
 """``skerry server up`` as a person runs it: everything comes up, a device enrols by the invite, everything ends."""
 
 import base64
+import gc
 import json
 import os
 import signal
@@ -217,6 +218,15 @@ def test_a_taken_port_is_named_and_nothing_stays_behind(tmp_path: Path, part: st
     assert not home.server.exists()
     assert not list(home.folder.glob("serving-*"))
     assert not psutil.Process().children()
+
+
+def test_while_it_serves_cycles_are_looked_for_seldom_and_afterwards_as_before(tmp_path: Path):
+    home = FederationHome(tmp_path)
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    with fleet_server(home, home.authority(now=system_clock()), clock=system_clock, ports=Ports(0, 0, 0)):
+        assert gc.get_threshold()[0] > before[0]
+        assert gc.get_freeze_count() > frozen, "what was loaded is not looked through again"
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, frozen)
 
 
 def test_an_address_that_is_not_this_machine_s_is_bad_input(tmp_path: Path):

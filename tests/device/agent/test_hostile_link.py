@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from flwr.proto import fleet_pb2, message_pb2
 
+from skerry.device.agent import ear as ear_module
 from skerry.device.agent.calls import CallFailedError, Fault
 from skerry.device.agent.diary import Event, read_diary
 from skerry.device.agent.flwr_fleet import Parcel
@@ -78,6 +80,46 @@ def test_a_device_that_hears_gives_signs_of_life_of_its_own_while_it_works(tmp_p
         ashore.agent._node.end()
     assert b"kept alive" in link.whole()[0]
     assert "send-node-heartbeat" not in when_idle
+
+
+class Belled(Superlink):
+    """With a bell: ``waits`` counts how often the device came to it, ``strokes`` are what it then hears."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.waits, self.strokes = threading.Semaphore(0), SimpleQueue[bytes]()
+
+    def post(self, path: str, body: bytes, headers, *, longest: int) -> bytes:
+        if path != "/v1/bell":
+            return super().post(path, body, headers, longest=longest)
+        self.waits.release()
+        return self.strokes.get()
+
+    def comes(self) -> bool:
+        """Whether the device comes to the bell once more."""
+        return self.waits.acquire(timeout=20)
+
+
+@pytest.mark.parametrize("letters", [0, 1])
+def test_after_a_ring_a_device_is_at_the_bell_again_when_it_has_its_message_or_there_was_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, letters: int
+):
+    monkeypatch.setattr(ear_module, "_ASKS_S", 180.0)
+    link = Belled()
+    ashore = Ashore(tmp_path, link, app=lambda _: b"hears" if link.comes() else b"hears nothing while it works")
+    with ashore.bell:
+        ashore.turn()
+        ashore.agent._ear.start()
+        assert link.comes()
+        link.strokes.put(b"a ring")
+        ashore.bell.wait(20)
+        assert ashore.bell.nudged()
+        link.letters += [letter(b"dig") for _ in range(letters)]
+        ashore.turn()
+        assert [b"hears nothing" in reply for reply in link.whole()] == [False] * letters
+        assert letters or link.comes()
+        ashore.agent._ear.end()
+        link.strokes.put(b"over")
 
 
 def test_a_message_whose_sender_died_over_it_does_not_hold_the_next_one_for_long(ashore: Ashore, link: Superlink):
