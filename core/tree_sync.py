@@ -4,6 +4,7 @@ import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 from skerry.fsio import disk_errors, sync_path
 
@@ -20,6 +21,7 @@ def sync_tree(folder: Path) -> None:
 
     Raises:
         DiskFullError: no room for what was written.
+        OSError: something below cannot be read, or was not written.
     """
     with disk_errors(folder):
         anchor = os.open(folder, os.O_RDONLY)
@@ -29,7 +31,12 @@ def sync_tree(folder: Path) -> None:
                 libc.syncfs(anchor)
         finally:
             os.close(anchor)
-        found = [Path(path, name) for path, _, names in os.walk(folder) for name in ("", *names)]
+        found = [Path(path, name) for path, _, names in os.walk(folder, onerror=_told) for name in ("", *names)]
         with ThreadPoolExecutor(_THREADS) as pool:
             for synced in [pool.submit(sync_path, path) for path in found]:
                 synced.result()
+
+
+def _told(error: OSError) -> NoReturn:
+    """Of itself ``os.walk`` passes over what it cannot read."""
+    raise error

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,4 +40,17 @@ def test_one_file_that_the_disk_did_not_take_is_told(tree: Path, monkeypatch) ->
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(DiskFullError):
+        sync_tree(tree)
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_not_passed_over(tree: Path, monkeypatch) -> None:
+    bad, real = tree / "a" / "b", os.scandir
+
+    def scandir(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path) == bad:
+            raise OSError(errno.EIO, "the disk does not give it")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(OSError, match="does not give it"):
         sync_tree(tree)
