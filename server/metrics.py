@@ -4,7 +4,8 @@ Everything is read from a folder of runs at each scrape, so nothing is hooked in
 only measures cannot harm them. No device is named: who may see a fleet's graphs need not know its devices.
 
 Under Poisson sampling nobody but the coordinator may learn who was asked, or the amplification that is accounted is
-gone; how many they were, what they sent and how long it took narrows it down, and is not told.
+gone; how many they were, what they sent and how long its stages took narrows it down, and is not told. When each round
+ended is told, and so about how long it took.
 """
 
 from collections import Counter
