@@ -93,9 +93,9 @@ class RegistryDevices:
             self._lock.release()
 
     def _look(self) -> None:
-        """Forget what was read before somebody changed the registry."""
+        """Forget what was read before somebody changed the registry, and names of who was no member."""
         if self._watch.changed():
-            self._before |= dict.fromkeys(self._known)
+            self._before |= dict.fromkeys(name for name, found in self._known.items() if found is not None)
             self._known.clear()
 
     def _standing(self, found: _Found, roles: Collection[Role]) -> EnrolledDevice | None:

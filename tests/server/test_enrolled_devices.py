@@ -10,6 +10,7 @@ import pytest
 
 from skerry.errors import RegistryError
 from skerry.security.certificates import Role
+from skerry.server import enrolled_devices
 from skerry.server.enrolled_devices import RegistryDevices
 
 from ._enrolment import NOW, Agent, Federation
@@ -58,6 +59,29 @@ def test_at_first_and_after_a_change_all_who_come_are_read_together(
     monkeypatch.setattr(registry, "read", lambda work: reads.append(work) or read(work))
     assert [name for name in names if devices.find(name)] == [name for name in names if name != "pi-3"]
     assert len(reads) == 2
+    devices.close()
+
+
+def test_who_is_no_member_any_more_is_read_once_and_then_forgotten(
+    harbour: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pi-1", "pi-2"):
+        harbour.enrol(Agent.fresh(name))
+    asked: list[set[str]] = []
+    real = enrolled_devices.enrolled
+    devices = RegistryDevices(harbour.office.registry, "harbour", lambda: NOW)
+    assert devices.find("pi-2")
+    monkeypatch.setattr(
+        enrolled_devices,
+        "enrolled",
+        lambda base, *, scope, names: asked.append(set(names)) or real(base, scope=scope, names=names),
+    )
+    harbour.office.revoke(harbour.office.find("pi-1"), by="ann", why="stolen", now=NOW)
+    assert devices.find("pi-2")
+    harbour.enrol(Agent.fresh("pi-3"))
+    assert devices.find("pi-2")
+    assert devices.find("pi-1") is None
+    assert asked == [{"pi-1", "pi-2"}, {"pi-2"}, {"pi-1"}]
     devices.close()
 
 
