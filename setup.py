@@ -10,13 +10,14 @@ from setuptools import Extension, setup
 
 COMPILED = [
     Extension(
-        f"skerry.strategies.{name}",
-        [f"strategies/{name}.c"],
-        extra_compile_args=["-O3"],
+        f"skerry.{path.replace('/', '.')}",
+        [f"{path}.c"],
+        # A product and a sum are rounded one after the other, as numpy does: private gradients are the same to the bit.
+        extra_compile_args=["-O3", "-ffp-contract=off"],
         py_limited_api=True,
         optional=True,
     )
-    for name in ("_selection", "_inner")
+    for path in ("strategies/_selection", "strategies/_inner", "device/training/_head")
 ]
 setup(
     ext_modules=[] if os.environ.get("SKERRY_PURE") else COMPILED,

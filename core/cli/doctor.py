@@ -74,6 +74,7 @@ def check_machine(runs: Path, role: Role) -> list[Check]:
         _writable("runs folder", runs),
         _ports(),
         *([_gateway_ports(runs), _selection()] if role in {Role.SERVER, Role.DEMO} else []),
+        *([_private_steps()] if role in {Role.DEVICE, Role.DEMO} else []),
         _threads(),
         _clock(),
         _synchronised(),
@@ -196,6 +197,16 @@ def _selection() -> Check:
         mend = "a C compiler at installation makes median and trimmed mean about twice as quick; nothing else changes"
         return Check("aggregation", "ok", "in numpy", mend)
     return Check("aggregation", "ok", "compiled")
+
+
+def _private_steps() -> Check:
+    """Which way a device computes private steps of a head here; either has the same result."""
+    from skerry.device.training.head_rows import KERNEL
+
+    if KERNEL is None:
+        mend = "a C compiler at installation makes them about four times as quick; nothing else changes"
+        return Check("private steps", "ok", "in numpy", mend)
+    return Check("private steps", "ok", "compiled")
 
 
 def _free(port: int) -> bool:

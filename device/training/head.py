@@ -17,6 +17,7 @@ import numpy.typing as npt
 from skerry.device.tasks.metrics import softmax
 from skerry.device.training.descent import descend, descend_privately
 from skerry.device.training.dp import Grid
+from skerry.device.training.head_rows import KERNEL, Kernel, add_products, errors_of
 from skerry.device.training.plan import TrainPlan
 from skerry.device.yielding import yield_if_asked
 from skerry.errors import InputError
@@ -27,7 +28,6 @@ __all__ = ["HeadTrainer"]
 
 _Float64 = npt.NDArray[np.float64]
 _BLOCK = 1 << 16  # numbers of per-example gradients held at once: 512 KiB as float64, as much as int64, in cache
-_AT_ONCE = 128  # examples copied to where each is aligned: 256 KiB for 256 features
 _BETWEEN = 2048  # examples after which it is asked whether to stop: some hundredths of a second
 
 
@@ -43,14 +43,16 @@ class HeadTrainer:
     Args:
         classes: number of classes c.
         features: length k of a feature vector, the bias's constant included.
+        kernel: the compiled loop of private steps; None for numpy, which computes the same bits.
     """
 
-    def __init__(self, classes: int, features: int) -> None:
+    def __init__(self, classes: int, features: int, kernel: Kernel | None = KERNEL) -> None:
         if classes < 2 or features < 1:
             raise InputError(f"a head needs two classes and a feature, got {classes} and {features}")
         self.classes = classes
         self.features = features
         self.layout = ParameterLayout((("head.weight", (classes, features)),))
+        self._kernel = kernel
         self.left_out = 0
         """Examples left out of steps so far by :meth:`Grid.add`; private like the data. Not zero means a fault."""
 
@@ -121,7 +123,8 @@ class HeadTrainer:
     ) -> npt.NDArray[np.int64]:
         """Σ z over the examples, ``(d,)`` int64: not private before :meth:`Grid.release`.
 
-        Each example's z depends on that example and on ``weight`` alone, to the last bit: see :func:`_errors`.
+        Each example's z depends on that example and on ``weight`` alone, to the last bit: see
+        :mod:`~skerry.device.training.head_rows`, and :func:`_mean_gradients` for views.
 
         Args:
             weight: ``(c, k)``.
@@ -130,8 +133,8 @@ class HeadTrainer:
             grid: of :attr:`layout`'s size.
         """
         total = np.zeros(self.layout.size, np.int64)
-        block = max(1, _BLOCK // self.layout.size)
         if inputs.ndim == 3:
+            block = max(1, _BLOCK // self.layout.size)
             for first in range(0, len(y), block):
                 yield_if_asked()
                 part = slice(first, first + block)
@@ -142,49 +145,18 @@ class HeadTrainer:
         for begin in range(0, len(y), _BETWEEN):
             yield_if_asked()
             some = slice(begin, begin + _BETWEEN)
-            rows = inputs[some]
-            errors, norms = _errors(weight, rows, y[some])
+            errors, norms = errors_of(weight, inputs[some], y[some], self._kernel)
             errors *= grid.factors(norms)[:, None]
-            for first in range(0, len(errors), block):
-                part = slice(first, first + block)
-                gradients = np.einsum("ij,ik->ijk", errors[part], rows[part])
-                self.left_out += grid.add(gradients.reshape(-1, self.layout.size), total)
+            self.left_out += add_products(errors, inputs[some], grid, total, self._kernel)
         return total
-
-
-def _errors(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tuple[_Float64, _Float64]:
-    """Errors p - onehot(y), ``(n, c)``, and the norms of the gradients, ``(n,)``; NaN where the class does not exist.
-
-    Products and exponentials one example at a time, always with the same shapes and the same alignment; the rest is
-    exact, or summed row by row. A matrix product over all examples would
-    be faster, but its rows change in the last bit with their number (BLAS picks another kernel), a bit can tip a
-    rounding, and then removing one example would move the others too: more than the sensitivity allows.
-    """
-    classes, length = weight.shape
-    errors, norms = _aligned_rows(len(y), classes), np.empty(len(y))
-    rows, w = _aligned_rows(min(_AT_ONCE, len(y)), length), _aligned(classes, length)
-    w[:] = weight
-    for first in range(0, len(y), _AT_ONCE):
-        some = inputs[first : first + _AT_ONCE]
-        rows[: len(some)] = some
-        for i, (a, e) in enumerate(zip(rows[: len(some)], errors[first:], strict=False), first):
-            np.dot(w, a, out=e)
-            norms[i] = np.dot(a, a)
-    errors -= errors.max(axis=1, keepdims=True)  # exact, as is the division below: no bit depends on other rows
-    for e in errors:
-        np.exp(e, out=e)
-    errors /= errors.sum(axis=1, keepdims=True)  # row by row, in one order for one number of classes
-    known = (y >= 0) & (y < classes)
-    errors[np.flatnonzero(known), y[known]] -= 1
-    errors[~known] = math.nan
-    norms *= [np.dot(e, e) for e in errors]
-    return errors, np.sqrt(norms, out=norms)
 
 
 def _mean_gradients(weight: _Float64, inputs: _Float64, y: npt.NDArray[np.int64]) -> tuple[_Float64, _Float64]:
     """Each example's mean gradient over its views, ``(n, c·k)``, and its norm; NaN where the class does not exist.
 
-    One example at a time, always with the same shapes and the same alignment: see :func:`_errors`.
+    One example at a time, always with the same shapes and the same alignment: a product over all of them would be
+    quicker, but its rows change in the last bit with their number (BLAS picks another kernel). So no bit of one depends
+    on the others; on another machine they may be other bits.
     """
     classes, length = weight.shape
     views = inputs.shape[1]
@@ -212,8 +184,3 @@ def _aligned(*shape: int) -> _Float64:
     room = np.empty(size + 7)
     start = -(room.ctypes.data // 8) % 8
     return room[start : start + size].reshape(shape)
-
-
-def _aligned_rows(count: int, length: int) -> _Float64:
-    """Uninitialised rows, ``(count, length)``, each of which starts at a multiple of 64 bytes."""
-    return _aligned(count, -(-length // 8) * 8)[:, :length]

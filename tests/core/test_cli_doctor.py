@@ -39,6 +39,14 @@ def test_a_server_is_told_how_it_aggregates(skerry, monkeypatch, kernel, found: 
     assert ("compiler" in (check["mend"] or "")) == (kernel is None)
 
 
+@pytest.mark.parametrize(("kernel", "found"), [(None, "in numpy"), (max, "compiled")])
+def test_a_device_is_told_how_it_computes_private_steps(skerry, monkeypatch, kernel, found: str) -> None:
+    monkeypatch.setattr("skerry.device.training.head_rows.KERNEL", kernel)
+    check = _checks(skerry("doctor", "--for", "device", "--json"))["private steps"]
+    assert (check["state"], check["found"]) == ("ok", found)
+    assert ("compiler" in (check["mend"] or "")) == (kernel is None)
+
+
 def test_a_device_needs_no_torch(skerry) -> None:
     names = _checks(skerry("doctor", "--for", "device", "--json")).keys()
     assert {"onnxruntime", "numpy"} <= names

@@ -8,11 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.device.training import Grid, HeadTrainer, TrainPlan
-from skerry.device.training.head import _errors
+from skerry.device.training.head_rows import KERNEL, Kernel, errors_of
 from skerry.errors import InputError
 from skerry.security.privacy import os_stream, seeded_stream
 
 CLASSES, LENGTH = 10, 33
+ways = pytest.mark.parametrize(
+    "kernel",
+    [pytest.param(KERNEL, marks=pytest.mark.skipif(KERNEL is None, reason="no compiler")), None],
+    ids=["compiled", "numpy"],
+)
 
 
 def data(n, seed=0, length=LENGTH, classes=CLASSES, scale=1.0):
@@ -33,13 +38,14 @@ def plain(**changes):
     return TrainPlan(**{"learning_rate": 0.5, "unit": "none"} | changes)
 
 
-def per_example_gradients(vector, features, y):
+def per_example_gradients(vector, features, y, kernel: Kernel | None = KERNEL):
     weight = vector.reshape(CLASSES, -1).astype(np.float64)
-    errors, norms = _errors(weight, features.astype(np.float64), y)
+    errors, norms = errors_of(weight, features.astype(np.float64), y, kernel)
     return errors[:, :, None] * features.astype(np.float64)[:, None, :], norms
 
 
-def test_gradients_norms_and_clipped_sums_equal_those_of_opacus():
+@ways
+def test_gradients_norms_and_clipped_sums_equal_those_of_opacus(kernel: Kernel | None):
     import torch
     from opacus import GradSampleModule
 
@@ -51,7 +57,7 @@ def test_gradients_norms_and_clipped_sums_equal_those_of_opacus():
     scores = module(torch.from_numpy(features).double().requires_grad_())
     torch.nn.functional.cross_entropy(scores, torch.from_numpy(y), reduction="sum").backward()
     reference = layer.weight.grad_sample.numpy()
-    ours, norms = per_example_gradients(vector, features, y)
+    ours, norms = per_example_gradients(vector, features, y, kernel)
     assert np.abs(ours - reference).max() < 1e-9
     reference_norms = np.linalg.norm(reference.reshape(40, -1), axis=1)
     assert np.abs(norms - reference_norms).max() < 1e-9
@@ -61,12 +67,13 @@ def test_gradients_norms_and_clipped_sums_equal_those_of_opacus():
     clipped = (reference * np.minimum(1, bound / reference_norms)[:, None, None]).sum(axis=0)
     before_rounding = (ours * (grid.factors(norms) * grid.cell)[:, None, None]).sum(axis=0)
     assert np.abs(before_rounding - clipped).max() < 1e-9
-    trainer = HeadTrainer(CLASSES, LENGTH)
+    trainer = HeadTrainer(CLASSES, LENGTH, kernel)
     total = trainer.integer_sum(vector.reshape(CLASSES, -1).astype(np.float64), features.astype(np.float64), y, grid)
     assert np.abs(total * grid.cell - clipped.ravel()).max() <= 40 * grid.cell / 2 + 1e-9
     assert trainer.left_out == 0
 
 
+@ways
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
@@ -75,11 +82,11 @@ def test_gradients_norms_and_clipped_sums_equal_those_of_opacus():
     clip=st.floats(1e-3, 1e3),
     scale=st.sampled_from([1e-3, 1.0, 100.0]),
 )
-def test_removing_one_example_moves_the_integer_sum_by_at_most_the_bound(seed, n, sigma, clip, scale):
+def test_removing_one_example_moves_the_integer_sum_by_at_most_the_bound(kernel, seed, n, sigma, clip, scale):
     vector, features, y = data(n, seed, scale=scale)
     weight, inputs = vector.reshape(CLASSES, -1).astype(np.float64), features.astype(np.float64)
     grid = Grid(clip, sigma, CLASSES * LENGTH)
-    trainer = HeadTrainer(CLASSES, LENGTH)
+    trainer = HeadTrainer(CLASSES, LENGTH, kernel)
     without = np.arange(n) != seed % n
     rest = trainer.integer_sum(weight, inputs[without], y[without], grid)
     moved = trainer.integer_sum(weight, inputs, y, grid) - rest
@@ -89,14 +96,15 @@ def test_removing_one_example_moves_the_integer_sum_by_at_most_the_bound(seed, n
     assert trainer.left_out == 0
 
 
-def test_no_bit_of_one_examples_gradient_depends_on_the_other_examples():
+@ways
+def test_no_bit_of_one_examples_gradient_depends_on_the_other_examples(kernel: Kernel | None):
     """A matrix product over all examples does not keep this promise: its rows change with their number."""
-    vector, features, y = data(130, length=257)
+    vector, features, y = data(300, length=257)
     weight, inputs = vector.reshape(CLASSES, -1).astype(np.float64), features.astype(np.float64)
-    errors, norms = _errors(weight, inputs, y)
-    for n in range(1, 130, 3):
-        for start in (0, 1, 130 - n):
-            part, part_norms = _errors(weight, inputs[start : start + n].copy(), y[start : start + n])
+    errors, norms = errors_of(weight, inputs, y, kernel)
+    for n in range(1, 300, 7):
+        for start in (0, 1, 300 - n):
+            part, part_norms = errors_of(weight, inputs[start : start + n].copy(), y[start : start + n], kernel)
             assert part.tobytes() == errors[start : start + n].tobytes()
             assert part_norms.tobytes() == norms[start : start + n].tobytes()
 
@@ -107,13 +115,14 @@ def test_micro_batches_do_not_change_the_sum(monkeypatch):
     grid = Grid(1.0, 2.0, CLASSES * LENGTH)
     whole = HeadTrainer(CLASSES, LENGTH).integer_sum(weight, inputs, y, grid)
     for block in (1, 330, 7 * 330):
-        monkeypatch.setattr("skerry.device.training.head._BLOCK", block)
-        assert np.array_equal(HeadTrainer(CLASSES, LENGTH).integer_sum(weight, inputs, y, grid), whole)
+        monkeypatch.setattr("skerry.device.training.head_rows._BLOCK", block)
+        assert np.array_equal(HeadTrainer(CLASSES, LENGTH, kernel=None).integer_sum(weight, inputs, y, grid), whole)
 
 
-def test_the_order_of_the_examples_does_not_show():
+@ways
+def test_the_order_of_the_examples_does_not_show(kernel: Kernel | None):
     vector, features, y = data(60)
-    trainer, plan = HeadTrainer(CLASSES, LENGTH), private(epochs=3, momentum=0.5)
+    trainer, plan = HeadTrainer(CLASSES, LENGTH, kernel), private(epochs=3, momentum=0.5)
     order = np.random.default_rng(1).permutation(60)
     first = trainer.train(vector, features, y, plan, seeded_stream(4))
     assert np.array_equal(first, trainer.train(vector, features[order], y[order], plan, seeded_stream(4)))
@@ -157,32 +166,35 @@ def test_the_delta_does_not_tell_how_many_examples_there_are():
     assert np.linalg.norm(twice) == pytest.approx(2 * np.linalg.norm(once), rel=0.02)
 
 
+@ways
 @pytest.mark.parametrize("n", [0, 5])
-def test_empty_and_unusable_data_give_noise_like_any_other(n):
+def test_empty_and_unusable_data_give_noise_like_any_other(n, kernel: Kernel | None):
     vector, features, y = data(n)
     features[:] = np.nan
-    trainer = HeadTrainer(CLASSES, LENGTH)
+    trainer = HeadTrainer(CLASSES, LENGTH, kernel)
     delta = trainer.train(vector, features, y, private(), os_stream())
     assert np.isfinite(delta).all()
     assert delta.std() == pytest.approx(2.0 * 2.0 / 50, rel=0.2)
     assert trainer.left_out == n
 
 
-def test_a_poisoned_example_is_left_out_and_the_others_are_not_touched():
+@ways
+def test_a_poisoned_example_is_left_out_and_the_others_are_not_touched(kernel: Kernel | None):
     vector, features, y = data(20)
-    expected = HeadTrainer(CLASSES, LENGTH).train(vector, features[5:], y[5:], private(), seeded_stream(6))
+    expected = HeadTrainer(CLASSES, LENGTH, kernel).train(vector, features[5:], y[5:], private(), seeded_stream(6))
     features[0, 3], features[1, 0], features[2] = np.nan, np.inf, 3e38
     y[2], y[3], y[4] = 0, CLASSES, -1  # classes that do not exist
     features[2] = -np.inf
-    trainer = HeadTrainer(CLASSES, LENGTH)
+    trainer = HeadTrainer(CLASSES, LENGTH, kernel)
     assert np.array_equal(trainer.train(vector, features, y, private(), seeded_stream(6)), expected)
     assert trainer.left_out == 5
 
 
-def test_a_hostile_vector_gets_nothing_but_noise():
+@ways
+def test_a_hostile_vector_gets_nothing_but_noise(kernel: Kernel | None):
     vector, features, y = data(20)
     vector[:] = np.nan
-    trainer = HeadTrainer(CLASSES, LENGTH)
+    trainer = HeadTrainer(CLASSES, LENGTH, kernel)
     trainer.train(vector, features, y, private(), seeded_stream(6))
     assert trainer.left_out == 20
 
@@ -218,13 +230,14 @@ def test_mini_batches_visit_every_example_once_in_an_order_of_the_stream():
     assert not trainer.train(vector, features[:0], y[:0], small, seeded_stream(1)).any()
 
 
-def test_private_training_still_learns():
+@ways
+def test_private_training_still_learns(kernel: Kernel | None):
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(CLASSES, LENGTH - 1))
     y = generator.integers(0, CLASSES, 300)
     around = (centres[y] + generator.normal(size=(300, LENGTH - 1)) / 2) / 4
     features = np.c_[around, np.full(300, 0.3)].astype(np.float32)
-    trainer = HeadTrainer(CLASSES, LENGTH)
+    trainer = HeadTrainer(CLASSES, LENGTH, kernel)
     start = np.zeros(trainer.layout.size, np.float32)
     delta = trainer.train(start, features, y, private(epochs=10, denominator=300, learning_rate=10.0), seeded_stream(0))
     accuracy = (trainer.logits(start + delta, features).argmax(axis=1) == y).mean()
