@@ -1,22 +1,22 @@
 """One run from its prepared folder to its report, over any Flower ``Grid``."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from types import MappingProxyType
+from contextlib import contextmanager
 
 from flwr.serverapp import Grid
 
 from skerry.clock import Clock
 from skerry.device.app import pointer
 from skerry.device.worker import process_worker
-from skerry.errors import DiskFullError, ServerLostError, SkerryError
+from skerry.errors import DiskFullError, ServerLostError
 from skerry.fsio import write_json
-from skerry.runfolder import RunFolder, State
+from skerry.runfolder import RunFolder
 from skerry.server.discover import discover
 from skerry.server.federation import Federation
 from skerry.server.finish import finish
 from skerry.server.prepare import prepare
 from skerry.server.provision import forget_secret
+from skerry.server.recorded import recorded
 from skerry.server.remember import FleetMemory, check_enough
 from skerry.server.report import write_report
 from skerry.server.roster import Roster
@@ -24,7 +24,7 @@ from skerry.server.rounds import run_rounds
 from skerry.server.run_statements import enter_run
 from skerry.server.tracing import Tracing, traced
 
-__all__ = ["conduct", "recorded"]
+__all__ = ["conduct"]
 
 DISCOVERY_PATIENCE_S = 180.0
 """A SuperNode starts a fresh Python process for its answer: on a busy machine that alone may take a minute."""
@@ -82,48 +82,6 @@ def _chosen(folder: RunFolder, now: int) -> tuple[str, ...]:
     from skerry.server.fleet import good_standing
 
     return good_standing(folder.path.parent, now).tagged(folder.scenario.cohort.tags)
-
-
-@contextmanager
-def recorded(folder: RunFolder, *, but: tuple[type[SkerryError], ...] = ()) -> Iterator[None]:
-    """Write into ``status.json`` how a block ended, when it did not end well; the exception goes on.
-
-    Args:
-        folder: the run.
-        but: errors that are not the run's end: its engine goes on after them, or says that it does not.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        _mark(folder, "interrupted", _INTERRUPTED)
-        raise
-    except SystemExit as end:
-        # Flower turns the signals that stop its processes into an exit with code 0; with another it gives up.
-        told = {"what": f"the coordinator's process was ended (exit code {end.code})", "where": None, "mend": None}
-        _mark(folder, *(("failed", told) if end.code else ("interrupted", _INTERRUPTED)))
-        raise
-    except but:
-        raise
-    except SkerryError as error:
-        _mark(
-            folder,
-            "failed",
-            {"what": error.what, "where": error.where, "mend": error.mend, "exit_code": error.exit_code},
-        )
-        raise
-    except BaseException as error:
-        _mark(folder, "failed", {"what": f"{type(error).__name__}: {error}", "where": None, "mend": None})
-        raise
-
-
-_INTERRUPTED: Mapping[str, object] = MappingProxyType({"what": "the run was interrupted", "where": None, "mend": None})
-
-
-def _mark(folder: RunFolder, state: State, error: Mapping[str, object]) -> None:
-    if folder.status["state"] in {"interrupted", "failed", "complete"}:
-        return
-    with suppress(DiskFullError):  # no room for this word either: then the process's end tells (RunFolder.state)
-        folder.mark(state, stage=folder.status["stage"], error=dict(error))
 
 
 @contextmanager

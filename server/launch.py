@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -15,12 +15,14 @@ from skerry.clock import system_clock
 from skerry.config import Scenario
 from skerry.device.worker import process_worker
 from skerry.errors import InputError, InterruptedRunError, RunFailedError
+from skerry.forking import Beside
 from skerry.runfolder import RunFolder
 from skerry.security.locking import exclusive
-from skerry.server.conduct import recorded
 from skerry.server.engines import get_engine
 from skerry.server.prepare import prepare
+from skerry.server.recorded import recorded
 from skerry.server.resume import kept_nowhere, reopen
+from skerry.server.run_registry import registry_beside
 
 __all__ = ["launch", "resume"]
 
@@ -56,14 +58,15 @@ def launch(
     get_engine(engine, processes=processes).check(
         parent, scenario
     )  # what is not there is told before there is a folder
-    folder = RunFolder.create(parent, scenario, engine=engine)
-    on_folder(folder)
-    try:
-        return _run(folder, processes)
-    except InputError:
-        if not folder.rounds():
-            shutil.rmtree(folder.path)  # nothing has run: nothing is left half-written
-        raise
+    with _registry(processes):
+        folder = RunFolder.create(parent, scenario, engine=engine)
+        on_folder(folder)
+        try:
+            return _run(folder, processes)
+        except InputError:
+            if not folder.rounds():
+                shutil.rmtree(folder.path)  # nothing has run: nothing is left half-written
+            raise
 
 
 def resume(
@@ -94,15 +97,26 @@ def resume(
             for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
                 shutil.rmtree(folder.path / half, ignore_errors=True)
         folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})
-    on_folder(folder)
-    return _run(folder, processes)
+    with _registry(processes):
+        on_folder(folder)
+        return _run(folder, processes)
+
+
+def _registry(processes: int) -> AbstractContextManager[None]:
+    """Where a run may have several processes, one is the registry's; forked before anybody else has a thread here."""
+    return nullcontext() if processes == 1 else registry_beside()
 
 
 def _run(folder: RunFolder, processes: int) -> RunFolder:
     try:
         with _terminable(), recorded(folder):
             runner = get_engine(folder.status["engine"], processes=processes)
-            prepare(folder, system_clock, process_worker())
+            if processes == 1:
+                prepare(folder, system_clock, process_worker())
+            else:
+                with Beside() as beside:  # a fleet is made while this process loads what it will need next
+                    prepare(folder, system_clock, process_worker(), making=beside.begin)
+                    runner.load()
             runner.run(folder)
     except KeyboardInterrupt as error:
         done = len(folder.rounds())

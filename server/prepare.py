@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from skerry.canonical import sha256_hex
@@ -85,10 +86,23 @@ def train_plan(scenario: Scenario) -> TrainPlan:
     )
 
 
-def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
+def prepare(
+    folder: RunFolder, clock: Clock, worker: Worker, *, making: Callable[[Callable[[], None]], None] = _at_once
+) -> Prepared:
     """Build or find the base model and make the fleet, unless an earlier call for this folder did.
 
     Of the devices of a federation nothing is made or read here: the task gives public and held-out data.
+
+    Args:
+        folder: the run.
+        clock: milliseconds since the epoch.
+        worker: keeps task and model.
+        making: is given the work of making a simulated fleet, as the last thing; it may leave it to a process beside
+            this one, and whoever gave it then waits until the fleet is whole.
 
     Raises:
         ScenarioError: the task has fewer devices than the scenario needs, or no views where it asks for some.
@@ -116,8 +130,13 @@ def prepare(folder: RunFolder, clock: Clock, worker: Worker) -> Prepared:
     if new:
         folder.mark("preparing", stage="enrolling the simulated fleet")
         contents = {device: worker.identity_of(device, task) for device in task.devices()}
-        provision_fleet(folder, scenario, task, contents, now=clock())
-        check_budgets(folder, scenario, noise_for(scenario))
+        now = clock()
+
+        def make() -> None:
+            provision_fleet(folder, scenario, task, contents, now=now)
+            check_budgets(folder, scenario, noise_for(scenario))
+
+        making(make)
     return Prepared(task, model)
 
 

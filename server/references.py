@@ -13,7 +13,7 @@ from skerry.device.worker import process_worker
 from skerry.runfolder import RunFolder
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.federation import Federation
 from skerry.server.prepare import prepare
 from skerry.server.rounds import run_rounds

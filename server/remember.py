@@ -1,6 +1,7 @@
 """A run and the registry of its folder of runs: whom it does not ask, and what is taken in after each round.
 
-The registry is written by a thread of its own, after the round is on disk, while the run goes on. What cannot be
+The registry is written by a thread of its own, which may leave it to another process
+(:mod:`skerry.server.run_registry`), after the round is on disk, while the run goes on. What cannot be
 recorded is tried again after each later round, and when the run ends, however it ends. Whatever is wrong with the
 registry costs the run nothing but a notice: its verdicts are in its own folder too.
 """
@@ -8,19 +9,16 @@ registry costs the run nothing but a notice: its verdicts are in its own folder 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from skerry.errors import DiskFullError, RefusedError, RegistryError
 from skerry.records import Verdict
 from skerry.runfolder import RunFolder
+from skerry.server.run_registry import Judged, registry_of
 from skerry.server.tolerance import rule_for
 from skerry.syncer import Job, Syncer
 from skerry.wording import listing
-
-if TYPE_CHECKING:
-    from skerry.server.registry import JudgedRound, Registry, Scope
 
 __all__ = ["FleetMemory", "check_enough"]
 
@@ -32,9 +30,10 @@ class FleetMemory:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        self._registry = registry_of(folder)
         self._syncer = Syncer()
         self._waiting: deque[tuple[Job, int, int, tuple[Verdict, ...]]] = deque()
-        self._missing: JudgedRound | None = None  # the first round that could not be recorded, and why it could not
+        self._missing: Judged | None = None  # the first round that could not be recorded, and why it could not
         self._fault: RegistryError | DiskFullError | None = None
         self._told = False
 
@@ -86,7 +85,7 @@ class FleetMemory:
             self._syncer.settle()
 
     def _quarantined(self, devices: Iterable[str]) -> set[str]:
-        return set(devices) & self._registry.quarantined(self._scope).keys()
+        return set(devices) & self._registry.quarantined()
 
     def _say_who_is_asked_all_the_same(self, devices: tuple[str, ...]) -> None:
         try:
@@ -101,11 +100,9 @@ class FleetMemory:
 
     def _take(self) -> None:
         """Record the rounds that are waiting, all in one transaction: quick ones may come faster than the disk is."""
-        from skerry.server.registry import JudgedRound
-
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         rounds = [
-            JudgedRound(number, at, verdicts)
+            Judged(number, at, verdicts)
             for stored, number, at, verdicts in waiting
             if stored.failure() is None  # waits
         ]
@@ -114,19 +111,19 @@ class FleetMemory:
         elif rounds:
             self._try_again(self._missing)
 
-    def _try(self, rounds: "Sequence[JudgedRound]") -> bool:
+    def _try(self, rounds: Sequence[Judged]) -> bool:
         """Record rounds in order, in transactions short enough for others to get between; whether all of them are."""
         for start in range(0, len(rounds), _BATCH):
             batch = rounds[start : start + _BATCH]
             try:
-                self._registry.record(self._scope, self._folder.id, batch)
+                self._registry.record(batch)
             except (RegistryError, DiskFullError) as error:
                 self._missing, self._fault = batch[0], error
                 return False
         self._missing = None
         return True
 
-    def _try_again(self, first: "JudgedRound") -> None:
+    def _try_again(self, first: Judged) -> None:
         """Record the first round that is missing, and if that can be done again all after it, from the run's folder."""
         if self._try([first]):
             self._try(self._finished(after=first.number))
@@ -134,15 +131,13 @@ class FleetMemory:
     def _catch_up(self) -> None:
         self._try(self._finished(after=0))
 
-    def _finished(self, *, after: int) -> "list[JudgedRound]":
-        from skerry.server.registry import JudgedRound
-
+    def _finished(self, *, after: int) -> list[Judged]:
         verdicts: dict[int, list[Verdict]] = defaultdict(list)
         for line in self._folder.lines("verdicts.jsonl"):
             if line["round"] > after:
                 verdicts[line["round"]].append(Verdict.from_json(line))
         rounds = (record for record in self._folder.rounds() if record.round > after)
-        return [JudgedRound(record.round, record.finished_ms, verdicts[record.round]) for record in rounds]
+        return [Judged(record.round, record.finished_ms, tuple(verdicts[record.round])) for record in rounds]
 
     def _end(self) -> None:
         if self._missing is not None:
@@ -161,18 +156,6 @@ class FleetMemory:
     def _notify(self, sentence: str) -> None:
         with suppress(DiskFullError):  # no room for this word either: it is no reason to fail
             self._folder.notify(sentence)
-
-    @cached_property
-    def _registry(self) -> "Registry":
-        from skerry.server.registry import Registry  # a library that only this thread needs, and not at once
-
-        return Registry(self._folder.path.parent)
-
-    @cached_property
-    def _scope(self) -> "Scope":
-        from skerry.server.registry import run_scope
-
-        return run_scope(self._folder)
 
 
 def check_enough(folder: RunFolder, devices: int, excluded: int) -> None:

@@ -48,6 +48,14 @@ class Engine(Protocol):
         """
         ...
 
+    def load(self) -> None:
+        """Load here what :meth:`run` needs in this process, which it does itself where nobody did before.
+
+        Raises:
+            MissingDependencyError: Flower is missing, or has a version that is not supported.
+        """
+        ...
+
     def run(self, folder: RunFolder) -> None:
         """Run the coordinator of ``folder`` with one node for each device in ``folder/fleet``.
 

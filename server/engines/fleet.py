@@ -59,6 +59,9 @@ class FleetEngine:
         chosen = good_standing(runs, system_clock()).tagged(scenario.cohort.tags)
         check_enrolled(scenario, len(chosen), where=runs)
 
+    def load(self) -> None:
+        """Nothing: there is no fleet to be made meanwhile."""
+
     def run(self, folder: RunFolder) -> None:
         """Run to the end; what the coordinator raises passes through unchanged.
 

@@ -5,24 +5,19 @@ writes to it. A node belongs to one process, which keeps its state, its ledger a
 does not depend on how many processes there are.
 """
 
-import ctypes
 import logging
-import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from multiprocessing import Pipe
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Self
 
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.canonical import decode, encode
 from skerry.errors import InputError, RunFailedError
+from skerry.forking import Forked, fork_into
 from skerry.server.engines.flwr_frames import framed, unframed
 from skerry.server.engines.inprocess_grid import InProcessGrid, failed
 
@@ -31,7 +26,6 @@ __all__ = ["ForkedGrid"]
 _LOG = logging.getLogger(__name__)
 _TOGETHER = 128  # messages that are handed over at once: after each time a process waits for the disk
 _TURNS = 4  # at least so many times is each process given something, so that all end at about the same time
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 _Answers = list[Message | None]
 
@@ -64,44 +58,30 @@ class ForkedGrid(InProcessGrid):
         super().__init__(client, nodes, settle=settle)
         self._holding = holding
         self._processes = min(processes, max(1, len(nodes)))
-        self._pipes: list[Connection] = []
-        self._children: list[int] = []
+        self._forked: list[Forked] = []
 
     def __enter__(self) -> Self:
         try:
             for _ in range(self._processes):
-                self._fork()
-        except BaseException as error:
+                fork_into(self._forked, self._serve)
+        except BaseException:
             self._end(kill=True)
-            if isinstance(error, OSError):
-                raise RunFailedError(
-                    f"the system does not give another process: {error.strerror}", mend="ask for fewer --processes"
-                ) from error
             raise
         return self
-
-    def _fork(self) -> None:
-        """One more process. No signal is heeded until each side knows which it is, so that Ctrl-C finds no orphan."""
-        parent = os.getpid()
-        mine, theirs = Pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with _signals_later():
-            try:
-                child = os.fork()
-                if child == 0:
-                    _serve(theirs, (mine, *self._pipes), parent, self)
-                self._pipes.append(mine)
-                self._children.append(child)
-            finally:
-                theirs.close()
-                if mine not in self._pipes:
-                    mine.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end(kill=kind is not None)
+
+    def _serve(self, pipe: Connection) -> None:
+        """Answer until nobody asks any more; what goes wrong outside of a device's app is told to the parent too."""
+        try:
+            self.answer_until_closed(pipe)
+        except BaseException as error:
+            with suppress(OSError):
+                pipe.send_bytes(encode({"failure": f"{type(error).__name__}: {error}"}))
+            raise
 
     def answer_until_closed(self, pipe: Connection) -> None:
         """In a process of its own: make the replies that are asked for through the pipe, until it is closed."""
@@ -125,13 +105,11 @@ class ForkedGrid(InProcessGrid):
 
     def _end(self, *, kill: bool) -> None:
         """End all processes; to ``kill`` is not to wait for what they are at."""
-        for pipe in self._pipes:
-            pipe.close()
-        for child in self._children:
-            if kill:
-                os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        self._pipes, self._children = [], []
+        for forked in self._forked:
+            forked.pipe.close()  # all of them, before one is waited for
+        for forked in self._forked:
+            forked.end(kill=kill)
+        self._forked = []
 
     def _answer_all(self, due: Sequence[Message], deadline: float | None) -> _Answers:
         """Hand out some messages at a time to each process, those of its own nodes; replies in the order of messages.
@@ -139,9 +117,10 @@ class ForkedGrid(InProcessGrid):
         Raises:
             RunFailedError: a process ended, or failed outside of any device's app.
         """
-        queues: dict[Connection, list[int]] = {pipe: [] for pipe in self._pipes}
+        pipes = [forked.pipe for forked in self._forked]
+        queues: dict[Connection, list[int]] = {pipe: [] for pipe in pipes}
         for index, message in enumerate(due):
-            queues[self._pipes[message.metadata.dst_node_id % self._processes]].append(index)
+            queues[pipes[message.metadata.dst_node_id % self._processes]].append(index)
         together = max(1, min(_TOGETHER, len(due) // (_TURNS * self._processes)))
         replies: _Answers = [None] * len(due)
         under_way: dict[Connection, list[int]] = {}
@@ -155,7 +134,7 @@ class ForkedGrid(InProcessGrid):
                 under_way[pipe] = indices
 
         try:
-            for pipe in self._pipes:
+            for pipe in pipes:
                 give(pipe)
             while under_way:
                 for ready in wait(list(under_way)):
@@ -176,70 +155,6 @@ class ForkedGrid(InProcessGrid):
                 "says what of it was kept nowhere",
             ) from error
         return replies
-
-
-@contextmanager
-def _signals_later() -> Iterator[None]:
-    """SIGINT and SIGTERM that come meanwhile are heeded afterwards, each of them whatever the other does then.
-
-    To mask them in this thread would not do: another thread takes them, and Python runs the handler in the main one
-    all the same. Elsewhere than there no handler runs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with _later(signal.SIGINT), _later(signal.SIGTERM):
-        yield
-
-
-@contextmanager
-def _later(one: signal.Signals) -> Iterator[None]:
-    before = signal.getsignal(one)
-    if before is None:  # a handler of C code: Python could not put it back, and it raises nothing here
-        yield
-        return
-    came: list[int] = []
-    signal.signal(one, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        try:
-            signal.signal(one, before)
-        finally:  # the handler of the other may raise here
-            if came:
-                os.kill(os.getpid(), one)
-
-
-def _serve(
-    pipe: Connection,
-    others: Iterable[Connection],
-    parent: int,
-    grid: ForkedGrid,
-) -> NoReturn:
-    """Answer until nobody asks any more; never returns into what its parent was doing.
-
-    Whatever goes wrong outside of a device's app is logged, and told to the parent, before the process ends.
-    """
-    code = 1
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's, who ends it
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for other in others:
-            other.close()
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-        if os.getppid() == parent:
-            grid.answer_until_closed(pipe)
-            code = 0
-    except BaseException as error:  # noqa: BLE001 - the process ends here: what is not told now, nobody ever hears
-        _LOG.exception("a process that answers for devices failed")
-        with suppress(OSError):
-            pipe.send_bytes(encode({"failure": f"{type(error).__name__}: {error}"}))
-    finally:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
 
 
 def _sendable(message: Message, reply: Message | None) -> bytes | None:

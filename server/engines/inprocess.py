@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flwr.app import Context, RecordDict
-
 from skerry.collecting import collecting_seldom
 from skerry.config import Scenario
 from skerry.device.worker import process_worker
@@ -20,10 +18,8 @@ from skerry.group_sync import GroupSync
 from skerry.runfolder import RunFolder
 from skerry.server.engines import flwr_adapter
 from skerry.server.engines.engine import Components, fleet_homes, logging_to, logs
-from skerry.server.engines.forked_grid import ForkedGrid
-from skerry.server.engines.inprocess_grid import RUN_ID, InProcessGrid
 
-__all__ = ["InProcessEngine", "InProcessGrid"]
+__all__ = ["InProcessEngine"]
 
 _SELDOM = (20_000, 20, 50)  # how often Python looks for cycles in a run, which makes hardly any
 
@@ -42,11 +38,21 @@ class InProcessEngine:
     def check(self, runs: Path, scenario: Scenario) -> None:
         """Everything that it needs it starts itself."""
 
+    def load(self) -> None:
+        """Flower, both apps, and all that they need."""
+        flwr_adapter.require_flwr()
+        flwr_adapter.keep_to_ourselves()
+        self.components.load()
+
     def run(self, folder: RunFolder) -> None:
         """Run to the end; what the coordinator raises passes through unchanged."""
         homes = fleet_homes(folder)
-        flwr_adapter.require_flwr()
-        flwr_adapter.keep_to_ourselves()
+        self.load()
+        from flwr.app import Context, RecordDict  # Flower loads for a quarter of a second
+
+        from skerry.server.engines.forked_grid import ForkedGrid
+        from skerry.server.engines.inprocess_grid import RUN_ID, InProcessGrid
+
         server, client = self.components.load()
         nodes: list[dict[str, str | int]] = [
             {"skerry-home": str(home), "partition-id": index, "num-partitions": len(homes)}

@@ -81,6 +81,9 @@ class RayEngine:
                 mend="start one with `ray start --head`, or unset the variable: skerry then starts its own",
             ) from error
 
+    def load(self) -> None:
+        """Nothing: the run is in processes of its own."""
+
     def run(self, folder: RunFolder) -> None:
         """Run to the end; the logs of Flower and of the workers of a Ray of its own are kept in ``runs/<id>/logs``.
 

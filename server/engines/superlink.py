@@ -63,6 +63,9 @@ class SuperlinkEngine:
                 mend="use --engine inprocess, or --engine fleet over enrolled devices",
             )
 
+    def load(self) -> None:
+        """Nothing: the run is in processes of its own."""
+
     def run(self, folder: RunFolder) -> None:
         """Run to the end; logs of every program are kept in ``runs/<id>/logs``."""
         homes = fleet_homes(folder)

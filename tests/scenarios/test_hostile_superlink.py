@@ -26,7 +26,7 @@ from skerry.security.privacy.ledger import Ledger
 from skerry.server.conduct import conduct
 from skerry.server.engines.engine import fleet_homes
 from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.engines.processes import Children
 from skerry.server.prepare import prepare
 from skerry.server.provision import coordinator_identity, device_directory

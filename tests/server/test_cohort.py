@@ -15,7 +15,7 @@ from skerry.server.account import Spending
 from skerry.server.cohort import choose, draw_cohort
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.federation import Federation
 from skerry.server.prepare import prepare
 from skerry.server.remaining import Remaining

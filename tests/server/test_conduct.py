@@ -12,7 +12,7 @@ from skerry.config import parse_scenario
 from skerry.errors import DiskFullError, RunFailedError
 from skerry.runfolder import RunFolder
 from skerry.server import conduct as conduct_module
-from skerry.server.conduct import recorded
+from skerry.server.recorded import recorded
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ from pathlib import Path
 from flwr.supercore.exit import register_signal_handlers
 from flwr.supercore.telemetry import EventType
 from skerry.runfolder import RunFolder
-from skerry.server.conduct import recorded
+from skerry.server.recorded import recorded
 
 register_signal_handlers(event_type=EventType.FLWR_SERVERAPP_RUN_LEAVE, exit_message="stopped")
 with recorded(RunFolder(Path(sys.argv[1]))):

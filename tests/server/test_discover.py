@@ -13,7 +13,7 @@ from skerry.runfolder import RunFolder
 from skerry.server import discover as discover_module
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 
 PATIENCE_S = 180.0
 

@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 from skerry.device.app import RECORD
 from skerry.server import mailbox as mailbox_module
 from skerry.server.engines.flwr_adapter import ErrorKind, task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.mailbox import Mailbox, exchange
 
 Say = Callable[[list[str]], list[str]]

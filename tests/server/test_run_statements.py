@@ -17,7 +17,7 @@ from skerry.runfolder import RunFolder
 from skerry.security.envelope import envelope_digest
 from skerry.server.conduct import conduct
 from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.federation_log import FOLDER, federation_log
 from skerry.server.prepare import prepare
 from skerry.server.report import write_report

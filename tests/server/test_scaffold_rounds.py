@@ -18,7 +18,7 @@ from skerry.server import rounds as rounds_module
 from skerry.server.checkpoint import Checkpoint, load_checkpoint
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.federation import Federation
 from skerry.server.prepare import prepare
 from skerry.server.rounds import run_rounds

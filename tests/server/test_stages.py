@@ -31,7 +31,7 @@ from skerry.server.checkpoint import Checkpoint, load_checkpoint
 from skerry.server.collect import Replies, open_replies
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.federation import Federation
 from skerry.server.plan import make_plan
 from skerry.server.prepare import prepare

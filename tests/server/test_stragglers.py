@@ -18,7 +18,7 @@ from skerry.server.asked import asked_of
 from skerry.server.collect import collect, open_replies
 from skerry.server.discover import discover
 from skerry.server.engines.flwr_adapter import ErrorKind, task_identity
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.server.federation import Federation
 from skerry.server.fleet_rules import devices_needed
 from skerry.server.journal import RoundJournal

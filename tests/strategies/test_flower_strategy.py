@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from skerry.errors import InputError, ScenarioError
 from skerry.server.engines import flwr_adapter
-from skerry.server.engines.inprocess import InProcessGrid
+from skerry.server.engines.inprocess_grid import InProcessGrid
 from skerry.strategies import RULES, STEPS, FLTrust, Krum, RobustStrategy, parse_rule
 
 N, F = 11, 2

@@ -15,8 +15,9 @@ from flwr.serverapp import Grid
 
 from skerry.errors import InputError, MissingDependencyError
 from skerry.runfolder import RunFolder
-from skerry.server.engines import ENGINES, Components, flwr_adapter, get_engine, inprocess
-from skerry.server.engines.inprocess import InProcessEngine, InProcessGrid
+from skerry.server.engines import ENGINES, Components, flwr_adapter, get_engine, inprocess_grid
+from skerry.server.engines.inprocess import InProcessEngine
+from skerry.server.engines.inprocess_grid import InProcessGrid
 
 NODES = [{"partition-id": index} for index in range(5)]
 
@@ -259,7 +260,7 @@ def test_cycles_are_looked_for_afterwards_as_they_were_before(
             within.append((gc.get_threshold()[0] > before[0], gc.get_freeze_count()))
             return super().get_node_ids()
 
-    monkeypatch.setattr(inprocess, "InProcessGrid", Looking)
+    monkeypatch.setattr(inprocess_grid, "InProcessGrid", Looking)
     with pytest.raises(RuntimeError, match="told to fail"):
         InProcessEngine(echo).run(make_run(1, then="fail"))
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, frozen)

@@ -1,0 +1,133 @@
+"""Forked processes: their work is waited for or broken off, what they raise is heard, and none is left."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+import pytest
+
+from skerry.errors import LedgerCorruptError, RefusedError, RunFailedError
+from skerry.forking import Beside, Forked, fork_into
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    before = {process.pid for process in psutil.Process().children()}
+    yield
+    left = [process for process in psutil.Process().children() if process.pid not in before]
+    for process in left:
+        process.kill()
+    assert not left
+
+
+def test_a_block_ends_when_all_work_beside_it_is_done(tmp_path: Path) -> None:
+    def work(name: str) -> None:
+        time.sleep(0.2)
+        (tmp_path / name).write_text(str(os.getpid()))
+
+    with Beside() as beside:
+        beside.begin(lambda: work("one"))
+        beside.begin(lambda: work("two"))
+    pids = {(tmp_path / name).read_text() for name in ("one", "two")}
+    assert len(pids) == 2
+    assert str(os.getpid()) not in pids
+
+
+def test_what_work_raises_is_raised_where_it_is_waited_for() -> None:
+    def refuse() -> None:
+        raise RefusedError("wrong_ledger", "it is another's", where="there", mend="take yours")
+
+    with pytest.raises(RefusedError) as caught, Beside() as beside:
+        beside.begin(refuse)
+    told = caught.value
+    assert (told.reason, told.what, told.where, told.mend) == ("wrong_ledger", "it is another's", "there", "take yours")
+
+
+class NearError(LedgerCorruptError):
+    """Of no class that the other process need have loaded."""
+
+
+def test_an_error_of_another_room_is_heard_as_the_nearest_one_that_all_know() -> None:
+    def refuse() -> None:
+        raise NearError("broken", "the chain does not hold")
+
+    with pytest.raises(LedgerCorruptError) as caught, Beside() as beside:
+        beside.begin(refuse)
+    assert type(caught.value) is LedgerCorruptError
+    assert (caught.value.exit_code, caught.value.reason, str(caught.value)) == (3, "broken", "the chain does not hold")
+
+
+def test_a_fault_of_ours_tells_where_it_was_raised() -> None:
+    def divide() -> None:
+        1 / 0  # noqa: B018 - for what it raises
+
+    with pytest.raises(RuntimeError, match=r"in divide(.|\n)*ZeroDivisionError"), Beside() as beside:
+        beside.begin(divide)
+
+
+def test_a_block_that_fails_breaks_the_work_off(tmp_path: Path) -> None:
+    def work() -> None:
+        (tmp_path / "begun").touch()
+        time.sleep(600)
+        (tmp_path / "done").touch()
+
+    def broken_off() -> None:
+        with Beside() as beside:
+            beside.begin(work)
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.005)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert not (tmp_path / "done").exists()
+
+
+def test_ctrl_c_while_work_is_waited_for_breaks_it_off(tmp_path: Path) -> None:
+    parent = os.getpid()
+
+    def work() -> None:
+        os.kill(parent, signal.SIGINT)
+        time.sleep(600)
+
+    with pytest.raises(KeyboardInterrupt), Beside() as beside:
+        beside.begin(work)
+
+
+def test_a_process_that_dies_is_told() -> None:
+    with pytest.raises(RunFailedError, match="has ended"), Beside() as beside:
+        beside.begin(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def test_a_process_does_not_hold_the_pipes_of_those_before_it() -> None:
+    """Else none of them would see that its pipe is closed, for as long as a later one lives."""
+
+    def until_closed(pipe: Connection) -> None:
+        with pytest.raises(EOFError):
+            pipe.recv()
+
+    found: list[Forked] = []
+    for _ in range(3):
+        fork_into(found, until_closed)
+    try:
+        found[0].pipe.close()
+        first, end = psutil.Process(found[0].pid), time.monotonic() + 60
+        while first.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+    finally:
+        for forked in found:
+            forked.end(kill=True)
+
+
+def test_a_system_that_gives_no_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(RunFailedError, match="does not give another process"), Beside() as beside:
+        beside.begin(lambda: None)
