@@ -27,10 +27,10 @@ WORK = {
     "aggregation": ["skerry.server.rounds:aggregate"],
     "screening": ["skerry.server.rounds:validate", "skerry.server.rounds:screen"],
     "envelopes": [
-        "skerry.server.plan:seal_named",
+        "skerry.server.sealing:seal_named",
         "skerry.device.participation:open_envelope",
         "skerry.device.participation:seal",
-        "skerry.server.collect:open_envelope",
+        "skerry.server.opening:open_envelope",
     ],
     "ledgers": [
         "skerry.security.privacy.ledger:Ledger.open",

@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord
 from skerry.device.protocol import CONDITIONS_LAPSED, Update
 from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.records import Reason
-from skerry.security.envelope import Expected, Kind, Refusal, kind_of, open_envelope
+from skerry.security.envelope import Kind, Refusal, kind_of
 from skerry.security.envelope import Opened as OpenedEnvelope
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.security.privacy.stream import derive_generator
@@ -19,6 +19,7 @@ from skerry.server.federation import Federation
 from skerry.server.fleet_rules import devices_needed
 from skerry.server.journal import Answer, Asked, Kept, RoundJournal
 from skerry.server.mailbox import NETWORK_POLL_S, Mailbox, exchange
+from skerry.server.opening import open_answer, open_shared, read_update
 from skerry.server.plan import RoundPlan
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "Replies",
     "collect",
     "declines",
-    "open_answer",
     "open_replies",
     "refusal",
     "rests",
@@ -179,7 +179,12 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
     gone = federation.roster.gone(replies.envelopes)
     dropped = replies.dropped | dict.fromkeys(gone, Reason.NOT_ENROLLED)
     refusals: dict[str, str] = {}
-    for device in sorted(replies.envelopes.keys() - gone):
+    devices = sorted(replies.envelopes.keys() - gone)
+    known = open_shared(federation, plan.number, plan.asked, devices, replies.envelopes, replies.arrived)
+    for device in devices:
+        if device in known:
+            updates[device], receipts[device] = known[device]
+            continue
         try:
             opened = open_answer(
                 federation,
@@ -193,38 +198,12 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
                 dropped[device] = Reason.REFUSED
                 refusals[device] = _reason(opened)
                 continue
-            update = Update.from_bytes(opened.payload)
-            receipts[device] = SignedReceipt.take(update.receipt(federation.run, plan.number, device), opened)
-            updates[device] = update
+            updates[device], receipts[device] = read_update(opened, federation.run, plan.number, device)
         except EnvelopeRefusedError as error:
             dropped[device] = _REASONS.get(Refusal(error.reason), Reason.NOT_AUTHENTIC)
         except InputError:
             dropped[device] = Reason.SHAPE
     return Opened(updates, receipts, dropped, refusals)
-
-
-def open_answer(
-    federation: Federation, number: int, asked: Asked, device: str, envelope: bytes, *, now: int
-) -> OpenedEnvelope:
-    """Verify and unseal an answer of this device to its instruction, as of when it came: it was fresh then, however
-    long others took.
-    """
-    return open_envelope(
-        envelope,
-        me=federation.coordinator,
-        directory=federation.directory,
-        expected=Expected(
-            kind=frozenset({Kind.UPDATE, Kind.REFUSAL}),
-            receiver=federation.coordinator.name,
-            run=federation.run,
-            round=number,
-            sender=device,
-            in_reply_to=asked.digest,
-            model=federation.model.digest,
-        ),
-        now=now,
-        replay=None,  # each instruction's digest is answered once: the collector keeps one reply a device
-    )
 
 
 def _wanted(federation: Federation) -> int | None:

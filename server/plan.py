@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from skerry.device.protocol import Instruction
 from skerry.records import Float32Array
-from skerry.security.envelope import Header, Kind, seal_named
 from skerry.server.federation import Federation
 from skerry.server.journal import Answer, Asked, Kept
+from skerry.server.sealing import Addressed, seal_instructions
 from skerry.server.variates import ControlVariates
 
 __all__ = ["RoundPlan", "make_plan"]
@@ -74,7 +74,7 @@ def make_plan(
     deadline = federation.scenario.cohort.deadline_s if deadline_s is None else deadline_s
     lifetime = int(deadline * 1000) + GRACE_MS
     asked: dict[str, Asked] = {}
-    envelopes: dict[str, bytes] = {}
+    to: list[Addressed] = []
     here = set(federation.roster.askable(cohort))
     # In a buffered run who has not answered in its round answers in a later one.
     lapsed = number in federation.past.released and federation.scenario.cohort.mode != "buffered"
@@ -91,25 +91,15 @@ def make_plan(
             asked[device] = earlier or Asked(b"", b"", 0)
             continue
         nonce = earlier.nonce if earlier is not None else secrets.token_bytes(16)
-        receiver = federation.directory.get(device)
-        header = Header(
-            suite=receiver.suite,
-            kind=Kind.INSTRUCTION,
-            run=federation.run,
-            round=number,
-            sender=federation.coordinator.name,
-            receiver=device,
-            model=federation.model.digest,
-            nonce=nonce,
-            in_reply_to=b"",
-            receipt=receipts.get(device, b""),
-            issued=now,
-            expires=now + lifetime,
-        )
         counted = 0 if variates is None else variates.counted.get(device, 0)
         if counted not in words:
             told = None if variates is None else variates.told(device)
             words[counted] = replace(common, variate=told).to_bytes()
-        envelopes[device], digest = seal_named(header, words[counted], sender=federation.coordinator, receiver=receiver)
-        asked[device] = Asked(digest, nonce, len(envelopes[device]))
+        asked[device] = Asked(b"", nonce, 0)  # it has its place; the rest is known once it is sealed
+        to.append(Addressed(device, nonce, receipts.get(device, b""), words[counted]))
+    envelopes: dict[str, bytes] = {}
+    sealed = seal_instructions(federation, number, to, issued=now, expires=now + lifetime)
+    for one, (envelope, digest) in zip(to, sealed, strict=True):
+        envelopes[one.device] = envelope
+        asked[one.device] = Asked(digest, one.nonce, len(envelope))
     return RoundPlan(number, asked, envelopes, dict(before.answers))

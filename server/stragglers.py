@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from skerry.clock import Clock
 from skerry.errors import EnvelopeRefusedError
 from skerry.security.envelope import Kind
-from skerry.server.collect import open_answer
 from skerry.server.federation import Federation
 from skerry.server.journal import Asked
 from skerry.server.mailbox import Mailbox
+from skerry.server.opening import open_answer
 
 __all__ = ["Late", "Stragglers"]
 

@@ -300,12 +300,17 @@ def _quality(records: list[RoundRecord], devices: list[str], attackers: list[str
     quality[devices[5]] = DeviceQuality(role="training", before=0.81, after=0.79)
     return Quality(
         base=Measured(
-            accuracy=BASE, loss=1.21, ece=0.08,
-            float=Metrics(accuracy=0.655, loss=1.2, ece=0.079), int8=Metrics(accuracy=BASE, loss=1.21, ece=0.08),
+            accuracy=BASE,
+            loss=1.21,
+            ece=0.08,
+            float=Metrics(accuracy=0.655, loss=1.2, ece=0.079),
+            int8=Metrics(accuracy=BASE, loss=1.21, ece=0.08),
             per_device=Spread(p10=0.6, p50=0.66, p90=0.7),
         ),
         final=Measured(
-            accuracy=final, loss=0.72, ece=0.052,
+            accuracy=final,
+            loss=0.72,
+            ece=0.052,
             float=Metrics(accuracy=min(1.0, final + 0.005), loss=0.715, ece=0.05),
             int8=Metrics(accuracy=final, loss=0.72, ece=0.052),
             per_device=Spread(p10=0.77, p50=0.83, p90=0.86),

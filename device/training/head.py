@@ -27,6 +27,7 @@ from skerry.security.privacy.stream import RandomStream
 __all__ = ["HeadTrainer"]
 
 _Float64 = npt.NDArray[np.float64]
+_Int64 = npt.NDArray[np.int64]  # made once: in a function's annotations it would be made at each call of what holds it
 _BLOCK = 1 << 16  # numbers of per-example gradients held at once: 512 KiB as float64, as much as int64, in cache
 _BETWEEN = 2048  # examples after which it is asked whether to stop: some hundredths of a second
 
@@ -94,16 +95,16 @@ class HeadTrainer:
         inputs = np.ascontiguousarray(features, dtype=np.float64)
         views = 1 if inputs.ndim == 2 else inputs.shape[1]
 
-        def integer_sum(weight: _Float64, chosen: npt.NDArray[np.int64], grid: Grid) -> npt.NDArray[np.int64]:
+        def integer_sum(weight: _Float64, chosen: _Int64, grid: Grid) -> _Int64:
             return self.integer_sum(weight.reshape(shape), inputs[chosen], y[chosen], grid)
 
-        def gradient(weight: _Float64, chosen: npt.NDArray[np.int64], out: _Float64) -> None:
+        def gradient(weight: _Float64, chosen: _Int64, out: _Float64) -> None:
             a = inputs[chosen].reshape(-1, self.features)
             e = softmax(a @ weight.reshape(shape).T)
             e[np.arange(len(a)), np.repeat(y[chosen], views)] -= 1
             np.divide(e.T @ a, len(a), out=out.reshape(shape))
 
-        def order(count: int) -> npt.NDArray[np.int64]:
+        def order(count: int) -> _Int64:
             return stream.permutation(count) if 0 < plan.batch_size < count else np.arange(count)
 
         added = None if correction is None else correction.astype(np.float64)

@@ -6,11 +6,11 @@ does not depend on how many processes there are.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -19,6 +19,7 @@ from skerry.canonical import decode, encode
 from skerry.errors import InputError, RunFailedError
 from skerry.forking import Forked, fork_into
 from skerry.server.engines.flwr_frames import framed, unframed
+from skerry.server.engines.grid import Chore
 from skerry.server.engines.inprocess_grid import InProcessGrid, failed
 
 __all__ = ["ForkedGrid"]
@@ -42,6 +43,7 @@ class ForkedGrid(InProcessGrid):
         processes: that answer.
         settle: see :class:`InProcessGrid`; called in each process, for some messages at a time.
         holding: entered by each process for as long as it answers.
+        chores: by name, what the processes do for the coordinator while no device of theirs is asked.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class ForkedGrid(InProcessGrid):
         processes: int,
         settle: Callable[[], None] = lambda: None,
         holding: Callable[[], AbstractContextManager[None]] = nullcontext,
+        chores: Mapping[str, Chore] = MappingProxyType({}),
     ) -> None:
         if processes < 1:
             raise InputError(f"at least one process is needed, got {processes}")
         super().__init__(client, nodes, settle=settle)
         self._holding = holding
+        self._chores = chores
         self._processes = min(processes, max(1, len(nodes)))
         self._forked: list[Forked] = []
 
@@ -91,6 +95,11 @@ class ForkedGrid(InProcessGrid):
                     asked = decode(pipe.recv_bytes())
                 except EOFError:
                     return
+                if "chore" in asked:
+                    done = self._chores[asked["chore"]](pipe.recv_bytes())
+                    pipe.send_bytes(encode({"done": True}))
+                    pipe.send_bytes(done)
+                    continue
                 due = [unframed(pipe.recv_bytes()) for _ in range(asked["messages"])]
                 replies = self.settled(due, [self.answer(message, asked["deadline"]) for message in due])
                 written = [_sendable(*pair) for pair in zip(due, replies, strict=True)]
@@ -110,6 +119,38 @@ class ForkedGrid(InProcessGrid):
         for forked in self._forked:
             forked.end(kill=kill)
         self._forked = []
+
+    @property
+    def hands(self) -> int:
+        """The processes; they do chores only while no device of theirs is asked."""
+        return len(self._forked)
+
+    def share(self, chore: str, parts: Sequence[bytes]) -> list[bytes]:
+        """See :class:`RunGrid`.
+
+        Raises:
+            RunFailedError: a process ended, or the chore failed in it.
+        """
+        done: list[bytes] = [b""] * len(parts)
+        under_way: dict[Connection, int] = {}
+        left = iter(range(len(parts)))
+
+        def give(pipe: Connection) -> None:
+            number = next(left, None)
+            if number is not None:
+                pipe.send_bytes(encode({"chore": chore}))
+                pipe.send_bytes(parts[number])
+                under_way[pipe] = number
+
+        with _ending_told():
+            for forked in self._forked:
+                give(forked.pipe)
+            while under_way:
+                for ready in _ready(under_way):
+                    _heard(ready)
+                    done[under_way.pop(ready)] = ready.recv_bytes()
+                    give(ready)
+        return done
 
     def _answer_all(self, due: Sequence[Message], deadline: float | None) -> _Answers:
         """Hand out some messages at a time to each process, those of its own nodes; replies in the order of messages.
@@ -133,28 +174,47 @@ class ForkedGrid(InProcessGrid):
                     pipe.send_bytes(framed(due[index]))
                 under_way[pipe] = indices
 
-        try:
+        with _ending_told():
             for pipe in pipes:
                 give(pipe)
             while under_way:
-                for ready in wait(list(under_way)):
-                    assert isinstance(ready, Connection)
-                    told = decode(ready.recv_bytes())
-                    if "failure" in told:
-                        raise RunFailedError(
-                            f"a process that answered for devices failed: {told['failure']}",
-                            mend="its log, on standard error, has the whole story; run the scenario again",
-                        )
+                for ready in _ready(under_way):
+                    told = _heard(ready)
                     for index, answered in zip(under_way.pop(ready), told["answered"], strict=True):
                         replies[index] = unframed(ready.recv_bytes()) if answered else None
                     give(ready)
-        except (EOFError, OSError) as error:
-            raise RunFailedError(
-                "a process that answered for devices has ended",
-                mend="look for a lack of memory in the system's log; `skerry run --resume` goes on with the run, or "
-                "says what of it was kept nowhere",
-            ) from error
         return replies
+
+
+def _ready(under_way: Iterable[Connection]) -> Iterator[Connection]:
+    """Those of the pipes that have something to say, of which there is at least one."""
+    for ready in wait(list(under_way)):
+        assert isinstance(ready, Connection)
+        yield ready
+
+
+def _heard(pipe: Connection) -> Any:
+    """What a process says of what it was asked."""
+    told = decode(pipe.recv_bytes())
+    if "failure" in told:
+        raise RunFailedError(
+            f"a process that answered for devices failed: {told['failure']}",
+            mend="its log, on standard error, has the whole story; run the scenario again",
+        )
+    return told
+
+
+@contextmanager
+def _ending_told() -> Iterator[None]:
+    """A process that has ended is told so."""
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise RunFailedError(
+            "a process that answered for devices has ended",
+            mend="look for a lack of memory in the system's log; `skerry run --resume` goes on with the run, or "
+            "says what of it was kept nowhere",
+        ) from error
 
 
 def _sendable(message: Message, reply: Message | None) -> bytes | None:

@@ -1,12 +1,17 @@
 """What Flower's ``Grid`` asks for beside messages, the same over every transport of ours."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-__all__ = ["RunGrid"]
+__all__ = ["Chore", "RunGrid"]
+
+Chore = Callable[[bytes], bytes]
+"""A share of the coordinator's work that another process may do: it makes bytes of bytes, and of nothing
+else. What it raises fails the run."""
 
 
 class RunGrid(Grid):
@@ -27,6 +32,20 @@ class RunGrid(Grid):
     def set_run(self, run: Any) -> None:
         """Keep the record to be shown as :attr:`run`."""
         self._run = run
+
+    @property
+    def hands(self) -> int:
+        """Processes that may do chores; 0 where there are none, and whoever has work does it."""
+        return 0
+
+    def share(self, chore: str, parts: Sequence[bytes]) -> list[bytes]:
+        """What a chore makes of each part, in their order; by :attr:`hands` at once.
+
+        Args:
+            chore: its name.
+            parts: several for each hand, so that all end at about the same time.
+        """
+        raise NotImplementedError
 
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None

@@ -74,8 +74,16 @@ class InProcessEngine:
                 with _holding(folder):
                     server(InProcessGrid(client, nodes, workers=self.workers, settle=_settle), context)
                 return
+            from skerry.server.opening import OPEN, open_part  # the coordinator, which no device needs
+            from skerry.server.sealing import SEAL, seal_part
+
             grid = ForkedGrid(
-                client, nodes, processes=self.processes, settle=_settle, holding=functools.partial(_holding, folder)
+                client,
+                nodes,
+                processes=self.processes,
+                settle=_settle,
+                holding=functools.partial(_holding, folder),
+                chores={SEAL: seal_part, OPEN: open_part},
             )
             with grid:
                 server(grid, context)

@@ -247,9 +247,7 @@ def test_debits_of_many_ledgers_are_settled_together(tmp_path: Path, monkeypatch
     assert all(verify_ledger(path, pld=False).entries == 4 for path in paths)
 
 
-@pytest.mark.parametrize(
-    ("files", "most"), [(1024, 512), (1, 1), (10**6, 16_384), (resource.RLIM_INFINITY, 16_384)]
-)
+@pytest.mark.parametrize(("files", "most"), [(1024, 512), (1, 1), (10**6, 16_384), (resource.RLIM_INFINITY, 16_384)])
 def test_ledgers_take_half_of_the_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch, files: int, most: int):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert ledgers_module._most_open() == most

@@ -294,9 +294,7 @@ def test_where_the_guard_strikes_replays_end_and_the_learning_rate_falls_as_it_w
     rates, places = [], []
     monkeypatch.setattr(attacked_module, "fools_itself", lambda *given: True)
     step = torch.optim.SGD.step
-    monkeypatch.setattr(
-        torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self))[1]
-    )
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self))[1])
 
     def train() -> Trained:
         rates.clear()

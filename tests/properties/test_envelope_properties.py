@@ -60,9 +60,7 @@ def headers(draw):
 
 
 # CBOR of any kind, also what our encoder never writes: tags, floats, big numbers, odd keys, broken lengths
-ATOMS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.binary(max_size=40)
-)
+ATOMS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.binary(max_size=40))
 VALUES = st.recursive(
     ATOMS, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4))
 )
@@ -187,9 +185,7 @@ def test_the_strict_reader_gives_the_record_or_an_input_error(data):
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.lists(
-        st.tuples(st.sampled_from("ab"), st.integers(0, 6), st.integers(0, 20), st.integers(0, 20)), max_size=40
-    ),
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 6), st.integers(0, 20), st.integers(0, 20)), max_size=40),
     st.integers(1, 4),
 )
 def test_no_sequence_of_claims_accepts_a_message_twice(claims, limit):

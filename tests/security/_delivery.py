@@ -75,6 +75,7 @@ def blobs(release):
 
 def content_key(release):
     from skerry.security.delivery.manifest import Manifest
+
     manifest = Manifest.from_bytes((release / "manifest.cbor").read_bytes())
     return key_in(release / "blobs", manifest, ANN)
 

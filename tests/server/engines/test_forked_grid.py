@@ -213,6 +213,37 @@ def test_a_process_that_dies_is_told_and_takes_nobody_along(no_process_left: Non
         list(grid.send_and_receive(ask(grid, [1, 99, 3])))
 
 
+def chore(part: bytes) -> bytes:
+    if part == b"fail":
+        raise ValueError("what it was")
+    if part == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if part.startswith(b"000000"):
+        time.sleep(0.3)  # others are done before
+    return b"%d:" % os.getpid() + part * 3
+
+
+def test_chores_are_done_by_the_processes_in_the_order_of_their_parts(no_process_left: None) -> None:
+    parts = [b"%06d" % number * 50_000 for number in range(9)]  # more than a pipe holds
+    with ForkedGrid(app(who), NODES, processes=2, chores={"thrice": chore}) as grid:
+        assert grid.hands == 2
+        done = [one.split(b":") for one in grid.share("thrice", parts)]
+        assert [text for _, text in done] == [part * 3 for part in parts]
+        assert len({who for who, _ in done}) == 2
+        assert b"%d" % os.getpid() not in {who for who, _ in done}
+        assert grid.share("thrice", []) == []
+        assert len(list(grid.send_and_receive(ask(grid, [1, 2])))) == 2  # and then they answer for devices again
+
+
+@pytest.mark.parametrize(("part", "what"), [(b"fail", "failed: ValueError: what it was"), (b"die", "has ended")])
+def test_a_chore_that_fails_fails_the_run(part: bytes, what: str, no_process_left: None) -> None:
+    with (
+        ForkedGrid(app(who), NODES, processes=2, chores={"thrice": chore}) as grid,
+        pytest.raises(RunFailedError, match=f"a process that answered for devices {what}"),
+    ):
+        grid.share("thrice", [b"one", part, b"three", b"four"])
+
+
 def test_what_is_no_number_of_processes_is_refused() -> None:
     with pytest.raises(InputError):
         ForkedGrid(app(who), NODES, processes=0)
