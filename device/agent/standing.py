@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from skerry.clock import Clock
 from skerry.device.membership import ENROL_AGAIN, Folder, Step
 from skerry.device.service import HttpsEnrolment
-from skerry.errors import InputError
+from skerry.errors import InputError, RunFailedError
 from skerry.security.enrolment import EnrolmentTransport, Invitation, Membership
 from skerry.security.identity import KeyStore
 
@@ -81,8 +81,12 @@ def _within(span_ms: int, since: int | None, now: int) -> bool:
     return since is not None and 0 <= now - since < span_ms
 
 
-def over_https(desk: Invitation | None) -> Callable[[], HttpsEnrolment]:
+def over_https(desk: Invitation | None, wait: Callable[[float], bool]) -> Callable[[], HttpsEnrolment]:
     """Lines to the desk where the device applied.
+
+    Args:
+        desk: as its invitation names it.
+        wait: so many seconds, while the desk is busy; whether the agent is to end. Then nobody waits for the desk.
 
     Raises:
         InputError: that desk has no address: it was of a folder on the same machine.
@@ -93,4 +97,9 @@ def over_https(desk: Invitation | None) -> Callable[[], HttpsEnrolment]:
             where="desk",
             mend=f"{ENROL_AGAIN}; with an invitation of `skerry fleet invite --address https://…`",
         )
-    return lambda: HttpsEnrolment(desk)
+
+    def sleep(seconds: float) -> None:
+        if wait(seconds):
+            raise RunFailedError("the desk is busy, and the agent is to end")
+
+    return lambda: HttpsEnrolment(desk, sleep=sleep)

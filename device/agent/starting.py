@@ -77,7 +77,7 @@ def started(
         stack.enter_context(alone(private))
         store = open_keys()
         desk = folder.desk()
-        standing = Standing(folder, store, clock, over_https(desk))
+        standing = Standing(folder, store, clock, over_https(desk, bell.wait))
         assert desk is not None  # over_https refuses a device without one
         home = device_home(path, store.identity.name, terms)
         worker = process_worker()

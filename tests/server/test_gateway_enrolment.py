@@ -5,6 +5,8 @@ import time
 import pytest
 
 from skerry.clock import system_clock
+from skerry.device.agent.bell import Bell
+from skerry.device.agent.standing import over_https
 from skerry.device.service import HttpsEnrolment
 from skerry.errors import InputError, RunFailedError
 from skerry.security.enrolment import EnrolmentRefusedError, apply, ask, renew
@@ -131,6 +133,15 @@ def test_a_device_that_has_to_wait_for_seconds_waits_and_goes_on_where_it_was(fe
             assert ask(asked, "harbour", agent, transport, now=system_clock()) is not None
     assert waited
     assert set(waited) == {1.0}
+
+
+def test_an_agent_that_is_to_end_does_not_wait_for_a_busy_gateway(federation, tmp_path):
+    with running(tmp_path, limits=GatewayLimits(stranger=Rate(per_s=1.0, burst=1))) as gateway, Bell() as bell:
+        assert gateway.client.get("/.well-known/est/cacerts").status_code == 200
+        line = over_https(federation.invite(address=gateway.url), bell.wait)
+        bell.ring()
+        with pytest.raises(RunFailedError, match="to end"):
+            line()
 
 
 def test_a_gateway_that_is_too_busy_is_not_taken_for_another_federation(federation, tmp_path):

@@ -103,6 +103,6 @@ def test_who_has_to_enrol_again_is_told_to_do_it_where_the_ledger_is(tmp_path: P
     with pytest.raises(InputError) as unreadable:
         Folder(tmp_path).membership()
     with pytest.raises(InputError) as nowhere:
-        over_https(None)
+        over_https(None, lambda _: False)
     for error in (unreadable, nowhere):
         assert "`skerry device forget`, then enrol again in this folder" in str(error.value.mend)
