@@ -10,6 +10,7 @@ later, so that where a descent stands never holds a sum without its noise.
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -98,14 +99,14 @@ def descend_privately(
     Returns:
         ``(d,)`` float64: where the descent ended.
     """
-    grid = Grid(plan.clip, plan.noise_multiplier, start.size)
+    grid, steps = _grid(plan.clip, plan.noise_multiplier, start.size), plan.steps
     weights, velocity = start.copy(), np.zeros_like(start)
     done, drawn, before = 0, stream.drawn, went_before()
     if before is not None:
         done, weights, velocity = before.done, before.weights.copy(), before.velocity.copy()
         stream.skip_to(before.drawn)
     try:
-        while done < plan.steps:
+        while done < steps:
             drawn = stream.drawn
             yield_if_asked()
             chosen = draw_examples(count, plan.sampling_rate, stream)
@@ -128,6 +129,12 @@ def draw_examples(count: int, rate: float, stream: RandomStream) -> Chosen:
         return np.arange(count)
     threshold = int(Fraction(rate) * 2**64)
     return np.flatnonzero(stream.uint64(count) < np.uint64(threshold))
+
+
+@lru_cache(maxsize=64)
+def _grid(clip: float, noise_multiplier: float, size: int) -> Grid:
+    """Remembered: the rounds of a run, and the devices of a process, mostly have the same, and its noise a table."""
+    return Grid(clip, noise_multiplier, size)
 
 
 def _advance(weights: Any, start: Any, slope: Any, step: Any, plan: TrainPlan, correction: Any) -> None:

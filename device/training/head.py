@@ -96,7 +96,8 @@ class HeadTrainer:
         views = 1 if inputs.ndim == 2 else inputs.shape[1]
 
         def integer_sum(weight: _Float64, chosen: _Int64, grid: Grid) -> _Int64:
-            return self.integer_sum(weight.reshape(shape), inputs[chosen], y[chosen], grid)
+            some = (inputs, y) if len(chosen) == len(y) else (inputs[chosen], y[chosen])  # in order, nobody twice
+            return self.integer_sum(weight.reshape(shape), *some, grid)
 
         def gradient(weight: _Float64, chosen: _Int64, out: _Float64) -> None:
             a = inputs[chosen].reshape(-1, self.features)
