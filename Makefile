@@ -17,7 +17,7 @@ help: ## this list
 
 setup: $(VENV)/.ready ## make .venv with everything that the demo, the tests and the checks need
 
-$(VENV)/.ready: pyproject.toml constraints.txt setup.py strategies/_selection.c strategies/_inner.c device/training/_head.c
+$(VENV)/.ready: pyproject.toml constraints.txt setup.py strategies/_selection.c strategies/_inner.c device/training/_head.c security/privacy/mechanisms/_inversion.c
 	$(PYTHON) -c 'import sys; sys.exit("skerry needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools wheel

@@ -17,7 +17,12 @@ COMPILED = [
         py_limited_api=True,
         optional=True,
     )
-    for path in ("strategies/_selection", "strategies/_inner", "device/training/_head")
+    for path in (
+        "strategies/_selection",
+        "strategies/_inner",
+        "device/training/_head",
+        "security/privacy/mechanisms/_inversion",
+    )
 ]
 setup(
     ext_modules=[] if os.environ.get("SKERRY_PURE") else COMPILED,

@@ -7,7 +7,7 @@ the table nor the sampling nor the sum that the noise is added to knows a floati
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -18,7 +18,17 @@ import numpy.typing as npt
 from skerry.errors import InputError
 from skerry.security.privacy.stream import RandomStream
 
-__all__ = ["MAX_SCALE", "TAIL", "IntegerNoise", "Table", "build_table", "sampling_delta"]
+__all__ = ["KERNEL", "MAX_SCALE", "TAIL", "IntegerNoise", "Kernel", "Table", "build_table", "sampling_delta"]
+
+Kernel = Callable[[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.int64]], int]
+"""Words, high words and guide of a table to signed samples; how many of them lack bits. See ``_inversion.c``."""
+
+try:
+    from skerry.security.privacy.mechanisms._inversion import look_up as _compiled
+except ImportError:  # no compiler when skerry was installed
+    KERNEL: Kernel | None = None
+else:
+    KERNEL = _compiled
 
 MAX_SCALE = 2**16
 """Largest standard deviation s of a table: it takes 13 MB, and a second or two to build."""
@@ -53,13 +63,17 @@ class Table:
             return 0
         return 1 << _MAGNITUDE if k >= len(self.low) else int(self.high[k]) << 64 | int(self.low[k])
 
-    def sample(self, n: int, stream: RandomStream) -> npt.NDArray[np.int64]:
-        """``(n,)`` independent samples.
+    def sample(self, n: int, stream: RandomStream, kernel: Kernel | None = KERNEL) -> npt.NDArray[np.int64]:
+        """``(n,)`` independent samples, the same compiled and in numpy.
 
         Each takes 1 bit for the sign and 127 bits that are looked up in the table: 63 of them by search, and only where
         those are equal to an entry's (probability about K·2^-63 for K entries) the other 64 are drawn and compared.
         """
-        words = stream.uint64(n)
+        words = np.ascontiguousarray(stream.uint64(n), np.uint64)
+        if kernel is not None:
+            samples = np.empty(n, np.int64)
+            if not kernel(words, self.high, self.guide, samples):
+                return samples
         key = words >> np.uint64(1)
         magnitude = self.find(key)
         for i in np.flatnonzero(self.high[magnitude] == key):
