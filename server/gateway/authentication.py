@@ -6,7 +6,9 @@ is waited for, and given memory, only after all of that; then it must have that 
 signed is charged to it; a forger cannot use up somebody's nonces or rate. A stranger gets one reason, and after the
 same work, whether or not a device of that name exists.
 
-Nonces are kept in memory for as long as a signature is fresh. After a start of the gateway nothing is taken that the
+Nonces are kept in memory for as long as a signature is fresh. Nothing is taken that was signed up to when one was that
+is forgotten by now: a clock that is set back, or a registry that hangs, makes none fresh again. Set back by more than a
+minute, it has to come to where it was before devices are let in. After a start of the gateway nothing is taken that the
 one before it could have taken, which is what was signed up to :data:`AHEAD_S` after the start; so a restart opens no
 window for replays, and devices wait those seconds, each a little longer than the one turned away before it: a fleet
 does not come back in one second.
@@ -91,7 +93,7 @@ class Authenticator:
                 GatewayRefusal.WRONG_CLOCK, f"signed {claim.created - now:+d} s from now; see the Date header"
             )
         if claim.created <= self._taken_before_s:
-            what = "signed before the gateway started, or just then; sign again"
+            what = "signed before the gateway started, or just then, or before its clock was set back; sign again"
             wait_s = max(0, self._taken_before_s + 1 - now) + self._turn_s()
             raise TurnedAwayError(GatewayRefusal.WRONG_CLOCK, what, retry_after_s=wait_s)
         device = self._devices.find(claim.key_id, EVERYBODY)
@@ -133,7 +135,7 @@ class Authenticator:
         self, device: EnrolledDevice, claim: Claimed, digest: str, now: int, roles: Collection[Role]
     ) -> SignedHead:
         """The head that the device signed, for the first time, and in one of the roles."""
-        self._use((claim.key_id, claim.nonce), now)
+        self._use(claim, now)
         if device.role not in roles:
             raise TurnedAwayError(GatewayRefusal.WRONG_ROLE, f"this is not for the role {device.role.value}")
         return SignedHead(device, digest)
@@ -144,10 +146,12 @@ class Authenticator:
             self._early = min(self._early + 1, _MOST_EARLY)
             return (self._early - 1) / _RETURNS_PER_S
 
-    def _use(self, key: tuple[str, str], now: int) -> None:
+    def _use(self, claim: Claimed, now: int) -> None:
+        key = claim.key_id, claim.nonce
         with self._lock:
-            while self._seen and next(iter(self._seen.values())) < now:
+            while self._seen and (until := next(iter(self._seen.values()))) < now:
                 self._seen.popitem(last=False)
-            if key in self._seen:
+                self._taken_before_s = max(self._taken_before_s, until - SKEW_S)  # it was not signed later
+            if key in self._seen or claim.created <= self._taken_before_s:
                 raise TurnedAwayError(GatewayRefusal.REPLAYED, "the device has used this nonce before")
             self._seen[key] = now + AHEAD_S + SKEW_S  # a signature from the future stays fresh that long

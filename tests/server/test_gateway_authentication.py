@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
@@ -12,6 +12,7 @@ import pytest
 
 from skerry.clock import system_clock
 from skerry.security.certificates import Role
+from skerry.server.devices import EnrolledDevice
 from skerry.server.gateway import GatewayLimits, TurnedAwayError
 from skerry.server.gateway.authentication import AHEAD_S, Authenticator
 from skerry.server.limits import Buckets, Rate, Room
@@ -156,6 +157,43 @@ def test_what_one_gateway_took_the_next_does_not_take(ahead_s: int):
             with pytest.raises(TurnedAwayError):
                 after.head("GET", HELD, headers)
         now[0] += 5000
+
+
+@pytest.mark.parametrize("back_s", [6, 30, 60, 3600])
+def test_what_was_taken_is_not_taken_again_when_the_clock_was_set_back(back_s: int):
+    device, now = Signing("pi-1"), [1_000_000_000_000]
+    gateway = Authenticator(Roll({"pi-1": device.enrolled}), lambda: now[0], idle_since=0)
+
+    def fresh() -> dict[str, str]:
+        return device.headers("GET", HELD, created=now[0] // 1000)
+
+    taken = fresh()
+    assert gateway.at_once("GET", HELD, taken)
+    now[0] += 66_000
+    assert gateway.at_once("GET", HELD, fresh()), "by now the first nonce is forgotten"
+    now[0] -= back_s * 1000
+    assert gateway.at_once("GET", HELD, taken) is None
+    with pytest.raises(TurnedAwayError):
+        gateway.head("GET", HELD, taken)
+    assert (gateway.at_once("GET", HELD, fresh()) is not None) == (back_s <= 60), "a small step keeps nobody away"
+    now[0] += back_s * 1000
+    assert gateway.at_once("GET", HELD, fresh())
+
+
+def test_what_was_taken_is_not_taken_again_when_the_registry_hangs_until_its_nonce_is_forgotten():
+    device, now = Signing("pi-1"), [1_000_000_000_000]
+
+    class Hanging(Roll):
+        def find(self, name: str, roles: Collection[Role]) -> EnrolledDevice | None:
+            now[0] += 66_000
+            assert gateway.at_once("GET", HELD, device.headers("GET", HELD, created=now[0] // 1000))
+            return super().find(name, roles)
+
+    gateway = Authenticator(Hanging({"pi-1": device.enrolled}), lambda: now[0], idle_since=0)
+    taken = device.headers("GET", HELD, created=now[0] // 1000)
+    assert gateway.at_once("GET", HELD, taken)
+    with pytest.raises(TurnedAwayError, match="nonce"):
+        gateway.head("GET", HELD, taken)
 
 
 def test_after_a_start_a_device_waits_a_few_seconds_and_is_told_how_many(tmp_path):
