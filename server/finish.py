@@ -35,6 +35,7 @@ def finish(federation: Federation, progress: Progress) -> None:
     """Write ``model/``, ``release/`` and ``result.json``."""
     folder = federation.folder
     folder.mark("finishing", stage="measuring the final model")
+    own = device_accuracies(federation, federation.model.initial(), progress.vector)
     base = measure_quality(federation, federation.model.initial())
     final = measure_quality(federation, progress.vector)
     spent = privacy(federation)
@@ -80,7 +81,7 @@ def finish(federation: Federation, progress: Progress) -> None:
                 for name in ("non_private", "undefended")
             },
             "held_out": sorted(federation.held_out),
-            "devices": device_accuracies(federation, federation.model.initial(), progress.vector),
+            "devices": own(),
         },
         "robustness": {defended["attack"]: final.deployed.accuracy} if defended["attackers"] else {},
         "privacy": spent,

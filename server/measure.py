@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from skerry import __version__
 from skerry.device.evaluation.spread import spread_of
-from skerry.device.personal import PersonalModel
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.metrics import Quality, evaluate
-from skerry.device.worker import process_worker
 from skerry.records import Float32Array, RoundRecord
 from skerry.server.backdoor import backdoor_success
 from skerry.server.evaluate import scores_of
 from skerry.server.federation import Federation
+from skerry.server.own_accuracy import own_accuracies
 
 __all__ = ["Measured", "cost", "defence", "device_accuracies", "measure_quality", "versions"]
 
@@ -141,32 +140,31 @@ def versions() -> Mapping[str, str | None]:
     return found
 
 
-def device_accuracies(federation: Federation, initial: Float32Array, final: Float32Array) -> dict[str, dict[str, Any]]:
+def device_accuracies(
+    federation: Federation, initial: Float32Array, final: Float32Array
+) -> Callable[[], dict[str, dict[str, Any]]]:
     """Accuracy on devices' own data before and after; training devices only because this is a simulation.
 
     Of more than :data:`MOST_MEASURED` training devices so many are measured, evenly spaced in the order of their names.
+    It is begun with the call; what is returned waits for it (:func:`~skerry.server.own_accuracy.own_accuracies`).
     """
-    notes = {"training": "simulation only: a real device never reports this", "held_out": "never trains"}
     names = sorted(federation.nodes) if federation.simulated else []
     measured = names[:: max(1, -(-len(names) // MOST_MEASURED))]
-    roles = dict.fromkeys(measured, "training") | dict.fromkeys(federation.held_out, "held_out")
-    return {
-        device: {
-            "role": role,
-            "before": _accuracy(federation, initial, device, own_head=False),
-            "after": _accuracy(federation, final, device, own_head=True),
-            "note": notes[role],
-        }
-        for device, role in sorted(roles.items())
-    }
+    held_out = federation.held_out
+    training = own_accuracies(federation, [one for one in measured if one not in held_out], initial, final)
+
+    def wait() -> dict[str, dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = {}
+        for device in held_out:
+            before, after = (_held_out_accuracy(federation, vector, device) for vector in (initial, final))
+            rows[device] = {"role": "held_out", "before": before, "after": after, "note": "never trains"}
+        for device, (before, after) in training().items():
+            note = "simulation only: a real device never reports this"
+            rows[device] = {"role": "training", "before": before, "after": after, "note": note}
+        return dict(sorted(rows.items()))
+
+    return wait
 
 
-def _accuracy(federation: Federation, vector: Float32Array, device: str, *, own_head: bool) -> float:
-    model = federation.model
-    if device in federation.held_out:
-        return evaluate(*scores_of(federation, vector, device, "training")).accuracy
-    inputs, y = process_worker().local_inputs(device, federation.task, model)
-    if own_head and isinstance(model, PersonalModel):
-        head = model.read_head(federation.folder.path / "fleet" / device)
-        return evaluate(model.logits(vector, inputs, head), y).accuracy
-    return evaluate(model.logits(vector, inputs), y).accuracy
+def _held_out_accuracy(federation: Federation, vector: Float32Array, device: str) -> float:
+    return evaluate(*scores_of(federation, vector, device, "training")).accuracy

@@ -152,6 +152,35 @@ class ForkedGrid(InProcessGrid):
                     give(ready)
         return done
 
+    def ask_nodes(
+        self, chore: str, part: Callable[[frozenset[int]], bytes], nodes: Iterable[int]
+    ) -> Callable[[], list[bytes]]:
+        """See :class:`RunGrid`.
+
+        Raises:
+            RunFailedError: a process ended; and where it is waited for, that one ended, or the chore failed in it.
+        """
+        places: dict[Connection, set[int]] = {}
+        for node in nodes:
+            places.setdefault(self._pipe_of(node), set()).add(node)
+        with _ending_told():
+            for pipe, here in places.items():
+                pipe.send_bytes(encode({"chore": chore}))
+                pipe.send_bytes(part(frozenset(here)))
+
+        def done() -> list[bytes]:
+            with _ending_told():
+                found = []
+                for pipe in places:
+                    _heard(pipe)
+                    found.append(pipe.recv_bytes())
+                return found
+
+        return done
+
+    def _pipe_of(self, node: int) -> Connection:
+        return self._forked[node % self._processes].pipe
+
     def _answer_all(self, due: Sequence[Message], deadline: float | None) -> _Answers:
         """Hand out some messages at a time to each process, those of its own nodes; replies in the order of messages.
 
@@ -161,7 +190,7 @@ class ForkedGrid(InProcessGrid):
         pipes = [forked.pipe for forked in self._forked]
         queues: dict[Connection, list[int]] = {pipe: [] for pipe in pipes}
         for index, message in enumerate(due):
-            queues[pipes[message.metadata.dst_node_id % self._processes]].append(index)
+            queues[self._pipe_of(message.metadata.dst_node_id)].append(index)
         together = max(1, min(_TOGETHER, len(due) // (_TURNS * self._processes)))
         replies: _Answers = [None] * len(due)
         under_way: dict[Connection, list[int]] = {}

@@ -1,7 +1,7 @@
 """What Flower's ``Grid`` asks for beside messages, the same over every transport of ours."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flwr.app import Message, RecordDict
@@ -44,6 +44,21 @@ class RunGrid(Grid):
         Args:
             chore: its name.
             parts: several for each hand, so that all end at about the same time.
+        """
+        raise NotImplementedError
+
+    def ask_nodes(
+        self, chore: str, part: Callable[[frozenset[int]], bytes], nodes: Iterable[int]
+    ) -> Callable[[], list[bytes]]:
+        """Begin a chore that each process does for its own nodes, of which it has kept something.
+
+        Args:
+            chore: its name.
+            part: given a process's nodes, what that process gets.
+            nodes: all of them.
+
+        Returns:
+            What waits for the chore's bytes, one for each process; called before anything else is asked of the grid.
         """
         raise NotImplementedError
 

@@ -75,6 +75,7 @@ class InProcessEngine:
                     server(InProcessGrid(client, nodes, workers=self.workers, settle=_settle), context)
                 return
             from skerry.server.opening import OPEN, open_part  # the coordinator, which no device needs
+            from skerry.server.own_accuracy import OWN, measure_part
             from skerry.server.sealing import SEAL, seal_part
 
             grid = ForkedGrid(
@@ -83,7 +84,7 @@ class InProcessEngine:
                 processes=self.processes,
                 settle=_settle,
                 holding=functools.partial(_holding, folder),
-                chores={SEAL: seal_part, OPEN: open_part},
+                chores={SEAL: seal_part, OPEN: open_part, OWN: measure_part},
             )
             with grid:
                 server(grid, context)

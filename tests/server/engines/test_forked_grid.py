@@ -1,5 +1,6 @@
 """Devices in forked processes: the same answers in the same order, and nothing outlives the run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -244,6 +245,38 @@ def test_a_chore_that_fails_fails_the_run(part: bytes, what: str, no_process_lef
         grid.share("thrice", [b"one", part, b"three", b"four"])
 
 
+def test_a_chore_for_nodes_is_done_by_their_processes_while_this_one_goes_on(
+    no_process_left: None, tmp_path: Path
+) -> None:
+    def told_late(part: bytes) -> bytes:
+        while not (tmp_path / "asked").exists():
+            time.sleep(0.005)
+        return part + f" by {os.getpid()}".encode()
+
+    with ForkedGrid(app(who), NODES, processes=2, chores={"tell": told_late}) as grid:
+        nodes = grid.get_node_ids()
+        wait = grid.ask_nodes("tell", lambda here: repr(sorted(here)).encode(), nodes)
+        (tmp_path / "asked").touch()
+        answers = [answer.decode().partition(" by ") for answer in wait()]
+        (only,) = grid.ask_nodes("tell", lambda here: repr(sorted(here)).encode(), [nodes[1]])()
+        places = {
+            reply.metadata.src_node_id: str(reply.content["told"]["pid"])
+            for reply in grid.send_and_receive(ask(grid, list(range(5))))
+        }
+    assert only == f"[{nodes[1]}] by {places[nodes[1]]}".encode()
+    told = {node: pid for here, _, pid in answers for node in json.loads(here)}
+    assert told == places
+    assert len(set(told.values())) == 2
+
+
+def test_a_chore_for_nodes_that_fails_fails_the_run(no_process_left: None) -> None:
+    with (
+        ForkedGrid(app(who), NODES, processes=2, chores={"thrice": chore}) as grid,
+        pytest.raises(RunFailedError, match="a process that answered for devices failed: ValueError: what it was"),
+    ):
+        grid.ask_nodes("thrice", lambda _: b"fail", grid.get_node_ids())()
+
+
 def test_what_is_no_number_of_processes_is_refused() -> None:
     with pytest.raises(InputError):
         ForkedGrid(app(who), NODES, processes=0)
@@ -294,6 +327,10 @@ def test_a_run_ends_with_the_same_vector_to_the_last_bit(tmp_path: Path) -> None
     vectors = [load_checkpoint(run).vector for run in runs]
     assert np.array_equal(*vectors)
     assert vectors[0].any()
+    own = [run.result["quality"]["devices"] for run in runs]
+    assert own[0] == own[1]
+    assert sum(row["role"] == "training" for row in own[0].values()) == 11
+    assert any(row["before"] != row["after"] for row in own[0].values())
     accepted = [[record.accepted for record in run.rounds()] for run in runs]
     assert accepted[0] == accepted[1]
     for path in (runs[1].path / "ledger" / "devices").glob("*.jsonl"):
