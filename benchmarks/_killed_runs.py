@@ -219,10 +219,11 @@ def _differences(found: Counter[int], wanted: Counter[int]) -> int:
 
 
 def fixed_clip(folder: Path) -> Path:
-    """The shipped ``digits_devices`` with one clip for the whole run, and a server that carries both moments on."""
+    """The shipped ``digits_devices`` with one clip for the whole run, and a server that carries on all that it can."""
     lines = (files("skerry.config") / "digits_devices.toml").read_text("utf-8").splitlines()
     path = folder / "fixed_clip.toml"
     text = "\n".join(line for line in lines if "clip_quantile" not in line)
     carried = '[training]\nserver_optimizer = "fedyogi"\nserver_momentum = 0.9\nserver_learning_rate = 0.05'
+    carried += "\nserver_average = 0.6"
     path.write_text(text.replace("[training]", carried, 1))
     return path

@@ -82,4 +82,4 @@ def head_without_backdoor(folder: RunFolder) -> Float32Array:
     model = worker.model(scenario.model, base_digest(folder), task)
     assert checkpoint is not None  # checked above, as is the next
     assert isinstance(model, HeadModel)
-    return clean_head(checkpoint.vector, model.initial(), model.prepare(task.public_data().x))
+    return clean_head(checkpoint.released, model.initial(), model.prepare(task.public_data().x))

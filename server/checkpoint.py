@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from skerry.fsio import append_durably, write_atomic
 from skerry.records import Float32Array
 from skerry.runfolder import RunFolder
 from skerry.server.variates import ControlVariates
+from skerry.strategies.averaging import released
 from skerry.strategies.optimizers import Moments
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "store_round", "vector_digest"]
@@ -33,6 +34,11 @@ class Checkpoint:
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     variates: ControlVariates | None = None
 
+    @property
+    def released(self) -> Float32Array:
+        """``(d,)``: the model that was evaluated; ``vector`` is what devices train from next."""
+        return released(self.vector, self.moments)
+
 
 def vector_digest(vector: Float32Array) -> str:
     """SHA-256 of the vector's little-endian float32 bytes."""
@@ -47,11 +53,13 @@ def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
     variates = checkpoint.variates
     if variates is not None:
         told["variates"] = {"devices": variates.devices, "counted": dict(variates.counted)}
-    metadata = {"round": str(checkpoint.round)} | {name: json.dumps(value) for name, value in told.items()}
     moments = checkpoint.moments
     arrays = {"vector": checkpoint.vector, "velocity": moments.first, "squares": moments.second}
+    if moments.averaged:
+        told["averaged"], arrays["average"] = moments.averaged, moments.average
     if variates is not None:
         arrays["variates"] = variates.total
+    metadata = {"round": str(checkpoint.round)} | {name: json.dumps(value) for name, value in told.items()}
     write_atomic(folder.path / FILE, save(arrays, metadata))
 
 
@@ -76,6 +84,8 @@ def load_checkpoint(folder: RunFolder) -> Checkpoint | None:
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     arrays = {name: array.astype(np.float32, copy=False) for name, array in load(data).items()}
     moments = Moments(arrays["velocity"], arrays["squares"])
+    if "averaged" in header:
+        moments = replace(moments, average=arrays["average"], averaged=json.loads(header["averaged"]))
     told = {name: json.loads(header[name]) for name in ("screener", "record", "verdicts")}
     variates = None
     if "variates" in header:

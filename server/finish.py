@@ -35,14 +35,14 @@ def finish(federation: Federation, progress: Progress) -> None:
     """Write ``model/``, ``release/`` and ``result.json``."""
     folder = federation.folder
     folder.mark("finishing", stage="measuring the final model")
-    own = device_accuracies(federation, federation.model.initial(), progress.vector)
+    own = device_accuracies(federation, federation.model.initial(), progress.released)
     base = measure_quality(federation, federation.model.initial())
-    final = measure_quality(federation, progress.vector)
+    final = measure_quality(federation, progress.released)
     spent = privacy(federation)
     verdicts = list(folder.lines("verdicts.jsonl"))
-    defended = defence(federation, verdicts, progress.vector)
+    defended = defence(federation, verdicts, progress.released)
     folder.mark("finishing", stage="sealing the release")
-    files = _assemble(federation, progress.vector, final, spent)
+    files = _assemble(federation, progress.released, final, spent)
     delivered = _release(federation, files, defended["quarantined"])
     references: dict[str, list[float]] = {}
     if not federation.simulated and federation.scenario.report.references:

@@ -13,6 +13,7 @@ from skerry.server.needed import Needed
 from skerry.server.plan import RoundPlan
 from skerry.server.stragglers import Stragglers
 from skerry.server.variates import ControlVariates
+from skerry.strategies.averaging import released
 from skerry.strategies.optimizers import Moments
 from skerry.syncer import Job, Syncer
 
@@ -37,6 +38,11 @@ class Progress:
     device_seconds: dict[str, float] = field(default_factory=dict)
     receipts: dict[str, bytes] = field(default_factory=dict)
     sent: dict[int, dict[str, bytes]] = field(default_factory=dict)
+
+    @property
+    def released(self) -> Float32Array:
+        """``(d,)``: the model that is evaluated and delivered; ``vector`` is what devices train from."""
+        return released(self.vector, self.moments)
 
     def planned(self, plan: RoundPlan, cohort: Sequence[str]) -> None:
         """Count what a round's instructions may spend, and keep their digests."""

@@ -53,6 +53,7 @@ from skerry.server.round_spans import tell_round
 from skerry.server.stragglers import Stragglers
 from skerry.server.tolerance import rule_for
 from skerry.server.variates import ControlVariates
+from skerry.strategies.averaging import Averaged
 from skerry.strategies.buffered import staleness_weights
 from skerry.strategies.fairness import fair_weights
 from skerry.strategies.optimizers import ServerOptimizer, named_optimizer
@@ -200,7 +201,7 @@ def run_round(federation: Federation, progress: Progress, number: int, gather: G
         released = vector_digest(progress.vector)
         release = release_round(federation, number, valid, judged, released, progress.syncer, gathered.bases)
         with release as entry, watch.stage("evaluate"):
-            quality = evaluate_held_out(federation, progress.vector)
+            quality = evaluate_held_out(federation, progress.released)
     progress.syncer.begin(federation.publish, federation.ledger.checkpoint())
     record = RoundRecord(
         round=number,
@@ -249,14 +250,15 @@ def _keep(federation: Federation, progress: Progress, record: RoundRecord, judge
 
 
 def server_optimizer(training: TrainingConfig) -> ServerOptimizer:
-    """The optimizer that a scenario names."""
-    return named_optimizer(
+    """The optimizer that a scenario names, with an average beside it where one is asked for."""
+    named = named_optimizer(
         training.server_optimizer,
         learning_rate=training.server_learning_rate,
         momentum=training.server_momentum,
         decay=training.server_decay,
         adaptivity=training.server_adaptivity,
     )
+    return Averaged(named, training.server_average) if training.server_average else named
 
 
 def aggregate(federation: Federation, judged: Judged, number: int, weights: Float32Array | None = None) -> Float32Array:

@@ -31,10 +31,14 @@ class Moments:
     Args:
         first: ``(d,)``, the running mean or sum of aggregates.
         second: ``(d,)``, of their squares; empty where the optimizer keeps none.
+        average: ``(d,)``, of the newest models (:class:`~skerry.strategies.averaging.Averaged`), or empty.
+        averaged: how many models are in it.
     """
 
     first: Float32Array = field(default_factory=_none)
     second: Float32Array = field(default_factory=_none)
+    average: Float32Array = field(default_factory=_none)
+    averaged: int = 0
 
 
 class ServerOptimizer(Protocol):

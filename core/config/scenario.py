@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from skerry.config.adversarial import check_adversarial
+from skerry.config.audit import check_audit
 from skerry.config.buffered import check_buffered
 from skerry.config.choosing import check_choosing
 from skerry.config.device_level import check_device_level
 from skerry.config.fairness import check_fairness
 from skerry.config.scaffold import check_scaffold_settings
+from skerry.config.training import OVER_INT8, check_training
 from skerry.errors import InputError
 from skerry.where import parse_where
 
@@ -34,10 +36,6 @@ __all__ = [
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 _LONGEST_ADAPTIVE = 0.3  # three times the top of the usual range
-
-
-OVER_INT8 = frozenset({"lora", "qat"})
-"""Values of ``model.trainable`` that train over int8 weights, and need ``model.bits = 8``."""
 
 
 class _Section(BaseModel):
@@ -188,6 +186,11 @@ class TrainingConfig(_Section):
     )
     server_adaptivity: Annotated[float, Field(gt=0, le=1)] = Field(
         1e-3, description="fedadam, fedyogi, fedadagrad: below it a number's change counts as small (τ)"
+    )
+    server_average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="share of the mean of earlier models that each round keeps: about 1 / (1 - share) of them are "
+        "averaged into what is evaluated and released; 0: the last model",
     )
     adversarial: Literal["none", "fgsm_rs", "n_fgsm", "free", "pgd", "trades"] = Field(
         "none", description="head, bias, lora, qat, full: learn from examples moved to where the network does worst"
@@ -433,71 +436,7 @@ class Scenario(_Section):
         check_scaffold_settings(self)
         check_fairness(self)
         check_choosing(self)
-        private = self.privacy.unit == "example"
-        if private and self.model.architecture == "cnn":
-            raise ValueError(
-                'model.architecture = "cnn" is trained without per-example clipping: '
-                'set privacy.unit = "none", or another architecture'
-            )
-        if self.model.architecture == "cnn" and self.model.trainable != "full":
-            raise ValueError('model.architecture = "cnn" is trained as a whole: set model.trainable = "full"')
-        if self.model.personal_head and (self.model.trainable == "head" or self.model.architecture == "cnn"):
-            raise ValueError(
-                f'model.personal_head leaves nothing to share of model.trainable = "{self.model.trainable}" here: '
-                'set model.trainable = "tail", "bias", "lora", "qat" or "full" of another architecture'
-            )
-        if self.model.trainable == "head" and self.privacy.engine != "skerry":
-            raise ValueError(
-                'a head has its gradients in closed form: set privacy.engine = "skerry", or another model.trainable'
-            )
-        if self.training.augment != "none" and self.model.trainable in {"head", "tail"}:
-            raise ValueError(
-                f'model.trainable = "{self.model.trainable}" computes features once: set training.augment = "none", '
-                'or model.trainable = "bias", "lora", "qat" or "full"'
-            )
-        if self.training.augment != "none" and self.model.architecture == "cnn":
-            raise ValueError('model.architecture = "cnn" is trained without changes: set training.augment = "none"')
+        check_training(self)
         check_adversarial(self)
-        if self.training.views != 1 and self.model.trainable != "head":
-            raise ValueError(
-                f'model.trainable = "{self.model.trainable}" sees each example once: set training.views = 1, '
-                'or model.trainable = "head"'
-            )
-        if self.training.gradient_clip and private:
-            raise ValueError(
-                "under privacy each example's gradient is clipped (privacy.clip): set training.gradient_clip = 0"
-            )
-        if self.model.trainable in OVER_INT8 and self.model.bits != 8:
-            over = "over int8 weights" if self.model.trainable == "lora" else "a network that sees itself in int8"
-            raise ValueError(f'model.trainable = "{self.model.trainable}" trains {over}: set model.bits = 8')
-        if private and self.training.batch_size:
-            raise ValueError(
-                "under example-level privacy examples are sampled one by one: "
-                "set training.batch_size = 0, and privacy.sampling_rate below 1 for smaller steps"
-            )
-        if not private and self.privacy.sampling_rate != 1:
-            raise ValueError(
-                "privacy.sampling_rate belongs to example-level privacy: set training.batch_size for smaller steps"
-            )
-        one_step = self.training.epochs == 1 and self.training.batch_size == 0 and self.privacy.sampling_rate == 1
-        if self.training.proximal and one_step:
-            raise ValueError(
-                "training.proximal changes nothing in a round of one step: "
-                "set training.epochs to 2 or more, training.batch_size, or privacy.sampling_rate"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _auditable(self) -> "Scenario":
-        if not self.audit.canaries:
-            return self
-        if self.privacy.unit != "example":
-            raise ValueError('an audit needs a claim to test: set privacy.unit = "example", or audit.canaries = 0')
-        if self.audit.kind == "crafted" and self.model.trainable != "head":
-            raise ValueError(
-                'crafted canaries are rows of a head\'s features: set audit.kind = "mislabelled" or "natural", '
-                'or model.trainable = "head"'
-            )
-        if self.model.personal_head:
-            raise ValueError("an audit knows no personal heads: set model.personal_head = false")
+        check_audit(self)
         return self

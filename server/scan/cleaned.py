@@ -79,7 +79,7 @@ def write_cleaned(folder: RunFolder, task: Task, out: Path) -> Cleaning:
         success = backdoor_success(scenario, task, model, vector) if scenario.attack.devices else None
         return float(np.concatenate(right).mean()), success
 
-    (accuracy, success), (accuracy_after, success_after) = tried(checkpoint.vector), tried(cleaned)
+    (accuracy, success), (accuracy_after, success_after) = tried(checkpoint.released), tried(cleaned)
     done = Cleaning(str(out), accuracy, accuracy_after, success, success_after)
     card = {
         **_said_of(folder),
@@ -87,7 +87,7 @@ def write_cleaned(folder: RunFolder, task: Task, out: Path) -> Cleaning:
         "quality": {"measured_on": "devices that never trained", "deployed": {"accuracy": accuracy_after}},
         "removal": {
             "method": _METHOD,
-            "from": {"run": folder.id, "round": checkpoint.round, "vector": vector_digest(checkpoint.vector)},
+            "from": {"run": folder.id, "round": checkpoint.round, "vector": vector_digest(checkpoint.released)},
             **{name: value for name, value in done.to_json().items() if name != "path"},
         },
     }

@@ -233,11 +233,11 @@ def subject_of_run(folder: RunFolder, task: Task) -> Subject:
     return Subject(
         name=folder.id,
         task=task,
-        scores=_both(model, checkpoint.vector, public),
-        head=(checkpoint.vector, model.initial()) if head else None,
+        scores=_both(model, checkpoint.released, public),
+        head=(checkpoint.released, model.initial()) if head else None,
         verdicts=tuple(map(Verdict.from_json, folder.lines("verdicts.jsonl"))),
         round=checkpoint.round,
-        trigger_success=_planted(scenario, task, model, checkpoint.vector),
+        trigger_success=_planted(scenario, task, model, checkpoint.released),
     )
 
 

@@ -69,12 +69,18 @@ def test_an_unknown_key_is_refused_with_the_near_match(override, near):
         ("training.augment=shift", "computes features once"),
         ("training.gradient_clip=1", "training.gradient_clip"),
         ("model.personal_head=true", "nothing to share"),
+        ("training.server_average=1", "training.server_average"),
     ],
 )
 def test_a_wrong_value_names_its_key(override, named):
     with pytest.raises(ScenarioError) as caught:
         default_scenario(["training.epochs=1", override])
     assert named in caught.value.what
+
+
+def test_a_mean_of_networks_goes_with_no_personal_heads():
+    with pytest.raises(ScenarioError, match="a mean of networks"):
+        default_scenario(["model.trainable=tail", "model.personal_head=true", "training.server_average=0.5"])
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "a..b=1", "seed.deep=1"])

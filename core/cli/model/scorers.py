@@ -41,7 +41,7 @@ def run_scorers(folder: "RunFolder", task: "Task") -> tuple[list["Scorer"], int]
             where=str(folder.path),
             mend=f"`skerry runs show {folder.id}` says how far it came",
         )
-    config, vector = folder.scenario.model, checkpoint.vector
+    config, vector = folder.scenario.model, checkpoint.released
     digest = json.loads(named.read_text(encoding="utf-8"))["digest"]
     model = load_local_model(config, digest, cast("Task", _Given(task)))
     delivered = {kind: folder.path / "model" / f"model.{precision}.onnx" for precision, kind in _KINDS.items()}

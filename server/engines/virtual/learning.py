@@ -15,6 +15,7 @@ from skerry.errors import AggregationError, InputError
 from skerry.records import Float32Array, ParameterLayout
 from skerry.server.engines.virtual.phone_data import PhoneData
 from skerry.server.engines.virtual.schedule import Phones, Step
+from skerry.strategies.averaging import released
 from skerry.strategies.buffered import BufferedRule
 from skerry.strategies.optimizers import ServerOptimizer
 
@@ -164,7 +165,7 @@ def learn(
         vectors.pop(step.number - 1 - reach, None)
         answers += len(step.phones)
         if step.number % every == 0:
-            found = networks.logits(vector, data.test_x).argmax(axis=1)
+            found = networks.logits(released(vector, moments), data.test_x).argmax(axis=1)
             yield Point(step.number, step.ended - opened, float((found == data.test_y).mean()), answers)
 
 
