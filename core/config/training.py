@@ -13,9 +13,9 @@ OVER_INT8 = frozenset({"lora", "qat"})
 
 def check_training(scenario: "Scenario") -> None:
     """Raise a ValueError that says what to change."""
+    _check_steps(scenario)
     model, training, privacy = scenario.model, scenario.training, scenario.privacy
-    private = privacy.unit == "example"
-    if private and model.architecture == "cnn":
+    if privacy.unit == "example" and model.architecture == "cnn":
         raise ValueError(
             'model.architecture = "cnn" is trained without per-example clipping: '
             'set privacy.unit = "none", or another architecture'
@@ -48,13 +48,19 @@ def check_training(scenario: "Scenario") -> None:
             f'model.trainable = "{model.trainable}" sees each example once: set training.views = 1, '
             'or model.trainable = "head"'
         )
+    if model.trainable in OVER_INT8 and model.bits != 8:
+        over = "over int8 weights" if model.trainable == "lora" else "a network that sees itself in int8"
+        raise ValueError(f'model.trainable = "{model.trainable}" trains {over}: set model.bits = 8')
+
+
+def _check_steps(scenario: "Scenario") -> None:
+    """What a step sees and clips, with privacy and without."""
+    training, privacy = scenario.training, scenario.privacy
+    private = privacy.unit == "example"
     if training.gradient_clip and private:
         raise ValueError(
             "under privacy each example's gradient is clipped (privacy.clip): set training.gradient_clip = 0"
         )
-    if model.trainable in OVER_INT8 and model.bits != 8:
-        over = "over int8 weights" if model.trainable == "lora" else "a network that sees itself in int8"
-        raise ValueError(f'model.trainable = "{model.trainable}" trains {over}: set model.bits = 8')
     if private and training.batch_size:
         raise ValueError(
             "under example-level privacy examples are sampled one by one: "
