@@ -95,14 +95,18 @@ class HeadTrainer:
         inputs = np.ascontiguousarray(features, dtype=np.float64)
         views = 1 if inputs.ndim == 2 else inputs.shape[1]
 
+        def drawn(chosen: _Int64) -> tuple[_Float64, _Int64]:
+            everybody = len(chosen) == len(y)  # in order, nobody twice: nothing to copy
+            return (inputs, y) if everybody else (inputs[chosen], y[chosen])
+
         def integer_sum(weight: _Float64, chosen: _Int64, grid: Grid) -> _Int64:
-            some = (inputs, y) if len(chosen) == len(y) else (inputs[chosen], y[chosen])  # in order, nobody twice
-            return self.integer_sum(weight.reshape(shape), *some, grid)
+            return self.integer_sum(weight.reshape(shape), *drawn(chosen), grid)
 
         def gradient(weight: _Float64, chosen: _Int64, out: _Float64) -> None:
-            a = inputs[chosen].reshape(-1, self.features)
+            some, labels = drawn(chosen)
+            a = some.reshape(-1, self.features)
             e = softmax(a @ weight.reshape(shape).T)
-            e[np.arange(len(a)), np.repeat(y[chosen], views)] -= 1
+            e[np.arange(len(a)), np.repeat(labels, views)] -= 1
             np.divide(e.T @ a, len(a), out=out.reshape(shape))
 
         def order(count: int) -> _Int64:

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define AT_ONCE 64 /* words whose places in the guide are read before any of them is needed */
 #define MAGNITUDE 63 /* bits of a word that are looked up; the last one is the sign */
 
 typedef struct {
@@ -40,18 +41,23 @@ static uint64_t search(const uint64_t *high, uint64_t first, uint64_t size, uint
 static Py_ssize_t look_up(const Work *work)
 {
     Py_ssize_t ties = 0;
-    for (Py_ssize_t i = 0; i < work->count; i++) {
-        uint64_t word = work->words[i], key = word >> 1;
-        uint64_t found = (uint64_t)(int64_t)work->guide[key >> work->shift];
-        if (found >= work->size)
-            return -1;
-        found += work->high[found] < key;
-        if (found < work->size && work->high[found] < key)
-            found = search(work->high, found + 1, work->size, key);
-        if (found >= work->size)
-            return -1;
-        ties += work->high[found] == key;
-        work->out[i] = word & 1 ? -(int64_t)found : (int64_t)found;
+    uint64_t found[AT_ONCE];
+    for (Py_ssize_t first = 0; first < work->count; first += AT_ONCE) {
+        int many = work->count - first < AT_ONCE ? (int)(work->count - first) : AT_ONCE;
+        for (int i = 0; i < many; i++)
+            found[i] = (uint64_t)(int64_t)work->guide[work->words[first + i] >> 1 >> work->shift];
+        for (int i = 0; i < many; i++) {
+            uint64_t word = work->words[first + i], key = word >> 1, at = found[i];
+            if (at >= work->size)
+                return -1;
+            at += work->high[at] < key;
+            if (at < work->size && work->high[at] < key)
+                at = search(work->high, at + 1, work->size, key);
+            if (at >= work->size)
+                return -1;
+            ties += work->high[at] == key;
+            work->out[first + i] = word & 1 ? -(int64_t)at : (int64_t)at;
+        }
     }
     return ties;
 }
