@@ -13,7 +13,7 @@ then needs no framework. What makes it fast:
 - outputs that the pooling would drop are not computed: 24×24 of the first convolution's 26×26 outputs reach the second
   one's 10×10, which its pooling reads;
 - bias and ReLU, which commute with the maximum, come after the pooling;
-- arrays are made once for each batch size and thread, and written in place.
+- arrays, and the views of them that are written and read, are made once for each batch size and thread.
 """
 
 import math
@@ -21,7 +21,6 @@ import threading
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from skerry.records import Float32Array, ParameterLayout
 
@@ -111,30 +110,40 @@ class _Pass:
         def empty(*shape: int) -> Float32Array:
             return np.empty(shape, np.float32)
 
-        self.n = n
         self.patches1 = empty(9, 2 * 2 * n * 12 * 12)
         self.pool1 = _Pool(n, 12, 16)
-        self.patches2 = empty(2, 2, n, 5, 5, 3, 3 * 16)
+        self.patches2 = empty(2 * 2 * n * 5 * 5, 3 * 3 * 16)
         self.pool2 = _Pool(n, 5, 32)
-        self.flat = empty(n, 32, 5, 5)
+        self.flat = empty(n, 800)
         self.hidden = empty(n, 120)
         self.scores = empty(n, classes)
-        self.padded = np.zeros((n, 10, 14, 32), np.float32)  # its outer two columns on each side stay zero
-        self.columns = empty(n, 10, 12, 3 * 32)
+        padded = np.zeros((n, 10, 14, 32), np.float32)  # its outer two columns on each side stay zero
+        self.columns = empty(n * 10 * 12, 3 * 32)
         self.shifted = empty(n * 10 * 12, 16)
+        self.by_input2 = empty(n, 12, 12, 16)
+        # Views of these, made once: of ten pictures each takes as long as a tenth of the arithmetic on it.
+        self.windows1 = self.patches1.reshape(3, 3, 2, 2, n, 12, 12)
+        self.windows2 = self.patches2.reshape(2, 2, n, 5, 5, 3, 48)
+        self.of_pool1 = _windows(self.pool1.out, self.windows2.shape, (192, 16, 2304, 384, 32, 192, 1))
+        self.channels = self.flat.reshape(n, 32, 25)
+        self.of_pool2 = self.pool2.out.reshape(n, 25, 32).transpose(0, 2, 1)
+        self.inner = [padded[:, a::2, 2 + b : 12 : 2] for a in range(2) for b in range(2)]
+        self.rows = self.columns.reshape(n, 10, 12, 96)
+        self.of_padded = _windows(padded, self.rows.shape, (4480, 448, 32, 1))
+        self.sums = [self.by_input2[:, i : i + 10] for i in range(3)]
+        self.sum = self.shifted.reshape(n, 10, 12, 16)
 
     def forward(self, w: dict[str, Float32Array], x: Float32Array) -> Float32Array:
         """Scores; the array is this pass's own."""
-        n = self.n
         x = np.ascontiguousarray(x, np.float32)
-        _copy_windows(self.patches1, x, (3, 3, 2, 2, n, 12, 12), (28, 1, 28, 1, 784, 56, 2))
-        np.matmul(self.patches1.T, w["conv1.weight"].reshape(16, 9).T, out=self.pool1.planes.reshape(-1, 16))
-        h = self.pool1.forward(w["conv1.bias"])
-        _copy_windows(self.patches2, h, (2, 2, n, 5, 5, 3, 48), (192, 16, 2304, 384, 32, 192, 1))
-        np.matmul(self.patches2.reshape(-1, 144), _kernel2(w).T, out=self.pool2.planes.reshape(-1, 32))
-        h = self.pool2.forward(w["conv2.bias"])
-        self.flat[...] = h.transpose(0, 3, 1, 2)
-        np.matmul(self.flat.reshape(n, 800), w["fc1.weight"].T, out=self.hidden)
+        self.windows1[...] = _windows(x, self.windows1.shape, (28, 1, 28, 1, 784, 56, 2))
+        np.matmul(self.patches1.T, w["conv1.weight"].reshape(16, 9).T, out=self.pool1.flat)
+        self.pool1.forward(w["conv1.bias"])
+        self.windows2[...] = self.of_pool1
+        np.matmul(self.patches2, _kernel2(w).T, out=self.pool2.flat)
+        self.pool2.forward(w["conv2.bias"])
+        self.channels[...] = self.of_pool2
+        np.matmul(self.flat, w["fc1.weight"].T, out=self.hidden)
         np.add(self.hidden, w["fc1.bias"], out=self.hidden)
         np.maximum(self.hidden, 0, out=self.hidden)
         np.matmul(self.hidden, w["fc2.weight"].T, out=self.scores)
@@ -142,38 +151,37 @@ class _Pass:
 
     def backward(self, w: dict[str, Float32Array], error: Float32Array, g: dict[str, Float32Array]) -> None:
         """Gradients into ``g``, from ``error``: ``(n, classes)``, the loss differentiated by the scores."""
-        n = self.n
         np.matmul(error.T, self.hidden, out=g["fc2.weight"])
         error.sum(axis=0, out=g["fc2.bias"])
         hidden = error @ w["fc2.weight"]
         hidden *= self.hidden > 0
-        np.matmul(hidden.T, self.flat.reshape(n, 800), out=g["fc1.weight"])
+        np.matmul(hidden.T, self.flat, out=g["fc1.weight"])
         hidden.sum(axis=0, out=g["fc1.bias"])
-        flat = (hidden @ w["fc1.weight"]).reshape(n, 32, 5, 5)
+        flat = (hidden @ w["fc1.weight"]).reshape(-1, 32, 25)
 
-        planes = self.pool2.backward(np.ascontiguousarray(flat.transpose(0, 2, 3, 1)), g["conv2.bias"])
-        kernel = planes.reshape(-1, 32).T @ self.patches2.reshape(-1, 144)
+        by_pool2 = np.ascontiguousarray(flat.transpose(0, 2, 1), np.float32)
+        self.pool2.backward(by_pool2.reshape(-1, 5, 5, 32), g["conv2.bias"])
+        kernel = self.pool2.flat.T @ self.patches2
         g["conv2.weight"][...] = kernel.reshape(32, 3, 3, 16).transpose(0, 3, 1, 2)
 
-        planes = self.pool1.backward(self._by_input2(w["conv2.weight"], planes), g["conv1.bias"])
-        kernel = self.patches1 @ planes.reshape(-1, 16)
+        self.pool1.backward(self._by_input2(w["conv2.weight"]), g["conv1.bias"])
+        kernel = self.patches1 @ self.pool1.flat
         g["conv1.weight"].reshape(16, 9)[...] = kernel.T
 
-    def _by_input2(self, weight: Float32Array, planes: Float32Array) -> Float32Array:
-        """The second convolution's adjoint: gradient by its outputs, ``(2, 2, n, 5, 5, 32)``, to that by its inputs.
+    def _by_input2(self, weight: Float32Array) -> Float32Array:
+        """The second convolution's adjoint: gradient by its outputs, in the planes, to that by its inputs.
 
         ``(n, 12, 12, 16)``: a convolution along the rows with the kernel turned round, then three sums of columns.
         """
-        for a in range(2):
-            for b in range(2):
-                self.padded[:, a::2, 2 + b : 12 : 2] = planes[a, b]
-        _copy_windows(self.columns, self.padded, (self.n, 10, 12, 96), (4480, 448, 32, 1))
+        for inner, plane in zip(self.inner, self.pool2.each, strict=True):
+            inner[...] = plane
+        self.rows[...] = self.of_padded
         turned = np.ascontiguousarray(weight[:, :, :, ::-1].transpose(2, 3, 0, 1)).reshape(3, 96, 16)
-        result = np.zeros((self.n, 12, 12, 16), np.float32)
-        for i in range(3):
-            np.matmul(self.columns.reshape(-1, 96), turned[i], out=self.shifted)
-            result[:, i : i + 10] += self.shifted.reshape(self.n, 10, 12, 16)
-        return result
+        self.by_input2.fill(0)
+        for kernel, into in zip(turned, self.sums, strict=True):
+            np.matmul(self.columns, kernel, out=self.shifted)
+            np.add(into, self.sum, out=into)
+        return self.by_input2
 
 
 class _Pool:
@@ -183,27 +191,33 @@ class _Pool:
     """
 
     def __init__(self, n: int, size: int, channels: int) -> None:
-        self.planes = np.empty((2, 2, n, size, size, channels), np.float32)
-        self._rows = np.empty((2, n, size, size, channels), np.float32)
-        self._out = np.empty((n, size, size, channels), np.float32)
+        self.planes = planes = np.empty((2, 2, n, size, size, channels), np.float32)
+        rows = np.empty((2, n, size, size, channels), np.float32)
+        self.out = np.empty((n, size, size, channels), np.float32)
         self._mask = np.empty((n, size, size, channels), np.bool_)
         self._ones = np.ones(n * size * size, np.float32)
+        # views of the planes: pixel by pixel, one after the other in reading order, the left ones, the right ones
+        self.flat = planes.reshape(-1, channels)
+        self.each = (planes[0, 0], planes[0, 1], planes[1, 0], planes[1, 1])
+        self._left, self._right, self._rows = planes[:, 0], planes[:, 1], rows
+        self._upper, self._lower = rows[0], rows[1]
 
     def forward(self, bias: Float32Array) -> Float32Array:
-        """``(n, size, size, channels)``; the array is the pool's own."""
-        np.maximum(self.planes[:, 0], self.planes[:, 1], out=self._rows)
-        np.maximum(self._rows[0], self._rows[1], out=self._out)
-        np.add(self._out, bias, out=self._out)
-        return np.maximum(self._out, 0, out=self._out)
+        """``(n, size, size, channels)``; the array is the pool's own, :attr:`out`."""
+        np.maximum(self._left, self._right, out=self._rows)
+        np.maximum(self._upper, self._lower, out=self.out)
+        np.add(self.out, bias, out=self.out)
+        return np.maximum(self.out, 0, out=self.out)
 
     def backward(self, gradient: Float32Array, bias: Float32Array) -> Float32Array:
         """Gradient by the planes, in their place; that by the bias into ``bias``. ``gradient`` is overwritten."""
-        np.multiply(gradient, np.greater(self._out, 0, out=self._mask), out=gradient)
+        np.multiply(gradient, np.greater(self.out, 0, out=self._mask), out=gradient)
         np.matmul(self._ones, gradient.reshape(len(self._ones), -1), out=bias)
-        np.greater(self._rows[1], self._rows[0], out=self._mask)
-        np.multiply(gradient, self._mask, out=self._rows[1])
-        np.subtract(gradient, self._rows[1], out=self._rows[0])
-        for row, (left, right) in zip(self._rows, self.planes, strict=True):
+        np.greater(self._lower, self._upper, out=self._mask)
+        np.multiply(gradient, self._mask, out=self._lower)
+        np.subtract(gradient, self._lower, out=self._upper)
+        upper_left, upper_right, lower_left, lower_right = self.each
+        for row, left, right in ((self._upper, upper_left, upper_right), (self._lower, lower_left, lower_right)):
             np.greater(right, left, out=self._mask)
             np.multiply(row, self._mask, out=right)
             np.subtract(row, right, out=left)
@@ -215,9 +229,9 @@ def _kernel2(w: dict[str, Float32Array]) -> Float32Array:
     return np.ascontiguousarray(w["conv2.weight"].transpose(0, 2, 3, 1)).reshape(32, 144)
 
 
-def _copy_windows(out: Float32Array, x: Float32Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
-    """Copy overlapping windows of a C-ordered array; strides in numbers."""
-    out.reshape(shape)[...] = as_strided(x, shape, tuple(_FLOAT * s for s in strides), writeable=False)
+def _windows(x: Float32Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Float32Array:
+    """Overlapping windows of a C-ordered array, to be read; strides in numbers."""
+    return np.ndarray(shape, np.float32, x, strides=[_FLOAT * s for s in strides])
 
 
 def _softmax_error(scores: Float32Array, y: npt.NDArray[np.int64]) -> Float32Array:
