@@ -18,9 +18,9 @@ from skerry.server.prepare import prepare
 from skerry.server.provision import forget_secret
 from skerry.server.recorded import recorded
 from skerry.server.remember import FleetMemory, check_enough
-from skerry.server.report import write_report
 from skerry.server.roster import Roster
 from skerry.server.rounds import run_rounds
+from skerry.server.run_clerk import report
 from skerry.server.run_statements import enter_run
 from skerry.server.tracing import Tracing, traced
 
@@ -73,7 +73,7 @@ def _conduct(folder: RunFolder, grid: Grid, clock: Clock, memory: FleetMemory, t
             finish(federation, progress)
             enter_run(federation, progress.sent)
     with tracing.span("report"):
-        write_report(folder)
+        report(folder)
     forget_secret(folder)
 
 

@@ -22,7 +22,7 @@ from skerry.server.engines import get_engine
 from skerry.server.prepare import prepare
 from skerry.server.recorded import recorded
 from skerry.server.resume import kept_nowhere, reopen
-from skerry.server.run_registry import registry_beside
+from skerry.server.run_clerk import clerk_beside
 
 __all__ = ["launch", "resume"]
 
@@ -58,7 +58,7 @@ def launch(
     get_engine(engine, processes=processes).check(
         parent, scenario
     )  # what is not there is told before there is a folder
-    with _registry(processes):
+    with _clerk(processes):
         folder = RunFolder.create(parent, scenario, engine=engine)
         on_folder(folder)
         try:
@@ -97,14 +97,14 @@ def resume(
             for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
                 shutil.rmtree(folder.path / half, ignore_errors=True)
         folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})
-    with _registry(processes):
+    with _clerk(processes):
         on_folder(folder)
         return _run(folder, processes)
 
 
-def _registry(processes: int) -> AbstractContextManager[None]:
-    """Where a run may have several processes, one is the registry's; forked before anybody else has a thread here."""
-    return nullcontext() if processes == 1 else registry_beside()
+def _clerk(processes: int) -> AbstractContextManager[None]:
+    """Where a run may have several processes, one is its clerk; forked before anybody else has a thread here."""
+    return nullcontext() if processes == 1 else clerk_beside()
 
 
 def _run(folder: RunFolder, processes: int) -> RunFolder:

@@ -1,7 +1,7 @@
 """A run and the registry of its folder of runs: whom it does not ask, and what is taken in after each round.
 
 The registry is written by a thread of its own, which may leave it to another process
-(:mod:`skerry.server.run_registry`), after the round is on disk, while the run goes on. What cannot be
+(:mod:`skerry.server.run_clerk`), after the round is on disk, while the run goes on. What cannot be
 recorded is tried again after each later round, and when the run ends, however it ends. Whatever is wrong with the
 registry costs the run nothing but a notice: its verdicts are in its own folder too.
 """

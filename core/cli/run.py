@@ -128,7 +128,6 @@ def conducted(
     from skerry.errors import InterruptedRunError
     from skerry.runfolder import runs_dir
     from skerry.server.launch import launch, resume
-    from skerry.server.report import write_report
 
     follower = Follower(view_for(note(), as_json=as_json), system_clock)
 
@@ -154,6 +153,8 @@ def conducted(
     if follower.fault is not None:
         note().print(Text(f"the progress display stopped early: {follower.fault!r}", style="dim"))
     if not (folder.path / "report.html").is_file():
+        from skerry.server.report import write_report
+
         write_report(folder)
     return folder
 

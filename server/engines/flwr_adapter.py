@@ -17,7 +17,9 @@ When Flower moves one of them, the call fails with an error that names the insta
 instead of a traceback from deep inside.
 """
 
+import functools
 import hashlib
+import importlib.metadata
 import os
 import re
 import sys
@@ -25,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -69,6 +71,12 @@ class ErrorKind(IntEnum):
     APP_FAILED = 2
     EXPIRED = 3
     NODE_UNAVAILABLE = 5
+
+
+@functools.cache
+def version(package: str) -> str:
+    """The installed version, read once (6 ms): another one that is installed meanwhile is not loaded any more."""
+    return importlib.metadata.version(package)
 
 
 def require_flwr() -> str:

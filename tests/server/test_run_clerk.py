@@ -10,14 +10,14 @@ import psutil
 import pytest
 
 from skerry.config import default_scenario
-from skerry.errors import RegistryError
+from skerry.errors import InputError, RegistryError
 from skerry.records import Action, Verdict
 from skerry.runfolder import RunFolder
-from skerry.server import run_registry
 from skerry.server.launch import launch
 from skerry.server.registry import Registry, scope_of
 from skerry.server.remember import FleetMemory
-from skerry.server.run_registry import Judged, registry_beside, registry_of
+from skerry.server.run_clerk import clerk_beside, report
+from skerry.server.run_registry import Judged, RegistryBeside, RegistryHere, registry_of
 from skerry.syncer import Job
 
 SHORT = ["rounds=2", "training.epochs=1", "report.references=false"]
@@ -51,7 +51,7 @@ def test_rounds_are_recorded_by_the_other_process(folder: RunFolder, monkeypatch
 
     monkeypatch.setattr(Registry, "record", record)
     before = children()
-    with registry_beside():
+    with clerk_beside():
         (other,) = children() - before
         registry = registry_of(folder)
         registry.record([judged(1), judged(2)])
@@ -64,7 +64,7 @@ def test_rounds_are_recorded_by_the_other_process(folder: RunFolder, monkeypatch
 def test_what_the_registry_raises_there_is_raised_here(folder: RunFolder) -> None:
     path = folder.path.parent / "registry.sqlite"
     path.write_bytes(b"not a registry")
-    with registry_beside():
+    with clerk_beside():
         with pytest.raises(RegistryError) as caught:
             registry_of(folder).record([judged(1)])
         assert caught.value.where == str(path)
@@ -75,7 +75,7 @@ def test_what_the_registry_raises_there_is_raised_here(folder: RunFolder) -> Non
 
 def test_a_process_that_has_died_costs_no_round(folder: RunFolder) -> None:
     before = children()
-    with registry_beside():
+    with clerk_beside():
         registry = registry_of(folder)
         registry.record([judged(1)])
         (other,) = children() - before
@@ -98,7 +98,7 @@ def test_an_answer_that_was_not_waited_for_is_taken_for_no_other(
 
     monkeypatch.setattr(Registry, "quarantined", quarantined)
     Registry(folder.path.parent).record(scope_of(folder.scenario), "earlier", [])
-    with registry_beside():
+    with clerk_beside():
         registry = registry_of(folder)
         with pytest.raises(KeyboardInterrupt):
             registry.quarantined()
@@ -108,13 +108,13 @@ def test_an_answer_that_was_not_waited_for_is_taken_for_no_other(
 
 
 def test_a_runs_memory_uses_the_process_and_this_one_loads_no_library(folder: RunFolder) -> None:
-    with registry_beside(), FleetMemory(folder) as memory:
+    with clerk_beside(), FleetMemory(folder) as memory:
         assert memory._registry is not None
-        assert isinstance(memory._registry, run_registry._Beside)
+        assert isinstance(memory._registry, RegistryBeside)
         memory.take(Job().do(lambda: None), 1, 1, judged(1).verdicts)
     assert rows(folder.path.parent) == [("writer-00", 1)]
     with FleetMemory(folder) as later:
-        assert isinstance(later._registry, run_registry._Here)
+        assert isinstance(later._registry, RegistryHere)
 
 
 def test_a_run_in_two_processes_is_in_the_registry_as_one_in_one(tmp_path: Path) -> None:
@@ -129,6 +129,27 @@ def test_a_run_in_two_processes_is_in_the_registry_as_one_in_one(tmp_path: Path)
     assert found[0][0]
 
 
+def test_the_report_is_the_same_whoever_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = launch(default_scenario(SHORT), engine="inprocess", parent=tmp_path)
+    path = run.path / "report.html"
+    here = path.read_bytes()
+    path.unlink()
+    with clerk_beside(), monkeypatch.context() as patch:
+        patch.setattr("skerry.server.report.write_report", lambda _: pytest.fail("written here"))
+        report(run)
+    assert path.read_bytes() == here
+    path.unlink()
+    before = children()
+    with clerk_beside():
+        (other,) = children() - before
+        os.kill(other, signal.SIGKILL)
+        report(run)
+    assert path.read_bytes() == here
+    (run.path / "result.json").write_text("{}")
+    with clerk_beside(), pytest.raises(InputError):
+        report(run)
+
+
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -137,7 +158,7 @@ from skerry.server.launch import launch
 assert "flwr" not in sys.modules
 launch(default_scenario(["rounds=1", "training.epochs=1", "report.references=false"]), engine="inprocess",
        parent=Path(sys.argv[1]), processes=2)
-print("sqlalchemy" in sys.modules)
+print({"sqlalchemy", "jinja2"} & sys.modules.keys())
 """
 
 
@@ -147,5 +168,5 @@ def test_a_run_in_several_processes_does_not_load_the_registrys_library_where_it
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
     )
-    assert done.stdout.strip() == "False", done.stderr
+    assert done.stdout.strip() == "set()", done.stderr
     assert rows(tmp_path)

@@ -1,0 +1,111 @@
+"""A process of a run's own for what its coordinator would have to load libraries for: the registry, and the report.
+
+They take a third of a second to load. The process loads them while the run begins, and works while the run goes on.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from skerry.canonical import decode, encode
+from skerry.forking import Forked, fork_into, heard, told
+from skerry.runfolder import RunFolder
+
+__all__ = ["Clerk", "clerk_beside", "clerk_here", "report"]
+
+
+class Clerk:
+    """The process: it is asked one thing after another, by one thread at a time."""
+
+    def __init__(self, forked: Forked) -> None:
+        self._pipe = forked.pipe
+        self._lock = threading.Lock()
+        self._in_step = True  # nothing is under way of which the answer would be taken for another one
+
+    def ask(self, what: str, folder: RunFolder, value: object = None) -> Any:
+        """The answer, in CBOR's types; or raises what was raised there.
+
+        Raises:
+            EOFError, ConnectionError: there is no such process any more, or Ctrl-C came while it was asked before.
+        """
+        with self._lock:
+            if not self._in_step:
+                raise EOFError
+            self._in_step = False
+            self._pipe.send_bytes(encode([what, str(folder.path), value]))
+            failure, answer = decode(self._pipe.recv_bytes())
+            self._in_step = True
+        if failure is not None:
+            raise heard(failure)
+        return answer
+
+
+_BESIDE: ContextVar[Clerk | None] = ContextVar("clerk", default=None)
+
+
+def clerk_here() -> Clerk | None:
+    """That of the block of :func:`clerk_beside` that this thread is in."""
+    return _BESIDE.get()
+
+
+@contextmanager
+def clerk_beside() -> Iterator[None]:
+    """For the time of a block runs of this thread have a process, which is forked now and ends with the block.
+
+    Raises:
+        RunFailedError: the system gives no process.
+    """
+    found: list[Forked] = []
+    try:
+        fork_into(found, _serve)
+        token = _BESIDE.set(Clerk(found[0]))
+        try:
+            yield
+        finally:
+            _BESIDE.reset(token)
+    finally:
+        for forked in found:
+            forked.end()
+
+
+def report(folder: RunFolder) -> None:
+    """Write a run's report; see :func:`~skerry.server.report.write_report`."""
+    clerk = clerk_here()
+    if clerk is not None:
+        try:
+            clerk.ask("report", folder)
+        except (EOFError, ConnectionError):
+            pass  # the process is gone
+        else:
+            return
+    from skerry.server.report import write_report
+
+    write_report(folder)
+
+
+def _serve(pipe: Connection) -> None:
+    import skerry.server.registry  # noqa: F401 - loaded before anybody asks
+    from skerry.server.report import write_report
+    from skerry.server.run_registry import RegistryHere
+
+    known: dict[str, RegistryHere] = {}
+    while True:
+        try:
+            what, path, value = decode(pipe.recv_bytes())
+        except EOFError:
+            return
+        failure: dict[str, Any] | None = None
+        answer: object = None
+        try:
+            folder = RunFolder(Path(path))
+            if what == "report":
+                write_report(folder)
+            else:
+                answer = known.setdefault(path, RegistryHere(folder)).asked(what, value)
+        except Exception as error:  # noqa: BLE001 - raised where it was asked for
+            failure = told(error)
+        pipe.send_bytes(encode([failure, answer]))
