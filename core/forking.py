@@ -52,8 +52,8 @@ class Forked:
 def fork_into(found: list[Forked], serve: Callable[[Connection], None]) -> None:
     """Fork a process that does ``serve(its end of the pipe)`` and ends, and add it to ``found``.
 
-    It ends with this one, even by SIGKILL: on Linux at once, elsewhere when it has seen that its pipe is closed. Ctrl-C
-    is this process's, which ends it. No signal is heeded until each side knows which it is: whoever catches what a
+    It ends with this one, even by SIGKILL: on Linux at once, elsewhere when it next looks at its pipe, which is closed
+    then. Ctrl-C is this process's, which ends it. No signal is heeded until each side knows which it is: whoever catches what a
     signal raises here finds in ``found`` all there is to end.
 
     Args:
@@ -90,7 +90,8 @@ class Beside:
     """Work that forked processes do while a block goes on.
 
     Guarantee: a block that is left as it should has waited for all of it, and raises the first failure; one that an
-    exception leaves has killed the processes. Either way none of them is there any more.
+    exception leaves has killed the processes. Either way none of them is there any more. Where this process is killed
+    without a chance to do so, they end with it on Linux; elsewhere they do their work to its end.
     """
 
     def __init__(self) -> None:
