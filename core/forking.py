@@ -53,8 +53,8 @@ def fork_into(found: list[Forked], serve: Callable[[Connection], None]) -> None:
     """Fork a process that does ``serve(its end of the pipe)`` and ends, and add it to ``found``.
 
     It ends with this one, even by SIGKILL: on Linux at once, elsewhere when it next looks at its pipe, which is closed
-    then. Ctrl-C is this process's, which ends it. No signal is heeded until each side knows which it is: whoever catches what a
-    signal raises here finds in ``found`` all there is to end.
+    then. Ctrl-C is this process's, which ends it. No signal is heeded until each side knows which it is: whoever
+    catches what a signal raises here finds in ``found`` all there is to end.
 
     Args:
         found: processes whose pipes are not the new one's business; the new one is added.
