@@ -1,5 +1,6 @@
 """The root of the command line: which commands there are."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -15,6 +16,8 @@ EPILOG = (
     "Exit codes: 0 ok, 1 failed, 2 bad input, 3 refused by policy. With --json standard output is one JSON document, "
     "also for an error. --debug, anywhere on the line, shows the traceback of an error."
 )
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 app = typer.Typer(
     name="skerry",
@@ -60,5 +63,11 @@ app.command()(doctor.doctor)
 
 
 def main() -> None:
-    """Entry point of the ``skerry`` command."""
+    """Entry point of the ``skerry`` command.
+
+    BLAS and OpenMP compute in one thread, unless the environment says otherwise: devices are many and their products
+    small, so more threads mostly wait for each other, and spin while they do.
+    """
+    for name in _THREADS:
+        os.environ.setdefault(name, "1")  # before numpy is loaded, which reads it once
     app()

@@ -49,6 +49,7 @@ class InProcessEngine:
         homes = fleet_homes(folder)
         self.load()
         from flwr.app import Context, RecordDict  # Flower loads for a quarter of a second
+        from threadpoolctl import threadpool_limits
 
         from skerry.server.engines.forked_grid import ForkedGrid
         from skerry.server.engines.inprocess_grid import RUN_ID, InProcessGrid
@@ -66,6 +67,7 @@ class InProcessEngine:
             {"run": str(folder.path), "scenario": "", "overrides": "", "runs-dir": ""},
         )
         with (
+            threadpool_limits(1),  # of BLAS, in forked processes too: more would spin, each in the others' way
             collecting_seldom(*_SELDOM),
             flwr_adapter.task_identity(RUN_ID),
             logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", InProcessGrid.__module__),

@@ -12,6 +12,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
+from threadpoolctl import threadpool_info
 
 from skerry.device.app import pointer
 from skerry.runfolder import RunFolder
@@ -55,6 +56,7 @@ def train(message: Message, context: Context) -> Message:
         "pid": os.getpid(),
         "parent": os.getppid(),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        "blas": max(pool["num_threads"] for pool in threadpool_info()),
         "telemetry": os.environ.get("FLWR_TELEMETRY_ENABLED", ""),
         "twice": 2 * int(asked["n"]),
     }

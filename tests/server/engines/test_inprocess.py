@@ -12,6 +12,7 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skerry.errors import InputError, MissingDependencyError
 from skerry.runfolder import RunFolder
@@ -338,3 +339,14 @@ def test_a_simulation_is_launched_without_the_libraries_of_fleets() -> None:
         " & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=180)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_devices_compute_in_one_thread_whatever_the_machine_has(
+    echo: Components, make_run: Any, seen: Any, processes: int
+) -> None:
+    folder = make_run(3)
+    with threadpool_limits(2):
+        InProcessEngine(echo, processes=processes).run(folder)
+        assert max(pool["num_threads"] for pool in threadpool_info()) == 2  # afterwards as before
+    assert {reply["blas"] for told in seen(folder)["rounds"] for reply in told["replies"]} == {1}
