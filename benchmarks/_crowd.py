@@ -28,7 +28,7 @@ def main() -> None:
         (conduct, "discover"),
         (conduct, "run_rounds"),
         (conduct, "finish"),
-        (conduct, "write_report"),
+        (conduct, "report"),
     ):
         setattr(module, name, _timed(getattr(module, name), name, spent))
     begin = time.perf_counter()

@@ -56,7 +56,10 @@ LOOK_STEPS = 200  # of a schedule, to see how many phones are at work
 SERVER = (
     (3.0, 0.0, 0.95),
     (2.0, 0.0, 0.95),
+    (5.0, 0.0, 0.97),
     (8.0, 0.9, 0.9),
+    (12.0, 0.9, 0.9),
+    (18.0, 0.9, 0.9),
     (4.0, 0.9, 0.9),
     (2.0, 0.0, 0.0),
     (3.0, 0.0, 0.0),
@@ -186,7 +189,7 @@ def few(scratch: Path) -> list[Claim]:
     rounds = tuned("rounds", settings(waiting_for(130, 65, 43, 80)))
     hasty = tuned("rounds +30 %", settings(waiting_for(130, 100)))
     patient = tuned("patient rounds", settings([*waiting_for(130, 120), Rounds(goal=130, deadline_s=300.0)]))
-    buffer = tuned("buffer", settings(buffers(130, 20, 10, 40)))
+    buffer = tuned("buffer", settings(buffers(130, 20, 14, 10, 40)))
     equal = with_as_many_at_work(buffer, rounds)
     pairs = {"time": (equal, rounds), "time_over_selection": (buffer, hasty), "time_patient": (buffer, patient)}
     return _measured(pairs)
@@ -197,7 +200,7 @@ def many(scratch: Path) -> list[Claim]:
     del scratch
     rounds = tuned("rounds", settings(waiting_for(1000, 700, 600)))
     hasty = tuned("rounds +30 %", settings(waiting_for(1000, 770)))
-    buffer = tuned("buffer", settings(buffers(1000, 300, 200, 100)))
+    buffer = tuned("buffer", settings(buffers(1000, 100, 60, 200)))
     equal = with_as_many_at_work(buffer, rounds)
     return _measured({"time_many": (equal, rounds), "time_many_over_selection": (buffer, hasty)})
 
