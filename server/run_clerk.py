@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,10 @@ def report(folder: RunFolder) -> None:
 
 
 def _serve(pipe: Connection) -> None:
-    import skerry.server.registry  # noqa: F401 - loaded before anybody asks
     from skerry.server.report import write_report
     from skerry.server.run_registry import RegistryHere
 
+    import_module("skerry.server.registry")  # before anybody asks
     known: dict[str, RegistryHere] = {}
     while True:
         try:

@@ -47,7 +47,7 @@ def test_rounds_are_recorded_by_the_other_process(folder: RunFolder, monkeypatch
 
     def record(self: Registry, *arguments: object) -> None:
         by.write_text(str(os.getpid()))
-        real(self, *arguments)  # type: ignore[arg-type]
+        real(self, *arguments)
 
     monkeypatch.setattr(Registry, "record", record)
     before = children()
@@ -94,7 +94,7 @@ def test_an_answer_that_was_not_waited_for_is_taken_for_no_other(
     def quarantined(self: Registry, *arguments: object) -> object:
         if os.getpid() != parent:
             os.kill(parent, signal.SIGINT)
-        return real(self, *arguments)  # type: ignore[arg-type]
+        return real(self, *arguments)
 
     monkeypatch.setattr(Registry, "quarantined", quarantined)
     Registry(folder.path.parent).record(scope_of(folder.scenario), "earlier", [])
