@@ -151,7 +151,7 @@ def _do(work: Callable[[], None], pipe: Connection) -> None:
     failure = None
     try:
         work()
-    except Exception as error:  # noqa: BLE001 - raised by the parent, who asked
+    except Exception as error:  # noqa: BLE001 - it goes to the parent, who raises it where it waits for this work
         failure = told(error)
     pipe.send_bytes(encode(failure))
 
@@ -222,7 +222,7 @@ def _live(
         if os.getppid() == parent:
             serve(pipe)
             code = 0
-    except BaseException:  # noqa: BLE001 - the process ends here: what is not told now, nobody ever hears
+    except BaseException:  # noqa: BLE001 - logged, and ends the child: above are its parent's frames
         _LOG.exception("a forked process failed")
     finally:
         with suppress(OSError, ValueError):
