@@ -69,6 +69,55 @@ def test_a_fault_of_ours_tells_where_it_was_raised() -> None:
         beside.begin(divide)
 
 
+class OddError(RefusedError):
+    """With more of a state than goes between processes as it is."""
+
+    def __init__(self) -> None:
+        super().__init__("odd", "it is odd", where="/there/\udcff")
+        self.path, self.names, self.few = Path("/here"), {"one"}, [1, 2]
+
+
+def test_an_error_whose_state_has_no_bytes_is_heard_with_its_words() -> None:
+    def refuse() -> None:
+        raise OddError
+
+    with pytest.raises(RefusedError) as caught, Beside() as beside:
+        beside.begin(refuse)
+    told = caught.value
+    assert (type(told), told.reason, told.what, told.where) == (RefusedError, "odd", "it is odd", "/there/\\udcff")
+    assert (told.__dict__["path"], told.__dict__["names"], told.__dict__["few"]) == ("/here", "{'one'}", [1, 2])
+
+
+def test_what_the_system_says_is_heard_as_it_is() -> None:
+    """The command line tells it otherwise than a fault of ours."""
+
+    def look() -> None:
+        Path("/nowhere/at\udcff/all").read_text()
+
+    with pytest.raises(FileNotFoundError) as caught, Beside() as beside:
+        beside.begin(look)
+    assert (caught.value.errno, caught.value.strerror) == (2, "No such file or directory")
+    assert caught.value.filename == "/nowhere/at\\udcff/all"
+    assert "in look" in str(caught.value.__notes__)
+
+
+def test_a_package_that_is_missing_there_is_named_here() -> None:
+    def load() -> None:
+        raise ModuleNotFoundError("No module named 'ort.x'", name="ort.x")
+
+    with pytest.raises(ModuleNotFoundError, match="ort") as caught, Beside() as beside:
+        beside.begin(load)
+    assert caught.value.name == "ort.x"
+
+
+def test_a_fault_with_words_that_have_no_bytes_is_told() -> None:
+    def fail() -> None:
+        raise ValueError("\udcff")
+
+    with pytest.raises(RuntimeError, match=r"in fail(.|\n)*ValueError: \\udcff"), Beside() as beside:
+        beside.begin(fail)
+
+
 def test_a_block_that_fails_breaks_the_work_off(tmp_path: Path) -> None:
     def work() -> None:
         (tmp_path / "begun").touch()
