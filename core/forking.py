@@ -1,7 +1,8 @@
 """Processes forked from this one: they work for it, share what it has loaded, and never outlive it.
 
 Each has a pipe to this process and to nobody else. Fork early: of a process with several threads the child has one, and
-what another thread held at that instant (a lock, a module half imported) stays so there for good.
+what another thread held at that instant (a lock, a module half imported) stays so there for good. The streams for
+output are the child's own: those of its parent may be held by a thread that waits for a slow terminal.
 """
 
 import ctypes
@@ -11,23 +12,26 @@ import os
 import signal
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import IO, NoReturn, Self
 
-from skerry import errors
 from skerry.canonical import decode, encode
-from skerry.errors import RunFailedError, SkerryError
+from skerry.error_records import heard, told
+from skerry.errors import RunFailedError
 
-__all__ = ["Beside", "Forked", "fork_into", "heard", "told"]
+__all__ = ["Beside", "Forked", "end_all", "fork_into"]
 
 _LOG = logging.getLogger(__name__)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
+_LIBC = ctypes.CDLL(None)  # now: in a child of several threads somebody may hold what loads libraries
+_HERE: set[Connection] = set()  # this process's ends of all its pipes
+_ONE_AT_A_TIME = threading.RLock()  # or a child would have the other end of a pipe that another thread has just made
+_PARENTS: list[object] = []  # streams that must not be closed, and so flushed, where they are nobody's any more
 
 
 @dataclass(frozen=True)
@@ -38,49 +42,88 @@ class Forked:
     pipe: Connection
 
     def end(self, *, kill: bool = False) -> None:
-        """Close the pipe, by which the process knows that nobody asks any more, and wait for its end.
+        """As :func:`end_all`, of this one."""
+        end_all([self], kill=kill)
 
-        Args:
-            kill: do not wait for what it is at.
-        """
-        self.pipe.close()
+
+def end_all(found: list[Forked], *, kill: bool = False) -> None:
+    """Close the pipes, by which the processes know that nobody asks any more, and wait for their end.
+
+    Whatever comes meanwhile, such as another Ctrl-C, those that are left are killed, and it is raised.
+
+    Args:
+        found: is empty afterwards.
+        kill: do not wait for what they are at.
+    """
+    try:
         if kill:
-            os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+            _kill(found)  # before a pipe is closed: to be asked no more is no failure that one would tell of
+        _close(found)
+        _wait_for(found)
+    except BaseException:
+        _kill(found)
+        _close(found)
+        _wait_for(found)
+        raise
+    finally:
+        found.clear()
+
+
+def _kill(found: Iterable[Forked]) -> None:
+    for forked in found:
+        with suppress(ChildProcessError, ProcessLookupError):
+            if os.waitpid(forked.pid, os.WNOHANG) == (0, 0):  # else the number may be somebody else's
+                os.kill(forked.pid, signal.SIGKILL)
+
+
+def _close(found: Iterable[Forked]) -> None:
+    """All pipes, before one process is waited for."""
+    for forked in found:
+        _HERE.discard(forked.pipe)
+        forked.pipe.close()
+
+
+def _wait_for(found: Iterable[Forked]) -> None:
+    for forked in found:
+        with suppress(ChildProcessError):  # gone: waited for before, or by the system, where SIGCHLD is ignored
+            os.waitpid(forked.pid, 0)
 
 
 def fork_into(found: list[Forked], serve: Callable[[Connection], None]) -> None:
     """Fork a process that does ``serve(its end of the pipe)`` and ends, and add it to ``found``.
 
-    It ends with this one, even by SIGKILL: on Linux at once, elsewhere when it next looks at its pipe, which is closed
-    then. Ctrl-C is this process's, which ends it. No signal is heeded until each side knows which it is: whoever
-    catches what a signal raises here finds in ``found`` all there is to end.
+    It ends with this one, even by SIGKILL: on Linux at once, and with the thread that has called this; elsewhere when
+    it next looks at its pipe, which is closed then. Ctrl-C is this process's, which ends it. In the main thread no
+    signal is heeded until each side knows which it is: whoever catches what a signal raises here finds in ``found`` all
+    there is to end.
 
     Args:
-        found: processes whose pipes are not the new one's business; the new one is added.
+        found: the new one is added.
         serve: what it does; what this raises is logged there, and ends it with code 1.
 
     Raises:
         RunFailedError: the system gives no process, or no pipe.
     """
     parent = os.getpid()
-    try:
-        mine, theirs = Pipe()
-    except OSError as error:
-        raise _refused(error) from error
-    sys.stdout.flush()
-    sys.stderr.flush()
-    made = False
-    with _signals_later():
+    _flush(sys.stdout, sys.stderr)  # what was said before comes before what the new one says
+    with _ONE_AT_A_TIME, _signals_later():
+        try:
+            mine, theirs = Pipe()
+        except OSError as error:
+            raise _refused(error) from error
+        made = False
         try:
             child = os.fork()
             if child == 0:
-                _live(serve, theirs, (mine, *(other.pipe for other in found)), parent)
+                _live(serve, theirs, mine, parent)
+            _HERE.add(mine)
             found.append(Forked(child, mine))
             made = True
         except OSError as error:
             raise _refused(error) from error
         finally:
+            if os.getpid() != parent:
+                os._exit(1)  # a signal came before it was heeded no more: above are the parent's frames
             theirs.close()
             if not made:
                 mine.close()
@@ -116,61 +159,9 @@ class Beside:
                 for forked in self._found:
                     _wait(forked.pipe)
         except BaseException:
-            self._end(kill=True)
+            end_all(self._found, kill=True)
             raise
-        self._end(kill=kind is not None)
-
-    def _end(self, *, kill: bool) -> None:
-        for forked in self._found:
-            forked.end(kill=kill)
-        self._found = []
-
-
-def told(error: BaseException) -> dict[str, Any]:
-    """An error as a record for another process, whatever it holds.
-
-    Of its state what CBOR does not know, such as a path or a set, goes as its words.
-    """
-    ours = [kind.__name__ for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind]
-    if ours:
-        return {"kind": ours[0], "state": {name: _plain(value) for name, value in error.__dict__.items()}}
-    where = _plain("".join(traceback.format_exception(error)))
-    if isinstance(error, OSError):
-        said = [error.errno, error.strerror, error.filename] if error.errno is not None else [str(error)]
-        return {"system": [_plain(one) for one in said], "fault": where}
-    if isinstance(error, ModuleNotFoundError):
-        return {"missing": _plain(error.name), "what": _plain(str(error)), "fault": where}
-    return {"fault": where}
-
-
-def heard(record: Mapping[str, Any]) -> Exception:
-    """The error of :func:`told`, of the nearest class in :mod:`skerry.errors`. What the system says, and that a package
-    is missing, are an OSError and a ModuleNotFoundError; another fault of the program's own is a RuntimeError. These
-    have the traceback with them.
-    """
-    if "kind" in record:
-        kind: type[SkerryError] = getattr(errors, record["kind"])
-        made = kind.__new__(kind, record["state"]["what"])
-        made.__dict__.update(record["state"])
-        return made
-    found: Exception
-    where = f"in a forked process:\n{record['fault']}"
-    if "system" in record:
-        found = OSError(*record["system"])
-    elif "missing" in record:
-        found = ModuleNotFoundError(record["what"], name=record["missing"])
-    else:
-        return RuntimeError(where)
-    found.add_note(where)
-    return found
-
-
-def _plain(value: object) -> object:
-    """What comes out of CBOR as it went in, or the words of it."""
-    try:
-        return decode(encode(value))
-    except Exception:  # noqa: BLE001 - whatever an encoder says of a value that it does not know
-        return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+        end_all(self._found, kill=kind is not None)
 
 
 def _do(work: Callable[[], None], pipe: Connection) -> None:
@@ -234,25 +225,45 @@ def _later(one: signal.Signals) -> Iterator[None]:
                 os.kill(os.getpid(), one)
 
 
-def _live(
-    serve: Callable[[Connection], None], pipe: Connection, others: tuple[Connection, ...], parent: int
-) -> NoReturn:
+def _live(serve: Callable[[Connection], None], pipe: Connection, parents: Connection, parent: int) -> NoReturn:
     """The whole life of the forked process; never returns into what its parent was doing."""
     code = 1
+    own: list[IO[str]] = []
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is its parent's, who ends it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for other in others:
+        for other in (parents, *_HERE):
             other.close()
+        _HERE.clear()
+        own.extend(_own_streams())
         if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+            _LIBC.prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() == parent:
             serve(pipe)
             code = 0
     except BaseException:  # noqa: BLE001 - logged, and ends the child: above are its parent's frames
         _LOG.exception("a forked process failed")
     finally:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        with suppress(Exception):
+            _flush(*own)
         os._exit(code)
+
+
+def _own_streams() -> Iterator[IO[str]]:
+    """Where the parent's lead to; what waits in the parent's is left to it."""
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is not None:
+            _PARENTS.append(stream)
+            encoding = getattr(stream, "encoding", None)
+            with suppress(OSError):
+                own = os.fdopen(number, "w", 1, encoding=encoding, errors="backslashreplace", closefd=False)
+                setattr(sys, name, own)
+                yield own
+
+
+def _flush(*streams: IO[str] | None) -> None:
+    for stream in streams:
+        with suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            if stream is not None:
+                stream.flush()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from skerry.canonical import decode, encode
-from skerry.forking import Forked, fork_into, heard, told
+from skerry.error_records import heard, told
+from skerry.forking import Forked, end_all, fork_into
 from skerry.runfolder import RunFolder
 
 __all__ = ["Clerk", "clerk_beside", "clerk_here", "report"]
@@ -69,8 +70,7 @@ def clerk_beside() -> Iterator[None]:
         finally:
             _BESIDE.reset(token)
     finally:
-        for forked in found:
-            forked.end()
+        end_all(found)
 
 
 def report(folder: RunFolder) -> None:

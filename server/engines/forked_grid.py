@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 
 from skerry.canonical import decode, encode
 from skerry.errors import InputError, RunFailedError
-from skerry.forking import Forked, fork_into
+from skerry.forking import Forked, end_all, fork_into
 from skerry.server.engines.flwr_frames import framed, unframed
 from skerry.server.engines.grid import Chore
 from skerry.server.engines.inprocess_grid import InProcessGrid, failed
@@ -69,14 +69,14 @@ class ForkedGrid(InProcessGrid):
             for _ in range(self._processes):
                 fork_into(self._forked, self._serve)
         except BaseException:
-            self._end(kill=True)
+            end_all(self._forked, kill=True)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(kill=kind is not None)
+        end_all(self._forked, kill=kind is not None)
 
     def _serve(self, pipe: Connection) -> None:
         """Answer until nobody asks any more; what goes wrong outside of a device's app is told to the parent too."""
@@ -111,14 +111,6 @@ class ForkedGrid(InProcessGrid):
     def _device_copy(self, records: RecordDict) -> RecordDict:
         """Through the pipe goes a copy."""
         return records
-
-    def _end(self, *, kill: bool) -> None:
-        """End all processes; to ``kill`` is not to wait for what they are at."""
-        for forked in self._forked:
-            forked.pipe.close()  # all of them, before one is waited for
-        for forked in self._forked:
-            forked.end(kill=kill)
-        self._forked = []
 
     @property
     def hands(self) -> int:

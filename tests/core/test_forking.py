@@ -1,9 +1,14 @@
 """Forked processes: their work is waited for or broken off, what they raise is heard, and none is left."""
 
+import io
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -11,7 +16,7 @@ import psutil
 import pytest
 
 from skerry.errors import LedgerCorruptError, RefusedError, RunFailedError
-from skerry.forking import Beside, Forked, fork_into
+from skerry.forking import Beside, Forked, end_all, fork_into
 
 
 @pytest.fixture(autouse=True)
@@ -152,13 +157,13 @@ def test_a_process_that_dies_is_told() -> None:
         beside.begin(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def until_closed(pipe: Connection) -> None:
+    with pytest.raises(EOFError):
+        pipe.recv()
+
+
 def test_a_process_does_not_hold_the_pipes_of_those_before_it() -> None:
     """Else none of them would see that its pipe is closed, for as long as a later one lives."""
-
-    def until_closed(pipe: Connection) -> None:
-        with pytest.raises(EOFError):
-            pipe.recv()
-
     found: list[Forked] = []
     for _ in range(3):
         fork_into(found, until_closed)
@@ -171,6 +176,148 @@ def test_a_process_does_not_hold_the_pipes_of_those_before_it() -> None:
     finally:
         for forked in found:
             forked.end(kill=True)
+
+
+def test_nor_those_of_others_who_fork_from_the_same_process() -> None:
+    first: list[Forked] = []
+    second: list[Forked] = []
+    fork_into(first, until_closed)
+    fork_into(second, until_closed)
+    try:
+        first[0].pipe.close()
+        process, end = psutil.Process(first[0].pid), time.monotonic() + 60
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+    finally:
+        for forked in (*first, *second):
+            forked.end(kill=True)
+
+
+def test_a_second_ctrl_c_while_their_end_is_waited_for_kills_them() -> None:
+    parent = os.getpid()
+
+    def linger(pipe: Connection) -> None:
+        until_closed(pipe)
+        os.kill(parent, signal.SIGINT)
+        time.sleep(600)
+
+    found: list[Forked] = []
+    fork_into(found, until_closed)
+    fork_into(found, linger)
+    fork_into(found, until_closed)
+    with pytest.raises(KeyboardInterrupt):
+        end_all(found)
+    assert found == []
+
+
+def test_children_that_the_system_reaps_by_itself_are_ended_too() -> None:
+    """Whoever started this program may have told so."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with Beside() as beside:
+            beside.begin(lambda: None)
+        broken_off = Beside()
+        broken_off.begin(lambda: time.sleep(600))
+        broken_off.__exit__(KeyboardInterrupt, None, None)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_who_has_no_streams_forks_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    found: list[Forked] = []
+    fork_into(found, lambda pipe: pipe.send_bytes(b"there"))
+    assert found[0].pipe.recv_bytes() == b"there"
+    assert os.waitpid(found[0].pid, 0)[1] == 0
+    end_all(found)
+
+
+def test_what_another_thread_holds_of_a_stream_holds_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that shows progress may wait for a slow terminal in the instant of the fork."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while os.write(writing, bytes(4096)):
+            pass
+    os.set_blocking(writing, True)
+    stream = io.TextIOWrapper(io.BufferedWriter(io.FileIO(writing, "w")))
+
+    def show() -> None:
+        stream.write("half of the rounds\n")
+        stream.flush()
+
+    thread = threading.Thread(target=show)
+
+    def fork() -> int:
+        thread.start()
+        time.sleep(0.2)  # by now it waits
+        return real()
+
+    real = os.fork
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(os, "fork", fork)
+    with Beside() as beside:
+        beside.begin(lambda: None)
+    assert thread.is_alive()
+    while thread.is_alive():
+        os.read(reading, 1 << 20)
+    thread.join()
+    monkeypatch.undo()
+    stream.close()
+    os.close(reading)
+
+
+SAYING = """
+import sys
+from skerry.forking import Beside
+print("first", end="; ")
+with Beside() as beside:
+    beside.begin(lambda: print("second", end="; "))
+    beside.begin(lambda: None)
+    print("third", end="; ")
+print("fourth")
+"""
+
+
+def test_what_is_written_is_written_once_and_what_was_said_before_comes_first() -> None:
+    done = subprocess.run([sys.executable, "-c", SAYING], capture_output=True, text=True, check=False, timeout=180)
+    assert done.stdout in {"first; second; third; fourth\n", "first; third; second; fourth\n"}, done.stderr
+
+
+INTERRUPTED = """
+import os, signal, threading
+from skerry.forking import fork_into
+real = os.fork
+def fork():
+    child = real()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C is sent to all processes in front of a terminal
+    return child
+os.fork = fork
+def begin():
+    found = []
+    fork_into(found, lambda pipe: None)
+    found[0].end()
+def run():
+    try:
+        begin()
+    finally:
+        print("in", os.getpid(), flush=True)
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+print("of", os.getpid(), flush=True)
+"""
+
+
+def test_ctrl_c_before_a_process_knows_what_it_is_makes_it_no_second_parent() -> None:
+    """Elsewhere than in the main thread no handler is put off, and in the child that thread is the main one."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False, timeout=180)
+    first, second = done.stdout.splitlines()
+    assert (first.split()[0], second.split()[0]) == ("in", "of"), done.stdout
+    assert first.split()[1] == second.split()[1]
 
 
 def test_a_system_that_gives_no_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
