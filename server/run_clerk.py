@@ -5,7 +5,7 @@ They take a third of a second to load. The process loads them while the run begi
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -32,14 +32,18 @@ class Clerk:
         """The answer, in CBOR's types; or raises what was raised there.
 
         Raises:
-            EOFError, ConnectionError: there is no such process any more, or Ctrl-C came while it was asked before.
+            EOFError: there is no such process any more, or Ctrl-C came while it was asked before.
         """
+        question = encode([what, str(folder.path), value])
         with self._lock:
             if not self._in_step:
                 raise EOFError
             self._in_step = False
-            self._pipe.send_bytes(encode([what, str(folder.path), value]))
-            failure, answer = decode(self._pipe.recv_bytes())
+            try:
+                self._pipe.send_bytes(question)
+                failure, answer = decode(self._pipe.recv_bytes())
+            except OSError as error:  # of the pipe; what the system says to the process is in its answer
+                raise EOFError from error
             self._in_step = True
         if failure is not None:
             raise heard(failure)
@@ -79,7 +83,7 @@ def report(folder: RunFolder) -> None:
     if clerk is not None:
         try:
             clerk.ask("report", folder)
-        except (EOFError, ConnectionError):
+        except EOFError:
             pass  # the process is gone
         else:
             return
@@ -94,19 +98,17 @@ def _serve(pipe: Connection) -> None:
 
     import_module("skerry.server.registry")  # before anybody asks
     known: dict[str, RegistryHere] = {}
-    while True:
-        try:
+    with suppress(EOFError, OSError):  # nobody asks, or waits for an answer, any more
+        while True:
             what, path, value = decode(pipe.recv_bytes())
-        except EOFError:
-            return
-        failure: dict[str, Any] | None = None
-        answer: object = None
-        try:
-            folder = RunFolder(Path(path))
-            if what == "report":
-                write_report(folder)
-            else:
-                answer = known.setdefault(path, RegistryHere(folder)).asked(what, value)
-        except Exception as error:  # noqa: BLE001 - raised where it was asked for
-            failure = told(error)
-        pipe.send_bytes(encode([failure, answer]))
+            failure: dict[str, Any] | None = None
+            answer: object = None
+            try:
+                folder = RunFolder(Path(path))
+                if what == "report":
+                    write_report(folder)
+                else:
+                    answer = known.setdefault(path, RegistryHere(folder)).asked(what, value)
+            except Exception as error:  # noqa: BLE001 - raised where it was asked for
+                failure = told(error)
+            pipe.send_bytes(encode([failure, answer]))

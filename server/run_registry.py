@@ -91,7 +91,7 @@ class RegistryBeside:
         if self._clerk is not None:
             try:
                 return set(self._clerk.ask("quarantined", self._folder))
-            except (EOFError, ConnectionError):
+            except EOFError:
                 self._clerk = None
         return self._here.quarantined()
 
@@ -101,7 +101,7 @@ class RegistryBeside:
             rows = [[number, at, [one.to_json() for one in verdicts]] for number, at, verdicts in rounds]
             try:
                 self._clerk.ask("record", self._folder, rows)
-            except (EOFError, ConnectionError):
+            except EOFError:
                 self._clerk = None
             else:
                 return

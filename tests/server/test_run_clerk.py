@@ -4,6 +4,9 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
+import time
+from multiprocessing import Pipe
 from pathlib import Path
 
 import psutil
@@ -11,12 +14,13 @@ import pytest
 
 from skerry.config import default_scenario
 from skerry.errors import InputError, RegistryError
+from skerry.forking import Forked
 from skerry.records import Action, Verdict
 from skerry.runfolder import RunFolder
 from skerry.server.launch import launch
 from skerry.server.registry import Registry, scope_of
 from skerry.server.remember import FleetMemory
-from skerry.server.run_clerk import clerk_beside, report
+from skerry.server.run_clerk import Clerk, clerk_beside, report
 from skerry.server.run_registry import Judged, RegistryBeside, RegistryHere, registry_of
 from skerry.syncer import Job
 
@@ -105,6 +109,46 @@ def test_an_answer_that_was_not_waited_for_is_taken_for_no_other(
         assert registry.record([judged(1)]) is None
         assert registry.quarantined() == set()
     assert rows(folder.path.parent) == [("writer-00", 1)]
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.3], ids=["an answer that nobody reads", "nobody to answer"])
+def test_a_process_whose_answer_nobody_wants_any_more_does_not_fail(
+    late_s: float, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, ends = os.getpid(), []
+    real, plain = Registry.quarantined, os.waitpid
+
+    def quarantined(self: Registry, *arguments: object) -> object:
+        os.kill(parent, signal.SIGINT)
+        time.sleep(late_s)
+        return real(self, *arguments)
+
+    def waitpid(pid: int, options: int) -> tuple[int, int]:
+        ends.append(plain(pid, options))
+        return ends[-1]
+
+    monkeypatch.setattr(Registry, "quarantined", quarantined)
+    monkeypatch.setattr(os, "waitpid", waitpid)
+    with clerk_beside():
+        with pytest.raises(KeyboardInterrupt):
+            registry_of(folder).quarantined()
+        time.sleep(0.3 - late_s)
+    assert [status for _, status in ends] == [0]
+
+
+def test_a_process_that_dies_within_an_answer_is_gone(folder: RunFolder) -> None:
+    mine, its = Pipe()
+
+    def answer() -> None:
+        its.recv_bytes()
+        os.write(its.fileno(), (1000).to_bytes(4, "big") + b"of which there is hardly more")
+        its.close()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    assert RegistryBeside(folder, Clerk(Forked(os.getpid(), mine))).quarantined() == set()
+    thread.join()
+    mine.close()
 
 
 def test_a_runs_memory_uses_the_process_and_this_one_loads_no_library(folder: RunFolder) -> None:
