@@ -40,7 +40,8 @@ def own_accuracies(
         after: a vector that a device with a head of its own joins with that.
 
     Returns:
-        The accuracy of both vectors for each device. What it raises is that of a device whose data cannot be used.
+        The accuracy of both vectors for each device. What it raises is that of a device whose data cannot be used;
+        where they are measured in this process, this function raises it.
     """
     nodes = {device: federation.nodes[device] for device in devices}
     grid = federation.grid

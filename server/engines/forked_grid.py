@@ -16,7 +16,8 @@ from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.canonical import decode, encode
-from skerry.errors import InputError, RunFailedError
+from skerry.error_records import heard, told
+from skerry.errors import InputError, RunFailedError, SkerryError
 from skerry.forking import Forked, end_all, fork_into
 from skerry.server.engines.flwr_frames import framed, unframed
 from skerry.server.engines.grid import Chore
@@ -83,8 +84,9 @@ class ForkedGrid(InProcessGrid):
         try:
             self.answer_until_closed(pipe)
         except BaseException as error:
+            said = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode("utf-8")
             with suppress(OSError):
-                pipe.send_bytes(encode({"failure": f"{type(error).__name__}: {error}"}))
+                pipe.send_bytes(encode({"failure": said}))
             raise
 
     def answer_until_closed(self, pipe: Connection) -> None:
@@ -96,9 +98,7 @@ class ForkedGrid(InProcessGrid):
                 except EOFError:
                     return
                 if "chore" in asked:
-                    done = self._chores[asked["chore"]](pipe.recv_bytes())
-                    pipe.send_bytes(encode({"done": True}))
-                    pipe.send_bytes(done)
+                    self._do(self._chores[asked["chore"]], pipe)
                     continue
                 due = [unframed(pipe.recv_bytes()) for _ in range(asked["messages"])]
                 replies = self.settled(due, [self.answer(message, asked["deadline"]) for message in due])
@@ -107,6 +107,17 @@ class ForkedGrid(InProcessGrid):
                 for reply in written:
                     if reply is not None:
                         pipe.send_bytes(reply)
+
+    def _do(self, chore: Chore, pipe: Connection) -> None:
+        """Do it, and tell that it is done, or why it is refused."""
+        part = pipe.recv_bytes()
+        try:
+            done = chore(part)
+        except SkerryError as error:
+            pipe.send_bytes(encode({"refused": told(error)}))
+        else:
+            pipe.send_bytes(encode({"done": True}))
+            pipe.send_bytes(done)
 
     def _device_copy(self, records: RecordDict) -> RecordDict:
         """Through the pipe goes a copy."""
@@ -121,7 +132,8 @@ class ForkedGrid(InProcessGrid):
         """See :class:`RunGrid`.
 
         Raises:
-            RunFailedError: a process ended, or the chore failed in it.
+            RunFailedError: a process ended, or the chore failed in it with a fault of the program's own.
+            SkerryError: what the chore raised of them.
         """
         done: list[bytes] = [b""] * len(parts)
         under_way: dict[Connection, int] = {}
@@ -150,7 +162,7 @@ class ForkedGrid(InProcessGrid):
         """See :class:`RunGrid`.
 
         Raises:
-            RunFailedError: a process ended; and where it is waited for, that one ended, or the chore failed in it.
+            RunFailedError: a process ended; and where it is waited for, as :meth:`share`.
         """
         places: dict[Connection, set[int]] = {}
         for node in nodes:
@@ -200,8 +212,8 @@ class ForkedGrid(InProcessGrid):
                 give(pipe)
             while under_way:
                 for ready in _ready(under_way):
-                    told = _heard(ready)
-                    for index, answered in zip(under_way.pop(ready), told["answered"], strict=True):
+                    said = _heard(ready)
+                    for index, answered in zip(under_way.pop(ready), said["answered"], strict=True):
                         replies[index] = unframed(ready.recv_bytes()) if answered else None
                     give(ready)
         return replies
@@ -216,13 +228,15 @@ def _ready(under_way: Iterable[Connection]) -> Iterator[Connection]:
 
 def _heard(pipe: Connection) -> Any:
     """What a process says of what it was asked."""
-    told = decode(pipe.recv_bytes())
-    if "failure" in told:
+    said = decode(pipe.recv_bytes())
+    if "failure" in said:
         raise RunFailedError(
-            f"a process that answered for devices failed: {told['failure']}",
+            f"a process that answered for devices failed: {said['failure']}",
             mend="its log, on standard error, has the whole story; run the scenario again",
         )
-    return told
+    if "refused" in said:
+        raise heard(said["refused"])
+    return said
 
 
 @contextmanager

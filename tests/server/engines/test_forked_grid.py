@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.config import default_scenario
-from skerry.errors import InputError, RunFailedError
+from skerry.errors import InputError, RunFailedError, TaskError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import verify_ledger
 from skerry.server.checkpoint import load_checkpoint
@@ -243,6 +245,75 @@ def test_a_chore_that_fails_fails_the_run(part: bytes, what: str, no_process_lef
         pytest.raises(RunFailedError, match=f"a process that answered for devices {what}"),
     ):
         grid.share("thrice", [b"one", part, b"three", b"four"])
+
+
+def test_a_chore_is_refused_there_as_it_would_be_here(no_process_left: None) -> None:
+    def refuse(part: bytes) -> bytes:
+        if part == b"refuse":
+            raise TaskError("a picture is damaged", where="writer-00/1.png")
+        return part
+
+    with ForkedGrid(app(who), NODES, processes=2, chores={"look": refuse}) as grid:
+        with pytest.raises(TaskError) as caught:
+            grid.ask_nodes("look", lambda _: b"refuse", grid.get_node_ids()[:1])()
+        assert caught.value.where == "writer-00/1.png"
+        assert grid.share("look", [b"one"]) == [b"one"]
+
+
+def test_what_fails_with_words_that_have_no_bytes_is_told(no_process_left: None) -> None:
+    def fail(part: bytes) -> bytes:
+        raise ValueError("\udcff")
+
+    with (
+        ForkedGrid(app(who), NODES, processes=2, chores={"look": fail}) as grid,
+        pytest.raises(RunFailedError, match=r"failed: ValueError: \\udcff"),
+    ):
+        grid.share("look", [b"one"])
+
+
+def test_who_is_not_waited_for_is_killed_before_its_pipe_is_closed(
+    no_process_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it has an answer that nobody takes, and complains of that after Ctrl-C."""
+    ends: list[int] = []
+
+    def later(part: bytes) -> bytes:
+        time.sleep(0.3)
+        return part
+
+    def waitpid(pid: int, options: int) -> tuple[int, int]:
+        if options == 0:
+            time.sleep(0.6)  # others have an answer meanwhile
+        found = real(pid, options)
+        ends.append(found[1])
+        return found
+
+    def broken_off() -> None:
+        with ForkedGrid(app(who), NODES, processes=2, chores={"later": later}) as grid:
+            grid.ask_nodes("later", lambda _: b"", grid.get_node_ids())
+            raise KeyboardInterrupt
+
+    real = os.waitpid
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "waitpid", waitpid)
+        with pytest.raises(KeyboardInterrupt):
+            broken_off()
+    assert [status for status in ends if status] == [signal.SIGKILL] * 2
+
+
+def test_a_second_ctrl_c_while_devices_come_to_an_end_leaves_none(no_process_left: None) -> None:
+    parent = os.getpid()
+
+    @contextmanager
+    def holding() -> Iterator[None]:
+        yield
+        os.kill(parent, signal.SIGINT)
+        time.sleep(600)
+
+    grid = ForkedGrid(app(who), NODES, processes=2, holding=holding)
+    with pytest.raises(KeyboardInterrupt), grid:
+        assert len(list(grid.send_and_receive(ask(grid, [1, 2])))) == 2
+    assert grid.hands == 0
 
 
 def test_a_chore_for_nodes_is_done_by_their_processes_while_this_one_goes_on(
