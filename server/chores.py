@@ -50,7 +50,7 @@ def share(grid: RunGrid, chore: str, common: object, rows: Sequence[Any]) -> Ite
         rows: values that CBOR knows.
     """
     together = max(1, min(_TOGETHER, -(-len(rows) // (_TURNS * grid.hands))))
-    parts = [cbor2.dumps([common, rows[i : i + together]]) for i in range(0, len(rows), together)]
+    parts = (cbor2.dumps([common, rows[i : i + together]]) for i in range(0, len(rows), together))
     return (value for done in grid.share(chore, parts) for value in cbor2.loads(done))
 
 

@@ -62,7 +62,7 @@ class Replies:
 
 @dataclass(frozen=True)
 class Opened:
-    """Authentic updates by device, sorted, with the receipt signed beside each; and why the others were dropped.
+    """Authentic updates by device, sorted, with the receipt signed beside each; sorted too, why others were dropped.
 
     ``refusals`` holds the reason code that a device itself gave for not taking part.
     """
@@ -203,7 +203,7 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
             dropped[device] = _REASONS.get(Refusal(error.reason), Reason.NOT_AUTHENTIC)
         except InputError:
             dropped[device] = Reason.SHAPE
-    return Opened(updates, receipts, dropped, refusals)
+    return Opened(updates, receipts, dict(sorted(dropped.items())), refusals)
 
 
 def _wanted(federation: Federation) -> int | None:

@@ -6,7 +6,7 @@ round until its deadline and no longer.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -73,10 +73,18 @@ class Mailbox:
 
         Of a key that was sent its message twice the first answer counts, and an error only if it is to the last copy.
         """
-        if not self._waiting:
-            return []
-        replies: dict[str, ConfigRecord | None] = {}
-        for reply in self._grid.pull_messages(set(self._waiting)):
+        return list(self._heard(self._grid.pull_messages(set(self._waiting)))) if self._waiting else []
+
+    def coming(self) -> Iterator[tuple[str, ConfigRecord | None]]:
+        """Those of :meth:`receive` in any order, each when it is there: a grid of forked processes goes on meanwhile.
+        To be taken to its end before anything else is asked of the grid.
+        """
+        if isinstance(self._grid, RunGrid) and self._waiting:
+            return self._heard(self._grid.pull_each(set(self._waiting)))
+        return iter(self.receive())
+
+    def _heard(self, replies: Iterable[Message]) -> Iterator[tuple[str, ConfigRecord | None]]:
+        for reply in replies:
             identifier = reply.metadata.reply_to_message_id
             key = self._waiting.pop(identifier, None)
             if key is None:
@@ -84,13 +92,12 @@ class Mailbox:
             self._copies[key].remove(identifier)
             if reply.has_error() and self._copies[key]:
                 continue
-            replies.setdefault(key, None if reply.has_error() else _record(reply))
             self.unheard.discard(key)
             if reply.has_error() and reply.error.code in _BY_NO_DEVICE:
                 self.unheard.add(key)
             for other in self._copies.pop(key):
                 del self._waiting[other]
-        return list(replies.items())
+            yield key, None if reply.has_error() else _record(reply)
 
 
 def exchange(
@@ -146,8 +153,9 @@ def exchange(
         if due > sent:
             mailbox.send({key: contents[key] for key in order[sent:due]}, kind, ttl_s=lives_s - min(passed, spread_s))
             sent = due
-        replies = mailbox.receive()
-        for key, record in replies:
+        heard = False
+        for key, record in mailbox.coming():
+            heard = True
             if record is not None and rests is not None and rests(key, record):
                 resting.add(key)
             elif record is not None:
@@ -161,7 +169,7 @@ def exchange(
         awaited = mailbox.silent - resting or (resting if answered < enough else ())
         if closed() or (sent == len(order) and not awaited) or time.monotonic() > end:
             return
-        pause = first_poll_s if replies else min(pause * 1.5, SLOWEST_POLL_S)
+        pause = first_poll_s if heard else min(pause * 1.5, SLOWEST_POLL_S)
         if again_s is not None and again <= time.monotonic() < end - again_s / 2:
             again += again_s
             left_s = end - time.monotonic()

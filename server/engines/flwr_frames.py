@@ -33,10 +33,10 @@ def framed(message: "Message") -> bytes:
         return b"".join((_PLAIN, len(head).to_bytes(_LENGTH, "big"), head, *parts))
 
 
-def unframed(data: bytes) -> "Message":
+def unframed(data: bytes | memoryview) -> "Message":
     """The message of :func:`framed`; for bytes of our own."""
     if data[:1] == _FLOWERS:
-        return message_of(data[1:])
+        return message_of(bytes(data[1:]))
     with internals("what a message is made of"):
         from flwr.app import ConfigRecord, RecordDict
         from flwr.app.message.message import Message, make_message

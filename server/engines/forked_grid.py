@@ -22,14 +22,13 @@ from skerry.forking import Forked, end_all, fork_into
 from skerry.server.engines.flwr_frames import framed, unframed
 from skerry.server.engines.grid import Chore
 from skerry.server.engines.inprocess_grid import InProcessGrid, failed
+from skerry.server.engines.pipe_blocks import receive_all, send_all
 
 __all__ = ["ForkedGrid"]
 
 _LOG = logging.getLogger(__name__)
 _TOGETHER = 128  # messages that are handed over at once: after each time a process waits for the disk
 _TURNS = 4  # at least so many times is each process given something, so that all end at about the same time
-
-_Answers = list[Message | None]
 
 
 class ForkedGrid(InProcessGrid):
@@ -100,13 +99,11 @@ class ForkedGrid(InProcessGrid):
                 if "chore" in asked:
                     self._do(self._chores[asked["chore"]], pipe)
                     continue
-                due = [unframed(pipe.recv_bytes()) for _ in range(asked["messages"])]
+                due = [unframed(one) for one in receive_all(pipe, asked["messages"])]
                 replies = self.settled(due, [self.answer(message, asked["deadline"]) for message in due])
                 written = [_sendable(*pair) for pair in zip(due, replies, strict=True)]
                 pipe.send_bytes(encode({"answered": [reply is not None for reply in written]}))
-                for reply in written:
-                    if reply is not None:
-                        pipe.send_bytes(reply)
+                send_all(pipe, (reply for reply in written if reply is not None))
 
     def _do(self, chore: Chore, pipe: Connection) -> None:
         """Do it, and tell that it is done, or why it is refused."""
@@ -128,22 +125,23 @@ class ForkedGrid(InProcessGrid):
         """The processes; they do chores only while no device of theirs is asked."""
         return len(self._forked)
 
-    def share(self, chore: str, parts: Sequence[bytes]) -> list[bytes]:
+    def share(self, chore: str, parts: Iterable[bytes]) -> Iterator[bytes]:
         """See :class:`RunGrid`.
 
         Raises:
             RunFailedError: a process ended, or the chore failed in it with a fault of the program's own.
             SkerryError: what the chore raised of them.
         """
-        done: list[bytes] = [b""] * len(parts)
+        done: dict[int, bytes] = {}
+        taken = 0
         under_way: dict[Connection, int] = {}
-        left = iter(range(len(parts)))
+        left = enumerate(parts)
 
         def give(pipe: Connection) -> None:
-            number = next(left, None)
-            if number is not None:
+            number, part = next(left, (-1, b""))
+            if number >= 0:
                 pipe.send_bytes(encode({"chore": chore}))
-                pipe.send_bytes(parts[number])
+                pipe.send_bytes(part)
                 under_way[pipe] = number
 
         with _ending_told():
@@ -154,7 +152,9 @@ class ForkedGrid(InProcessGrid):
                     _heard(ready)
                     done[under_way.pop(ready)] = ready.recv_bytes()
                     give(ready)
-        return done
+                while taken in done:
+                    yield done.pop(taken)
+                    taken += 1
 
     def ask_nodes(
         self, chore: str, part: Callable[[frozenset[int]], bytes], nodes: Iterable[int]
@@ -185,38 +185,55 @@ class ForkedGrid(InProcessGrid):
     def _pipe_of(self, node: int) -> Connection:
         return self._forked[node % self._processes].pipe
 
-    def _answer_all(self, due: Sequence[Message], deadline: float | None) -> _Answers:
-        """Hand out some messages at a time to each process, those of its own nodes; replies in the order of messages.
+    def pull_each(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        """See :class:`RunGrid`: the processes go on while their first replies are looked at.
 
         Raises:
             RunFailedError: a process ended, or failed outside of any device's app.
+        """
+        return (reply for _, reply in self._answers(self._due(message_ids), None) if reply is not None)
+
+    def _answer_all(self, due: Sequence[Message], deadline: float | None) -> list[Message | None]:
+        """See :class:`InProcessGrid`.
+
+        Raises:
+            RunFailedError: a process ended, or failed outside of any device's app.
+        """
+        replies: list[Message | None] = [None] * len(due)
+        for index, reply in self._answers(due, deadline):
+            replies[index] = reply
+        return replies
+
+    def _answers(self, due: Sequence[Message], deadline: float | None) -> Iterator[tuple[int, Message | None]]:
+        """Hand out some messages at a time to each process, those of its own nodes; replies as they come, each with
+        its message's place.
         """
         pipes = [forked.pipe for forked in self._forked]
         queues: dict[Connection, list[int]] = {pipe: [] for pipe in pipes}
         for index, message in enumerate(due):
             queues[self._pipe_of(message.metadata.dst_node_id)].append(index)
         together = max(1, min(_TOGETHER, len(due) // (_TURNS * self._processes)))
-        replies: _Answers = [None] * len(due)
         under_way: dict[Connection, list[int]] = {}
 
         def give(pipe: Connection) -> None:
             indices, queues[pipe] = queues[pipe][:together], queues[pipe][together:]
             if indices and (deadline is None or self._monotonic() < deadline):
                 pipe.send_bytes(encode({"messages": len(indices), "deadline": deadline}))
-                for index in indices:
-                    pipe.send_bytes(framed(due[index]))
+                send_all(pipe, (framed(due[index]) for index in indices))
                 under_way[pipe] = indices
 
         with _ending_told():
             for pipe in pipes:
                 give(pipe)
             while under_way:
+                came: list[tuple[int, memoryview | None]] = []
                 for ready in _ready(under_way):
-                    said = _heard(ready)
-                    for index, answered in zip(under_way.pop(ready), said["answered"], strict=True):
-                        replies[index] = unframed(ready.recv_bytes()) if answered else None
-                    give(ready)
-        return replies
+                    answered, indices = _heard(ready)["answered"], under_way.pop(ready)
+                    written = iter(receive_all(ready, sum(answered)))
+                    came += zip(indices, (next(written) if one else None for one in answered), strict=True)
+                    give(ready)  # before anybody looks at what came
+                for index, reply in came:
+                    yield index, None if reply is None else unframed(reply)
 
 
 def _ready(under_way: Iterable[Connection]) -> Iterator[Connection]:

@@ -1,7 +1,7 @@
 """What Flower's ``Grid`` asks for beside messages, the same over every transport of ours."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flwr.app import Message, RecordDict
@@ -38,12 +38,19 @@ class RunGrid(Grid):
         """Processes that may do chores; 0 where there are none, and whoever has work does it."""
         return 0
 
-    def share(self, chore: str, parts: Sequence[bytes]) -> list[bytes]:
-        """What a chore makes of each part, in their order; by :attr:`hands` at once.
+    def pull_each(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        """The replies of ``pull_messages``, in any order: each when it is there, where this grid hears of some before
+        others. To be taken to its end before anything else is asked of the grid.
+        """
+        return iter(self.pull_messages(message_ids))
+
+    def share(self, chore: str, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """What a chore makes of each part, in their order; by :attr:`hands` at once, while whoever asks looks at what
+        is done. To be taken to its end before anything else is asked of the grid.
 
         Args:
             chore: its name.
-            parts: several for each hand, so that all end at about the same time.
+            parts: several for each hand, so that all end at about the same time; each is made when a hand is free.
         """
         raise NotImplementedError
 

@@ -100,9 +100,12 @@ class InProcessGrid(RunGrid):
         return self._deliver(self.push_messages(messages), deadline)
 
     def _deliver(self, identifiers: Iterable[str], deadline: float | None) -> list[Message]:
+        return [reply for reply in self._answer_all(self._due(identifiers), deadline) if reply is not None]
+
+    def _due(self, identifiers: Iterable[str]) -> list[Message]:
+        """The messages of these ids that were not delivered before, in the order in which they were pushed."""
         wanted = set(identifiers)
-        due = [self._pushed.pop(i) for i in sorted(wanted & self._pushed.keys())]
-        return [reply for reply in self._answer_all(due, deadline) if reply is not None]
+        return [self._pushed.pop(i) for i in sorted(wanted & self._pushed.keys())]
 
     def _answer_all(self, due: Sequence[Message], deadline: float | None) -> list[Message | None]:
         """The reply to each message; None where it is not to be had in time."""

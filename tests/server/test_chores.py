@@ -1,6 +1,6 @@
 """Sealing and opening by the processes of the devices: the same round to the last bit, and only in a simulation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """However few there are, they are shared out; the chores that were."""
     done: list[str] = []
 
-    def share(self: ForkedGrid, chore: str, parts: list[bytes]) -> list[bytes]:
+    def share(self: ForkedGrid, chore: str, parts: Iterable[bytes]) -> Iterator[bytes]:
         done.append(chore)
         return plain(self, chore, parts)
 
@@ -151,7 +151,7 @@ def test_a_run_that_ends_in_the_middle_of_a_chore_goes_on_to_the_same_vector(
     warm = launch(scenario, engine="inprocess", parent=tmp_path / "warm", processes=2)
     plain = ForkedGrid.share
 
-    def share(self: ForkedGrid, name: str, parts: list[bytes]) -> list[bytes]:
+    def share(self: ForkedGrid, name: str, parts: Iterable[bytes]) -> Iterator[bytes]:
         if name == chore and shared.count(name) == 3:  # two of the run before
             raise KeyboardInterrupt
         return plain(self, name, parts)
@@ -171,8 +171,8 @@ class Hands(InProcessGrid):
 
     hands = 2
 
-    def share(self, chore: str, parts: list[bytes]) -> list[bytes]:
-        return [CHORES[chore](part) for part in parts]
+    def share(self, chore: str, parts: Iterable[bytes]) -> Iterator[bytes]:
+        return (CHORES[chore](part) for part in parts)
 
 
 def with_hands(parent: Path) -> Federation:

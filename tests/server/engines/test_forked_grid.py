@@ -19,6 +19,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.config import default_scenario
+from skerry.device.app import RECORD
 from skerry.errors import InputError, RunFailedError, TaskError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import verify_ledger
@@ -27,6 +28,7 @@ from skerry.server.engines import Components, flwr_adapter, get_engine
 from skerry.server.engines.forked_grid import ForkedGrid
 from skerry.server.engines.inprocess import InProcessEngine
 from skerry.server.launch import launch
+from skerry.server.mailbox import exchange
 
 NODES = [{"partition-id": number} for number in range(5)]
 
@@ -216,6 +218,37 @@ def test_a_process_that_dies_is_told_and_takes_nobody_along(no_process_left: Non
         list(grid.send_and_receive(ask(grid, [1, 99, 3])))
 
 
+def until(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, "nobody looked at what was there before"
+        time.sleep(0.005)
+
+
+def test_first_replies_are_there_while_others_are_made(no_process_left: None, tmp_path: Path) -> None:
+    def wait(asked: ConfigRecord, _: Context) -> dict[str, Any]:
+        if asked["n"] > 1:
+            until(tmp_path / "looked")
+        return {"n": asked["n"]}
+
+    contents = {str(n): (2 + n % 2, {"n": n}) for n in range(8)}
+    node = ClientApp()
+
+    @node.train()
+    def train(message: Message, context: Context) -> Message:
+        fields = wait(message.content[RECORD], context)
+        return Message(RecordDict({RECORD: ConfigRecord(fields)}), reply_to=message)
+
+    came: list[str] = []
+    with ForkedGrid(node, NODES[:2], processes=2) as grid:
+        for key, record in exchange(grid, contents, "train", deadline_s=180):
+            (tmp_path / "looked").touch()
+            assert record is not None
+            assert str(record["n"]) == key
+            came.append(key)
+    assert sorted(came) == sorted(contents)
+
+
 def chore(part: bytes) -> bytes:
     if part == b"fail":
         raise ValueError("what it was")
@@ -234,8 +267,28 @@ def test_chores_are_done_by_the_processes_in_the_order_of_their_parts(no_process
         assert [text for _, text in done] == [part * 3 for part in parts]
         assert len({who for who, _ in done}) == 2
         assert b"%d" % os.getpid() not in {who for who, _ in done}
-        assert grid.share("thrice", []) == []
+        assert list(grid.share("thrice", [])) == []
         assert len(list(grid.send_and_receive(ask(grid, [1, 2])))) == 2  # and then they answer for devices again
+
+
+def test_the_first_parts_of_a_chore_are_there_while_others_are_done(no_process_left: None, tmp_path: Path) -> None:
+    def late(part: bytes) -> bytes:
+        if part != b"0":
+            until(tmp_path / "looked")
+        return part
+
+    def parts() -> Iterator[bytes]:
+        for number in range(6):
+            made.append(number)
+            yield b"%d" % number
+
+    made: list[int] = []
+    with ForkedGrid(app(who), NODES, processes=2, chores={"late": late}) as grid:
+        done = grid.share("late", parts())
+        assert next(done) == b"0"
+        assert made == [0, 1, 2]  # the others when a hand is free
+        (tmp_path / "looked").touch()
+        assert list(done) == [b"1", b"2", b"3", b"4", b"5"]
 
 
 @pytest.mark.parametrize(("part", "what"), [(b"fail", "failed: ValueError: what it was"), (b"die", "has ended")])
@@ -244,7 +297,7 @@ def test_a_chore_that_fails_fails_the_run(part: bytes, what: str, no_process_lef
         ForkedGrid(app(who), NODES, processes=2, chores={"thrice": chore}) as grid,
         pytest.raises(RunFailedError, match=f"a process that answered for devices {what}"),
     ):
-        grid.share("thrice", [b"one", part, b"three", b"four"])
+        list(grid.share("thrice", [b"one", part, b"three", b"four"]))
 
 
 def test_a_chore_is_refused_there_as_it_would_be_here(no_process_left: None) -> None:
@@ -257,7 +310,7 @@ def test_a_chore_is_refused_there_as_it_would_be_here(no_process_left: None) -> 
         with pytest.raises(TaskError) as caught:
             grid.ask_nodes("look", lambda _: b"refuse", grid.get_node_ids()[:1])()
         assert caught.value.where == "writer-00/1.png"
-        assert grid.share("look", [b"one"]) == [b"one"]
+        assert list(grid.share("look", [b"one"])) == [b"one"]
 
 
 def test_what_fails_with_words_that_have_no_bytes_is_told(no_process_left: None) -> None:
@@ -268,7 +321,7 @@ def test_what_fails_with_words_that_have_no_bytes_is_told(no_process_left: None)
         ForkedGrid(app(who), NODES, processes=2, chores={"look": fail}) as grid,
         pytest.raises(RunFailedError, match=r"failed: ValueError: \\udcff"),
     ):
-        grid.share("look", [b"one"])
+        list(grid.share("look", [b"one"]))
 
 
 def test_who_is_not_waited_for_is_killed_before_its_pipe_is_closed(
