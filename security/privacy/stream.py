@@ -6,11 +6,13 @@ nothing: it is for simulation, and :attr:`RandomStream.is_seeded` lets a device 
 """
 
 import os
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -56,7 +58,7 @@ class ChaChaStream:
     whoever saw both could subtract it.
 
     Args:
-        key: 32 bytes.
+        key: 32 bytes; or what gives them, asked once, when something is drawn: most devices of a crowd draw nothing.
         nonce: 12 bytes.
         seeded: the key can be known to others.
 
@@ -64,14 +66,25 @@ class ChaChaStream:
         InputError: key or nonce have another length.
     """
 
-    def __init__(self, key: bytes, nonce: bytes = bytes(12), *, seeded: bool = False) -> None:
-        if len(key) != 32 or len(nonce) != 12:
-            raise InputError(f"ChaCha20 takes a key of 32 and a nonce of 12 bytes, got {len(key)} and {len(nonce)}")
-        self._key, self._nonce = key, nonce
-        self._cipher = Cipher(ChaCha20(key, bytes(4) + nonce), mode=None).encryptor()
+    def __init__(self, key: bytes | Callable[[], bytes], nonce: bytes = bytes(12), *, seeded: bool = False) -> None:
+        length = len(key) if isinstance(key, bytes) else 32
+        if length != 32 or len(nonce) != 12:
+            raise InputError(f"ChaCha20 takes a key of 32 and a nonce of 12 bytes, got {length} and {len(nonce)}")
+        self._given, self._nonce = key, nonce
         self._left = _LIMIT
         self._seeded = seeded
         self._process = os.getpid()
+
+    @cached_property
+    def _key(self) -> bytes:
+        return self._given if isinstance(self._given, bytes) else self._given()
+
+    @cached_property
+    def _cipher(self) -> CipherContext:
+        return self._encryptor(bytes(4))
+
+    def _encryptor(self, counter: bytes) -> CipherContext:
+        return Cipher(ChaCha20(self._key, counter + self._nonce), mode=None).encryptor()
 
     @property
     def is_seeded(self) -> bool:
@@ -108,7 +121,7 @@ class ChaChaStream:
             raise InputError(f"a stream has {_LIMIT} bytes, and no place {drawn}")
         block, rest = divmod(drawn, _BLOCK)
         counter = block.to_bytes(5, "little")[:4]  # of the last place it is 0, and nothing is left to be drawn
-        self._cipher = Cipher(ChaCha20(self._key, counter + self._nonce), mode=None).encryptor()
+        self._cipher = self._encryptor(counter)
         self._cipher.update(bytes(rest))
         self._left = _LIMIT - drawn
 
@@ -132,7 +145,7 @@ def seeded_stream(seed: int, *labels: str | int) -> ChaChaStream:
     Streams with different labels are independent for every purpose of a simulation (HKDF-SHA256, RFC 5869,
     over an injective encoding of the labels).
     """
-    return ChaChaStream(_derive(seed, "stream", labels), seeded=True)
+    return ChaChaStream(partial(_derive, seed, "stream", labels), seeded=True)
 
 
 def keyed_stream(key: bytes, *labels: str | int) -> ChaChaStream:

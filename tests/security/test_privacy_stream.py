@@ -45,6 +45,22 @@ def test_a_seed_gives_the_same_bits_on_every_machine():
     assert derive_generator(0, "shuffle", 1).integers(2**32, size=3).tolist() == [1753294290, 3780268185, 542352115]
 
 
+def test_a_key_that_is_given_later_is_asked_for_once_and_not_before_something_is_drawn():
+    asked = []
+
+    def key():
+        asked.append(1)
+        return bytes(range(32))
+
+    late, again, plain = ChaChaStream(key), ChaChaStream(key), ChaChaStream(bytes(range(32)))
+    assert (late.drawn, late.is_seeded, asked) == (0, False, [])
+    assert late.bytes(100) + late.bytes(28) == plain.bytes(128)
+    assert len(asked) == 1
+    again.skip_to(100)
+    assert again.bytes(28) == (plain.skip_to(100), plain.bytes(28))[1]
+    assert len(asked) == 2
+
+
 def test_labels_separate_streams():
     labels = [(), ("a",), ("b",), ("a", "b"), ("ab",), ("a", 1), ("a", "1"), (1,), ("1",), (11,), (1, 1)]
     streams = {seeded_stream(seed, *label).bytes(32) for seed in (0, 1) for label in labels}
