@@ -28,10 +28,16 @@ gateway rings when there is something to see."""
 
 
 class Mailbox:
-    """Messages that wait for an answer, each under a key of the caller's: a device, or a node."""
+    """Messages that wait for an answer, each under a key of the caller's: a device, or a node.
 
-    def __init__(self, grid: Grid) -> None:
+    Args:
+        grid: Flower's connection to the nodes.
+        cleared: called when messages are made, and before any of them leaves; should it raise, none does.
+    """
+
+    def __init__(self, grid: Grid, *, cleared: Callable[[], None] = lambda: None) -> None:
         self._grid = grid
+        self._cleared = cleared
         self._waiting: dict[str, str] = {}
         self._copies: dict[str, list[str]] = {}  # the same by key
         self.unheard: set[str] = set()
@@ -63,6 +69,7 @@ class Mailbox:
             )
             for node, fields in contents.values()
         ]
+        self._cleared()
         taken = _taken(list(self._grid.push_messages(messages)), messages, list(contents))
         self._waiting |= taken
         for identifier, key in taken.items():

@@ -123,8 +123,8 @@ def gather_round(federation: Federation, progress: Progress, number: int, watch:
         progress.planned(plan, cohort)
     with watch.stage("checkpoint"):
         progress.syncer.settle()  # the round before is on the disk too, or its answers are still needed
-        progress.journal.begin(number, plan.asked)
-    began, mailbox = federation.clock(), Mailbox(federation.grid)
+        begun = progress.syncer.begin(progress.journal.begin, number, plan.asked)
+    began, mailbox = federation.clock(), Mailbox(federation.grid, cleared=begun.wait)
     with watch.stage("collect"):
         classes = {federation.roster.class_of(device) for device in plan.envelopes}
         deadline_s = progress.needed.deadline_s(classes)

@@ -66,6 +66,24 @@ def test_one_message_that_is_not_taken_costs_its_receiver_only(say: Say) -> None
     assert len(mailbox) == 2  # nobody waits for what was never sent
 
 
+def test_what_is_not_cleared_does_not_leave() -> None:
+    said: list[str] = []
+
+    def take(ids: list[str]) -> list[str]:
+        said.append("taken")
+        return ids
+
+    def refuse() -> None:
+        raise OSError("no space left on the device")
+
+    contents = {"a": (NODES["a"], {"you": "a"})}
+    with pytest.raises(OSError, match="no space"):
+        Mailbox(Choosy(take), cleared=refuse).send(contents, "train", ttl_s=180)
+    assert said == []
+    Mailbox(Choosy(take), cleared=lambda: said.append("cleared")).send(contents, "train", ttl_s=180)
+    assert said == ["cleared", "taken"]
+
+
 def test_when_nothing_was_taken_nobody_answers_and_nobody_waits() -> None:
     assert answers(Choosy(lambda _: [])) == {}  # HttpGrid, when all of it together was too large
 

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from skerry.canonical import decode
 from skerry.clock import system_clock
 from skerry.config import default_scenario
 from skerry.device.app import RECORD, fleet_homes
@@ -263,10 +264,21 @@ def test_no_instruction_leaves_before_the_round_and_all_before_it_are_on_stable_
         seen.append(number)
         return envelope
 
+    def push(self: InProcessGrid, messages: Iterable[Message]) -> list[str]:
+        leaving = list(messages)
+        if leaving[0].metadata.message_type == "train":
+            (asked,) = tmp_path.glob("*/round/asked.cbor")
+            begun.append(decode(asked.read_bytes())["round"])
+        return plain(self, leaving)
+
     seen: list[int] = []
+    begun: list[int] = []
+    plain = InProcessGrid.push_messages
+    monkeypatch.setattr(InProcessGrid, "push_messages", push)
     monkeypatch.setattr(os, "fsync", slow)
     federation, records = federate(tmp_path, hostile(tamper), "rounds=3")
     assert set(seen) == {1, 2, 3}
+    assert begun == [1, 2, 3]
     assert not any(record.dropped for record in records)  # an assertion in a node would show as a device error
     assert [record.round for record in federation.folder.rounds()] == [1, 2, 3]
     assert load_checkpoint(federation.folder).round == 3
