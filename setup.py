@@ -8,12 +8,16 @@ import os
 
 from setuptools import Extension, setup
 
+# Whatever CFLAGS say, each product and sum is rounded by itself, as numpy does, so that private gradients are the
+# same to the bit, and NaN passes no bound. The order counts: clang's -fno-fast-math joins products and sums. The
+# linker is told too: gcc would add code that makes the whole process take the smallest numbers for zero.
+ARITHMETIC = ["-O3", "-fno-fast-math", "-fno-unsafe-math-optimizations", "-ffp-contract=off"]
 COMPILED = [
     Extension(
         f"skerry.{path.replace('/', '.')}",
         [f"{path}.c"],
-        # A product and a sum are rounded one after the other, as numpy does: private gradients are the same to the bit.
-        extra_compile_args=["-O3", "-ffp-contract=off"],
+        extra_compile_args=ARITHMETIC,
+        extra_link_args=ARITHMETIC,
         py_limited_api=True,
         optional=True,
     )

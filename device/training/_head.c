@@ -4,7 +4,7 @@
  * Every number comes from products, sums, quotients and square roots that IEEE 754 rounds one by one, in an order that is
  * written here: eight partial sums, then a tree. So the width of a processor's vectors changes nothing, and no bit of one
  * example depends on the others. A compiler that joins a product and a sum into one rounding, or reorders sums, would break
- * that: setup.py asks for neither, and `ready` below looks.
+ * that, and one that expects no NaN would let it pass the bound: setup.py forbids it, and `ready` below looks.
  *
  * No state, no Python object touched while the lock is released. What is read or written lies inside the buffers that were
  * given, and in memory of the call's own.
@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__GNUC__) && !defined(__FAST_MATH__) && defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD == 0
+#if defined(__GNUC__) && !defined(__FAST_MATH__) && !__FINITE_MATH_ONLY__ && defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD == 0
 
 #define WIDE 4 /* numbers of a vector; LANES in head_rows.py are two of them */
 #define AT_ONCE 5 /* classes: their sums do not wait for each other */
@@ -323,20 +323,21 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* (1 + 2^-30)² - (1 + 2^-29): 0 where the product is rounded before the difference, 2^-60 where it is not. */
-FOR_EACH_PROCESSOR static double joined(const volatile double *x)
+/* 0 where each result is rounded before it goes on; else more: (1 + 2^-30)² - (1 + 2^-29) is 2^-60 where the product is not,
+ * and 1.25 would stay 1.25 instead of becoming a whole number. */
+FOR_EACH_PROCESSOR static double left_over(const volatile double *x)
 {
-    Wide a = {x[0]}, b = {x[1]};
-    return (a * a - b)[0] + (x[0] * x[0] - x[1]);
+    Wide a = {x[0]}, b = {x[1]}, c = {x[2]};
+    return (a * a - b)[0] + (x[0] * x[0] - x[1]) + (((c + ROUNDER) - ROUNDER)[0] - 1);
 }
 
 static int ready(PyObject *module)
 {
     (void)module;
-    const volatile double x[2] = {1 + 0x1p-30, 1 + 0x1p-29};
-    if (joined(x) == 0)
+    const volatile double x[3] = {1 + 0x1p-30, 1 + 0x1p-29, 1.25};
+    if (left_over(x) == 0)
         return 0;
-    PyErr_SetString(PyExc_ImportError, "built so that products and sums are rounded together: not the bits that numpy computes");
+    PyErr_SetString(PyExc_ImportError, "built so that results are not rounded one by one: not the bits that numpy computes");
     return -1;
 }
 #else

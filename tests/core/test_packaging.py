@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -78,6 +79,39 @@ def test_a_wheel_without_the_compiled_part_is_for_any_processor_and_one_with_it_
     assert tags[0] == ["py3", "none", "any"]
     assert tags[1][:2] == ["cp311", "abi3"]
     assert tags[1][2] != "any"
+
+
+ARITHMETIC = """
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+import numpy as np
+
+def load(path):
+    spec = spec_from_file_location(path.rpartition("/")[2], f"{sys.argv[1]}/skerry/{path}.abi3.so")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+load("strategies/_selection")
+load("security/privacy/mechanisms/_inversion")
+head = load("device/training/_head")
+assert ((np.full(9, 5e-324) * 1).view(np.int64) == 1).all(), "the smallest numbers are zero to the whole process"
+rows = np.array([[np.nan, 1.0, 1.0], [9.6, 0.0, 0.0], [3.0, 4.4, -2.0]])
+total = np.zeros(3, np.int64)
+left_out = head.add_products(np.ones((3, 1)), rows, 9.7, total)
+assert (left_out, total.tolist()) == (2, [3, 4, -2]), f"{left_out} left out, {total}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_no_flag_in_the_environment_of_a_build_changes_what_numbers_are(tmp_path: Path):
+    flags = "-Ofast -ffinite-math-only -funsafe-math-optimizations"
+    build = [sys.executable, "setup.py", "-q", "build_ext", f"--build-lib={tmp_path}/lib", f"--build-temp={tmp_path}"]
+    given = os.environ | {"CFLAGS": flags, "SKERRY_PURE": ""}
+    subprocess.run(build, cwd=ROOT, env=given, capture_output=True, check=True)
+    tried = [sys.executable, "-c", ARITHMETIC, f"{tmp_path}/lib"]
+    found = subprocess.run(tried, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
 
 
 def test_what_is_left_to_the_emulated_device_still_imports_what_there_is(monkeypatch: pytest.MonkeyPatch):
