@@ -119,12 +119,22 @@ static int take(PyObject *object, Py_buffer *view, int flags, const char *format
         return 0;
     }
     const char *found = view->format == NULL ? "" : view->format;
-    if (found[0] == '=' && format[0] == 'f') /* not aligned: numbers of rows are only ever copied, so they may lie anywhere */
+    int anywhere = format[0] == 'f'; /* numbers of rows are only ever copied, so they need not be aligned */
+    if (found[0] == '=' && anywhere)
         found++;
-    if (view->ndim == 2 && view->itemsize == itemsize && strcmp(found, format) == 0)
+    if (view->ndim == 2 && view->itemsize == itemsize && strcmp(found, format) == 0
+        && (anywhere || (uintptr_t)view->buf % (size_t)itemsize == 0))
         return 1;
-    PyErr_Format(PyExc_ValueError, "%s must have two dimensions of type %s", name, format);
+    PyErr_Format(PyExc_ValueError, "%s must have two dimensions of type %s%s", name, format, anywhere ? "" : ", aligned");
     return 0;
+}
+
+/* Memory for a block of all rows; NULL where there is none. */
+static void *make_room(Work *work)
+{
+    while (work->width > LEAST_BLOCK && work->count * work->width * (Py_ssize_t)sizeof(float) > IN_CACHE)
+        work->width /= 2;
+    return PyMem_Malloc(ALIGNMENT + (size_t)(work->count * work->width) * sizeof(float));
 }
 
 static PyObject *inner_products(PyObject *module, PyObject *arguments)
@@ -138,11 +148,9 @@ static PyObject *inner_products(PyObject *module, PyObject *arguments)
     if (take(given[0], &rows, PyBUF_STRIDES, "f", sizeof(float), "rows")
         && take(given[1], &out, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE, "d", sizeof(double), "out")) {
         Work work = {rows.buf, rows.shape[0], rows.shape[1], rows.strides[0], BLOCK, NULL, out.buf};
-        while (work.width > LEAST_BLOCK && work.count * work.width * (Py_ssize_t)sizeof(float) > IN_CACHE)
-            work.width /= 2;
         if (rows.strides[1] != sizeof(float) || out.shape[0] != work.count || out.shape[1] != work.count)
             PyErr_SetString(PyExc_ValueError, "numbers of a row must lie side by side, and out be square");
-        else if ((memory = PyMem_Malloc(ALIGNMENT + (size_t)(work.count * work.width) * sizeof(float))) == NULL)
+        else if ((memory = make_room(&work)) == NULL)
             PyErr_NoMemory();
         else {
             work.block = (float *)((char *)memory + (ALIGNMENT - (uintptr_t)memory % ALIGNMENT));

@@ -188,11 +188,14 @@ static int take(PyObject *object, Py_buffer *view, int flags, int dimensions, Py
         return 0;
     }
     const char *format = view->format == NULL ? "" : view->format;
-    if (format[0] == '=' && formats[0] == 'f') /* not aligned: floats are only ever copied, so they may lie anywhere */
+    int anywhere = formats[0] == 'f'; /* floats are only ever copied, so they need not be aligned */
+    if (format[0] == '=' && anywhere)
         format++;
-    if (view->ndim == dimensions && view->itemsize == itemsize && strlen(format) == 1 && strchr(formats, format[0]) != NULL)
+    if (view->ndim == dimensions && view->itemsize == itemsize && strlen(format) == 1 && strchr(formats, format[0]) != NULL
+        && (anywhere || (uintptr_t)view->buf % (size_t)itemsize == 0))
         return 1;
-    PyErr_Format(PyExc_ValueError, "%s must have %d dimensions of numbers of %zd bytes", name, dimensions, itemsize);
+    PyErr_Format(PyExc_ValueError, "%s must have %d dimensions of numbers of %zd bytes%s", name, dimensions, itemsize,
+                 anywhere ? "" : ", aligned");
     return 0;
 }
 

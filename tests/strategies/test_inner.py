@@ -100,6 +100,8 @@ def test_what_is_behind_the_result_is_not_touched_and_what_was_there_does_not_co
         {"out": np.zeros((4, 4), np.float32)},
         {"out": np.zeros((4, 8))[:, ::2]},
         {"out": np.frombuffer(bytes(128)).reshape(4, 4)},
+        {"out": memoryview(bytearray(129))[1:].cast("d", (4, 4))},  # not aligned
+        {"rows": np.broadcast_to(np.float32(1), (2**58, 4))},  # a block has more bytes than can be counted
         {"out": None},
     ],
 )

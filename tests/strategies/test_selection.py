@@ -178,9 +178,11 @@ def test_no_columns_give_no_numbers(kernel) -> None:
         {"order": np.array([0, 1, -1])},
         {"order": np.arange(3, dtype=np.int32)},
         {"order": np.arange(6)[::2]},
+        {"order": memoryview(bytearray(25))[1:].cast("q")},  # not aligned
         {"network": np.array([[0, 3]], np.uint16)},
         {"network": np.array([[1, 1]], np.uint16)},
         {"network": np.zeros((2, 3), np.uint16)},
+        {"network": memoryview(b"\0\0\0\2\0")[1:].cast("H", (1, 2))},  # not aligned
         {"low": -1},
         {"low": 2},
         {"high": 4},
