@@ -24,7 +24,7 @@ from skerry.canonical import decode, encode
 from skerry.error_records import heard, told
 from skerry.errors import RunFailedError
 
-__all__ = ["Beside", "Forked", "end_all", "fork_into"]
+__all__ = ["Beside", "Forked", "end_all", "fork_into", "signals_later"]
 
 _LOG = logging.getLogger(__name__)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
@@ -106,7 +106,7 @@ def fork_into(found: list[Forked], serve: Callable[[Connection], None]) -> None:
     """
     parent = os.getpid()
     _flush(sys.stdout, sys.stderr)  # what was said before comes before what the new one says
-    with _ONE_AT_A_TIME, _signals_later():
+    with _ONE_AT_A_TIME, signals_later():
         try:
             mine, theirs = Pipe()
         except OSError as error:
@@ -194,7 +194,7 @@ def _refused(error: OSError) -> RunFailedError:
 
 
 @contextmanager
-def _signals_later() -> Iterator[None]:
+def signals_later() -> Iterator[None]:
     """SIGINT and SIGTERM that come meanwhile are heeded afterwards, each of them whatever the other does then.
 
     To mask them in this thread would not do: another thread takes them, and Python runs the handler in the main one

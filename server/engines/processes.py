@@ -20,6 +20,7 @@ from typing import Self
 import psutil
 
 from skerry.errors import MissingDependencyError, RunFailedError
+from skerry.forking import signals_later
 
 __all__ = ["Child", "Children", "end", "last_lines"]
 
@@ -79,7 +80,16 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """``None`` while it runs."""
+        """``None`` while it runs, its negative signal when one ended it.
+
+        To ask does not bury it: until :meth:`Children.stop` its number is given to nobody else.
+        """
+        if self.process.returncode is None and hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):
+                ended = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None:
+                    return None
+                return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         return self.process.poll()
 
     def family(self) -> list[psutil.Process]:
@@ -134,7 +144,7 @@ class Children:
             MissingDependencyError: there is no such program.
         """
         try:
-            with log.open("ab") as output:
+            with log.open("ab") as output, signals_later():  # a child that nobody has noted would outlive us
                 process = subprocess.Popen(  # noqa: S603 - the caller names the program
                     command,
                     stdin=subprocess.DEVNULL,
@@ -143,13 +153,13 @@ class Children:
                     env=dict(env),
                     start_new_session=True,
                 )
+                child = Child(name, process, log)
+                self._children.append(child)
+                self._watch(process.pid)
         except FileNotFoundError as error:
             raise MissingDependencyError(
                 f"the program {command[0]} is missing", mend="pip install 'skerry[server]'"
             ) from error
-        child = Child(name, process, log)
-        self._children.append(child)
-        self._watch(process.pid)
         return child
 
     def check(self) -> None:
@@ -169,12 +179,13 @@ class Children:
         """End all children and what they started, then the guard."""
         self._family.update(member for child in self._children for member in child.family())
         for child in self._children:
-            child.process.terminate()
+            if child.exit_code is None:
+                os.kill(child.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         for child in self._children:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.process.wait(max(0.0, deadline - time.monotonic()))
-            # What is left of its group: while a member lives, the number cannot belong to anybody else.
+            while child.exit_code is None and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+            # What is left of its group: while its leader is not buried, the number cannot belong to anybody else.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()

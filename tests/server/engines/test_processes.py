@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -135,6 +136,57 @@ def test_a_child_that_ended_by_itself_is_reported_with_the_end_of_its_log(tmp_pa
         child.process.wait(180)
         with pytest.raises(RunFailedError, match=r"the thing ended by itself \(exit code 1\): bad key"):
             children.check()
+
+
+def test_the_number_of_a_child_that_has_ended_is_nobody_elses_until_its_group_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever has got it meanwhile would be killed."""
+    ended: list[tuple[int, bool]] = []
+
+    def killpg(group: int, number: int) -> None:
+        ended.append((group, psutil.pid_exists(group)))
+        real(group, number)
+
+    real = os.killpg
+    monkeypatch.setattr(os, "killpg", killpg)
+    with Children() as children:
+        started = [
+            children.start("one", [sys.executable, "-c", code], tmp_path / "log", os.environ)
+            for code in (
+                "import sys; sys.exit(3)",
+                "import os; os.kill(os.getpid(), 9)",
+                "import time; time.sleep(3600)",
+            )
+        ]
+        while started[0].exit_code is None or started[1].exit_code is None:
+            time.sleep(0.01)
+        assert [child.exit_code for child in started] == [3, -signal.SIGKILL, None]
+    assert ended == [(child.process.pid, True) for child in started]
+    assert not any(psutil.pid_exists(child.process.pid) for child in started)
+    assert [child.exit_code for child in started] == [3, -signal.SIGKILL, -signal.SIGTERM]
+
+
+def test_ctrl_c_while_a_child_is_started_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes between the start and the note of it; the child is in a session of its own, and gets none."""
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            started.append(self.pid)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with Children() as children:
+        monkeypatch.setattr(subprocess, "Popen", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            children.start("x", [sys.executable, "-c", "import time; time.sleep(3600)"], tmp_path / "log", os.environ)
+    try:
+        assert len(started) == 1
+        assert not psutil.pid_exists(started[0])
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(started[0], signal.SIGKILL)
 
 
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
