@@ -132,9 +132,11 @@ def prepare(
         contents = {device: worker.identity_of(device, task) for device in task.devices()}
         now = clock()
 
-        def make() -> None:
-            provision_fleet(folder, scenario, task, contents, now=now)
+        def check() -> None:
             check_budgets(folder, scenario, noise_for(scenario))
+
+        def make() -> None:
+            provision_fleet(folder, scenario, task, contents, now=now, ready=check)
 
         making(make)
     return Prepared(task, model)

@@ -7,7 +7,7 @@ so that the delivered release can be opened as any simulated device; they protec
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +45,13 @@ _REACH = 8.0  # a crafted canary's row is so many clips long: its gradient is at
 
 
 def provision_fleet(
-    folder: RunFolder, scenario: Scenario, task: Task, contents: Mapping[str, str], *, now: int
+    folder: RunFolder,
+    scenario: Scenario,
+    task: Task,
+    contents: Mapping[str, str],
+    *,
+    now: int,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Make the coordinator's keys and a home for each training device of the task.
 
@@ -64,6 +70,7 @@ def provision_fleet(
         task: whose devices are enrolled.
         contents: digest of each device's data.
         now: milliseconds since the epoch.
+        ready: called before the fleet counts as whole; with what this raises it is not, and is made anew next time.
 
     Raises:
         RefusedError, LedgerCorruptError: see :meth:`~skerry.server.standing.StandingLedgers.join`.
@@ -119,6 +126,7 @@ def provision_fleet(
         write_json(fleet / "coins.json", {"salt": coins.salt.hex(), "tosses": dict(coins.tosses)})
     write_json(fleet / "devices.public.json", {name: public.to_json() for name, public in publics.items()})
     write_json(fleet / "coordinator.public.json", coordinator.public.to_json())
+    ready()
     for half in (fleet, folder.path / "ledger"):
         sync_tree(half)
     sync_folder(folder.path)
