@@ -1,5 +1,6 @@
 """The device's place in its federation, kept up: certificate and sealing keys renewed, the coordinator known."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -99,7 +100,9 @@ def over_https(desk: Invitation | None, wait: Callable[[float], bool]) -> Callab
         )
 
     def sleep(seconds: float) -> None:
-        if wait(seconds):
-            raise RunFailedError("the desk is busy, and the agent is to end")
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:  # a wait may be cut short
+            if wait(left):
+                raise RunFailedError("the desk is busy, and the agent is to end")
 
     return lambda: HttpsEnrolment(desk, sleep=sleep)

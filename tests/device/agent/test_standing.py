@@ -1,10 +1,12 @@
 """The device's place in its federation is kept up, without asking a desk more than it can bear."""
 
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from skerry.device.agent.bell import Bell
 from skerry.device.agent.standing import Standing, over_https
 from skerry.device.membership import Folder
 from skerry.errors import InputError, RunFailedError
@@ -106,3 +108,16 @@ def test_who_has_to_enrol_again_is_told_to_do_it_where_the_ledger_is(tmp_path: P
         over_https(None, lambda _: False)
     for error in (unreadable, nowhere):
         assert "`skerry device forget`, then enrol again in this folder" in str(error.value.mend)
+
+
+def test_a_busy_desk_is_given_its_time_although_the_agent_is_nudged_meanwhile(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("skerry.device.agent.standing.HttpsEnrolment", lambda _, sleep: sleep(0.05))
+    with Bell() as bell:
+        line = over_https(federation.invite(address="https://127.0.0.1:1"), bell.wait)
+        bell.nudge()
+        began = time.monotonic()
+        line()
+        assert time.monotonic() - began >= 0.05
+        assert bell.nudged()
