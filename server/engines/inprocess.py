@@ -55,6 +55,7 @@ class InProcessEngine:
         from skerry.server.engines.inprocess_grid import RUN_ID, InProcessGrid
 
         server, client = self.components.load()
+        grids = InProcessGrid.__module__, ForkedGrid.__module__
         nodes: list[dict[str, str | int]] = [
             {"skerry-home": str(home), "partition-id": index, "num-partitions": len(homes)}
             for index, home in enumerate(homes)
@@ -70,7 +71,7 @@ class InProcessEngine:
             threadpool_limits(1),  # of BLAS, in forked processes too: more would spin, each in the others' way
             collecting_seldom(*_SELDOM),
             flwr_adapter.task_identity(RUN_ID),
-            logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", InProcessGrid.__module__),
+            logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", *grids),
         ):
             if self.processes == 1:
                 with _holding(folder):

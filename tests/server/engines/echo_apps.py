@@ -38,6 +38,8 @@ def train(message: Message, context: Context) -> Message:
         raise ValueError(SECRET)
     if asked["do"] == "exit":
         raise SystemExit(3)
+    if asked["do"] == "unsendable":
+        return Message(RecordDict({"echo": ConfigRecord({"n": 2**70})}), reply_to=message)
     if asked["do"] == "nothing":
         return None  # type: ignore[return-value]
     if asked["do"] == "kill-parent":

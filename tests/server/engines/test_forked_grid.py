@@ -100,6 +100,12 @@ def test_a_reply_that_cannot_be_sent_costs_its_device_alone(no_process_left: Non
         assert not any(reply.has_error() for reply in grid.send_and_receive(ask(grid, [4, 5])))
 
 
+def test_why_it_cannot_be_sent_goes_to_the_local_log(echo: Components, make_run: Any, no_process_left: None) -> None:
+    folder = make_run(2, do="unsendable", rounds=1)
+    InProcessEngine(echo, processes=2).run(folder)
+    assert "gave a reply that cannot be sent" in (folder.path / "logs" / "inprocess.log").read_text()
+
+
 def test_no_reply_leaves_its_process_before_it_is_settled(no_process_left: None) -> None:
     def settle() -> None:
         raise OSError("/home/ann/ledger.jsonl")
