@@ -15,21 +15,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
 from skerry.canonical import decode, encode
 from skerry.error_records import heard, told
 from skerry.errors import RunFailedError
+from skerry.forked_pipe import ForkedPipe
 
 __all__ = ["Beside", "Forked", "end_all", "fork_into", "signals_later"]
 
 _LOG = logging.getLogger(__name__)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 _LIBC = ctypes.CDLL(None)  # now: in a child of several threads somebody may hold what loads libraries
-_HERE: set[Connection] = set()  # this process's ends of all its pipes
+_HERE: set[ForkedPipe] = set()  # this process's ends of all its pipes
 _ONE_AT_A_TIME = threading.RLock()  # or a child would have the other end of a pipe that another thread has just made
 _PARENTS: list[object] = []  # streams that must not be closed, and so flushed, where they are nobody's any more
 
@@ -39,7 +38,7 @@ class Forked:
     """A forked process, and this process's end of the pipe to it."""
 
     pid: int
-    pipe: Connection
+    pipe: ForkedPipe
 
     def end(self, *, kill: bool = False) -> None:
         """As :func:`end_all`, of this one."""
@@ -89,7 +88,7 @@ def _wait_for(found: Iterable[Forked]) -> None:
             os.waitpid(forked.pid, 0)
 
 
-def fork_into(found: list[Forked], serve: Callable[[Connection], None]) -> None:
+def fork_into(found: list[Forked], serve: Callable[[ForkedPipe], None]) -> None:
     """Fork a process that does ``serve(its end of the pipe)`` and ends, and add it to ``found``.
 
     It ends with this one, even by SIGKILL: on Linux at once, and with the thread that has called this; elsewhere when
@@ -108,7 +107,7 @@ def fork_into(found: list[Forked], serve: Callable[[Connection], None]) -> None:
     _flush(sys.stdout, sys.stderr)  # what was said before comes before what the new one says
     with _ONE_AT_A_TIME, signals_later():
         try:
-            mine, theirs = Pipe()
+            mine, theirs = ForkedPipe.pair()
         except OSError as error:
             raise _refused(error) from error
         made = False
@@ -164,7 +163,7 @@ class Beside:
         end_all(self._found, kill=kind is not None)
 
 
-def _do(work: Callable[[], None], pipe: Connection) -> None:
+def _do(work: Callable[[], None], pipe: ForkedPipe) -> None:
     """Do it, and tell the parent that it is done, or what it raised."""
     failure = None
     try:
@@ -174,7 +173,7 @@ def _do(work: Callable[[], None], pipe: Connection) -> None:
     pipe.send_bytes(encode(failure))
 
 
-def _wait(pipe: Connection) -> None:
+def _wait(pipe: ForkedPipe) -> None:
     """Wait for the end of the work; raise what it raised."""
     try:
         failure = decode(pipe.recv_bytes())
@@ -225,7 +224,7 @@ def _later(one: signal.Signals) -> Iterator[None]:
                 os.kill(os.getpid(), one)
 
 
-def _live(serve: Callable[[Connection], None], pipe: Connection, parents: Connection, parent: int) -> NoReturn:
+def _live(serve: Callable[[ForkedPipe], None], pipe: ForkedPipe, parents: ForkedPipe, parent: int) -> NoReturn:
     """The whole life of the forked process; never returns into what its parent was doing."""
     code = 1
     own: list[IO[str]] = []

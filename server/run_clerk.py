@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib import import_module
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from skerry.canonical import decode, encode
 from skerry.error_records import heard, told
+from skerry.forked_pipe import ForkedPipe
 from skerry.forking import Forked, end_all, fork_into
 from skerry.runfolder import RunFolder
 
@@ -92,7 +92,7 @@ def report(folder: RunFolder) -> None:
     write_report(folder)
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: ForkedPipe) -> None:
     from skerry.server.report import write_report
     from skerry.server.run_registry import RegistryHere
 

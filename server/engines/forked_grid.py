@@ -8,7 +8,7 @@ does not depend on how many processes there are.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from flwr.clientapp import ClientApp
 from skerry.canonical import decode, encode
 from skerry.error_records import heard, told
 from skerry.errors import InputError, RunFailedError, SkerryError
+from skerry.forked_pipe import ForkedPipe
 from skerry.forking import Forked, end_all, fork_into
 from skerry.server.engines.flwr_frames import framed, unframed
 from skerry.server.engines.grid import Chore
@@ -78,7 +79,7 @@ class ForkedGrid(InProcessGrid):
     ) -> None:
         end_all(self._forked, kill=kind is not None)
 
-    def _serve(self, pipe: Connection) -> None:
+    def _serve(self, pipe: ForkedPipe) -> None:
         """Answer until nobody asks any more; what goes wrong outside of a device's app is told to the parent too."""
         try:
             self.answer_until_closed(pipe)
@@ -88,7 +89,7 @@ class ForkedGrid(InProcessGrid):
                 pipe.send_bytes(encode({"failure": said}))
             raise
 
-    def answer_until_closed(self, pipe: Connection) -> None:
+    def answer_until_closed(self, pipe: ForkedPipe) -> None:
         """In a process of its own: make the replies that are asked for through the pipe, until it is closed."""
         with self._holding():
             while True:
@@ -105,7 +106,7 @@ class ForkedGrid(InProcessGrid):
                 pipe.send_bytes(encode({"answered": [reply is not None for reply in written]}))
                 send_all(pipe, (reply for reply in written if reply is not None))
 
-    def _do(self, chore: Chore, pipe: Connection) -> None:
+    def _do(self, chore: Chore, pipe: ForkedPipe) -> None:
         """Do it, and tell that it is done, or why it is refused."""
         part = pipe.recv_bytes()
         try:
@@ -134,10 +135,10 @@ class ForkedGrid(InProcessGrid):
         """
         done: dict[int, bytes] = {}
         taken = 0
-        under_way: dict[Connection, int] = {}
+        under_way: dict[ForkedPipe, int] = {}
         left = enumerate(parts)
 
-        def give(pipe: Connection) -> None:
+        def give(pipe: ForkedPipe) -> None:
             number, part = next(left, (-1, b""))
             if number >= 0:
                 pipe.send_bytes(encode({"chore": chore}))
@@ -164,7 +165,7 @@ class ForkedGrid(InProcessGrid):
         Raises:
             RunFailedError: a process ended; and where it is waited for, as :meth:`share`.
         """
-        places: dict[Connection, set[int]] = {}
+        places: dict[ForkedPipe, set[int]] = {}
         for node in nodes:
             places.setdefault(self._pipe_of(node), set()).add(node)
         with _ending_told():
@@ -182,7 +183,7 @@ class ForkedGrid(InProcessGrid):
 
         return done
 
-    def _pipe_of(self, node: int) -> Connection:
+    def _pipe_of(self, node: int) -> ForkedPipe:
         return self._forked[node % self._processes].pipe
 
     def pull_each(self, message_ids: Iterable[str]) -> Iterator[Message]:
@@ -209,13 +210,13 @@ class ForkedGrid(InProcessGrid):
         its message's place.
         """
         pipes = [forked.pipe for forked in self._forked]
-        queues: dict[Connection, list[int]] = {pipe: [] for pipe in pipes}
+        queues: dict[ForkedPipe, list[int]] = {pipe: [] for pipe in pipes}
         for index, message in enumerate(due):
             queues[self._pipe_of(message.metadata.dst_node_id)].append(index)
         together = max(1, min(_TOGETHER, len(due) // (_TURNS * self._processes)))
-        under_way: dict[Connection, list[int]] = {}
+        under_way: dict[ForkedPipe, list[int]] = {}
 
-        def give(pipe: Connection) -> None:
+        def give(pipe: ForkedPipe) -> None:
             indices, queues[pipe] = queues[pipe][:together], queues[pipe][together:]
             if indices and (deadline is None or self._monotonic() < deadline):
                 pipe.send_bytes(encode({"messages": len(indices), "deadline": deadline}))
@@ -236,14 +237,15 @@ class ForkedGrid(InProcessGrid):
                     yield index, None if reply is None else unframed(reply)
 
 
-def _ready(under_way: Iterable[Connection]) -> Iterator[Connection]:
+def _ready(under_way: Iterable[ForkedPipe]) -> Iterator[ForkedPipe]:
     """Those of the pipes that have something to say, of which there is at least one."""
-    for ready in wait(list(under_way)):
-        assert isinstance(ready, Connection)
-        yield ready
+    by_number = {pipe.fileno(): pipe for pipe in under_way}
+    for ready in wait(list(by_number)):
+        assert isinstance(ready, int)
+        yield by_number[ready]
 
 
-def _heard(pipe: Connection) -> Any:
+def _heard(pipe: ForkedPipe) -> Any:
     """What a process says of what it was asked."""
     said = decode(pipe.recv_bytes())
     if "failure" in said:

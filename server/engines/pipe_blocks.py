@@ -2,7 +2,8 @@
 
 import struct
 from collections.abc import Iterable, Sequence
-from multiprocessing.connection import Connection
+
+from skerry.forked_pipe import ForkedPipe
 
 __all__ = ["receive_all", "send_all"]
 
@@ -10,7 +11,7 @@ _BLOCK = 1 << 18  # bytes, about what a pipe holds: of long strings no more than
 _NUMBER = 8  # bytes
 
 
-def send_all(pipe: Connection, parts: Iterable[bytes]) -> None:
+def send_all(pipe: ForkedPipe, parts: Iterable[bytes]) -> None:
     """Send byte strings, to be read by :func:`receive_all`; none of them is made before those before it fill a block.
 
     Raises:
@@ -28,7 +29,7 @@ def send_all(pipe: Connection, parts: Iterable[bytes]) -> None:
         _send(pipe, block)
 
 
-def receive_all(pipe: Connection, count: int) -> list[memoryview]:
+def receive_all(pipe: ForkedPipe, count: int) -> list[memoryview]:
     """So many byte strings of :func:`send_all`, all that it was given, in their order.
 
     Raises:
@@ -45,6 +46,6 @@ def receive_all(pipe: Connection, count: int) -> list[memoryview]:
     return found
 
 
-def _send(pipe: Connection, block: Sequence[bytes]) -> None:
+def _send(pipe: ForkedPipe, block: Sequence[bytes]) -> None:
     numbers = struct.pack(f">{1 + len(block)}Q", len(block), *map(len, block))
-    pipe.send_bytes(b"".join((numbers, *block)))
+    pipe.send_bytes(numbers, *block)

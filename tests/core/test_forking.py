@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 import pytest
 
 from skerry.errors import LedgerCorruptError, RefusedError, RunFailedError
+from skerry.forked_pipe import ForkedPipe
 from skerry.forking import Beside, Forked, end_all, fork_into
 
 
@@ -157,9 +157,9 @@ def test_a_process_that_dies_is_told() -> None:
         beside.begin(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def until_closed(pipe: Connection) -> None:
+def until_closed(pipe: ForkedPipe) -> None:
     with pytest.raises(EOFError):
-        pipe.recv()
+        pipe.recv_bytes()
 
 
 def test_a_process_does_not_hold_the_pipes_of_those_before_it() -> None:
@@ -197,7 +197,7 @@ def test_nor_those_of_others_who_fork_from_the_same_process() -> None:
 def test_a_second_ctrl_c_while_their_end_is_waited_for_kills_them() -> None:
     parent = os.getpid()
 
-    def linger(pipe: Connection) -> None:
+    def linger(pipe: ForkedPipe) -> None:
         until_closed(pipe)
         os.kill(parent, signal.SIGINT)
         time.sleep(600)

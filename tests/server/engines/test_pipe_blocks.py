@@ -2,57 +2,58 @@
 
 import threading
 from collections.abc import Iterator
-from multiprocessing import Pipe
+from contextlib import contextmanager
+from multiprocessing.connection import wait
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skerry.forked_pipe import ForkedPipe
 from skerry.server.engines.pipe_blocks import receive_all, send_all
 
 BLOCK = 1 << 18
 
 
-def through(parts: list[bytes]) -> list[bytes]:
-    mine, theirs = Pipe()
-    with mine, theirs:
-        sender = threading.Thread(target=send_all, args=(mine, iter(parts)))
-        sender.start()
-        found = [bytes(one) for one in receive_all(theirs, len(parts))]
-        sender.join(60)
-        assert not theirs.poll()
-    return found
+@contextmanager
+def both_ends() -> Iterator[tuple[ForkedPipe, ForkedPipe]]:
+    mine, theirs = ForkedPipe.pair()
+    try:
+        yield mine, theirs
+    finally:
+        mine.close()
+        theirs.close()
+
+
+def came(pipe: ForkedPipe) -> bool:
+    return bool(wait([pipe.fileno()], 0))
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"x" * BLOCK, b"y" * (3 * BLOCK), b"z" * 100_000])))
 def test_what_is_sent_is_received(parts: list[bytes]) -> None:
-    assert through(parts) == parts
+    with both_ends() as (mine, theirs):
+        sender = threading.Thread(target=send_all, args=(mine, iter(parts)))
+        sender.start()
+        assert receive_all(theirs, len(parts)) == parts
+        sender.join(60)
+        assert not came(theirs)
 
 
 def test_short_ones_go_in_one_message() -> None:
-    mine, theirs = Pipe()
-    with mine, theirs:
+    with both_ends() as (mine, theirs):
         send_all(mine, [b"short"] * 1000)
         theirs.recv_bytes()
-        assert not theirs.poll()
+        assert not came(theirs)
 
 
 def test_of_long_ones_the_next_is_made_when_the_one_before_is_sent() -> None:
-    mine, theirs = Pipe()
     there: list[bool] = []
+    with both_ends() as (mine, theirs):
 
-    def parts() -> Iterator[bytes]:
-        for _ in range(3):
-            there.append(theirs.poll())
-            yield b"x" * BLOCK
+        def parts() -> Iterator[bytes]:
+            for _ in range(3):
+                there.append(came(theirs))
+                yield b"x" * BLOCK
 
-    with mine, theirs:
-        receiver = threading.Thread(target=receive_all, args=(theirs, 3))
-        sender = threading.Thread(target=send_all, args=(mine, parts()))
-        sender.start()
-        while not theirs.poll(1):
-            assert sender.is_alive()
-        assert there == [False]  # it waits for its reader, and has made no more
-        receiver.start()
-        for one in (sender, receiver):
-            one.join(60)
-        assert len(there) == 3
+        send_all(mine, parts())
+        assert there == [False, True, True]
+        assert receive_all(theirs, 3) == [b"x" * BLOCK] * 3
