@@ -6,10 +6,12 @@ import gc
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from skerry.clock import system_clock
 from skerry.config import Scenario
@@ -109,7 +111,7 @@ def _clerk(processes: int) -> AbstractContextManager[None]:
 
 def _run(folder: RunFolder, processes: int) -> RunFolder:
     try:
-        with _terminable(), recorded(folder):
+        with recorded(folder), _stoppable():
             runner = get_engine(folder.status["engine"], processes=processes)
             if processes == 1:
                 prepare(folder, system_clock, process_worker())
@@ -146,18 +148,27 @@ def _end_quickly() -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does."""
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does; and what a library makes of either, such as an import that failed."""
+    came: list[int] = []
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
         raise KeyboardInterrupt
 
+    heard: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():  # elsewhere whoever owns that one decides
+        heard += [signal.SIGTERM] if signal.getsignal(signal.SIGTERM) is not None else []  # one of C stays
+        heard += [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
+    before: dict[signal.Signals, Any] = {}
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever owns it decides
+        for number in heard:
+            before[number] = signal.signal(number, interrupt)
         yield
-        return
-    try:
-        yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

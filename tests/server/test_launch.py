@@ -1,0 +1,77 @@
+"""A run that a signal stops is interrupted, whatever becomes of the signal on its way."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from skerry.config import default_scenario
+from skerry.errors import InterruptedRunError
+from skerry.runfolder import list_runs
+from skerry.server import launch as launching
+from skerry.server.launch import launch, resume
+
+SHORT = default_scenario(["rounds=1", "training.epochs=1", "report.references=false"])
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Those of a program's start, whatever started this one; and they are there again afterwards."""
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    found = {one: signal.getsignal(one) for one in before}
+    signal.signal(signal.SIGINT, given)
+    assert found == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_library_takes_for_its_own_failure_stops_the_run_all_the_same(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a module written in C does while it is imported."""
+
+    def load(*_: object) -> NoReturn:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        raise ImportError("initialization failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launching, "prepare", load)
+        with pytest.raises(InterruptedRunError, match="after 0 of 1 rounds"):
+            launch(SHORT, engine="inprocess", parent=tmp_path)
+    (run,) = list_runs(tmp_path)
+    assert run.state == "interrupted"
+    resume(run.id, parent=tmp_path)
+    assert run.state == "complete"
+
+
+def test_what_fails_without_a_signal_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> NoReturn:
+        raise ImportError("initialization failed")
+
+    monkeypatch.setattr(launching, "prepare", load)
+    with pytest.raises(ImportError):
+        launch(SHORT, engine="inprocess", parent=tmp_path)
+    (run,) = list_runs(tmp_path)
+    assert run.state == "failed"
+
+
+def test_who_does_not_hear_ctrl_c_does_not_hear_it_within_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> NoReturn:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ImportError("it went on")
+
+    monkeypatch.setattr(launching, "prepare", load)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(ImportError, match="it went on"):
+            launch(SHORT, engine="inprocess", parent=tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
