@@ -30,6 +30,21 @@ def test_bound_radius_and_noise_fit_together(sigma, size):
     assert grid.event == GaussianEvent(sigma)
 
 
+@pytest.mark.parametrize("clip", [5e-324, 1e-312])
+def test_a_clip_that_no_cell_is_small_enough_for_is_refused_whatever_the_data(clip):
+    """A division by zero at the first gradient would tell that there is one."""
+    with pytest.raises(InputError, match=r"a clip of .* is too small"):
+        Grid(clip, 1.0, 4)
+    grid = Grid(1e-290, 1.0, 4)
+    assert summed(grid, np.full((1, 4), 1e-291) * grid.factors(np.array([2e-291]))[:, None])[0].all()
+
+
+@pytest.mark.parametrize("sigma", [5e-324, 1e-300])
+def test_less_noise_than_can_be_drawn_is_refused(sigma):
+    with pytest.raises(InputError, match="the noise's scale is"):
+        Grid(1.0, sigma, 4)
+
+
 def test_rounding_costs_half_a_percent_of_the_clip_in_the_shipped_setting():
     grid = Grid(1.0, 3.0, 2570)
     assert grid.bound == 5461

@@ -6,6 +6,7 @@ it cannot make it weigh more, and it cannot show through the noise.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -52,7 +53,8 @@ class Grid:
         size: d.
 
     Raises:
-        InputError: so much noise on so many coordinates is more than samplers reach.
+        InputError: so much noise on so many coordinates is more than samplers reach, or so little less; or the clip is
+            too small for floating point (below about 10^-301).
     """
 
     clip: float
@@ -60,6 +62,8 @@ class Grid:
     size: int
 
     def __post_init__(self) -> None:
+        if not self.cell >= sys.float_info.min:  # here and not at the first gradient, where an error would tell of one
+            raise InputError(f"a clip of {self.clip:g} is too small to be divided into cells")
         if self.size * self.bound**2 >= 2**62:
             raise InputError(f"gradients of {self.size} coordinates are too long for 64-bit sums")
         _ = self.noise
@@ -68,7 +72,8 @@ class Grid:
     def bound(self) -> int:
         """B: the largest L2 norm of one example's vector, in cells. Public: it depends on σ and d only."""
         fine = min(_TARGET_SCALE / self.noise_multiplier, _LARGEST_BOUND)
-        largest = max(int(MAX_WIDE_SCALE / self.noise_multiplier), math.ceil(_LEAST_SLACK * math.sqrt(self.size)))
+        reached = int(min(MAX_WIDE_SCALE / self.noise_multiplier, 2**62))
+        largest = max(reached, math.ceil(_LEAST_SLACK * math.sqrt(self.size)))
         return min(max(int(fine), math.ceil(_SLACK * math.sqrt(self.size))), largest)
 
     @property
