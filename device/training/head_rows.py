@@ -34,6 +34,8 @@ LEAST_EXPONENT = -708.0
 
 _AT_ONCE = 128  # examples: one part of their features is 64 KiB, its products with ten classes 80
 _BLOCK = 1 << 16  # numbers of per-example gradients held at once: 512 KiB as float64, as much as int64, in cache
+_PRODUCTS = 1 << 15  # numbers of products of features and weights held at once: some parts, if they are that few
+_LEAST_ROWS, _MOST = 4, 1 << 18  # so many rows of long gradients at once, if they are no more numbers: one sum for all
 _ROUNDER = 1.5 * 2**52  # what is added to it is rounded to a whole number, ties to even
 _PER_LN2, _LN2_HIGH, _LN2_LOW = (
     float.fromhex(x) for x in ("0x1.71547652b82fep0", "0x1.62e42feep-1", "0x1.a39ef35793c76p-33")
@@ -77,9 +79,9 @@ def errors_of(
         return errors, norms
     length = weight.shape[1]
     parts = -(-length // LANES)
-    own = np.zeros((len(weight), parts * LANES))
-    own[:, :length] = weight
-    own = own.reshape(len(weight), parts, LANES, 1)
+    filled = np.zeros((len(weight), parts * LANES))
+    filled[:, :length] = weight
+    own = np.ascontiguousarray(filled.reshape(len(weight), parts, LANES).swapaxes(0, 1))[..., None]
     with np.errstate(all="ignore"):
         for first in range(0, len(rows), _AT_ONCE):
             some = slice(first, first + _AT_ONCE)
@@ -106,29 +108,35 @@ def add_products(errors: _Float64, rows: _Float64, grid: Grid, total: _Int64, ke
     errors, rows = np.ascontiguousarray(errors, np.float64), np.ascontiguousarray(rows, np.float64)
     if kernel is not None:
         return kernel.add_products(errors, rows, grid.bound, total)
-    left_out, block = 0, max(1, _BLOCK // len(total))
+    left_out, block = 0, max(1, _BLOCK // len(total), min(_LEAST_ROWS, _MOST // len(total)))
+    room = np.empty((min(block, len(errors)), errors.shape[1], rows.shape[1]))  # once: to map new memory takes as long
     for first in range(0, len(errors), block):
         part = slice(first, first + block)
-        products = np.einsum("ij,ik->ijk", errors[part], rows[part])
+        products = np.einsum("ij,ik->ijk", errors[part], rows[part], out=room[: len(errors[part])])
         left_out += grid.add(products.reshape(-1, len(total)), total)
     return left_out
 
 
 def _errors(weight: _Float64, columns: _Float64, labels: _Int64) -> tuple[_Float64, _Float64]:
-    """``(c, m)`` and ``(m,)`` from ``(c, parts, LANES, 1)`` and ``(parts, LANES, m)``."""
-    lanes, squares = np.zeros((len(weight), *columns.shape[1:])), np.zeros(columns.shape[1:])
-    products = np.empty_like(lanes)
-    for part, column in enumerate(columns):
-        lanes += np.multiply(weight[:, part], column, out=products)
-        squares += np.multiply(column, column, out=products[0])
-    errors = _folded(lanes)
+    """``(c, m)`` and ``(m,)`` from ``(parts, c, LANES, 1)`` and ``(parts, LANES, m)``."""
+    classes, size = weight.shape[1], columns.shape[2]
+    lanes = np.zeros((classes + 1, LANES, size))  # of each class's score, and of the features' squares
+    products = np.empty((min(len(columns), max(1, _PRODUCTS // lanes.size)), *lanes.shape))
+    for first in range(0, len(columns), len(products)):
+        some = columns[first : first + len(products)]
+        np.multiply(weight[first : first + len(products)], some[:, None], out=products[: len(some), :classes])
+        np.multiply(some, some, out=products[: len(some), classes])
+        for of_part in products[: len(some)]:
+            lanes += of_part
+    sums = _folded(lanes)
+    errors, squares = sums[:-1], sums[-1]
     errors -= errors.max(axis=0)
     errors = _exponentials(errors)
     errors /= _in_order(errors)
     known = (labels >= 0) & (labels < len(errors))
     errors[labels[known], np.flatnonzero(known)] -= 1
     errors[:, ~known] = math.nan
-    return errors, np.sqrt(_folded(squares) * _in_order(errors * errors))
+    return errors, np.sqrt(squares * _in_order(errors * errors))
 
 
 def _folded(lanes: _Float64) -> _Float64:

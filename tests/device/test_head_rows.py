@@ -68,7 +68,8 @@ def check_both(weight, rows, labels, sigma: float = 2.0, clip: float = 1.0) -> N
     clip=st.sampled_from([1e-30, 1.0, 1e30]),
 )
 @example(seed=0, n=257, classes=10, length=257, scale=1.0, sigma=3.0, clip=1.0)
-@example(seed=1, n=3, classes=1000, length=1281, scale=1.0, sigma=3.0, clip=1.0)
+@example(seed=1, n=3, classes=1000, length=1281, scale=1.0, sigma=3.0, clip=1.0)  # an example at once
+@example(seed=2, n=7, classes=100, length=700, scale=1.0, sigma=3.0, clip=1.0)  # three at once
 def test_both_ways_give_the_same_bits(seed, n, classes, length, scale, sigma, clip) -> None:
     check_both(*problem(seed, n, classes, length, scale), sigma, clip)
 

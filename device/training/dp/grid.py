@@ -118,7 +118,8 @@ class Grid:
             fits = np.vecdot(rows, rows) <= self.bound**2
             if not fits.all():
                 rows = rows[fits]
-            total += (np.ones(len(rows)) @ rows).astype(np.int64)
+            sums = rows[0] if len(rows) == 1 else np.ones(len(rows)) @ rows
+            np.add(total, sums, out=total, dtype=np.int64, casting="unsafe")  # whole: nothing is lost, nor copied
             return int(len(fits) - np.count_nonzero(fits))
         fits = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0)) <= self.bound  # NaN: False
         rows[~fits] = 0
