@@ -5,13 +5,9 @@ import functools
 import gc
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from skerry.clock import system_clock
 from skerry.config import Scenario
@@ -25,6 +21,7 @@ from skerry.server.prepare import prepare
 from skerry.server.recorded import recorded
 from skerry.server.resume import kept_nowhere, reopen
 from skerry.server.run_clerk import clerk_beside
+from skerry.server.stopping import stoppable
 
 __all__ = ["launch", "resume"]
 
@@ -111,7 +108,7 @@ def _clerk(processes: int) -> AbstractContextManager[None]:
 
 def _run(folder: RunFolder, processes: int) -> RunFolder:
     try:
-        with recorded(folder), _stoppable():
+        with recorded(folder), stoppable():
             runner = get_engine(folder.status["engine"], processes=processes)
             if processes == 1:
                 prepare(folder, system_clock, process_worker())
@@ -145,30 +142,3 @@ def _run(folder: RunFolder, processes: int) -> RunFolder:
 def _end_quickly() -> None:
     """When the process ends, look for no cycles among all that a run has loaded (0.2 to 0.3 s)."""
     atexit.register(gc.freeze)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does; and what a library makes of either, such as an import that failed."""
-    came: list[int] = []
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    heard: list[signal.Signals] = []
-    if threading.current_thread() is threading.main_thread():  # elsewhere whoever owns that one decides
-        heard += [signal.SIGTERM] if signal.getsignal(signal.SIGTERM) is not None else []  # one of C stays
-        heard += [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
-    before: dict[signal.Signals, Any] = {}
-    try:
-        for number in heard:
-            before[number] = signal.signal(number, interrupt)
-        yield
-    except Exception as error:
-        if came:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -50,6 +50,7 @@ from skerry.server.pausing import wait_while_paused
 from skerry.server.plan import RoundPlan, make_plan
 from skerry.server.progress import Gathered, Progress, Waited
 from skerry.server.round_spans import tell_round
+from skerry.server.stopping import stop_if_told
 from skerry.server.stragglers import Stragglers
 from skerry.server.tolerance import rule_for
 from skerry.server.variates import ControlVariates
@@ -101,9 +102,11 @@ def run_rounds(federation: Federation) -> Progress:
             progress.spending.add(number, past.cohorts[number])
         for number in range(past.rounds + 1, federation.scenario.rounds + 1):
             wait_while_paused(federation.folder)
+            stop_if_told()
             federation.roster.renew(federation.ledger, federation.clock())
             with federation.tracing.span("round", {"skerry.round": number}):
                 progress.records.append(run_round(federation, progress, number, gather))
+    stop_if_told()
     journal.drop()
     after = process_worker().watch.seconds
     progress.device_seconds = {stage: after[stage] - before.get(stage, 0.0) for stage in after}

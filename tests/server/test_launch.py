@@ -4,7 +4,7 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -12,6 +12,7 @@ from skerry.config import default_scenario
 from skerry.errors import InterruptedRunError
 from skerry.runfolder import list_runs
 from skerry.server import launch as launching
+from skerry.server import rounds as rounds_module
 from skerry.server.launch import launch, resume
 
 SHORT = default_scenario(["rounds=1", "training.epochs=1", "report.references=false"])
@@ -47,6 +48,29 @@ def test_a_signal_that_a_library_takes_for_its_own_failure_stops_the_run_all_the
     assert run.state == "interrupted"
     resume(run.id, parent=tmp_path)
     assert run.state == "complete"
+
+
+@pytest.mark.parametrize(("rounds", "done"), [(2, 1), (1, 1)])
+def test_a_signal_that_is_dropped_on_its_way_stops_the_run_after_the_round(
+    rounds: int, done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a callback within a module written in C, which can raise nothing."""
+    real = rounds_module.draw_cohort
+
+    def draw(*given: Any) -> Any:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*given)
+
+    scenario = SHORT.model_copy(update={"rounds": rounds})
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds_module, "draw_cohort", draw)
+        with pytest.raises(InterruptedRunError, match=f"after {done} of {rounds} rounds"):
+            launch(scenario, engine="inprocess", parent=tmp_path)
+    (run,) = list_runs(tmp_path)
+    assert run.state == "interrupted"
+    resume(run.id, parent=tmp_path)
+    assert (run.state, len(run.rounds())) == ("complete", rounds)
 
 
 def test_what_fails_without_a_signal_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM, which stop a run although what a handler raises is not always heard.
+
+A module written in C that is being imported makes an ImportError of it, and a callback within one prints it and goes
+on: of Ctrl-C in random instants of a short run two in a hundred came to that.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+__all__ = ["stop_if_told", "stoppable"]
+
+_told: list[int] = []  # the signals that came within the block
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """For the time of a block SIGTERM raises KeyboardInterrupt as Ctrl-C does, and so does what becomes of either.
+
+    Only in the main thread; elsewhere whoever owns that one decides. Of Ctrl-C only where Python's own handler is: who
+    does not hear it, or hears it otherwise, goes on so.
+    """
+    heard: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():
+        heard += [signal.SIGTERM] if signal.getsignal(signal.SIGTERM) is not None else []  # one of C stays
+        heard += [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in heard:
+            before[number] = signal.signal(number, _interrupt)
+        yield
+    except Exception as error:
+        if heard and _told:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if heard:
+            _told.clear()
+
+
+def stop_if_told() -> None:
+    """To be called now and then within the block.
+
+    Raises:
+        KeyboardInterrupt: a signal came, and what it raised was dropped.
+    """
+    if _told and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _told.append(number)
+    raise KeyboardInterrupt
