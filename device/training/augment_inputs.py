@@ -37,11 +37,17 @@ class AugmentedInputs:
         inputs: the examples as they are.
         kind: what is done to them.
         generator: draws; it never sees the data.
+
+    Raises:
+        InputError: examples of that shape cannot be changed so, whether there are any or not.
     """
 
     inputs: Inputs
     kind: Augmentation
     generator: np.random.Generator
+
+    def __post_init__(self) -> None:
+        _ = self[:0]  # whether they fit is told now and not at the first example, where an error would tell of one
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -8,9 +8,9 @@ by the *shape* of a batch; what stands in the batch chooses nothing. So here
    zeros, whose row is not used;
 2. rows are taken out of the batch, clipped and rounded to the grid one by one, as in every engine: the bound on each is
    checked in integers, and nothing is summed in floating point;
-3. before the first batch the engine checks, on this machine and this network and with made-up examples, that a row is
-   the same to the last bit in every slot, beside whatever neighbours, not-a-number included. A network for which it is
-   not is refused.
+3. before the first batch, which may be empty, the engine checks, on this machine and this network and with made-up
+   examples, that a row is the same to the last bit in every slot, beside whatever neighbours, not-a-number included. A
+   network for which it is not is refused, whether there are examples or not.
 
 *Assumption*, beside those of one example at a time: a kernel that treats all slots alike in the check treats them alike
 always. Libraries of kernels do not promise it; no kernel here is known to choose its order by values. Opacus's batches
@@ -66,11 +66,9 @@ class FixedBatches:
         Raises:
             InputError: on this machine rows of this network depend on their slot or their neighbours.
         """
-        if not len(chosen):
-            return
-        shape = inputs[:1].shape[1:]
+        shape = inputs[:0].shape[1:]
         if not self._slots or self._x.shape[1:] != shape:
-            self._prepare(shape)
+            self._prepare(shape)  # also for nobody: what is refused to those alone who have examples tells who has
         index = np.asarray(chosen)
         for first in range(0, len(index), self._slots):
             part = index[first : first + self._slots]

@@ -48,6 +48,15 @@ def test_windows_of_other_sensors_are_refused_with_what_to_set():
         with pytest.raises(InputError) as caught:
             moved(np.zeros(shape, np.float32), generator())
         assert caught.value.where == "training.augment"
+        with pytest.raises(InputError):  # at the first example it would tell that there is one
+            AugmentedInputs(np.zeros((0, *shape[1:]), np.float32), "motion", generator())
+
+
+@pytest.mark.parametrize("kind", ["shift", "motion"])
+def test_to_see_whether_examples_fit_draws_nothing(kind):
+    drawn = generator(4)
+    assert AugmentedInputs(windows(), kind, drawn)[:0].shape == (0, 6, 1, 64)
+    assert drawn.random() == generator(4).random()
 
 
 def test_a_shift_moves_by_a_sixteenth_at_most_and_repeats_the_border():
