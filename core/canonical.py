@@ -5,7 +5,7 @@ the canonical encoding of their own value are refused, so that no two encodings 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,12 +13,35 @@ import cbor2
 
 from skerry.errors import InputError
 
-__all__ = ["decode", "digest", "encode", "file_sha256", "sha256_hex"]
+__all__ = ["Fields", "decode", "digest", "encode", "file_sha256", "sha256_hex"]
 
 
 def encode(value: Any) -> bytes:
     """Canonical CBOR of ``value`` (maps with text keys, lists, text, bytes, ints, floats, bools, None)."""
     return cbor2.dumps(value, canonical=True)
+
+
+class Fields:
+    """Maps with these text keys, whose order is found once: of a dozen keys that is half of the time of :func:`encode`.
+
+    Args:
+        names: the keys.
+    """
+
+    _PLAIN = frozenset({str, bytes, int, bool, type(None)})  # of these there is one form, whatever cbor2 is told
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = frozenset(names)
+        texts = ((name.encode(), name) for name in self.names)
+        self._order = [name for _, name in sorted(texts, key=lambda text: (len(text[0]), text[0]))]
+
+    def encode(self, value: Any) -> bytes:
+        """The bytes of :func:`encode`, of any value: quicker if it is such a map, and nothing in it holds anything."""
+        if type(value) is dict and value.keys() == self.names:
+            value = {name: value[name] for name in self._order}
+            if self._PLAIN.issuperset(map(type, value.values())):
+                return cbor2.dumps(value)
+        return encode(value)
 
 
 def _refuse_tag(*_: object) -> NoReturn:

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from skerry.canonical import encode
+from skerry.canonical import Fields
 from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.security.hpke import LEAST_OVERHEAD, KemSuite
 from skerry.security.identity import Directory, Identity, PublicIdentity, verify_signature
@@ -86,6 +86,7 @@ _FIELDS = (
     "suite", "kind", "run", "round", "sender", "receiver", "model", "nonce", "in_reply_to", "receipt", "issued",
     "expires",
 )  # fmt: skip
+_HEADER = Fields(_FIELDS)
 
 
 class Kind(StrEnum):
@@ -292,7 +293,7 @@ def issued_of(data: bytes) -> int:
 def _head(header: Header) -> bytes:
     """All bytes of an envelope before the sealed part."""
     named = {"suite": header.suite.value, "kind": header.kind.value}  # as plain text
-    fields = encode({name: getattr(header, name) for name in _FIELDS} | named)
+    fields = _HEADER.encode({name: getattr(header, name) for name in _FIELDS} | named)
     return _PREFIX.pack(_MAGIC, header.version, len(fields)) + fields
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import cbor2
 
-from skerry.canonical import encode
+from skerry.canonical import Fields
 from skerry.errors import InputError
 
 __all__ = ["MAX_INTEGER", "check_bytes", "check_hex", "check_integer", "check_name", "read_record"]
@@ -43,6 +43,7 @@ def read_record(data: bytes, fields: Collection[str], *, limit: int) -> dict[str
     Raises:
         InputError: too long, not CBOR, not canonical, tagged, nested deeper than 8, or other fields.
     """
+    known = _known(tuple(fields))
     if len(data) > limit:
         raise InputError(f"a record of {len(data)} bytes is longer than the {limit} allowed")
     try:
@@ -55,14 +56,17 @@ def read_record(data: bytes, fields: Collection[str], *, limit: int) -> dict[str
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
-        same = encode(value) == data
+        same = known.encode(value) == data
     except Exception as error:  # cbor2 raises many kinds on hostile bytes; all mean the same here
         raise InputError("the bytes are not a CBOR record") from error
     if not same:
         raise InputError("the bytes are not the canonical encoding of their record")
-    if not isinstance(value, dict) or value.keys() != set(fields):
+    if not isinstance(value, dict) or value.keys() != known.names:
         raise InputError("the record has missing or unknown fields")
     return value
+
+
+_known = lru_cache(maxsize=64)(Fields)  # those of each kind of record
 
 
 def check_integer(value: object, what: str, *, low: int = 0, high: int = MAX_INTEGER) -> None:

@@ -1,11 +1,13 @@
 """One value has one encoding, and no other is accepted."""
 
+from random import Random
+
 import cbor2
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from skerry.canonical import decode, digest, encode, sha256_hex
+from skerry.canonical import Fields, decode, digest, encode, sha256_hex
 from skerry.errors import InputError
 
 VALUES = st.recursive(
@@ -25,6 +27,20 @@ def test_the_order_of_keys_does_not_matter(value):
     backwards = dict(reversed(value.items()))
     assert encode(value) == encode(backwards)
     assert digest(value) == digest(backwards)
+
+
+PLAIN = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text() | st.binary()
+
+
+@example({"a": 0.5}, Random(0))
+@example({"a": {"bb": 1, "b": 2}}, Random(0))
+@example({"bb": 1, "c": True, "aa": None}, Random(0))
+@given(st.dictionaries(st.text(), PLAIN) | st.dictionaries(st.text(), VALUES) | VALUES, st.randoms())
+def test_known_fields_change_no_byte(value, random):
+    keys = list(value) if isinstance(value, dict) else ["a", "b"]
+    random.shuffle(keys)
+    assert Fields(keys).encode(value) == encode(value)
+    assert Fields(["a", "bb"]).encode(value) == encode(value)
 
 
 @given(st.binary(max_size=64))
