@@ -6,7 +6,8 @@ side; Flower's own form, in which protocol buffers are filled and read field by 
 Any other message, and an error, is written as Flower does.
 """
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cbor2
 
@@ -27,8 +28,11 @@ def framed(message: "Message") -> bytes:
     if fields is None:
         return _FLOWERS + message_bytes(message)
     with internals("the metadata of a message"):
+        told = message.metadata.__dict__
+        if [*told] != _blank().told:
+            return _FLOWERS + message_bytes(message)
         lengths = {name: {key: len(value) for key, value in values.items()} for name, values in fields.items()}
-        head = cbor2.dumps([message.metadata.__dict__, lengths])
+        head = cbor2.dumps([[*told.values()], lengths])
         parts = (value for values in fields.values() for value in values.values())
         return b"".join((_PLAIN, len(head).to_bytes(_LENGTH, "big"), head, *parts))
 
@@ -38,24 +42,52 @@ def unframed(data: bytes | memoryview) -> "Message":
     if data[:1] == _FLOWERS:
         return message_of(bytes(data[1:]))
     with internals("what a message is made of"):
-        from flwr.app import ConfigRecord, RecordDict
-        from flwr.app.message.message import Message, make_message
-        from flwr.app.metadata import Metadata
-
+        blank = _blank()
         view, place = memoryview(data), 1 + _LENGTH
         after = place + int.from_bytes(view[1:place], "big")
         told, lengths = cbor2.loads(view[place:after])
-        metadata = Metadata.__new__(Metadata)
-        metadata.__dict__.update(told)
-        content = RecordDict()
+        records: dict[str, Any] = {}
         for name, keys in lengths.items():
-            record = ConfigRecord()
+            values: dict[str, bytes] = {}
             for key, length in keys.items():  # their types were checked where they came from
-                record.__dict__["_data"][key] = bytes(view[after : after + length])
+                values[key] = bytes(view[after : after + length])
                 after += length
-            content.__dict__["_data"][name] = record
-        made: Message = make_message(metadata, content)
-        return made
+            records[name] = _filled(blank.record, "_data", values)
+        message: Message = _filled(blank.message, "_content", _filled(blank.content, "_data", records))
+        metadata = message.__dict__["_metadata"] = _filled(blank.metadata, "_message_id", "")
+        metadata.__dict__.update(zip(blank.told, told, strict=True))
+        return message
+
+
+class _Blank(NamedTuple):
+    """A message and its parts, to be filled without the checks of what is given by hand; ``told`` names its metadata."""
+
+    message: Any
+    metadata: Any
+    content: Any
+    record: Any
+    told: list[str]
+
+
+@functools.cache
+def _blank() -> _Blank:
+    from flwr.app import ConfigRecord, RecordDict
+    from flwr.app.message.message import make_message
+    from flwr.app.metadata import Metadata
+
+    metadata, content, record = Metadata(0, "", 0, 0, "", "", 0.0, 0.0, "train"), RecordDict(), ConfigRecord()
+    message = make_message(metadata, content)
+    for part, name in ((message, "_metadata"), (message, "_content"), (content, "_data"), (record, "_data")):
+        part.__dict__[name]  # gone: KeyError, and we say so
+    return _Blank(message, metadata, content, record, [*metadata.__dict__])
+
+
+def _filled(blank: Any, name: str, value: Any) -> Any:
+    """Another object of its class, with this attribute in the place of its own."""
+    made = object.__new__(type(blank))
+    made.__dict__.update(blank.__dict__)
+    made.__dict__[name] = value
+    return made
 
 
 def _fields(message: "Message") -> dict[str, dict[str, bytes]] | None:

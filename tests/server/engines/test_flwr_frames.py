@@ -43,6 +43,23 @@ def test_a_message_comes_out_as_it_went_in(records: dict[str, Any]) -> None:
     assert unframed(framed(reply)).metadata.reply_to_message_id == "00000004"
 
 
+def test_envelopes_go_as_they_are_and_come_out_as_flower_makes_them() -> None:
+    asked = sent({"one": ConfigRecord({"envelope": b"x" * 1000})})
+    for message in (asked, Message(RecordDict({"two": ConfigRecord({"envelope": b"y" * 1000})}), reply_to=asked)):
+        frame, arrived = framed(message), unframed(framed(message))
+        assert frame.endswith(next(iter(next(iter(message.content.values())).values())))  # behind a head of its own
+        for found, made in ((arrived, message), (arrived.content, message.content)):
+            assert (type(found), vars(found).keys()) == (type(made), vars(made).keys())
+        assert vars(arrived.metadata) == vars(message.metadata)
+        assert not vars(arrived)["_error"]
+    first, second = unframed(framed(asked)), unframed(framed(asked))
+    first.content["more"] = ConfigRecord()
+    first.metadata.dst_node_id = 9
+    assert list(second.content) == ["one"]
+    assert second.metadata.dst_node_id == 7
+    assert list(unframed(framed(asked)).content) == ["one"]
+
+
 def test_what_came_out_is_checked_as_any_message_when_it_is_changed() -> None:
     arrived = unframed(framed(sent({"one": ConfigRecord({"envelope": b"x"})})))
     with pytest.raises(TypeError):
