@@ -5,9 +5,10 @@ from math import isfinite
 
 import numpy as np
 
+from skerry.finite import finite_rows
 from skerry.records import Action, Float32Array, Reason, Score, Verdict
 from skerry.security.anomaly.clipping import clipped
-from skerry.security.anomaly.validate import check_update
+from skerry.security.anomaly.validate import check_form
 from skerry.security.privacy.receipt import SignedReceipt
 from skerry.server.collect import Opened
 from skerry.server.federation import Federation
@@ -47,18 +48,24 @@ class Judged:
 def validate(federation: Federation, opened: Opened) -> Valid:
     """Length, layout and finiteness, for every rule and whatever is screened for; and a loss where one is asked for."""
     layout = federation.model.layout
-    dropped = dict(opened.dropped)
-    rows: dict[str, Float32Array] = {}
+    fitting = {
+        device: update.delta
+        for device, update in opened.updates.items()
+        if update.layout == layout.digest and check_form(update.delta, layout.size) is None
+    }
+    deltas = np.stack(list(fitting.values())) if fitting else np.empty((0, layout.size), np.float32)
+    finite = dict(zip(fitting, finite_rows(deltas).tolist(), strict=True))
+    faults: dict[str, Reason] = {}
     for device, update in opened.updates.items():
-        reason = Reason.SHAPE if update.layout != layout.digest else check_update(update.delta, layout.size)
+        reason = None if finite.get(device) else Reason.NOT_FINITE if device in fitting else Reason.SHAPE
         if reason is None and federation.scenario.training.fairness:
             reason = _check_loss(update.loss)
-        if reason is None:
-            rows[device] = update.delta
-        else:
-            dropped[device] = reason
-    deltas = np.stack(list(rows.values())) if rows else np.empty((0, layout.size), np.float32)
-    return Valid(tuple(rows), deltas, opened.receipts, dropped)
+        if reason is not None:
+            faults[device] = reason
+    rows = tuple(device for device in fitting if device not in faults)
+    if len(rows) < len(fitting):
+        deltas = deltas[[device not in faults for device in fitting]]
+    return Valid(rows, deltas, opened.receipts, opened.dropped | faults)
 
 
 def _check_loss(loss: float | None) -> Reason | None:

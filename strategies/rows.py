@@ -1,17 +1,12 @@
 """The first look at every matrix of updates, before any rule computes with it."""
 
 import numpy as np
-import numpy.typing as npt
 
 from skerry.errors import AggregationError
+from skerry.finite import finite_rows
 from skerry.records import Float32Array
 
-__all__ = ["finite_rows", "refuse_not_finite", "require_form", "require_tolerance"]
-
-
-def finite_rows(rows: Float32Array) -> npt.NDArray[np.bool_]:
-    """``(n,)`` mask of the rows without NaN or infinity; needs O(d) extra memory, never O(n·d)."""
-    return np.fromiter((bool(np.isfinite(row).all()) for row in rows), np.bool_, len(rows))
+__all__ = ["refuse_not_finite", "require_form", "require_tolerance"]
 
 
 def refuse_not_finite(rows: Float32Array, *, rule: str) -> None:

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from skerry.errors import InputError
+from skerry.finite import finite_rows
 from skerry.records import Float32Array, Reason, Score, Verdict
 from skerry.security.anomaly.allowance import Allowance
 from skerry.security.anomaly.calibration import Calibration
@@ -39,7 +40,7 @@ from skerry.security.anomaly.case import Case
 from skerry.security.anomaly.consequences import FAULTS, Consequences
 from skerry.security.anomaly.detectors import detectors_for
 from skerry.security.anomaly.evidence import FAR, Rows, ScreenContext
-from skerry.security.anomaly.validate import check_update, describe_fault
+from skerry.security.anomaly.validate import describe_fault
 
 __all__ = ["ScreenContext", "Screener"]
 
@@ -119,12 +120,12 @@ class Screener:
         _check_input(deltas, devices, context)
         verdicts: dict[str, Verdict] = {}
         usable: list[int] = []
-        after, number, excluded = self._consequences, context.round, self.quarantined
+        after, number, excluded, finite = self._consequences, context.round, self.quarantined, finite_rows(deltas)
         for index in sorted(range(len(devices)), key=devices.__getitem__):
             device = devices[index]
             if device in excluded:
                 verdicts[device] = after.out(device, number)
-            elif check_update(deltas[index], deltas.shape[1]) is not None:
+            elif not finite[index]:
                 score = describe_fault(deltas[index], deltas.shape[1])
                 verdicts[device] = after.fault(device, number, Reason.NOT_FINITE, score)
             else:

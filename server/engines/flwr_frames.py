@@ -60,7 +60,7 @@ def unframed(data: bytes | memoryview) -> "Message":
 
 
 class _Blank(NamedTuple):
-    """A message and its parts, to be filled without the checks of what is given by hand; ``told`` names its metadata."""
+    """A message and its parts, to be filled without the checks of what is given by hand, and its metadata's names."""
 
     message: Any
     metadata: Any
