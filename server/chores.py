@@ -7,7 +7,7 @@ leave its process nowhere: over a fleet everything is done in place.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cbor2
@@ -18,7 +18,7 @@ from skerry.security.identity import Identity, PublicIdentity
 from skerry.server.engines.grid import RunGrid
 from skerry.server.federation import Federation
 
-__all__ = ["helpers", "identity_of", "keys_of", "public_keys_of", "public_of", "share"]
+__all__ = ["helpers", "identity_of", "keys_of", "offer", "part_of", "public_keys_of", "public_of", "share"]
 
 _TOGETHER = 128  # instructions or answers in one part
 _TURNS = 4  # at least so many parts for each process, so that all end at about the same time
@@ -49,9 +49,21 @@ def share(grid: RunGrid, chore: str, common: object, rows: Sequence[Any]) -> Ite
         common: what is the same for all.
         rows: values that CBOR knows.
     """
-    together = max(1, min(_TOGETHER, -(-len(rows) // (_TURNS * grid.hands))))
-    parts = (cbor2.dumps([common, rows[i : i + together]]) for i in range(0, len(rows), together))
-    return (value for done in grid.share(chore, parts) for value in cbor2.loads(done))
+    together = part_of(grid, len(rows), _TOGETHER)
+    some = [rows[i : i + together] for i in range(0, len(rows), together)]
+    for wait in [offer(grid, chore, common, part) for part in some]:
+        yield from wait()
+
+
+def part_of(grid: RunGrid, count: int, most: int) -> int:
+    """How many of so many things are one part of a chore: few enough that all hands end at about the same time."""
+    return max(1, min(most, -(-count // (_TURNS * grid.hands))))
+
+
+def offer(grid: RunGrid, chore: str, common: object, rows: Sequence[Any]) -> Callable[[], list[Any]]:
+    """What waits for what a chore makes of each row, in their order; see :meth:`RunGrid.offer` and :func:`share`."""
+    wait = grid.offer(chore, lambda: cbor2.dumps([common, rows]))
+    return lambda: cbor2.loads(wait())
 
 
 def keys_of(identity: Identity) -> list[Any]:

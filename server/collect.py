@@ -19,7 +19,7 @@ from skerry.server.federation import Federation
 from skerry.server.fleet_rules import devices_needed
 from skerry.server.journal import Answer, Asked, Kept, RoundJournal
 from skerry.server.mailbox import NETWORK_POLL_S, Mailbox, exchange
-from skerry.server.opening import open_answer, open_shared, read_update
+from skerry.server.opening import Opening, open_answer, read_update
 from skerry.server.plan import RoundPlan
 
 __all__ = [
@@ -48,11 +48,15 @@ _AGAIN = 1 / 3  # of the deadline: then a device that is silent is asked the sam
 
 @dataclass(frozen=True)
 class Replies:
-    """Sealed answers by device, why the others have none, and when each came (ms since the epoch)."""
+    """Sealed answers by device, why the others have none, and when each came (ms since the epoch).
+
+    ``opening`` has those that helpers may be at already.
+    """
 
     envelopes: dict[str, bytes] = field(default_factory=dict)
     dropped: dict[str, Reason] = field(default_factory=dict)
     arrived: dict[str, int] = field(default_factory=dict)
+    opening: Opening | None = field(default=None, compare=False, repr=False)
 
     @property
     def bytes_up(self) -> int:
@@ -98,7 +102,8 @@ def collect(
         deadline_s: the cohort's where nobody says another.
         mailbox: an empty one, in which late answers can be looked for.
     """
-    replies = Replies({device: kept.envelope for device, kept in plan.answers.items()})
+    opening = Opening(federation, plan.number, plan.asked, len(plan.asked))
+    replies = Replies({device: kept.envelope for device, kept in plan.answers.items()}, opening=opening)
     replies.arrived.update({device: kept.arrived for device, kept in plan.answers.items()})
     deadline = federation.scenario.cohort.deadline_s if deadline_s is None else deadline_s
     journal.open(plan.number, plan.answers)
@@ -142,6 +147,7 @@ def collect(
             replies.envelopes[device], replies.arrived[device] = envelope, federation.clock()
             answer = Answer(envelope, replies.arrived[device])
             journal.add(plan.number, device, answer)
+            opening.take(device, envelope, answer.arrived)
             if wanted is not None and _updates(federation, plan, device, answer):
                 updates.add(device)
         else:
@@ -180,7 +186,10 @@ def open_replies(federation: Federation, plan: RoundPlan, replies: Replies) -> O
     dropped = replies.dropped | dict.fromkeys(gone, Reason.NOT_ENROLLED)
     refusals: dict[str, str] = {}
     devices = sorted(replies.envelopes.keys() - gone)
-    known = open_shared(federation, plan.number, plan.asked, devices, replies.envelopes, replies.arrived)
+    opening = replies.opening or Opening(federation, plan.number, plan.asked, len(devices))
+    for device in devices:
+        opening.take(device, replies.envelopes[device], replies.arrived[device])
+    known = opening.opened()
     for device in devices:
         if device in known:
             updates[device], receipts[device] = known[device]

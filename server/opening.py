@@ -4,7 +4,7 @@ What another process opens is an update that holds in every way. Of anything els
 at it itself, and finds out what is wrong.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cbor2
@@ -14,16 +14,18 @@ from skerry.errors import EnvelopeRefusedError, InputError
 from skerry.security.envelope import Expected, Kind, Opened, open_envelope
 from skerry.security.identity import Directory, Identity
 from skerry.security.privacy.receipt import SignedReceipt
-from skerry.server.chores import helpers, identity_of, keys_of, public_keys_of, public_of, share
+from skerry.server.chores import helpers, identity_of, keys_of, offer, part_of, public_keys_of, public_of
+from skerry.server.engines.grid import RunGrid
 from skerry.server.federation import Federation
 from skerry.server.journal import Asked
 
-__all__ = ["OPEN", "open_answer", "open_part", "open_shared", "read_update"]
+__all__ = ["OPEN", "Opening", "open_answer", "open_part", "read_update"]
 
 OPEN = "open"
 """The chore's name."""
 
 _Answer = tuple[Update, SignedReceipt]
+_TOGETHER = 32  # answers that are opened at once: few, since all wait for the last
 
 
 def open_answer(federation: Federation, number: int, asked: Asked, device: str, envelope: bytes, *, now: int) -> Opened:
@@ -44,41 +46,55 @@ def read_update(opened: Opened, run: str, number: int, device: str) -> _Answer:
     return update, SignedReceipt.take(update.receipt(run, number, device), opened)
 
 
-def open_shared(
-    federation: Federation,
-    number: int,
-    asked: Mapping[str, Asked],
-    devices: Sequence[str],
-    envelopes: Mapping[str, bytes],
-    arrived: Mapping[str, int],
-) -> dict[str, _Answer]:
-    """The updates that helpers have opened: those of :func:`open_answer` and :func:`read_update`; perhaps none.
+class Opening:
+    """The answers of a round, opened by helpers, as far as there are any, while others still come.
 
     Args:
         federation: the run.
         number: of the round.
         asked: by device, what its answer must name.
-        devices: whose answers are looked at.
-        envelopes: by device.
-        arrived: by device, ms since the epoch.
+        count: how many answers may come.
     """
-    grid = helpers(federation, len(devices), max((len(envelopes[device]) for device in devices), default=0))
-    if grid is None:
-        return {}
-    known = [device for device in devices if device in federation.directory]
-    common = [keys_of(federation.coordinator), [federation.run, number, federation.model.digest]]
-    rows = [
-        [public_keys_of(federation.directory.get(device)), asked[device].digest, envelopes[device], arrived[device]]
-        for device in known
-    ]
-    found: dict[str, _Answer] = {}
-    for device, said in zip(known, share(grid, OPEN, common, rows), strict=True):
-        if said is not None:
-            delta, *others, body, signature = said
-            update = Update(from_bytes(delta), *others)
-            receipt = update.receipt(federation.run, number, device)
-            found[device] = update, SignedReceipt(receipt, body, signature)
-    return found
+
+    def __init__(self, federation: Federation, number: int, asked: Mapping[str, Asked], count: int) -> None:
+        self._federation, self._number, self._asked, self._count = federation, number, asked, count
+        self._taken: set[str] = set()
+        self._rows: list[tuple[str, list[Any]]] = []
+        self._waits: list[tuple[list[str], Callable[[], list[Any]]]] = []
+
+    def take(self, device: str, envelope: bytes, arrived: int) -> None:
+        """Have a device's answer opened, as of when it came (ms since the epoch); again is harmless."""
+        federation = self._federation
+        grid = helpers(federation, self._count, len(envelope))
+        if grid is None or device in self._taken or device not in federation.directory:
+            return
+        keys = public_keys_of(federation.directory.get(device))
+        self._taken.add(device)
+        self._rows.append((device, [keys, self._asked[device].digest, envelope, arrived]))
+        if len(self._rows) >= part_of(grid, self._count, _TOGETHER):
+            self._offer(grid)
+
+    def _offer(self, grid: RunGrid) -> None:
+        federation, rows = self._federation, self._rows
+        common = [keys_of(federation.coordinator), [federation.run, self._number, federation.model.digest]]
+        self._waits.append(([device for device, _ in rows], offer(grid, OPEN, common, [row for _, row in rows])))
+        self._rows = []
+
+    def opened(self) -> dict[str, _Answer]:
+        """The updates of those taken that hold in every way: those of :func:`open_answer` and :func:`read_update`."""
+        if self._rows:
+            assert isinstance(self._federation.grid, RunGrid)
+            self._offer(self._federation.grid)
+        found: dict[str, _Answer] = {}
+        waits, self._waits = self._waits, []
+        for devices, wait in waits:
+            for device, said in zip(devices, wait(), strict=True):
+                if said is not None:
+                    delta, *others, body, signature = said
+                    update = Update(from_bytes(delta), *others)
+                    receipt = update.receipt(self._federation.run, self._number, device)
+                    found[device] = update, SignedReceipt(receipt, body, signature)
+        return found
 
 
 def open_part(part: bytes) -> bytes:

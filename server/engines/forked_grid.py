@@ -5,9 +5,12 @@ writes to it. A node belongs to one process, which keeps its state, its ledger a
 does not depend on how many processes there are.
 """
 
+import functools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -64,6 +67,9 @@ class ForkedGrid(InProcessGrid):
         self._chores = chores
         self._processes = min(processes, max(1, len(nodes)))
         self._forked: list[Forked] = []
+        self._asked: dict[ForkedPipe, list[int]] = {}
+        self._offered: deque[_Errand] = deque()
+        self._errands: dict[ForkedPipe, _Errand] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -126,36 +132,52 @@ class ForkedGrid(InProcessGrid):
         """The processes; they do chores only while no device of theirs is asked."""
         return len(self._forked)
 
-    def share(self, chore: str, parts: Iterable[bytes]) -> Iterator[bytes]:
+    def offer(self, chore: str, part: Callable[[], bytes]) -> Callable[[], bytes]:
         """See :class:`RunGrid`.
 
         Raises:
-            RunFailedError: a process ended, or the chore failed in it with a fault of the program's own.
-            SkerryError: what the chore raised of them.
+            RunFailedError: a process ended, here or where it is waited for; or a chore failed with a fault of the
+                program's own.
+            SkerryError: what a chore raised of them.
         """
-        done: dict[int, bytes] = {}
-        taken = 0
-        under_way: dict[ForkedPipe, int] = {}
-        left = enumerate(parts)
-
-        def give(pipe: ForkedPipe) -> None:
-            number, part = next(left, (-1, b""))
-            if number >= 0:
-                pipe.send_bytes(encode({"chore": chore}))
-                pipe.send_bytes(part)
-                under_way[pipe] = number
-
+        errand = _Errand(chore, part)
+        self._offered.append(errand)
         with _ending_told():
             for forked in self._forked:
-                give(forked.pipe)
-            while under_way:
-                for ready in _ready(under_way):
-                    _heard(ready)
-                    done[under_way.pop(ready)] = ready.recv_bytes()
-                    give(ready)
-                while taken in done:
-                    yield done.pop(taken)
-                    taken += 1
+                self._spare(forked.pipe)
+        return functools.partial(self._wait_for, errand)
+
+    def _spare(self, pipe: ForkedPipe) -> None:
+        """Give a process the oldest chore that is offered, if it has nothing to do."""
+        if self._offered and pipe not in self._asked and pipe not in self._errands:
+            errand = self._offered.popleft()
+            part = errand.part()
+            self._errands[pipe] = errand
+            pipe.send_bytes(encode({"chore": errand.chore}))
+            pipe.send_bytes(part)
+
+    def _done(self, pipe: ForkedPipe) -> None:
+        """Hear what became of a chore."""
+        errand = self._errands.pop(pipe)
+        _heard(pipe)
+        errand.done = pipe.recv_bytes()
+        self._spare(pipe)
+
+    def _wait_for(self, errand: "_Errand") -> bytes:
+        with _ending_told():
+            while errand.done is None:
+                assert self._errands, "chores are awaited when all replies are there"
+                for ready in _ready(self._errands):
+                    self._done(ready)
+        done, errand.done = errand.done, b""
+        return done
+
+    def _forget_errands(self) -> None:
+        """Before somebody is asked: of what was offered and is not awaited any more, nothing is left in the pipes."""
+        self._offered.clear()
+        while self._errands:
+            for ready in _ready(self._errands):
+                self._done(ready)
 
     def ask_nodes(
         self, chore: str, part: Callable[[frozenset[int]], bytes], nodes: Iterable[int]
@@ -169,6 +191,7 @@ class ForkedGrid(InProcessGrid):
         for node in nodes:
             places.setdefault(self._pipe_of(node), set()).add(node)
         with _ending_told():
+            self._forget_errands()
             for pipe, here in places.items():
                 pipe.send_bytes(encode({"chore": chore}))
                 pipe.send_bytes(part(frozenset(here)))
@@ -214,27 +237,42 @@ class ForkedGrid(InProcessGrid):
         for index, message in enumerate(due):
             queues[self._pipe_of(message.metadata.dst_node_id)].append(index)
         together = max(1, min(_TOGETHER, len(due) // (_TURNS * self._processes)))
-        under_way: dict[ForkedPipe, list[int]] = {}
+        asked = self._asked = {}
 
-        def give(pipe: ForkedPipe) -> None:
-            indices, queues[pipe] = queues[pipe][:together], queues[pipe][together:]
+        def give(pipe: ForkedPipe, count: int) -> None:
+            indices, queues[pipe] = queues[pipe][:count], queues[pipe][count:]
             if indices and (deadline is None or self._monotonic() < deadline):
+                asked[pipe] = indices
                 pipe.send_bytes(encode({"messages": len(indices), "deadline": deadline}))
                 send_all(pipe, (framed(due[index]) for index in indices))
-                under_way[pipe] = indices
+            else:
+                self._spare(pipe)
 
         with _ending_told():
+            self._forget_errands()
             for pipe in pipes:
-                give(pipe)
-            while under_way:
+                give(pipe, -(-together // _TURNS))  # so few that the last process does not wait for long
+            while asked:
                 came: list[tuple[int, memoryview | None]] = []
-                for ready in _ready(under_way):
-                    answered, indices = _heard(ready)["answered"], under_way.pop(ready)
+                for ready in _ready([*asked, *self._errands]):
+                    if ready in self._errands:
+                        self._done(ready)
+                        continue
+                    answered, indices = _heard(ready)["answered"], asked.pop(ready)
                     written = iter(receive_all(ready, sum(answered)))
                     came += zip(indices, (next(written) if one else None for one in answered), strict=True)
-                    give(ready)  # before anybody looks at what came
+                    give(ready, together)  # before anybody looks at what came
                 for index, reply in came:
                     yield index, None if reply is None else unframed(reply)
+
+
+@dataclass(eq=False)
+class _Errand:
+    """A chore that is offered, and what it made, once it is done."""
+
+    chore: str
+    part: Callable[[], bytes]
+    done: bytes | None = None
 
 
 def _ready(under_way: Iterable[ForkedPipe]) -> Iterator[ForkedPipe]:

@@ -44,13 +44,15 @@ class RunGrid(Grid):
         """
         return iter(self.pull_messages(message_ids))
 
-    def share(self, chore: str, parts: Iterable[bytes]) -> Iterator[bytes]:
-        """What a chore makes of each part, in their order; by :attr:`hands` at once, while whoever asks looks at what
-        is done. To be taken to its end before anything else is asked of the grid.
+    def offer(self, chore: str, part: Callable[[], bytes]) -> Callable[[], bytes]:
+        """Have a chore done by one of :attr:`hands` when it has nothing else to do, also while others make replies.
 
         Args:
             chore: its name.
-            parts: several for each hand, so that all end at about the same time; each is made when a hand is free.
+            part: makes what the chore gets, when a hand is free.
+
+        Returns:
+            What waits for the chore's bytes; called when nobody is asked anything. What is offered first is done first.
         """
         raise NotImplementedError
 

@@ -1,6 +1,6 @@
 """Sealing and opening by the processes of the devices: the same round to the last bit, and only in a simulation."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from skerry.server.prepare import prepare
 from skerry.server.rounds import run_rounds
 from skerry.server.sealing import SEAL, Addressed, seal_instructions, seal_part
 
+Part = Callable[[], bytes]
 CHORES = {SEAL: seal_part, OPEN: open_part}
 QUICK = ("training.epochs=1", "report.references=false")
 
@@ -47,12 +48,13 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """However few there are, they are shared out; the chores that were."""
     done: list[str] = []
 
-    def share(self: ForkedGrid, chore: str, parts: Iterable[bytes]) -> Iterator[bytes]:
-        done.append(chore)
-        return plain(self, chore, parts)
+    def offer(self: ForkedGrid, chore: str, part: Part) -> Part:
+        if done[-1:] != [chore]:  # several parts each time
+            done.append(chore)
+        return plain(self, chore, part)
 
-    plain = ForkedGrid.share
-    monkeypatch.setattr(ForkedGrid, "share", share)
+    plain = ForkedGrid.offer
+    monkeypatch.setattr(ForkedGrid, "offer", offer)
     monkeypatch.setattr(chores, "_FEW", 1)
     return done
 
@@ -143,21 +145,36 @@ def test_a_run_whose_work_is_shared_ends_with_the_same_vector(tmp_path: Path, sh
     assert kept[0] == kept[1]
 
 
+def test_answers_are_opened_while_others_come(
+    tmp_path: Path, shared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collect(*given: Any, **named: Any) -> Any:
+        found = plain(*given, **named)
+        shared.append("collected")
+        return found
+
+    plain = rounds_module.collect
+    monkeypatch.setattr(rounds_module, "collect", collect)
+    run = launch(default_scenario(["rounds=1", *QUICK]), engine="inprocess", parent=tmp_path, processes=2)
+    assert shared[:3] == [SEAL, OPEN, "collected"]
+    assert len(run.rounds()[0].accepted) > 5
+
+
 @pytest.mark.parametrize("chore", [SEAL, OPEN])
 def test_a_run_that_ends_in_the_middle_of_a_chore_goes_on_to_the_same_vector(
     chore: str, tmp_path: Path, shared: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario = default_scenario(["rounds=2", *QUICK])
     warm = launch(scenario, engine="inprocess", parent=tmp_path / "warm", processes=2)
-    plain = ForkedGrid.share
+    plain = ForkedGrid.offer
 
-    def share(self: ForkedGrid, name: str, parts: Iterable[bytes]) -> Iterator[bytes]:
-        if name == chore and shared.count(name) == 3:  # two of the run before
+    def offer(self: ForkedGrid, name: str, part: Part) -> Part:
+        if name == chore and shared.count(name) == 3 and shared[-1] != name:  # two of the run before
             raise KeyboardInterrupt
-        return plain(self, name, parts)
+        return plain(self, name, part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ForkedGrid, "share", share)
+        patch.setattr(ForkedGrid, "offer", offer)
         with pytest.raises(InterruptedRunError, match="after 1 of 2 rounds"):
             launch(scenario, engine="inprocess", parent=tmp_path / "cut", processes=2)
     (cut,) = list_runs(tmp_path / "cut")
@@ -171,8 +188,8 @@ class Hands(InProcessGrid):
 
     hands = 2
 
-    def share(self, chore: str, parts: Iterable[bytes]) -> Iterator[bytes]:
-        return (CHORES[chore](part) for part in parts)
+    def offer(self, chore: str, part: Part) -> Part:
+        return lambda: CHORES[chore](part())
 
 
 def with_hands(parent: Path) -> Federation:
