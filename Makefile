@@ -10,7 +10,7 @@ export MKL_NUM_THREADS := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: help setup demo check test web web-check web-test wheel wheel-any vectors test-arm64 test-all coverage bench bench-models bench-setup export-setup docs typing proto lock clean
+.PHONY: help setup demo check test web web-check web-test wheel wheel-any vectors test-arm64 test-sanitized test-all coverage bench bench-models bench-setup export-setup docs typing proto lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -87,6 +87,15 @@ test-all: setup typing web-test ## the whole test suite
 # Exit code 75 of root.sh: it cannot be done on this machine, and said why in one line.
 test-arm64: setup ## an agent on an emulated aarch64 in federations with others (root, apt, x86_64; a phone too after make web)
 	@tests/arm64/root.sh $(BIN)/python $(BIN)/pytest tests/arm64 tests/scenarios/test_mixed_fleet.py || { code=$$?; test $$code = 75 && exit 0; exit $$code; }
+
+# Built aside, and found before what is installed. Leaks are not looked for: Python itself keeps memory to its end.
+SANITIZED := build/sanitized
+test-sanitized: setup ## tests of the compiled parts, built with gcc's address and undefined-behaviour sanitizers
+	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	CC=gcc CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	  $(BIN)/python -W ignore setup.py -q build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp 2>$(SANITIZED)/log || { cat $(SANITIZED)/log; exit 1; }
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED)/lib CI=1 $(BIN)/pytest -q --capture=sys \
+	  tests/properties/test_kernel_buffers.py tests/device/test_head_rows.py tests/security/test_inversion.py tests/strategies/test_selection.py tests/strategies/test_inner.py
 
 coverage: setup ## branch coverage of security/ and strategies/, at least 90 %
 	$(BIN)/pytest -q -m 'not slow and not engine' $(PARALLEL) --cov=skerry.security --cov=skerry.strategies --cov-branch --cov-fail-under=90
