@@ -74,6 +74,8 @@ class ChaChaStream:
         self._left = _LIMIT
         self._seeded = seeded
         self._process = os.getpid()
+        if isinstance(key, bytes):  # whose bits may be noise: two threads that drew first could each make a cipher
+            self._cipher = self._encryptor(bytes(4))
 
     @cached_property
     def _key(self) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 
 from skerry.errors import InputError
 from skerry.security.privacy import ChaChaStream, derive_generator, os_stream, seeded_stream
+from skerry.security.privacy import stream as stream_module
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,10 @@ def test_a_key_of_the_wrong_length_is_refused():
     for key, nonce in ((bytes(31), bytes(12)), (bytes(32), bytes(16))):
         with pytest.raises(InputError, match="32 and a nonce of 12"):
             ChaChaStream(key, nonce)
+
+
+def test_a_stream_of_a_given_key_is_the_same_for_all_threads_from_the_first_draw_on(monkeypatch: pytest.MonkeyPatch):
+    """Were its cipher made at the first draw, two threads could make one each, and draw the same bits."""
+    stream = os_stream()
+    monkeypatch.setattr(stream_module, "Cipher", None)
+    assert len(stream.bytes(8)) == 8
