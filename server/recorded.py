@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from skerry.errors import DiskFullError, SkerryError
 from skerry.runfolder import RunFolder, State
+from skerry.server.stopping import was_told
 
 __all__ = ["recorded"]
 
@@ -48,5 +49,7 @@ _INTERRUPTED: Mapping[str, object] = MappingProxyType({"what": "the run was inte
 def _mark(folder: RunFolder, state: State, error: Mapping[str, object]) -> None:
     if folder.status["state"] in {"interrupted", "failed", "complete"}:
         return
+    if was_told():  # whatever a library has made of that
+        state, error = "interrupted", _INTERRUPTED
     with suppress(DiskFullError):  # no room for this word either: then the process's end tells (RunFolder.state)
         folder.mark(state, stage=folder.status["stage"], error=dict(error))

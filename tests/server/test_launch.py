@@ -50,6 +50,26 @@ def test_a_signal_that_a_library_takes_for_its_own_failure_stops_the_run_all_the
     assert run.state == "complete"
 
 
+def test_a_round_that_fails_for_what_a_library_makes_of_a_signal_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one written in Rust does, which hears that a mapping is none."""
+
+    def draw(*_: object) -> NoReturn:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise ValueError("cannot encode type mappingproxy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds_module, "draw_cohort", draw)
+        with pytest.raises(InterruptedRunError):
+            launch(SHORT, engine="inprocess", parent=tmp_path)
+    (run,) = list_runs(tmp_path)
+    assert (run.state, run.status["error"]["what"]) == ("interrupted", "the run was interrupted")
+    resume(run.id, parent=tmp_path)
+    assert run.state == "complete"
+
+
 @pytest.mark.parametrize(("rounds", "done"), [(2, 1), (1, 1)])
 def test_a_signal_that_is_dropped_on_its_way_stops_the_run_after_the_round(
     rounds: int, done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
