@@ -192,6 +192,8 @@ def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> 
     entries = {entry.kind: entry.hash for entry in federation.ledger.entries()}
     last = progress.records[-1] if progress.records else None
     release_leaf = last.extra["ledger_leaf"] if last else None
+    averaged = progress.moments.averaged > 0  # then the last round names what devices train from, and not what is used
+    measured_leaf = entries.get("delivery") if averaged else release_leaf
 
     def row(leaf: str | None, file: str) -> dict[str, str | None]:
         return {
@@ -202,9 +204,9 @@ def _evidence(folder: RunFolder, federation: Federation, progress: Progress) -> 
 
     return {
         "quality.base": row(None, "model/base.json"),
-        "quality.final": row(release_leaf, "checkpoint/round.safetensors"),
+        "quality.final": row(measured_leaf, "checkpoint/round.safetensors"),
         "quality.by_round": row(None, "rounds.jsonl"),
-        "quality.agreement": row(release_leaf, "model/card.json"),
+        "quality.agreement": row(measured_leaf, "model/card.json"),
         "privacy.population": row(release_leaf, "ledger/population.jsonl"),
         "privacy.audit": row(entries.get("audit"), "audit.json"),
         "privacy.devices": row(entries.get("release"), "ledger/devices"),

@@ -53,6 +53,10 @@ def test_the_mean_is_measured_and_delivered_and_devices_train_as_without_it(
     assert losses[0][1:] != losses[1][1:]
     assert folder.result["quality"]["final"] != plain.result["quality"]["final"]
     assert [one.moments.averaged for one in vectors] == [0, 0, 0]
+    proofs, plainly = folder.result["evidence"], plain.result["evidence"]
+    for claim in ("quality.final", "quality.agreement"):  # what was measured is what was delivered, in no round's entry
+        assert proofs[claim]["leaf"] == proofs["delivery"]["leaf"] != folder.rounds()[-1].extra["ledger_leaf"]
+        assert plainly[claim]["leaf"] == plain.rounds()[-1].extra["ledger_leaf"]
 
 
 def test_what_is_measured_afterwards_is_the_mean_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
