@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -50,7 +51,9 @@ class Boundary(TyperGroup):
         try:
             code = super().main([a for a in given if a != "--debug"], *rest, **extra)
         except Exception as error:  # noqa: BLE001 - the outermost frame: whoever runs a command gets one message and an exit code, no traceback
-            code = _report(error, debug=debug, as_json=as_json)
+            code = 1
+            with suppress(KeyboardInterrupt):  # whoever presses Ctrl-C again wants no more words
+                code = _report(error, debug=debug, as_json=as_json)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from skerry.cli import boundary
 from skerry.errors import BudgetExceededError, InterruptedRunError, RunFailedError
 from skerry.runfolder import RunFolder
 
@@ -177,6 +178,17 @@ def test_ctrl_c_in_any_other_command_is_one_box_too(skerry, monkeypatch, run: Pa
     result = skerry("report", run.name)
     assert result.exit_code == 1
     assert "Ctrl-C" in _box(result.stderr)
+
+
+def test_who_presses_ctrl_c_while_it_is_told_gets_an_exit_code_and_no_traceback(skerry, monkeypatch, run: Path) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "open", interrupt)
+    monkeypatch.setattr(boundary, "note", interrupt)
+    result = skerry("runs", "show", str(run))
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert isinstance(result.exception, SystemExit)
 
 
 def test_a_finished_run_ends_with_its_figures_and_where_to_go_on(skerry, monkeypatch, run: Path) -> None:
