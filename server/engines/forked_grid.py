@@ -5,25 +5,23 @@ writes to it. A node belongs to one process, which keeps its state, its ledger a
 does not depend on how many processes there are.
 """
 
-import functools
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import wait
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from skerry.canonical import decode, encode
-from skerry.error_records import heard, told
-from skerry.errors import InputError, RunFailedError, SkerryError
+from skerry.error_records import told
+from skerry.errors import InputError, SkerryError
 from skerry.forked_pipe import ForkedPipe
 from skerry.forking import Forked, end_all, fork_into
+from skerry.server.engines.errands import Errands
 from skerry.server.engines.flwr_frames import framed, unframed
+from skerry.server.engines.forked_answers import ending_told, heard_from, ready
 from skerry.server.engines.grid import Chore
 from skerry.server.engines.inprocess_grid import InProcessGrid, failed
 from skerry.server.engines.pipe_blocks import receive_all, send_all
@@ -68,8 +66,7 @@ class ForkedGrid(InProcessGrid):
         self._processes = min(processes, max(1, len(nodes)))
         self._forked: list[Forked] = []
         self._asked: dict[ForkedPipe, list[int]] = {}
-        self._offered: deque[_Errand] = deque()
-        self._errands: dict[ForkedPipe, _Errand] = {}
+        self._errands = Errands(lambda pipe: pipe in self._asked)
 
     def __enter__(self) -> Self:
         try:
@@ -140,44 +137,7 @@ class ForkedGrid(InProcessGrid):
                 program's own.
             SkerryError: what a chore raised of them.
         """
-        errand = _Errand(chore, part)
-        self._offered.append(errand)
-        with _ending_told():
-            for forked in self._forked:
-                self._spare(forked.pipe)
-        return functools.partial(self._wait_for, errand)
-
-    def _spare(self, pipe: ForkedPipe) -> None:
-        """Give a process the oldest chore that is offered, if it has nothing to do."""
-        if self._offered and pipe not in self._asked and pipe not in self._errands:
-            errand = self._offered.popleft()
-            part = errand.part()
-            self._errands[pipe] = errand
-            pipe.send_bytes(encode({"chore": errand.chore}))
-            pipe.send_bytes(part)
-
-    def _done(self, pipe: ForkedPipe) -> None:
-        """Hear what became of a chore."""
-        errand = self._errands.pop(pipe)
-        _heard(pipe)
-        errand.done = pipe.recv_bytes()
-        self._spare(pipe)
-
-    def _wait_for(self, errand: "_Errand") -> bytes:
-        with _ending_told():
-            while errand.done is None:
-                assert self._errands, "chores are awaited when all replies are there"
-                for ready in _ready(self._errands):
-                    self._done(ready)
-        done, errand.done = errand.done, b""
-        return done
-
-    def _forget_errands(self) -> None:
-        """Before somebody is asked: of what was offered and is not awaited any more, nothing is left in the pipes."""
-        self._offered.clear()
-        while self._errands:
-            for ready in _ready(self._errands):
-                self._done(ready)
+        return self._errands.offer([forked.pipe for forked in self._forked], chore, part)
 
     def ask_nodes(
         self, chore: str, part: Callable[[frozenset[int]], bytes], nodes: Iterable[int]
@@ -185,22 +145,22 @@ class ForkedGrid(InProcessGrid):
         """See :class:`RunGrid`.
 
         Raises:
-            RunFailedError: a process ended; and where it is waited for, as :meth:`share`.
+            RunFailedError: a process ended; and where it is waited for, as :meth:`offer`.
         """
         places: dict[ForkedPipe, set[int]] = {}
         for node in nodes:
             places.setdefault(self._pipe_of(node), set()).add(node)
-        with _ending_told():
-            self._forget_errands()
+        with ending_told():
+            self._errands.forget()
             for pipe, here in places.items():
                 pipe.send_bytes(encode({"chore": chore}))
                 pipe.send_bytes(part(frozenset(here)))
 
         def done() -> list[bytes]:
-            with _ending_told():
+            with ending_told():
                 found = []
                 for pipe in places:
-                    _heard(pipe)
+                    heard_from(pipe)
                     found.append(pipe.recv_bytes())
                 return found
 
@@ -246,67 +206,24 @@ class ForkedGrid(InProcessGrid):
                 pipe.send_bytes(encode({"messages": len(indices), "deadline": deadline}))
                 send_all(pipe, (framed(due[index]) for index in indices))
             else:
-                self._spare(pipe)
+                self._errands.spare(pipe)
 
-        with _ending_told():
-            self._forget_errands()
+        with ending_told():
+            self._errands.forget()
             for pipe in pipes:
                 give(pipe, -(-together // _TURNS))  # so few that the last process does not wait for long
             while asked:
                 came: list[tuple[int, memoryview | None]] = []
-                for ready in _ready([*asked, *self._errands]):
-                    if ready in self._errands:
-                        self._done(ready)
+                for pipe in ready([*asked, *self._errands.under_way]):
+                    if pipe in self._errands.under_way:
+                        self._errands.hear(pipe)
                         continue
-                    answered, indices = _heard(ready)["answered"], asked.pop(ready)
-                    written = iter(receive_all(ready, sum(answered)))
+                    answered, indices = heard_from(pipe)["answered"], asked.pop(pipe)
+                    written = iter(receive_all(pipe, sum(answered)))
                     came += zip(indices, (next(written) if one else None for one in answered), strict=True)
-                    give(ready, together)  # before anybody looks at what came
+                    give(pipe, together)  # before anybody looks at what came
                 for index, reply in came:
                     yield index, None if reply is None else unframed(reply)
-
-
-@dataclass(eq=False)
-class _Errand:
-    """A chore that is offered, and what it made, once it is done."""
-
-    chore: str
-    part: Callable[[], bytes]
-    done: bytes | None = None
-
-
-def _ready(under_way: Iterable[ForkedPipe]) -> Iterator[ForkedPipe]:
-    """Those of the pipes that have something to say, of which there is at least one."""
-    by_number = {pipe.fileno(): pipe for pipe in under_way}
-    for ready in wait(list(by_number)):
-        assert isinstance(ready, int)
-        yield by_number[ready]
-
-
-def _heard(pipe: ForkedPipe) -> Any:
-    """What a process says of what it was asked."""
-    said = decode(pipe.recv_bytes())
-    if "failure" in said:
-        raise RunFailedError(
-            f"a process that answered for devices failed: {said['failure']}",
-            mend="its log, on standard error, has the whole story; run the scenario again",
-        )
-    if "refused" in said:
-        raise heard(said["refused"])
-    return said
-
-
-@contextmanager
-def _ending_told() -> Iterator[None]:
-    """A process that has ended is told so."""
-    try:
-        yield
-    except (EOFError, OSError) as error:
-        raise RunFailedError(
-            "a process that answered for devices has ended",
-            mend="look for a lack of memory in the system's log; `skerry run --resume` goes on with the run, or "
-            "says what of it was kept nowhere",
-        ) from error
 
 
 def _sendable(message: Message, reply: Message | None) -> bytes | None:
