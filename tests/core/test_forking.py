@@ -261,9 +261,9 @@ def test_what_another_thread_holds_of_a_stream_holds_no_process(monkeypatch: pyt
     with Beside() as beside:
         beside.begin(lambda: None)
     assert thread.is_alive()
-    while thread.is_alive():
-        os.read(reading, 1 << 20)
-    thread.join()
+    os.read(reading, 1 << 20)  # all that it waits for; to read again would wait for what may never come
+    thread.join(60)
+    assert not thread.is_alive()
     monkeypatch.undo()
     stream.close()
     os.close(reading)
