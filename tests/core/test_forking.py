@@ -282,7 +282,9 @@ print("fourth")
 
 
 def test_what_is_written_is_written_once_and_what_was_said_before_comes_first() -> None:
-    done = subprocess.run([sys.executable, "-c", SAYING], capture_output=True, text=True, check=False, timeout=180)
+    kept_back = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    words = [sys.executable, "-c", SAYING]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=180, env=kept_back)
     assert done.stdout in {"first; second; third; fourth\n", "first; third; second; fourth\n"}, done.stderr
 
 
