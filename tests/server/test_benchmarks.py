@@ -114,7 +114,9 @@ def test_a_bar_is_compared_with_the_figure_and_not_with_its_rounding(harness):
     assert claim.holds is False
 
 
-def test_memory_counts_the_descendants_too(harness):
+@pytest.mark.parametrize("told", [True, False])
+def test_memory_counts_the_descendants_too(harness, monkeypatch: pytest.MonkeyPatch, told: bool):
+    monkeypatch.setattr(harness, "_CHILDREN_TOLD", told and harness._CHILDREN_TOLD)
     hold = "import time; data = bytearray({} << 20); data[::4096] = b'x' * len(data[::4096]); time.sleep(1)"
     alone = f"{hold.format(60)}; print('{{}}')"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold.format(60)!r}]); print('{{}}')"
