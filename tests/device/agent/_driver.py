@@ -56,8 +56,8 @@ class Desk:
         self.model = process_worker().model(scenario.model, base["digest"], task)
         self.run = f"run-{secrets.token_hex(4)}"
 
-    def instruct(self, number: int, *, epochs: int = 1, model: str | None = None) -> bytes:
-        """An instruction of so many private steps, at little cost: the noise is a hundred times the clip."""
+    def instruct(self, number: int, *, epochs: int = 1, sampling_rate: float = 1.0, model: str | None = None) -> bytes:
+        """An instruction of private steps, epochs over rate, at little cost: the noise is a hundred times the clip."""
         plan = TrainPlan(
             epochs=epochs,
             learning_rate=0.1,
@@ -67,6 +67,7 @@ class Desk:
             clip=1.0,
             noise_multiplier=100.0,
             denominator=50,
+            sampling_rate=sampling_rate,
         )
         now = system_clock()
         header = Header(

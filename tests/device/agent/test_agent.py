@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flwr.serverapp import Grid
@@ -30,7 +31,8 @@ from ._fleet import Fleet, agent, fleet, said, skerry, terms
 from ._wire import Wire
 
 pytestmark = pytest.mark.engine
-LONG = 100  # private steps, after the features: some seconds
+LONG: dict[str, Any] = {"epochs": 100, "sampling_rate": 0.01}
+"""Of an instruction: ten thousand private steps, which take some seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def test_killed_while_it_computes_it_goes_on_after_its_restart_and_pays_once(
     with coordinating(harbour, tmp_path / "app") as grid:
         with agent(home) as process:
             node = online(home, grid)
-            with asked(grid, node, desk.instruct(1, epochs=LONG)) as answers:
+            with asked(grid, node, desk.instruct(1, **LONG)) as answers:
                 until(lambda: debits(home) == 1)
                 process.kill()
                 process.wait(180)
@@ -171,7 +173,7 @@ def test_paused_by_its_owner_it_stops_at_once_and_ends_the_same_work_later(
     desk = Desk(harbour, prepared_run, keys(home).identity.public)
     with agent(home), coordinating(harbour, tmp_path / "app") as grid:
         node = online(home, grid)
-        with asked(grid, node, desk.instruct(1, epochs=LONG)) as answers:
+        with asked(grid, node, desk.instruct(1, **LONG)) as answers:
             until(lambda: debits(home) == 1)
             pause(home)
             assert "trained:" not in said(home, "paused:")
@@ -193,7 +195,7 @@ def test_systemd_hears_that_it_is_ready_and_that_its_training_gets_on(
     before, since = debits(pi.home), pi.heard()
     with coordinating(harbour, tmp_path / "app") as grid:
         node = online(pi.home, grid)
-        with asked(grid, node, desk.instruct(1, epochs=LONG)):
+        with asked(grid, node, desk.instruct(1, **LONG)):
             until(lambda: debits(pi.home) == before + 1)
             pi.ear.setblocking(False)
             with contextlib.suppress(BlockingIOError):
