@@ -60,9 +60,10 @@ def end_all(found: list[Forked], *, kill: bool = False) -> None:
         _close(found)
         _wait_for(found)
     except BaseException:
-        _kill(found)
-        _close(found)
-        _wait_for(found)
+        with signals_later():  # one that comes now would leave a process behind
+            _kill(found)
+            _close(found)
+            _wait_for(found)
         raise
     finally:
         found.clear()

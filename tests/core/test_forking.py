@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from skerry import forking
 from skerry.errors import LedgerCorruptError, RefusedError, RunFailedError
 from skerry.forked_pipe import ForkedPipe
 from skerry.forking import Beside, Forked, end_all, fork_into
@@ -209,6 +210,30 @@ def test_a_second_ctrl_c_while_their_end_is_waited_for_kills_them() -> None:
     with pytest.raises(KeyboardInterrupt):
         end_all(found)
     assert found == []
+
+
+def test_nor_does_a_third_one_leave_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    kill = forking._kill
+    left: list[int] = []
+
+    def hurried(found: list[Forked]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)  # where Python hears of it
+        kill(found)
+        left.extend(forked.pid for forked in found)
+
+    def wait(_: list[Forked]) -> None:
+        monkeypatch.undo()  # the first wait alone is broken off
+        monkeypatch.setattr(forking, "_kill", hurried)
+        raise KeyboardInterrupt
+
+    found: list[Forked] = []
+    for _ in range(2):
+        fork_into(found, lambda _: time.sleep(600))
+    monkeypatch.setattr(forking, "_wait_for", wait)
+    with pytest.raises(KeyboardInterrupt):
+        end_all(found)
+    assert len(left) == 2
 
 
 def test_children_that_the_system_reaps_by_itself_are_ended_too() -> None:
