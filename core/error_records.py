@@ -54,5 +54,5 @@ def _plain(value: object) -> object:
     """What comes out of CBOR as it went in, or the words of it."""
     try:
         return decode(encode(value))
-    except Exception:  # noqa: BLE001 - whatever an encoder says of a value that it does not know
+    except Exception:  # noqa: BLE001 - it runs the value's own code, which may raise anything
         return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

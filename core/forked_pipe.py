@@ -29,7 +29,8 @@ class ForkedPipe:
 
     Both sides take turns: who sends has taken all that the other side had sent before. What lies in memory stays there
     until its sender, having heard an answer, sends again. Made before the fork; each process keeps one end and closes
-    the other, and a process forked later closes both. By then nobody beside these two sees the memory.
+    the other, and what :mod:`skerry.forking` forks later closes both. Nobody beside these two sees the memory then; a
+    process that is forked by other means, and starts no other program, keeps it.
 
     Args:
         connection: the end of a pipe.

@@ -163,6 +163,13 @@ def until_closed(pipe: ForkedPipe) -> None:
         pipe.recv_bytes()
 
 
+def until_it_ends(forked: Forked) -> None:
+    process, end = psutil.Process(forked.pid), time.monotonic() + 60
+    while process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 def test_a_process_does_not_hold_the_pipes_of_those_before_it() -> None:
     """Else none of them would see that its pipe is closed, for as long as a later one lives."""
     found: list[Forked] = []
@@ -170,10 +177,7 @@ def test_a_process_does_not_hold_the_pipes_of_those_before_it() -> None:
         fork_into(found, until_closed)
     try:
         found[0].pipe.close()
-        first, end = psutil.Process(found[0].pid), time.monotonic() + 60
-        while first.status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < end
-            time.sleep(0.005)
+        until_it_ends(found[0])
     finally:
         for forked in found:
             forked.end(kill=True)
@@ -186,10 +190,7 @@ def test_nor_those_of_others_who_fork_from_the_same_process() -> None:
     fork_into(second, until_closed)
     try:
         first[0].pipe.close()
-        process, end = psutil.Process(first[0].pid), time.monotonic() + 60
-        while process.status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < end
-            time.sleep(0.005)
+        until_it_ends(first[0])
     finally:
         for forked in (*first, *second):
             forked.end(kill=True)
