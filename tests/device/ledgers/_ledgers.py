@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from skerry.device.ledgers import Ledgers
 from skerry.security.privacy import GaussianEvent, Ledger, Policy
 
@@ -23,16 +21,3 @@ def spend(ledgers: Ledgers, path: Path, number: int) -> None:
 def cut(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))
-
-
-def openings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every whole verification from now on, by path."""
-    found: list[Path] = []
-    real = Ledger.open
-
-    def counted(path: Path, *, expected_head: str | None = None) -> Ledger:
-        found.append(path)
-        return real(path, expected_head=expected_head)
-
-    monkeypatch.setattr(Ledger, "open", counted)
-    return found

@@ -16,17 +16,7 @@ from skerry.errors import LedgerCorruptError
 from skerry.group_sync import GroupSync
 from skerry.security.privacy import GaussianEvent, Ledger, verify_ledger
 
-from ._ledgers import cut, make, openings, spend
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return make(tmp_path / "ledger.jsonl")
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    return openings(monkeypatch)
+from ._ledgers import cut, make, spend
 
 
 def spend_together(ledgers: Ledgers, path: Path, number: int) -> str:

@@ -13,17 +13,7 @@ from skerry.errors import InputError, LedgerCorruptError, RefusedError
 from skerry.security.privacy import GaussianEvent, Ledger, verify_ledger
 from skerry.security.privacy.verification import read_ledger
 
-from ._ledgers import cut, make, openings, spend
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return make(tmp_path / "ledger.jsonl")
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    return openings(monkeypatch)
+from ._ledgers import cut, make, spend
 
 
 def test_a_held_ledger_is_verified_once_and_nobody_else_writes_to_it(path: Path, opened: list[Path]):
