@@ -18,8 +18,9 @@ from skerry.clock import Stopwatch
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.canaries import CanaryPlan, canaries_of, planted
 from skerry.device.care import Care, Unattended
+from skerry.device.head_model import HeadModel
 from skerry.device.ledgers import Ledgers
-from skerry.device.local_model import HeadModel, LocalModel, load_local_model
+from skerry.device.local_model import LocalModel, load_local_model
 from skerry.device.poisoning import poisoned
 from skerry.device.protocol import Instruction
 from skerry.device.state import DeviceHome

@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from skerry.config import Scenario
 from skerry.device.canaries import Canaries, canaries_of
-from skerry.device.local_model import HeadModel, LocalModel
+from skerry.device.head_model import HeadModel
+from skerry.device.local_model import LocalModel
 from skerry.device.protocol import Update
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.metrics import log_softmax, softmax

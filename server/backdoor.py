@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from skerry.config import Scenario
-from skerry.device.local_model import HeadModel, LocalModel
+from skerry.device.head_model import HeadModel
+from skerry.device.local_model import LocalModel
 from skerry.device.personal import PersonalModel
 from skerry.device.poisoning import trigger_for
 from skerry.device.tasks.task import Task

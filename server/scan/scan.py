@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from skerry.config import Scenario
 from skerry.device.evaluation.probes import Probe, Scores, probe_classes
-from skerry.device.local_model import FullModel, HeadModel, LocalModel, load_local_model
+from skerry.device.full_model import FullModel
+from skerry.device.head_model import HeadModel
+from skerry.device.local_model import LocalModel, load_local_model
 from skerry.device.personal import PersonalModel
 from skerry.device.runtime import OnnxModel
 from skerry.device.tasks.task import Task

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from skerry.config import ModelConfig
-from skerry.device import local_model
-from skerry.device.local_model import FullModel
+from skerry.device import full_model
+from skerry.device.full_model import FullModel
 from skerry.records import Float32Array
 
 
@@ -63,7 +63,7 @@ def test_what_was_changed_in_its_place_is_another_question(model: FullModel, com
 
 def test_few_are_remembered(model: FullModel, computed: list[int]) -> None:
     vector = model.initial()
-    for seed in (*range(local_model._SCORED + 1), 1, 0):
+    for seed in (*range(full_model._SCORED + 1), 1, 0):
         model.logits(vector, pictures(2, seed))
-    assert len(computed) == local_model._SCORED + 2  # the first was forgotten, the second was not
-    assert len(model._scored) == local_model._SCORED
+    assert len(computed) == full_model._SCORED + 2  # the first was forgotten, the second was not
+    assert len(model._scored) == full_model._SCORED

@@ -10,8 +10,9 @@ import torch
 
 from skerry.config import ModelConfig, TaskConfig
 from skerry.device.basemodel import BaseModel
+from skerry.device.head_model import HeadModel
 from skerry.device.head_network import HeadNetwork, head_network
-from skerry.device.local_model import HeadModel, build_local_model, load_local_model, withstands
+from skerry.device.local_model import build_local_model, load_local_model, withstands
 from skerry.device.tasks.reach import attack_ball
 from skerry.device.training.adversarial import AdversarialLosses, KeyedStarts, adversarial_examples, pgd
 from skerry.device.training.dp import Grid

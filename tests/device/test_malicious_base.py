@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save, save_file
 from skerry.canonical import sha256_hex
 from skerry.config import ModelConfig
 from skerry.device import basemodel, worker
-from skerry.device.local_model import HeadModel
+from skerry.device.head_model import HeadModel
 from skerry.device.protocol import Update
 from skerry.device.runtime import OnnxModel
 from skerry.device.store import model_store

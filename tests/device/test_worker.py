@@ -4,7 +4,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from skerry.device.local_model import HeadModel
+from skerry.device.head_model import HeadModel
 from skerry.device.protocol import Instruction
 from skerry.device.tasks.task import Examples
 from skerry.device.training.plan import TrainPlan
