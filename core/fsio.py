@@ -23,6 +23,7 @@ __all__ = [
     "sync_path",
     "write_atomic",
     "write_json",
+    "write_new",
 ]
 
 
@@ -113,6 +114,32 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
             raise
         if durable:
             sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file where there is none, at once under its name; it replaces nothing.
+
+    For files that nobody reads before their writer has put them on stable storage, and has said so: of a writer that is
+    stopped a part may be left.
+
+    Args:
+        path: the file; its folder is there.
+        data: the whole content.
+        mode: permission bits, set before any byte is written.
+
+    Raises:
+        FileExistsError: something has that name.
+        DiskFullError: no room.
+    """
+    with disk_errors(path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            os.fchmod(fd, mode)  # whatever the process masks
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+        finally:
+            os.close(fd)
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:

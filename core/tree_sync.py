@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
@@ -33,8 +34,13 @@ def sync_tree(folder: Path) -> None:
             os.close(anchor)
         found = [Path(path, name) for path, _, names in os.walk(folder, onerror=_told) for name in ("", *names)]
         with ThreadPoolExecutor(_THREADS) as pool:
-            for synced in [pool.submit(sync_path, path) for path in found]:
+            for synced in [pool.submit(_sync_all, found[start::_THREADS]) for start in range(_THREADS)]:
                 synced.result()
+
+
+def _sync_all(paths: Sequence[Path]) -> None:
+    for path in paths:
+        sync_path(path)
 
 
 def _told(error: OSError) -> NoReturn:

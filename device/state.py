@@ -8,7 +8,8 @@ owner allows (:mod:`skerry.device.agent.enrolled`), with its keys in a store.
     <home>/
         device.json      who this device is, what it may spend, where its data and ledger are
         identity.json    private keys (0600)
-        trust.json       the coordinator's public identity: the only one whose instructions are followed
+        trust.json       the coordinator's public identity: the only one whose instructions are followed; in a
+                         simulation one file with a name in each home, where the file system gives it so many
         release.json     the highest model version accepted
 """
 
@@ -20,8 +21,8 @@ from typing import Any
 from skerry.config import AttackConfig, ModelConfig, TaskConfig
 from skerry.device.canaries import CanaryPlan
 from skerry.errors import InputError
-from skerry.fsio import write_atomic
-from skerry.security.identity import Identity, PublicIdentity
+from skerry.fsio import write_atomic, write_new
+from skerry.security.identity import Identity
 from skerry.security.privacy.ledger import Policy
 
 __all__ = ["DeviceHome"]
@@ -60,8 +61,12 @@ class DeviceHome:
         """The holder, in the task, whose data these are."""
         return self.holder or self.device
 
-    def save(self, *, durable: bool = True) -> None:
-        """Write ``device.json``; ``durable``: it is on stable storage afterwards."""
+    def save(self, *, new: bool = False) -> None:
+        """Write ``device.json``, atomically and onto stable storage.
+
+        ``new``: there is none yet, and nobody reads it before the caller has put it on stable storage
+        (:func:`~skerry.fsio.write_new`).
+        """
         value = {
             "schema": 1,
             "device": self.device,
@@ -74,7 +79,8 @@ class DeviceHome:
             "canaries": asdict(self.canaries) if self.canaries else None,
         }
         # On one line: Python indents in Python, which a simulation would notice that makes a thousand devices.
-        write_atomic(self.path / "device.json", json.dumps(value, allow_nan=False).encode() + b"\n", durable=durable)
+        write = write_new if new else write_atomic
+        write(self.path / "device.json", json.dumps(value, allow_nan=False).encode() + b"\n")
 
     @staticmethod
     def load(path: Path) -> "DeviceHome":
@@ -105,6 +111,6 @@ class DeviceHome:
         """The device's private keys."""
         return Identity.load(self.path / "identity.json")
 
-    def coordinator(self) -> PublicIdentity:
-        """The one coordinator whose instructions this device follows."""
-        return PublicIdentity.from_json(json.loads((self.path / "trust.json").read_text(encoding="utf-8")))
+    def trust(self) -> bytes:
+        """The public identity, in JSON, of the one coordinator whose instructions this device follows."""
+        return (self.path / "trust.json").read_bytes()

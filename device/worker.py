@@ -6,6 +6,7 @@ features live here in memory, keyed by device, and nowhere else.
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,6 +86,7 @@ class Worker:
 
     residents: dict[Path, Resident] = field(default_factory=dict)
     configs: dict[Any, Any] = field(default_factory=dict)
+    trusted: dict[bytes, PublicIdentity] = field(default_factory=dict)
     tasks: dict[tuple[TaskConfig, ModelConfig], Task] = field(default_factory=dict)
     models: dict[tuple[ModelConfig, str | None], LocalModel] = field(default_factory=dict)
     refusals: dict[tuple[ModelConfig, str | None], RefusedError] = field(default_factory=dict)
@@ -114,10 +116,16 @@ class Worker:
                 task=self.configs.setdefault(found.task, found.task),
                 model=self.configs.setdefault(found.model, found.model),
             )
-            coordinator = home.coordinator()
+            coordinator = self._trusted(home.trust())
             directory = Directory({coordinator.name: coordinator})  # its coordinator, nobody else
             self.residents[path] = Resident(home, home.identity(), coordinator, directory)
         return self.residents[path]
+
+    def _trusted(self, said: bytes) -> PublicIdentity:
+        """The coordinator that these bytes name: read once for the devices of a fleet, which all have the same."""
+        if said not in self.trusted:
+            self.trusted[said] = PublicIdentity.from_json(json.loads(said))
+        return self.trusted[said]
 
     def instruction(self, payload: bytes) -> tuple[Instruction, bytes]:
         """The instruction in these bytes, and their SHA-256; the last is kept: a round tells all devices the same.

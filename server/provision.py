@@ -6,6 +6,7 @@ so that the delivered release can be opened as any simulated device; they protec
 """
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from skerry.device.canaries import CanaryPlan
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.errors import RefusedError
-from skerry.fsio import sync_folder, write_atomic, write_json
+from skerry.fsio import sync_folder, write_atomic, write_json, write_new
 from skerry.runfolder import RunFolder
 from skerry.security.attacks import compromised
 from skerry.security.hpke import KemSuite
@@ -89,7 +90,6 @@ def provision_fleet(
         max_participations=scenario.privacy.max_participations,
     )
     coins = _toss(scenario, devices)
-    trust = json.dumps(coordinator.public.to_json(), indent=2).encode() + b"\n"
     store = scenario.privacy.ledgers
     standing = None if store is None else StandingLedgers(Path(store).expanduser().resolve())
 
@@ -103,8 +103,9 @@ def provision_fleet(
     def enrol(number: int, device: str, ledger: Path, agreed: Policy) -> PublicIdentity:
         path = fleet / device
         identity = Identity.generate(device, suite)
-        identity.save(path / "identity.json", durable=False)
-        write_atomic(path / "trust.json", trust, durable=False)
+        path.mkdir()
+        identity.save(path / "identity.json", new=True)
+        _same(trust, path / "trust.json")
         if standing is None:
             Ledger.begin(ledger, scope="device", subject=device, policy=agreed, now=now, durable=False)
         home = DeviceHome(
@@ -118,19 +119,32 @@ def provision_fleet(
             hostile=scenario.attack if device in hostile else None,
             canaries=_canaries(scenario, coins, device, number) if coins else None,
         )
-        home.save(durable=False)
+        home.save(new=True)
         return identity.public
 
+    trust = fleet / "coordinator.public.json"
+    for part in (fleet, folder.path / "ledger" / "devices"):
+        part.mkdir(parents=True, exist_ok=True)
+    write_json(trust, coordinator.public.to_json())
     publics = {device: enrol(number, device, *ledger_of(device)) for number, device in enumerate(devices)}
     if coins is not None:
         write_json(fleet / "coins.json", {"salt": coins.salt.hex(), "tosses": dict(coins.tosses)})
     write_json(fleet / "devices.public.json", {name: public.to_json() for name, public in publics.items()})
-    write_json(fleet / "coordinator.public.json", coordinator.public.to_json())
     ready()
     for half in (fleet, folder.path / "ledger"):
         sync_tree(half)
     sync_folder(folder.path)
     coordinator.save(fleet / "coordinator.json")  # last: its presence says that the fleet is whole
+
+
+def _same(file: Path, name: Path) -> None:
+    """Give a file, which nobody changes, another name; or copy it, where it cannot have one more."""
+    try:
+        os.link(file, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        write_new(name, file.read_bytes())
 
 
 def join_federation(folder: RunFolder) -> None:

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from skerry.errors import EnvelopeRefusedError, InputError
-from skerry.fsio import write_atomic
+from skerry.fsio import write_atomic, write_new
 from skerry.security.hpke import KemPrivateKey, KemPublicKey, KemSuite
 from skerry.security.identity.private_file import read_private
 from skerry.security.refusal import Refusal
@@ -137,8 +137,12 @@ class Identity:
                 return plain
         return None
 
-    def save(self, path: Path, *, durable: bool = True) -> None:
-        """Write the private keys, readable by the owner alone, atomically; ``durable``: and onto stable storage."""
+    def save(self, path: Path, *, new: bool = False) -> None:
+        """Write the private keys, readable by the owner alone, atomically and onto stable storage.
+
+        ``new``: there is no such file, and nobody reads it before the caller has put it on stable storage
+        (:func:`~skerry.fsio.write_new`).
+        """
         secret = {
             "schema": _SCHEMA,
             "name": self.name,
@@ -146,7 +150,7 @@ class Identity:
             "kem": self.kem.raw.hex(),
             "suite": self.kem.suite.value,
         }
-        write_atomic(path, json.dumps(secret).encode() + b"\n", mode=0o600, durable=durable)
+        (write_new if new else write_atomic)(path, json.dumps(secret).encode() + b"\n", mode=0o600)
 
     @staticmethod
     def load(path: Path) -> "Identity":

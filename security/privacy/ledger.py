@@ -33,7 +33,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from skerry.errors import InputError, LedgerCorruptError
-from skerry.fsio import sync_folder, write_atomic
+from skerry.fsio import sync_folder, write_atomic, write_new
 from skerry.group_sync import GroupSync
 from skerry.security.privacy.accounting import GaussianEvent
 from skerry.security.privacy.chain import GENESIS, KEPT, Entry, entry, line, split, walk
@@ -101,25 +101,19 @@ class Ledger:
             policy: the promise.
             now: milliseconds since the epoch.
             durable: False leaves it to the caller to put the file and its name on stable storage before anybody can
-                use it; the system may be stopped before, and the file then be empty.
+                use it, and its folder is there; of a writer that is stopped before, a part of the file may be left.
 
         Raises:
             InputError: the file exists.
             DiskFullError: no room.
         """
         first = entry(0, GENESIS, "policy", now, policy_body(scope, subject, policy))
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            write_atomic(beside, line(first), durable=durable)
-            os.link(beside, path)  # unlike a rename, never replaces
+            (_appears if durable else write_new)(path, line(first))
         except FileExistsError as error:
             raise InputError(
                 "there is a ledger already", where=str(path), mend="open it: a budget is not started anew"
             ) from error
-        finally:
-            beside.unlink(missing_ok=True)
-        if durable:
-            sync_folder(path.parent)
         return first.hash
 
     @staticmethod
@@ -429,6 +423,17 @@ class _UnderWay:
     entries: tuple[Entry, ...]
     spends: _Spends | None
     synced: Job
+
+
+def _appears(path: Path, data: bytes) -> None:
+    """Make a file that is whole, and on stable storage with its name, or not there at all; it replaces none."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        write_atomic(beside, data)
+        os.link(beside, path)  # unlike a rename, never replaces
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _recover(path: Path, journal: Journal, expected_head: str | None) -> tuple[Account, MerkleTree, list[Debit]]:

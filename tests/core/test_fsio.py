@@ -89,3 +89,33 @@ def test_what_is_written_behind_is_whole_and_told_to_the_system_in_order(tmp_pat
         assert length >= 100
         end = at + length
         assert there == end  # the system has it, not only our buffer
+
+
+def test_a_new_file_has_its_content_and_its_mode_and_replaces_nothing(tmp_path: Path):
+    mask = os.umask(0o077)
+    try:
+        for mode in (0o600, 0o644):
+            path = tmp_path / f"{mode:o}"
+            fsio.write_new(path, b"first", mode=mode)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            with pytest.raises(FileExistsError):
+                fsio.write_new(path, b"second", mode=mode)
+            assert path.read_bytes() == b"first"
+    finally:
+        os.umask(mask)
+
+
+def test_a_new_file_is_written_whole_however_little_the_system_takes_at_once(tmp_path: Path, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
+    fsio.write_new(tmp_path / "file", b"0123456789")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+def test_a_new_file_for_which_there_is_no_room_is_told(tmp_path: Path, monkeypatch):
+    def full(_fd, _data):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DiskFullError):
+        fsio.write_new(tmp_path / "file", b"x")

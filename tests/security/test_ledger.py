@@ -139,6 +139,15 @@ def test_creating_never_starts_a_budget_anew(path):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_one_that_nobody_opens_yet_starts_no_budget_anew_either(path):
+    with new(path) as ledger:
+        spend(ledger, 1)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="already"):
+        Ledger.begin(path, scope="device", subject="writer-00", policy=EXAMPLE, now=NOW, durable=False)
+    assert path.read_bytes() == before
+
+
 def test_a_second_writer_is_refused_until_the_first_lets_go(path):
     first = new(path)
     with pytest.raises(RefusedError) as refused:

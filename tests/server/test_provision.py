@@ -1,14 +1,17 @@
 """A simulated fleet is known to be whole only when all of it is on stable storage."""
 
+import errno
 import os
 from pathlib import Path
+
+import pytest
 
 from skerry.clock import system_clock
 from skerry.config import default_scenario
 from skerry.device.worker import Worker
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import read_ledger
-from skerry.server.provision import device_directory, provision_fleet
+from skerry.server.provision import coordinator_public, device_directory, provision_fleet
 
 
 def test_the_sign_that_a_fleet_is_whole_comes_after_everything_else_is_on_stable_storage(
@@ -54,3 +57,35 @@ def test_each_device_has_a_ledger_that_holds_its_policy_and_nothing_else(tmp_pat
         assert account.policy.data.endswith(f"/{device}")
         assert account.spending.epsilon(account.policy.delta) == 0
     assert set(device_directory(folder)) == set(task.devices())
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_every_device_trusts_the_coordinator_also_where_a_file_cannot_have_another_name(
+    tmp_path: Path, monkeypatch, linked: bool
+) -> None:
+    def refused(_file: Path, _name: Path) -> None:
+        raise OSError(errno.EMLINK, "too many links")
+
+    if not linked:
+        monkeypatch.setattr(os, "link", refused)
+    scenario = default_scenario()
+    folder = RunFolder.create(tmp_path, scenario, engine="inprocess")
+    worker = Worker()
+    task = worker.task(scenario.task, scenario.model)
+    provision_fleet(folder, scenario, task, dict.fromkeys(task.devices(), ""), now=system_clock())
+    residents = [Worker().resident(folder.path / "fleet" / device) for device in task.devices()]
+    assert {one.coordinator for one in residents} == {coordinator_public(folder)}
+    assert all(tuple(one.directory) == (coordinator_public(folder).name,) for one in residents)
+    said = {(one.home.path / "trust.json").stat().st_ino for one in residents}
+    assert len(said) == (1 if linked else len(residents))
+
+
+def test_devices_of_two_fleets_trust_each_their_own_coordinator_in_one_process(tmp_path: Path) -> None:
+    scenario, worker = default_scenario(), Worker()
+    task = worker.task(scenario.task, scenario.model)
+    for _ in range(2):
+        folder = RunFolder.create(tmp_path, scenario, engine="inprocess")
+        provision_fleet(folder, scenario, task, dict.fromkeys(task.devices(), ""), now=system_clock())
+        for device in task.devices():
+            resident = worker.resident(folder.path / "fleet" / device)
+            assert resident.coordinator == resident.directory.get("coordinator") == coordinator_public(folder)
