@@ -103,9 +103,19 @@ class DeviceHome:
                 canaries=CanaryPlan(**value["canaries"]) if value.get("canaries") else None,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"this is not a device's home: {error}", where=str(path), mend="enrol the device, or name its home"
-            ) from error
+            raise _no_home(path, error) from error
+
+    @staticmethod
+    def is_hostile(path: Path) -> bool:
+        """Whether a simulation made the device of this home misbehave; reads nothing else of it.
+
+        Raises:
+            InputError: the folder is not a device's home.
+        """
+        try:
+            return json.loads((path / "device.json").read_bytes())["hostile"] is not None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _no_home(path, error) from error
 
     def identity(self) -> Identity:
         """The device's private keys."""
@@ -114,3 +124,9 @@ class DeviceHome:
     def trust(self) -> bytes:
         """The public identity, in JSON, of the one coordinator whose instructions this device follows."""
         return (self.path / "trust.json").read_bytes()
+
+
+def _no_home(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"this is not a device's home: {error}", where=str(path), mend="enrol the device, or name its home"
+    )

@@ -8,7 +8,9 @@ import pytest
 
 from skerry.clock import system_clock
 from skerry.config import default_scenario
+from skerry.device.state import DeviceHome
 from skerry.device.worker import Worker
+from skerry.errors import InputError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import read_ledger
 from skerry.server.provision import coordinator_public, device_directory, provision_fleet
@@ -89,3 +91,16 @@ def test_devices_of_two_fleets_trust_each_their_own_coordinator_in_one_process(t
         for device in task.devices():
             resident = worker.resident(folder.path / "fleet" / device)
             assert resident.coordinator == resident.directory.get("coordinator") == coordinator_public(folder)
+
+
+def test_only_a_device_that_the_simulation_made_so_is_hostile(tmp_path: Path) -> None:
+    scenario = default_scenario(["attack.devices=2", "attack.kind=sign_flip"])
+    folder = RunFolder.create(tmp_path, scenario, engine="inprocess")
+    task = Worker().task(scenario.task, scenario.model)
+    provision_fleet(folder, scenario, task, dict.fromkeys(task.devices(), ""), now=system_clock())
+    homes = [folder.path / "fleet" / device for device in task.devices()]
+    hostile = [home for home in homes if DeviceHome.is_hostile(home)]
+    assert len(hostile) == 2
+    assert hostile == [home for home in homes if DeviceHome.load(home).hostile is not None]
+    with pytest.raises(InputError, match="not a device's home"):
+        DeviceHome.is_hostile(tmp_path)
