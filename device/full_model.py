@@ -1,6 +1,5 @@
 """Every weight of a small network in float32, in numpy: ``LocalModel`` of ``trainable = "full"`` for ``cnn``."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,16 @@ from skerry.security.privacy.stream import ChaChaStream
 
 __all__ = ["FullModel"]
 
-_SCORED = 4  # vectors and inputs of which a small network remembers the scores: 40 bytes an example of ten classes
-
 
 class FullModel:
     """Every weight of a small network in float32, in numpy; no privacy unit, so only for public or synthetic data."""
 
     quantized = False
+    deployed_as_trained = True
 
     def __init__(self, config: ModelConfig, task: Task) -> None:
         self._trainer = FullTrainer(config.architecture, len(task.classes))
         self._task = task
-        self._scored: tuple[tuple[tuple[bytes, bytes], Float32Array], ...] = ()
         self._digest = digest(
             {
                 "architecture": config.architecture,
@@ -73,14 +70,8 @@ class FullModel:
         return self._trainer.train(vector, inputs, y, plan, generator, correction)
 
     def logits(self, vector: Float32Array, inputs: Any) -> Float32Array:
-        """Scores of the network; the last few are remembered, since a run's end asks for the same in several ways."""
-        asked = _digest(vector), _digest(inputs)
-        for known, scores in self._scored:
-            if known == asked:
-                return scores.copy()
-        scores = self._trainer.logits(vector, inputs)
-        self._scored = (*self._scored[1 - _SCORED :], (asked, scores.copy()))  # as one: others may look meanwhile
-        return scores
+        """Scores of the network."""
+        return self._trainer.logits(vector, inputs)
 
     def deployed_logits(self, vector: Float32Array, x: npt.NDArray[Any], inputs: Any) -> Float32Array:
         """Scores of the network: it is deployed as it is trained."""
@@ -97,7 +88,3 @@ class FullModel:
         path = out / "weights.safetensors"
         write_atomic(path, save(dict(self.layout.split(vector)), {"digest": self.digest}))
         return {path.name: path}
-
-
-def _digest(array: Float32Array) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(array, np.float32).data).digest()

@@ -40,6 +40,8 @@ class HeadModel:
             does not run on its data (``layer_refused``).
     """
 
+    deployed_as_trained = True
+
     def __init__(self, config: ModelConfig, model_digest: str, task: Task, store: Path | None = None) -> None:
         from skerry.device.basemodel import BaseModel
         from skerry.device.training.head import HeadTrainer

@@ -67,6 +67,11 @@ class LocalModel(Protocol):
         """Whether devices get the model in int8."""
         ...
 
+    @property
+    def deployed_as_trained(self) -> bool:
+        """Whether :meth:`deployed_logits` are :meth:`logits`, to the bit: devices get what is seen in training."""
+        ...
+
     def deployed_logits(self, vector: Float32Array, x: npt.NDArray[Any], inputs: Any) -> Float32Array:
         """Scores of raw examples, which are also given prepared, through what devices get."""
         ...

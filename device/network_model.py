@@ -83,6 +83,8 @@ class NetworkModel:
             does not run on its data (``layer_refused``).
     """
 
+    deployed_as_trained = False
+
     def __init__(self, config: ModelConfig, model_digest: str, task: Task, store: Path | None = None) -> None:
         self._base = NetworkBase.load(model_digest, store)
         self._base.check_agreed(

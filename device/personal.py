@@ -108,6 +108,8 @@ class PersonalModel:
         whole: the model with its head.
     """
 
+    deployed_as_trained = False
+
     def __init__(self, whole: WholeModel) -> None:
         self._whole = whole
         own = set(whole.head_tensors())

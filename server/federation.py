@@ -4,10 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from flwr.serverapp import Grid
 
 from skerry.clock import Clock
@@ -26,6 +24,7 @@ from skerry.security.transparency.checkpoint import Checkpoint
 from skerry.security.transparency.note import NoteSigner
 from skerry.security.transparency.publisher import Publisher
 from skerry.server.audit import Auditor
+from skerry.server.held_out import HeldOut
 from skerry.server.prepare import Prepared, train_plan
 from skerry.server.provision import coordinator_identity, device_directory, published, run_secret
 from skerry.server.remaining import budget_of
@@ -61,7 +60,7 @@ class Federation:
     choice: ScreenChoice
     screener: Screener
     plan: TrainPlan
-    held_out: Mapping[str, tuple[Any, npt.NDArray[np.int64]]]
+    held_out: HeldOut
     auditor: Auditor | None = None
     root: RootSet | None = None
     past: Past = field(default_factory=Past)
@@ -209,9 +208,7 @@ class Federation:
             choice=choice,
             screener=screener,
             plan=train_plan(scenario),
-            held_out={
-                device: (prepared.model.prepare(data.x), data.y) for device, data in prepared.task.evaluation().items()
-            },
+            held_out=HeldOut(prepared.task, prepared.model),
             auditor=auditor,
             root=RootSet.of(prepared.task, prepared.model) if RootSetDetector.name in choice.names else None,
             past=past,

@@ -80,7 +80,7 @@ def finish(federation: Federation, progress: Progress) -> None:
                 name: {"accuracy": curve[-1], "by_round": curve} if (curve := references.get(name)) else None
                 for name in ("non_private", "undefended")
             },
-            "held_out": sorted(federation.held_out),
+            "held_out": sorted(federation.held_out.devices),
             "devices": own(),
         },
         "robustness": {defended["attack"]: final.deployed.accuracy} if defended["attackers"] else {},

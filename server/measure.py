@@ -16,7 +16,6 @@ from skerry.device.tasks.metrics import Quality, evaluate
 from skerry.installed import version
 from skerry.records import Float32Array, RoundRecord
 from skerry.server.backdoor import backdoor_success
-from skerry.server.evaluate import scores_of
 from skerry.server.federation import Federation
 from skerry.server.own_accuracy import own_accuracies
 
@@ -53,14 +52,14 @@ class Measured:
 
 def measure_quality(federation: Federation, vector: Float32Array) -> Measured:
     """Evaluate a vector on every held-out example, through int8 and float32."""
-    deployed = {device: scores_of(federation, vector, device, "deployed") for device in federation.held_out}
+    deployed = federation.held_out.scores(vector, "deployed")
     labels = np.concatenate([y for _, y in deployed.values()])
     by_device = {device: evaluate(scores, y).accuracy for device, (scores, y) in deployed.items()}
     found = np.concatenate([scores for scores, _ in deployed.values()])
     quality = evaluate(found, labels)
     if not federation.model.quantized:
         return Measured(quality, quality, None, None, by_device)
-    floating = np.concatenate([scores_of(federation, vector, device, "float")[0] for device in federation.held_out])
+    floating = np.concatenate([scores for scores, _ in federation.held_out.scores(vector, "float").values()])
     agreement = float(np.mean(floating.argmax(1) == found.argmax(1)))
     return Measured(quality, evaluate(floating, labels), quality, agreement, by_device)
 
@@ -151,13 +150,14 @@ def device_accuracies(
     """
     names = sorted(federation.nodes) if federation.simulated else []
     measured = names[:: max(1, -(-len(names) // MOST_MEASURED))]
-    held_out = federation.held_out
+    held_out = federation.held_out.devices
     training = own_accuracies(federation, [one for one in measured if one not in held_out], initial, final)
 
     def wait() -> dict[str, dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}
+        seen = [federation.held_out.scores(vector, "training") for vector in (initial, final)]
         for device in held_out:
-            before, after = (_held_out_accuracy(federation, vector, device) for vector in (initial, final))
+            before, after = (evaluate(*scores[device]).accuracy for scores in seen)
             rows[device] = {"role": "held_out", "before": before, "after": after, "note": "never trains"}
         for device, (before, after) in training().items():
             note = "simulation only: a real device never reports this"
@@ -165,7 +165,3 @@ def device_accuracies(
         return dict(sorted(rows.items()))
 
     return wait
-
-
-def _held_out_accuracy(federation: Federation, vector: Float32Array, device: str) -> float:
-    return evaluate(*scores_of(federation, vector, device, "training")).accuracy

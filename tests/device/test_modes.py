@@ -25,6 +25,7 @@ from skerry.security.privacy import seeded_stream
 from skerry.security.privacy.verification import verify_ledger
 from skerry.server.evaluate import evaluate_held_out
 from skerry.server.federation import Federation
+from skerry.server.held_out import HeldOut
 from skerry.server.launch import launch
 
 HERE = Path(__file__).parent
@@ -333,8 +334,8 @@ def test_a_base_is_found_again_and_repaired_when_damaged(tmp_path):
 
 
 def test_training_that_diverges_ends_with_a_word_on_what_to_change(model_of):
-    model, data = model_of("full"), task_of("TinyWindows").evaluation()["held-out"]
-    federation = SimpleNamespace(model=model, held_out={"held-out": (model.prepare(data.x), data.y)}, run="r")
+    model = model_of("full")
+    federation = SimpleNamespace(held_out=HeldOut(task_of("TinyWindows"), model), run="r")
     assert evaluate_held_out(federation, model.initial()).accuracy > 0
     with pytest.raises(RunFailedError, match="diverged") as caught:
         evaluate_held_out(federation, np.full(model.layout.size, 1e30, np.float32))
