@@ -17,7 +17,7 @@ help: ## this list
 
 setup: $(VENV)/.ready ## make .venv with everything that the demo, the tests and the checks need
 
-$(VENV)/.ready: pyproject.toml constraints.txt setup.py strategies/_selection.c strategies/_inner.c device/training/_head.c security/privacy/mechanisms/_inversion.c
+$(VENV)/.ready: pyproject.toml constraints.txt setup.py strategies/_selection.c strategies/_inner.c device/training/_head.c device/models/_cnn.c device/models/_cnn_pass.h security/privacy/mechanisms/_inversion.c
 	$(PYTHON) -c 'import sys; sys.exit("skerry needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip setuptools wheel
@@ -95,7 +95,7 @@ test-sanitized: setup ## tests of the compiled parts, built with gcc's address a
 	CC=gcc CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 	  $(BIN)/python -W ignore setup.py -q build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp 2>$(SANITIZED)/log || { cat $(SANITIZED)/log; exit 1; }
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED)/lib CI=1 $(BIN)/pytest -q --capture=sys \
-	  tests/properties/test_kernel_buffers.py tests/device/test_head_rows.py tests/security/test_inversion.py tests/strategies/test_selection.py tests/strategies/test_inner.py
+	  tests/properties/test_kernel_buffers.py tests/device/test_head_rows.py tests/device/test_cnn.py tests/security/test_inversion.py tests/strategies/test_selection.py tests/strategies/test_inner.py
 
 coverage: setup ## branch coverage of security/ and strategies/, at least 90 %
 	$(BIN)/pytest -q -m 'not slow and not engine' $(PARALLEL) --cov=skerry.security --cov=skerry.strategies --cov-branch --cov-fail-under=90

@@ -39,10 +39,13 @@ def test_a_server_is_told_how_it_aggregates(skerry, monkeypatch, kernel, found: 
     assert ("compiler" in (check["mend"] or "")) == (kernel is None)
 
 
+@pytest.mark.parametrize(
+    ("what", "where"), [("private steps", "training.head_rows"), ("small network", "models.cnn")], ids=str
+)
 @pytest.mark.parametrize(("kernel", "found"), [(None, "in numpy"), (max, "compiled")])
-def test_a_device_is_told_how_it_computes_private_steps(skerry, monkeypatch, kernel, found: str) -> None:
-    monkeypatch.setattr("skerry.device.training.head_rows.KERNEL", kernel)
-    check = _checks(skerry("doctor", "--for", "device", "--json"))["private steps"]
+def test_a_device_is_told_how_it_computes_its_steps(skerry, monkeypatch, kernel, found: str, what, where) -> None:
+    monkeypatch.setattr(f"skerry.device.{where}.KERNEL", kernel)
+    check = _checks(skerry("doctor", "--for", "device", "--json"))[what]
     assert (check["state"], check["found"]) == ("ok", found)
     assert ("compiler" in (check["mend"] or "")) == (kernel is None)
 

@@ -100,6 +100,9 @@ rows = np.array([[np.nan, 1.0, 1.0], [9.6, 0.0, 0.0], [3.0, 4.4, -2.0]])
 total = np.zeros(3, np.int64)
 left_out = head.add_products(np.ones((3, 1)), rows, 9.7, total)
 assert (left_out, total.tolist()) == (2, [3, 4, -2]), f"{left_out} left out, {total}"
+scores = np.zeros((1, 1), np.float32)
+load("device/models/_cnn").scores(np.ones(101041, np.float32), np.full((1, 1, 28, 28), np.nan, np.float32), scores)
+assert np.isnan(scores).all(), "a network's scores are numbers where its pictures are none"
 """
 
 

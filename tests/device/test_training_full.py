@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from skerry.device.models.cnn import Cnn, _Pool
 from skerry.device.training.full import FullTrainer
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import InputError, ScenarioError
@@ -53,56 +52,6 @@ def test_the_network_has_the_size_that_simulators_are_compared_on(trainer: FullT
     assert trainer.layout.size == 102_130
     plain = [tuple(p.shape) for p in plain_network().parameters()]
     assert [shape for _, shape in trainer.layout.tensors] == plain
-
-
-def test_the_fast_network_is_the_plain_one(trainer: FullTrainer, data):
-    inputs, _ = data
-    vector = trainer.initial(5)
-    expected = filled(plain_network(), vector)(torch.from_numpy(inputs)).detach().numpy()
-    assert np.abs(trainer.logits(vector, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
-
-
-@pytest.mark.parametrize("kind", ["noise", "flat"])
-def test_every_gradient_is_that_of_the_plain_network(trainer: FullTrainer, data, kind: str):
-    inputs, y = data
-    if kind == "flat":  # every window is a tie
-        inputs = np.full_like(inputs, 0.5)
-    vector = trainer.initial(2)
-    plain = filled(plain_network(), vector)
-    functional.cross_entropy(plain(torch.from_numpy(inputs)), torch.from_numpy(y)).backward()
-    gradient = np.empty_like(vector)
-    Cnn(10).gradient(vector, inputs, y, gradient)
-    for (name, ours), theirs in zip(trainer.layout.split(gradient).items(), plain.parameters(), strict=True):
-        largest = float(theirs.grad.abs().max())
-        assert largest > 1e-4, name
-        assert np.abs(ours - theirs.grad.numpy()).max() < 1e-4 * largest, name
-
-
-def test_of_equal_values_in_a_window_the_same_one_gets_the_gradient_as_in_torch():
-    generator = np.random.default_rng(0)
-    picture = generator.integers(0, 3, (5, 4, 8, 8)).astype(np.float32)  # many ties
-    upstream, bias = generator.normal(size=(5, 4, 4, 4)).astype(np.float32), np.full(4, -0.5, np.float32)
-    theirs = torch.from_numpy(picture).requires_grad_()
-    out = functional.relu(functional.max_pool2d(theirs, 2) - 0.5)
-    out.backward(torch.from_numpy(upstream))
-
-    pool, by_bias = _Pool(5, 4, 4), np.empty(4, np.float32)
-    pool.planes[...] = picture.reshape(5, 4, 4, 2, 4, 2).transpose(3, 5, 0, 2, 4, 1)
-    assert np.array_equal(pool.forward(bias).transpose(0, 3, 1, 2), out.detach().numpy())
-    planes = pool.backward(np.ascontiguousarray(upstream.transpose(0, 2, 3, 1)), by_bias)
-    assert np.array_equal(planes.transpose(2, 5, 3, 0, 4, 1).reshape(picture.shape), theirs.grad.numpy())
-    assert by_bias == pytest.approx(planes.sum((0, 1, 2, 3, 4)), rel=1e-4)
-
-
-def test_a_batch_size_is_as_good_before_as_after_others(trainer: FullTrainer, data):
-    inputs, y = data
-    vector, network = trainer.initial(2), Cnn(10)
-    first, again, other = (np.empty_like(vector) for _ in range(3))
-    network.gradient(vector, inputs[:9], y[:9], first)
-    for n in (1, 2, 3, 4, 5, 6):
-        network.gradient(trainer.initial(n), inputs[:n], y[:n], other)
-    network.gradient(vector, inputs[:9], y[:9], again)
-    assert np.array_equal(first, again)
 
 
 @pytest.mark.parametrize("changes", [{}, {"epochs": 3, "momentum": 0.9}, {"batch_size": 0}], ids=str)

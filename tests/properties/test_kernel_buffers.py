@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skerry.device.models import cnn
 from skerry.device.training import head_rows
 from skerry.security.privacy.mechanisms import DiscreteGaussian, inversion
 from skerry.strategies import inner, selection
@@ -62,9 +63,26 @@ def inner_products(rng: np.random.Generator, n: int, _c: int, d: int) -> Call:
     return inner.KERNEL, [Given(rng.normal(size=(n, d)).astype(np.float32), anywhere=True), result((n, n))]
 
 
+def network(rng: np.random.Generator, n: int, c: int) -> tuple[Given, Given]:
+    weights = rng.normal(size=cnn.Cnn(c).layout.size).astype(np.float32)
+    return Given(weights), Given(rng.normal(size=(n, 1, 28, 28)).astype(np.float32), fixed=(0, 1, 2, 3))
+
+
+def scores(rng: np.random.Generator, n: int, c: int, _k: int) -> Call:
+    return cnn.KERNEL.scores, [*network(rng, n, c), result((n, c), np.float32)]
+
+
+def gradient(rng: np.random.Generator, n: int, c: int, _k: int) -> Call:
+    weights, x = network(rng, n, c)
+    return cnn.KERNEL.gradient, [weights, x, Given(rng.integers(0, c, n)), result(len(weights.array), np.float32)]
+
+
 BUILT = {"errors": head_rows.KERNEL, "add_products": head_rows.KERNEL, "look_up": inversion.KERNEL}
 BUILT |= {"middle_means": selection.KERNEL, "inner_products": inner.KERNEL}
-CALLS = {call.__name__: call for call in (errors, add_products, look_up, middle_means, inner_products)}
+BUILT |= {"scores": cnn.KERNEL, "gradient": cnn.KERNEL}
+CALLS = {
+    call.__name__: call for call in (errors, add_products, look_up, middle_means, inner_products, scores, gradient)
+}
 
 
 def other_type(given_: Given) -> tuple[Any, bool]:
