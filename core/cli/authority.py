@@ -37,8 +37,8 @@ def open_authority(home: "FederationHome", *, federation: str | None, now: int) 
     words, new = root_passphrase(), not home.root.exists()
     authority = home.authority(now=now, federation=federation, passphrase=words)
     if new:
-        note().print(f"made a certificate authority in {home.root.parent}", markup=False, soft_wrap=True)
+        note().print(f"made a certificate authority in {home.root.parent}", soft_wrap=True)
     if new and words is None:
         mend = "move root.key off this machine; it is needed for new issuing keys only"
-        note().print(f"its root's key is not encrypted: {mend}", style="yellow", markup=False, soft_wrap=True)
+        note().print(f"its root's key is not encrypted: {mend}", style="yellow", soft_wrap=True)
     return authority

@@ -85,5 +85,6 @@ def facts(rows: Sequence[tuple[str, str | Text]]) -> Table:
 
 
 def _console(file: IO[str]) -> Console:
+    """One that says what it is given as it is: brackets in what a server or a person wrote mean nothing."""
     tied = file.isatty() or "COLUMNS" in os.environ
-    return Console(file=file, width=None if tied else PLAIN_WIDTH, highlight=False)
+    return Console(file=file, width=None if tied else PLAIN_WIDTH, markup=False, emoji=False, highlight=False)

@@ -20,7 +20,7 @@ def counting(*, as_json: bool, unit: str = "") -> Iterator[Callable[[str, int, i
 
     console = note()
     live = console.is_terminal and not console.is_dumb_terminal
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     told = ""
     with Progress(*columns, console=console, transient=True, disable=not live) as bar:
         task = bar.add_task("")
@@ -31,7 +31,7 @@ def counting(*, as_json: bool, unit: str = "") -> Iterator[Callable[[str, int, i
                 bar.update(task, completed=done, total=total, description=what)
             elif not as_json and what != told:
                 line = f"{what} ({done:,} of {total:,} {unit} so far)" if unit else what
-                console.print(line, style="dim", markup=False)
+                console.print(line, style="dim")
             told = what
 
         yield show

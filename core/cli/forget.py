@@ -61,15 +61,15 @@ def forget(
         })  # fmt: skip
         return
     entries = ", ".join(map(str, found))
-    out().print(f"erased from the ledger of {folder.id}: entry {entries} (erasure {erasure.hash[:12]})", markup=False)
+    out().print(f"erased from the ledger of {folder.id}: entry {entries} (erasure {erasure.hash[:12]})")
     if alias is not None:
         said = f"erased from the registry, where what is left of it is called {alias}; a quarantine stays with that"
-        out().print(said, markup=False, soft_wrap=True)
+        out().print(said, soft_wrap=True)
     if left:
-        note().print(f"other files of this run still name {device}: {', '.join(left)}", style="yellow", markup=False)
+        note().print(f"other files of this run still name {device}: {', '.join(left)}", style="yellow")
     if enrolled:
         said = f"the federation's log says that {device} was enrolled; `skerry fleet forget {device}` erases it there"
-        note().print(said, style="yellow", markup=False, soft_wrap=True)
+        note().print(said, style="yellow", soft_wrap=True)
 
 
 def _registry_forgets(folder: "RunFolder", device: str) -> str | None:

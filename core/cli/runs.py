@@ -66,7 +66,7 @@ def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
         emit({"runs_dir": str(parent), "runs": rows})
         return
     if not rows:
-        note().print(f"there are no runs in {parent}; start one with `skerry demo`", markup=False, soft_wrap=True)
+        note().print(f"there are no runs in {parent}; start one with `skerry demo`", soft_wrap=True)
         return
     columns = ["run", "state", "engine", "seed", "rounds", "accuracy", "ε", "δ", "unit", "started"]
     shown = table("", columns, right=columns[3:8])
@@ -173,7 +173,7 @@ def open_report(folder: "RunFolder", console: "Console | None" = None) -> None:
         path = write_report(folder)
     screen = sys.platform != "linux" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     if not (screen and webbrowser.open(path.as_uri())):
-        (console or out()).print(str(path), markup=False, soft_wrap=True)
+        (console or out()).print(str(path), soft_wrap=True)
 
 
 def _listed(folder: "RunFolder") -> dict[str, Any]:

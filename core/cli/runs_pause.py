@@ -49,4 +49,4 @@ def _tell(word: str, folder: "RunFolder", decided: "Decided[Pause]", *, as_json:
     if as_json:
         emit({"run": folder.id, "pause": {"by": pause.by, "why": pause.why, "at": pause.at}})
         return
-    out().print(f"{folder.id} {word}, by {pause.by}: {pause.why}", markup=False, soft_wrap=True)
+    out().print(f"{folder.id} {word}, by {pause.by}: {pause.why}", soft_wrap=True)

@@ -76,7 +76,7 @@ def status(
         shown.add_row(one.what, moment(one.renew_at), moment(one.ends), left)
     out().print(shown)
     if digits is not None:
-        out().print(f"fingerprint of the device key: {digits}", markup=False, soft_wrap=True)
+        out().print(f"fingerprint of the device key: {digits}", soft_wrap=True)
 
 
 @app.command()
@@ -111,9 +111,9 @@ def rotate(
     if as_json:
         emit(asdict(found))
         return
-    out().print(f"{found.what} until {moment(found.ends)} UTC", markup=False, soft_wrap=True)
+    out().print(f"{found.what} until {moment(found.ends)} UTC", soft_wrap=True)
     if home is not None:
-        note().print("tell the federation: skerry device enrol --renew", style="dim", markup=False, soft_wrap=True)
+        note().print("tell the federation: skerry device enrol --renew", style="dim", soft_wrap=True)
 
 
 @app.command()
@@ -123,7 +123,7 @@ def unlock(*, home: HomeOption, key_file: KeyFile = None, as_json: AsJson = Fals
     if as_json:
         emit({"name": store.identity.name, "backend": store.backend})
         return
-    out().print(f"the keys of {store.identity.name} are open", markup=False, soft_wrap=True)
+    out().print(f"the keys of {store.identity.name} are open", soft_wrap=True)
 
 
 def _device(home: Path, store: "SealedKeyStore") -> list[Term]:

@@ -153,7 +153,7 @@ def copy(
         emit({"folder": str(folder), "log": state.origin, "size": state.size, "root": state.root.hex()})
         return
     out().print(Text(f"{state.origin} has {state.size} entries, root {state.root.hex()}"), soft_wrap=True)
-    note().print(f"did it only grow? skerry privacy witness {folder} --key {key}", markup=False, soft_wrap=True)
+    note().print(f"did it only grow? skerry privacy witness {folder} --key {key}", soft_wrap=True)
 
 
 def _entry(entry: "Entry") -> dict[str, Any]:

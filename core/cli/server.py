@@ -154,7 +154,7 @@ def up(
                 time.sleep(_LOOK_S)
     except KeyboardInterrupt:
         if not log_json:
-            note().print("stopped", markup=False)
+            note().print("stopped")
 
 
 @app.command()
@@ -205,7 +205,7 @@ def stop(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     if as_json:
         emit({"stopped": found is not None, "pid": None if found is None else found.pid})
     else:
-        note().print("stopped" if found is not None else f"no server runs in {home.folder}", markup=False)
+        note().print("stopped" if found is not None else f"no server runs in {home.folder}")
 
 
 def _public(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
@@ -239,9 +239,9 @@ def _say_up(server: "RunningServer", invite: "Invitation", shown: str, *, as_jso
         emit({**_document(server), "invite": told})
         return
     _tell(server)
-    out().print("\nan invite for one device, for an hour; hand it over in secret:\n", markup=False, soft_wrap=True)
-    out().print(shown, markup=False, soft_wrap=True)
-    note().print("\nserving; Ctrl-C ends it", markup=False)
+    out().print("\nan invite for one device, for an hour; hand it over in secret:\n", soft_wrap=True)
+    out().print(shown, soft_wrap=True)
+    note().print("\nserving; Ctrl-C ends it")
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def backup(
         emit({**_document(contents), "file": str(file), "bytes": file.stat().st_size})
         return
     _tell(contents)
-    out().print(f"wrote {file}, {size(file.stat().st_size)}", markup=False, soft_wrap=True)
+    out().print(f"wrote {file}, {size(file.stat().st_size)}", soft_wrap=True)
 
 
 def restore(
@@ -88,9 +88,9 @@ def restore(
         emit({**_document(restored.contents), "restored": str(runs), "ended_invites": ended, "repeat": repeat})
         return
     _tell(restored.contents)
-    out().print(f"restored into {runs}. Of what came since, before the servers start:", markup=False, soft_wrap=True)
+    out().print(f"restored into {runs}. Of what came since, before the servers start:", soft_wrap=True)
     for one in repeat:
-        out().print(f"- {one}", markup=False, soft_wrap=True)
+        out().print(f"- {one}", soft_wrap=True)
 
 
 def _passphrase(key_file: Path | None, *, new: bool) -> bytes:

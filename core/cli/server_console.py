@@ -57,5 +57,5 @@ def show_link(gateway: str, role: str, token: str, *, as_json: bool) -> None:
     if as_json:
         emit({"link": link, "role": role, "seconds": LINK_MS // 1000})
         return
-    out().print(link, markup=False, soft_wrap=True)
+    out().print(link, soft_wrap=True)
     note().print(f"lets one browser in as {role}, once, within five minutes", style="dim", soft_wrap=True)

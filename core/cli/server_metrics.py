@@ -32,17 +32,17 @@ def metrics(
 
     registry = metrics_of(runs_in(runs_dir), system_clock, newest=newest)
     if once:
-        out().print(generate_latest(registry).decode(), markup=False, highlight=False, soft_wrap=True, end="")
+        out().print(generate_latest(registry).decode(), highlight=False, soft_wrap=True, end="")
         return
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
         mend = "stop the program that listens there, or choose another port"
         raise PortTakenError(f"port {port} on {host} cannot be listened on: {error.strerror}", mend=mend) from error
-    note().print(f"http://{host}:{server.server_port}/metrics", markup=False, soft_wrap=True)
+    note().print(f"http://{host}:{server.server_port}/metrics", soft_wrap=True)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
         server.shutdown()
         thread.join()
-        note().print("stopped", markup=False)
+        note().print("stopped")

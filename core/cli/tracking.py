@@ -49,7 +49,7 @@ def log_mlflow(run: RunName, *, runs_dir: RunsDir = None, as_json: AsJson = Fals
     if as_json:
         emit({"run": folder.id, "mlflow_run": identifier, "rounds": len(folder.rounds()), "state": folder.state})
         return
-    out().print(f"{folder.id} is MLflow's run {identifier}", markup=False, highlight=False, soft_wrap=True)
+    out().print(f"{folder.id} is MLflow's run {identifier}", highlight=False, soft_wrap=True)
 
 
 def chosen_log() -> "MlflowLog":
@@ -152,4 +152,4 @@ class Tracker:
 
 
 def _tell(sentence: str) -> None:
-    note().print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    note().print(sentence, style="yellow", highlight=False, soft_wrap=True)

@@ -78,15 +78,13 @@ def enrol(
     if as_json:
         emit(document)
         return
-    out().print(f"fingerprint of the device key: {digits}", markup=False, soft_wrap=True)
+    out().print(f"fingerprint of the device key: {digits}", soft_wrap=True)
     if step is Step.WAITING or member is None or ends is None:
-        out().print(f"{store.identity.name} waits for approval; call this again without the invitation", markup=False)
+        out().print(f"{store.identity.name} waits for approval; call this again without the invitation")
         return
     until = moment(round(1000 * ends.timestamp()))
     said = {Step.ENROLLED: "is enrolled", Step.RENEWED: "is renewed", Step.NOTHING: "is enrolled, nothing is due"}[step]
-    out().print(f"{member.subject.uri} {said}; certificate until {until} UTC", markup=False, soft_wrap=True)
+    out().print(f"{member.subject.uri} {said}; certificate until {until} UTC", soft_wrap=True)
     out().print(f"renew from {moment(member.renew_at)} UTC on, by calling this again", style="dim", soft_wrap=True)
     if to_fill_in:
-        out().print(
-            f"say in {home / TERMS} what this device may do, then: skerry device run", markup=False, soft_wrap=True
-        )
+        out().print(f"say in {home / TERMS} what this device may do, then: skerry device run", soft_wrap=True)

@@ -38,6 +38,6 @@ def forget(
     if as_json:
         emit({"erased": erased, "kept": kept})
         return
-    out().print(f"erased: {', '.join(erased) or 'nothing was there'}", markup=False, soft_wrap=True)
+    out().print(f"erased: {', '.join(erased) or 'nothing was there'}", soft_wrap=True)
     if kept:
-        out().print(f"kept: {', '.join(kept)} (what was spent of these data)", markup=False, soft_wrap=True)
+        out().print(f"kept: {', '.join(kept)} (what was spent of these data)", soft_wrap=True)

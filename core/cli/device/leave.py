@@ -50,6 +50,6 @@ def leave(
         emit({"left": True, "out_before": out_before, "erased": erased, "kept": kept})
         return
     out().print("the federation had put it out before" if out_before else "the federation was told, and has put it out")
-    out().print(f"erased: {', '.join(erased)}", markup=False, soft_wrap=True)
+    out().print(f"erased: {', '.join(erased)}", soft_wrap=True)
     if kept:
-        out().print(f"kept: {', '.join(kept)} (what was spent of these data)", markup=False, soft_wrap=True)
+        out().print(f"kept: {', '.join(kept)} (what was spent of these data)", soft_wrap=True)

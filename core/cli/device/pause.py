@@ -36,4 +36,4 @@ def pause(
         emit({"paused": not resume, "agent": running})
         return
     said = "goes on" if resume else "is paused"
-    out().print(f"the device {said}" + ("" if running else "; no agent runs with it now"), markup=False)
+    out().print(f"the device {said}" + ("" if running else "; no agent runs with it now"))

@@ -67,7 +67,7 @@ def _ends(ring: Callable[[], None]) -> Iterator[None]:
 def _say(entry: "Entry") -> None:
     from skerry.wording import moment
 
-    note().print(f"{moment(entry.at)}  {entry.event.value}: {entry.what}", markup=False, soft_wrap=True)
+    note().print(f"{moment(entry.at)}  {entry.event.value}: {entry.what}", soft_wrap=True)
 
 
 def _nothing(entry: "Entry") -> None:

@@ -59,4 +59,4 @@ def _tell(decided: "Decided[Enrolled]", *, as_json: bool) -> None:
     decision = entry.admission
     assert decision is not None  # it was just made
     said = f"{entry.device.name} is {entry.state.value}, by {decision.by}: {decision.why}"
-    out().print(said, markup=False, soft_wrap=True)
+    out().print(said, soft_wrap=True)

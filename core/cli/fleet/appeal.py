@@ -52,6 +52,6 @@ def appeal(
         emit({"decision": decision_json(decision), "before": standing_json(before), "after": standing_json(after)})
         return
     lifted = "its quarantine is lifted" if before.quarantine is not None else "it was in no quarantine"
-    out().print(f"appeal of {found.name} granted by {decision.by}: {decision.why}", markup=False, soft_wrap=True)
+    out().print(f"appeal of {found.name} granted by {decision.by}: {decision.why}", soft_wrap=True)
     scores = f"{before.reputation.score:.2f} → {after.reputation.score:.2f}"
-    out().print(f"{lifted}; standing {scores}", markup=False, soft_wrap=True)
+    out().print(f"{lifted}; standing {scores}", soft_wrap=True)

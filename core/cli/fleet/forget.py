@@ -48,4 +48,4 @@ def forget(
     if as_json:
         emit({"scope": found.scope.name, "alias": alias})
         return
-    out().print(f"erased; what is left of it is called {alias}", markup=False, soft_wrap=True)
+    out().print(f"erased; what is left of it is called {alias}", soft_wrap=True)

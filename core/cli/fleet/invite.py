@@ -87,11 +87,11 @@ def invite(
     code = io.StringIO()
     segno.make(shown, error="l").terminal(out=code, compact=True)
     typer.echo(code.getvalue())
-    out().print(shown, markup=False, soft_wrap=True)
+    out().print(shown, soft_wrap=True)
     times = "once" if uses == 1 else f"{uses} times"
     then = "enrols at once" if approve else "waits for `skerry fleet approve`"
     said = (
         f"{made.federation}: a {made.role} of class {device_class}, {times}, until {moment(made.expires)} UTC; {then}"
     )
-    note().print(said, markup=False, soft_wrap=True)
+    note().print(said, soft_wrap=True)
     note().print("who has it can enrol: hand it over in secret, it cannot be shown again", style="dim", soft_wrap=True)

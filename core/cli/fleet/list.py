@@ -67,7 +67,7 @@ def list_(
     if choice is not None:
         _tell_choice(choice)
     if not some and choice is None:
-        note().print(nobody, markup=False, soft_wrap=True)
+        note().print(nobody, soft_wrap=True)
         return
     if not some:
         return
@@ -96,11 +96,11 @@ def _tell_choice(choice: Choice) -> None:
     """How many satisfy the condition, and what keeps the others out."""
     console = out()
     counted = f"{len(choice.chosen)} of {choice.known} enrolled devices in good standing satisfy it"
-    console.print(counted, markup=False, soft_wrap=True)
+    console.print(counted, soft_wrap=True)
     for name, why in sorted(choice.left_out.items())[:_TOLD]:
-        console.print(f"not {name}: {'; '.join(why)}", markup=False, soft_wrap=True)
+        console.print(f"not {name}: {'; '.join(why)}", soft_wrap=True)
     if len(choice.left_out) > _TOLD:
-        console.print(f"and {len(choice.left_out) - _TOLD} more; --json names all", markup=False, soft_wrap=True)
+        console.print(f"and {len(choice.left_out) - _TOLD} more; --json names all", soft_wrap=True)
 
 
 def _listed(members: "Iterable[Standing]", admitted: dict[int, dict[str, Any]]) -> "Table":

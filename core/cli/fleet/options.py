@@ -137,4 +137,4 @@ def enter_decided(runs: Path) -> None:
 def tell_note(sentence: str | None) -> None:
     """Say what of a decision is not in the federation's log."""
     if sentence is not None:
-        note().print(f"decided; {sentence}", markup=False, soft_wrap=True)
+        note().print(f"decided; {sentence}", soft_wrap=True)

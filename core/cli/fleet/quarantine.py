@@ -29,5 +29,5 @@ def quarantine(
     if as_json:
         emit({"device": found.name, "scope": found.scope.name, "decision": decision_json(decision)})
         return
-    out().print(f"{found.name} is in quarantine, by {decision.by}: {decision.why}", markup=False, soft_wrap=True)
-    out().print(honoured(found), markup=False, soft_wrap=True, style="dim")
+    out().print(f"{found.name} is in quarantine, by {decision.by}: {decision.why}", soft_wrap=True)
+    out().print(honoured(found), soft_wrap=True, style="dim")

@@ -36,4 +36,4 @@ def tag(
         emit(enrolled_json(called))
         return
     said = ", ".join(called.tags) or "none"
-    out().print(f"{device} is of class {called.device_class}; tags: {said}", markup=False, soft_wrap=True)
+    out().print(f"{device} is of class {called.device_class}; tags: {said}", soft_wrap=True)

@@ -132,7 +132,7 @@ def _measure(
 
         def say(text: str) -> None:
             if not as_json:
-                note().print(text, style="dim", markup=False)
+                note().print(text, style="dim")
 
         prepared = prepare(
             source, Path(folder), runtimes=runtimes, precisions=precisions, seed=settings.seed, progress=say
@@ -159,7 +159,7 @@ def _display(cells: "Sequence[Cell]", *, as_json: bool) -> "Iterator[_Display]":
 
     console = note()
     live = console.is_terminal and not console.is_dumb_terminal
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True, disable=not live) as bar:
         yield _Display(bar if live else None, bar.add_task("", total=len(cells)), quiet=as_json)
 
@@ -175,7 +175,7 @@ class _Display:
         if self._bar is not None:
             self._bar.update(self._task, completed=self._begun, description=cell.name)
         elif not self._quiet:
-            note().print(cell.name, style="dim", markup=False)
+            note().print(cell.name, style="dim")
         self._begun += 1
 
 

@@ -44,7 +44,7 @@ class StepsView:
         f = stage.figures
         took = "found" if stage.reused else duration(stage.seconds)
         said = f"{self._name}  {percent(f.accuracy)}, {size(f.bytes)}, {f.latency_ms:.2f} ms  ({took})"
-        (self._bar.console if self._bar else self._console).print(said, style="dim", markup=False)
+        (self._bar.console if self._bar else self._console).print(said, style="dim")
 
     def _show(self, said: str, done: int, of: int | None) -> None:
         if self._bar is not None and self._task is not None:
@@ -55,6 +55,6 @@ class StepsView:
 def watching(console: Console, *, quiet: bool) -> Iterator[StepsView]:
     """A view for this console; taken away at the end."""
     live = console.is_terminal and not console.is_dumb_terminal
-    columns = (BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True, disable=not live) as bar:
         yield StepsView(console, bar if live else None, quiet=quiet)

@@ -78,4 +78,4 @@ def _tell(name: str, costs: "list[StepCost]") -> None:
         shown.add_row(cost.mode, f"{cost.trained:,}", size(4 * cost.trained), added, f"{cost.step_ms:.1f} ms", once)
     out().print(shown)
     when = datetime.fromtimestamp(min(cost.measured for cost in costs), UTC).strftime("%Y-%m-%d %H:%M UTC")
-    note().print(f"measured on {costs[0].machine}, one thread; the oldest figure is of {when}", markup=False)
+    note().print(f"measured on {costs[0].machine}, one thread; the oldest figure is of {when}")

@@ -60,7 +60,7 @@ def export(
 
     def say(text: str) -> None:
         if not as_json:
-            note().print(text, style="dim", markup=False)
+            note().print(text, style="dim")
 
     made = export_model(
         found,
@@ -82,7 +82,7 @@ def export(
     shown.add_row("card.md, card.json", "", "", "")
     out().print(shown)
     if found.note:
-        out().print(found.note, style="dim", markup=False)
+        out().print(found.note, style="dim")
 
 
 def _calibration(name: str | None, source: "ModelSource", seed: int) -> "Calibration | None":

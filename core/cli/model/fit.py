@@ -155,7 +155,7 @@ def _tell(config: "FitConfig", tried: "Sequence[Tried]", fitted: "Fitted | None"
     console.print("accuracy on public examples that nothing trained on", style="dim")
     console.print()
     lines = tradeoff_lines(points, tick=lambda value: f"{value:.3g} ms", limit=config.limits.latency_ms)
-    console.print("\n".join(lines), markup=False, highlight=False)
+    console.print("\n".join(lines), highlight=False)
     console.print(
         f"{'':9}{MARKS['chosen']} chosen  {MARKS['front']} front  {MARKS['other']} other  ┊ limit", style="dim"
     )

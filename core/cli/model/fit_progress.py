@@ -74,7 +74,7 @@ class SearchView:
 
     def _line(self, said: str) -> None:
         if not self._quiet:
-            (self._bar.console if self._bar else self._console).print(said, style="dim", markup=False)
+            (self._bar.console if self._bar else self._console).print(said, style="dim")
 
     def _show(self, said: str, done: int, of: int | None) -> None:
         if self._bar is not None and self._task is not None:
@@ -85,6 +85,6 @@ class SearchView:
 def watching(console: Console, *, quiet: bool) -> Iterator[SearchView]:
     """A view for this console; taken away at the end."""
     live = console.is_terminal and not console.is_dumb_terminal
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True, disable=not live) as bar:
         yield SearchView(console, bar if live else None, quiet=quiet)

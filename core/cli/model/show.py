@@ -28,9 +28,7 @@ def show(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key. May be repeated.")
     ] = None,
-    mode: Annotated[
-        list[str] | None, typer.Option("--mode", help="Measure this mode only. May be repeated.")
-    ] = None,
+    mode: Annotated[list[str] | None, typer.Option("--mode", help="Measure this mode only. May be repeated.")] = None,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Examples of the step that is measured.")] = 16,
     again: Annotated[bool, typer.Option("--again", help="Measure though it was measured before.")] = False,
     runs_dir: RunsDir = None,
@@ -87,9 +85,9 @@ def _list(digests: list[str], store: Path, *, as_json: bool) -> None:
         emit({"store": str(store), "bases": bases, "unreadable": unreadable})
         return
     for digest, what in unreadable.items():
-        note().print(f"{digest[:12]} is left out: {what}; its folder can be deleted", markup=False, soft_wrap=True)
+        note().print(f"{digest[:12]} is left out: {what}; its folder can be deleted", soft_wrap=True)
     if not bases:
-        note().print(f"there are no bases in {store}; `skerry model build` makes one", markup=False, soft_wrap=True)
+        note().print(f"there are no bases in {store}; `skerry model build` makes one", soft_wrap=True)
         return
     figures = ["input", "bits", "classes", "int8", "float"]
     shown = table(f"bases in {store}", ["digest", "kind", "architecture", *figures], right=figures)

@@ -46,7 +46,7 @@ def prune(
         emit({"model": model, "dropped": gone, **swept_json(done)})
         return
     dropped = f"versions {', '.join(map(str, gone))} of {model} are named no more" if gone else "no version is dropped"
-    out().print(f"{dropped}; {_said(done)}", markup=False, soft_wrap=True)
+    out().print(f"{dropped}; {_said(done)}", soft_wrap=True)
 
 
 def swept(repository: "Repository") -> "Swept | None":
@@ -58,10 +58,10 @@ def swept(repository: "Repository") -> "Swept | None":
     try:
         done = sweep(repository, now=system_clock())
     except SkerryError as error:
-        note().print(f"signed; no old file was deleted: {error.what}", markup=False, soft_wrap=True)
+        note().print(f"signed; no old file was deleted: {error.what}", soft_wrap=True)
         return None
     if done.files:
-        note().print(_said(done), markup=False, soft_wrap=True)
+        note().print(_said(done), soft_wrap=True)
     return done
 
 

@@ -213,7 +213,7 @@ def _publish(
         done = release(repository, draft, now=system_clock())
     trouble = enter_release(runs, model, done.manifest.version, done.manifest.digest, system_clock())
     if trouble is not None:
-        note().print(f"published; {trouble}", markup=False, soft_wrap=True)
+        note().print(f"published; {trouble}", soft_wrap=True)
     if as_json:
         emit(
             {

@@ -252,3 +252,11 @@ def test_status_says_why_an_agent_that_runs_does_not_work(abandoned: Path):
         diary.tell(Event.YIELDED, "too hot", "heat")
     assert owner_report(abandoned).resting is None  # an agent that does not run rests for no reason
     assert "rests" not in shown()
+
+
+def test_status_shows_what_a_server_said_as_it_said_it(abandoned: Path):
+    said = "wrong_clock: sign again [/v1/fleet/activate-node] [red]now[/red] :boom:"
+    Diary(agent_folder(abandoned) / "diary.json", system_clock, lambda _: None).tell(Event.LOST, said)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["device", "status", "--home", str(abandoned)])
+    assert result.exit_code == 0, result.output
+    assert said in result.output
