@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from skerry.clock import system_clock
+from skerry.collecting import IN_A_RUN, collecting_seldom
 from skerry.config import Scenario
 from skerry.device.worker import process_worker
 from skerry.errors import InputError, InterruptedRunError, RunFailedError
@@ -54,18 +55,19 @@ def launch(
         RunFailedError: the run was tried and failed; its folder says why.
     """
     _end_quickly()
-    get_engine(engine, processes=processes).check(
-        parent, scenario
-    )  # what is not there is told before there is a folder
-    with _clerk(processes):
-        folder = RunFolder.create(parent, scenario, engine=engine)
-        on_folder(folder)
-        try:
-            return _run(folder, processes)
-        except InputError:
-            if not folder.rounds():
-                shutil.rmtree(folder.path)  # nothing has run: nothing is left half-written
-            raise
+    with collecting_seldom(*IN_A_RUN):
+        get_engine(engine, processes=processes).check(
+            parent, scenario
+        )  # what is not there is told before there is a folder
+        with _clerk(processes):
+            folder = RunFolder.create(parent, scenario, engine=engine)
+            on_folder(folder)
+            try:
+                return _run(folder, processes)
+            except InputError:
+                if not folder.rounds():
+                    shutil.rmtree(folder.path)  # nothing has run: nothing is left half-written
+                raise
 
 
 def resume(
@@ -96,7 +98,7 @@ def resume(
             for half in ("fleet", "ledger"):  # of a run that was stopped before its fleet was whole: nobody trained
                 shutil.rmtree(folder.path / half, ignore_errors=True)
         folder.mark("preparing", stage="going on", extra={"pid": os.getpid(), "error": None})
-    with _clerk(processes):
+    with collecting_seldom(*IN_A_RUN), _clerk(processes):
         on_folder(folder)
         return _run(folder, processes)
 

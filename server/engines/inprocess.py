@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skerry.collecting import collecting_seldom
+from skerry.collecting import IN_A_RUN, collecting_seldom
 from skerry.config import Scenario
 from skerry.device.worker import process_worker
 from skerry.group_sync import GroupSync
@@ -20,8 +20,6 @@ from skerry.server.engines import flwr_adapter
 from skerry.server.engines.engine import Components, fleet_homes, logging_to, logs
 
 __all__ = ["InProcessEngine"]
-
-_SELDOM = (20_000, 20, 50)  # how often Python looks for cycles in a run, which makes hardly any
 
 
 class InProcessEngine:
@@ -69,7 +67,7 @@ class InProcessEngine:
         )
         with (
             threadpool_limits(1),  # of BLAS, in forked processes too: more would spin, each in the others' way
-            collecting_seldom(*_SELDOM),
+            collecting_seldom(*IN_A_RUN),
             flwr_adapter.task_identity(RUN_ID),
             logging_to(logs(folder) / "inprocess.log", "flwr", "skerry.device", *grids),
         ):

@@ -18,8 +18,11 @@ before = gc.get_threshold()
 frozen = gc.get_freeze_count()
 first_block, second_block = (collecting_seldom(50_000, 10, 10) for _ in range(2))
 first_block.__enter__()
-second_block.__enter__()
 assert gc.get_freeze_count() > frozen, "what was loaded is not looked through again"
+loaded = [[] for _ in range(1_000)]
+frozen_first = gc.get_freeze_count()
+second_block.__enter__()
+assert gc.get_freeze_count() >= frozen_first + 1_000, "nor is what was loaded since"
 looks = []
 gc.callbacks.append(lambda phase, info: looks.append(info["generation"]))
 first = cycle()

@@ -1,5 +1,6 @@
 """A run that a signal stops is interrupted, whatever becomes of the signal on its way."""
 
+import gc
 import os
 import signal
 from contextlib import suppress
@@ -8,6 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from skerry.collecting import IN_A_RUN
 from skerry.config import default_scenario
 from skerry.errors import InterruptedRunError
 from skerry.runfolder import list_runs
@@ -119,3 +121,24 @@ def test_who_does_not_hear_ctrl_c_does_not_hear_it_within_a_run(
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_cycles_are_looked_for_seldom_while_a_run_is_loaded_and_as_before_when_it_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    found: list[tuple[int, int, int]] = []
+
+    def load(*_: object, **__: object) -> NoReturn:
+        found.append(gc.get_threshold())
+        raise ImportError("no more is needed")
+
+    monkeypatch.setattr(launching, "prepare", load)
+    before = gc.get_threshold(), gc.get_freeze_count()
+    with pytest.raises(ImportError):
+        launch(SHORT, engine="inprocess", parent=tmp_path, processes=processes)
+    (run,) = list_runs(tmp_path)
+    with pytest.raises(ImportError):
+        resume(run.id, parent=tmp_path, processes=processes)
+    assert found == [IN_A_RUN, IN_A_RUN]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
