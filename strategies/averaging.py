@@ -52,9 +52,7 @@ class Averaged:
         """What the optimizer starts from, and no model yet."""
         return self.optimizer.start(size)
 
-    def __call__(
-        self, vector: Float32Array, aggregate: Float32Array, moments: Moments
-    ) -> tuple[Float32Array, Moments]:
+    def __call__(self, vector: Float32Array, aggregate: Float32Array, moments: Moments) -> tuple[Float32Array, Moments]:
         """The optimizer's ``(d,)`` vector, and what is carried on; no argument is changed.
 
         Raises:

@@ -47,9 +47,7 @@ class ServerOptimizer(Protocol):
     def start(self, size: int) -> Moments:
         """What is carried into the first round, for a vector of ``size`` numbers."""
 
-    def __call__(
-        self, vector: Float32Array, aggregate: Float32Array, moments: Moments
-    ) -> tuple[Float32Array, Moments]:
+    def __call__(self, vector: Float32Array, aggregate: Float32Array, moments: Moments) -> tuple[Float32Array, Moments]:
         """The new ``(d,)`` vector and what is carried on; no argument is changed.
 
         Raises:
@@ -124,9 +122,7 @@ class FedAvgM:
         """No momentum."""
         return Moments(np.zeros(size, np.float32))
 
-    def __call__(
-        self, vector: Float32Array, aggregate: Float32Array, moments: Moments
-    ) -> tuple[Float32Array, Moments]:
+    def __call__(self, vector: Float32Array, aggregate: Float32Array, moments: Moments) -> tuple[Float32Array, Moments]:
         """As :class:`ServerOptimizer`."""
         _check_shape(moments.first, aggregate)
         carried = (self.momentum * moments.first.astype(np.float64) + aggregate).astype(np.float32)
@@ -170,9 +166,7 @@ class _Adaptive(ABC):
         """M = 0, v = τ²."""
         return Moments(np.zeros(size, np.float32), np.full(size, self.adaptivity**2, np.float32))
 
-    def __call__(
-        self, vector: Float32Array, aggregate: Float32Array, moments: Moments
-    ) -> tuple[Float32Array, Moments]:
+    def __call__(self, vector: Float32Array, aggregate: Float32Array, moments: Moments) -> tuple[Float32Array, Moments]:
         """As :class:`ServerOptimizer`."""
         _check_shape(moments.first, aggregate)
         _check_shape(moments.second, aggregate)

@@ -111,6 +111,4 @@ def _quiet(runs: Path) -> None:
     using = [] if server is None else [f"the server (process {server.pid})"]
     using += [run.id for run in list_runs(runs) if run.state in {"preparing", "running", "finishing"}]
     if using:
-        raise RefusedError(
-            "in_use", f"in use by {', '.join(using)}", where=str(runs), mend=_END
-        )
+        raise RefusedError("in_use", f"in use by {', '.join(using)}", where=str(runs), mend=_END)

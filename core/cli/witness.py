@@ -102,9 +102,7 @@ def _run(folder: "RunFolder", memory: Path | None, place: Path) -> tuple[list[di
     return rows, str(coordinator_key(folder))
 
 
-def _say(
-    of: str, rows: list[dict[str, Any]], place: Path, where: Path, *, signer: str | None, as_json: bool
-) -> None:
+def _say(of: str, rows: list[dict[str, Any]], place: Path, where: Path, *, signer: str | None, as_json: bool) -> None:
     from rich.text import Text
 
     from skerry.errors import LedgerCorruptError

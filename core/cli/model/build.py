@@ -31,6 +31,7 @@ def build(
     from skerry.errors import ScenarioError
 
     chosen = load_scenario(scenario, overrides or ()) if scenario else default_scenario(overrides or ())
+
     def progress(stage: str) -> None:
         if not as_json:
             note().print(Text(stage, style="dim"))

@@ -90,9 +90,7 @@ class CorrelatedSums:
         """The last round's sum, which is private, and its release: what later rounds rest on. None if none does."""
         return (self._sums[0], self._released[0]) if self._sums else None
 
-    def restore(
-        self, rounds: int, newest: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
-    ) -> None:
+    def restore(self, rounds: int, newest: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]) -> None:
         """Go on after ``rounds`` rounds that another object released.
 
         Args:
