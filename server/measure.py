@@ -1,10 +1,10 @@
 """The figures of a finished run, each computed once from what the run left on disk or in memory."""
 
+import importlib.metadata
 import platform
 import resource
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from skerry import __version__
 from skerry.device.evaluation.spread import spread_of
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.metrics import Quality, evaluate
-from skerry.installed import version
 from skerry.records import Float32Array, RoundRecord
 from skerry.server.backdoor import backdoor_success
 from skerry.server.federation import Federation
@@ -134,8 +133,8 @@ def versions() -> Mapping[str, str | None]:
     found: dict[str, str | None] = {"skerry": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package.replace("-", "_")] = version(package)
-        except PackageNotFoundError:
+            found[package.replace("-", "_")] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
             found[package.replace("-", "_")] = None
     return found
 

