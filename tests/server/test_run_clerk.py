@@ -17,6 +17,7 @@ from skerry.errors import InputError, RegistryError
 from skerry.forking import Forked
 from skerry.records import Action, Verdict
 from skerry.runfolder import RunFolder
+from skerry.server import run_clerk
 from skerry.server.launch import launch
 from skerry.server.registry import Registry, scope_of
 from skerry.server.remember import FleetMemory
@@ -192,6 +193,39 @@ def test_the_report_is_the_same_whoever_writes_it(tmp_path: Path, monkeypatch: p
     (run.path / "result.json").write_text("{}")
     with clerk_beside(), pytest.raises(InputError):
         report(run)
+
+
+def test_what_it_loads_before_it_is_asked_leaves_the_processors_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    priorities: list[int] = []
+    asked = threading.Event()
+
+    def load(_: str) -> None:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        if len(priorities) == 2:
+            asked.set()
+
+    monkeypatch.setattr(run_clerk, "import_module", load)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    thread = threading.Thread(target=run_clerk._load, args=(asked,))
+    thread.start()
+    thread.join()
+    assert len(priorities) == 2, "it went on after it was asked"
+    if sys.platform == "linux":
+        assert min(priorities) == min(19, before + 10)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_what_cannot_be_loaded_is_told_where_it_is_asked_for(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "skerry.server.report", None)
+        with clerk_beside():
+            registry_of(folder).record([judged(1)])
+            with pytest.raises(ImportError):
+                report(folder)
+    assert rows(folder.path.parent) == [("writer-00", 1)]
+    assert capfd.readouterr().err == ""
 
 
 PROGRAM = """
