@@ -178,7 +178,8 @@ static void lay_out(Py_ssize_t classes, const float *vector, const float **tenso
 /* The arguments of a pass, checked: weights, pictures, and one row of `classes` for each. 0 with an exception set. */
 static int fits(Work *work, const Py_buffer *weights, const Py_buffer *x)
 {
-    if (work->classes < 1 || weights->shape[0] != BEFORE_CLASSES + work->classes * (HIDDEN + 1)) {
+    const Py_ssize_t last = weights->shape[0] - BEFORE_CLASSES; /* divided: scores of no picture may have any number of classes */
+    if (work->classes < 1 || last % (HIDDEN + 1) != 0 || last / (HIDDEN + 1) != work->classes) {
         PyErr_SetString(PyExc_ValueError, "weights must be those of the network for so many classes");
         return 0;
     }

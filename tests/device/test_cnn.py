@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -197,6 +198,20 @@ def test_compiled_passes_take_pictures_of_no_other_shape(axis: int, by: int) -> 
 
 def test_no_pictures_have_no_scores(network: Cnn) -> None:
     assert network.logits(weights(0), np.empty((0, 1, 28, 28), np.float32)).shape == (0, 10)
+
+
+@pytest.mark.skipif(KERNEL is None, reason="no compiler at installation")
+def test_scores_of_no_picture_for_very_many_classes_are_refused() -> None:
+    sizes, before = 2 * (sys.maxsize + 1), Cnn(1).layout.size - 121
+    inverse = pow(121, -1, sizes)
+    wrapped = [(n, (n - before) * inverse % sizes) for n in range(before)]  # 121 times as many are n - before, wrapped
+    given = [(n, classes) for n, classes in wrapped if 0 < classes < sizes // 64]
+    assert given
+    for n, classes in given[:20]:
+        with pytest.raises(ValueError, match="classes"):
+            KERNEL.scores(
+                np.ones(n, np.float32), np.empty((0, 1, 28, 28), np.float32), np.empty((0, classes), np.float32)
+            )
 
 
 def test_a_version_that_there_is_not_is_not_taken() -> None:
