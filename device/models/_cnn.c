@@ -62,7 +62,7 @@ typedef struct {
     const float *conv1, *bias1, *conv2, *bias2, *fc1, *fc1_bias, *fc2, *fc2_bias;
     const int64_t *labels; /* count, checked; NULL for scores alone */
     float *by_conv1, *by_bias1, *by_conv2, *by_bias2, *by_fc1, *by_fc1_bias, *by_fc2, *by_fc2_bias;
-    float *scores; /* count x classes; on the way back, errors */
+    float *scores; /* count x classes; on the way back, errors of the pictures that are gone through together */
     Room *room;
 } Work;
 
@@ -249,7 +249,7 @@ static PyObject *gradient(PyObject *module, PyObject *arguments)
         if (out.shape[0] != weights.shape[0] || work.count < 1)
             PyErr_SetString(PyExc_ValueError, "the gradient must be as long as the weights, and there must be a picture");
         else if (fits(&work, &weights, &x)) {
-            size_t errors = (size_t)(work.count * work.classes) * sizeof(float);
+            size_t errors = AT_ONCE * (size_t)work.classes * sizeof(float); /* like labels, less than what was given: never wraps */
             memory = make_room(&work, (size_t)work.count * sizeof(int64_t) + errors, &rest);
         }
         if (memory != NULL) {

@@ -282,7 +282,7 @@ __attribute__((unused FOR_PROCESSOR)) static void RUN(const Work *work)
     for (Py_ssize_t begin = 0; begin < work->count; begin += AT_ONCE) {
         const int count = (int)(work->count - begin < AT_ONCE ? work->count - begin : AT_ONCE);
         const float *x = work->x + begin * SIDE * SIDE;
-        float *scores = work->scores + begin * work->classes;
+        float *scores = work->labels == NULL ? work->scores + begin * work->classes : work->scores;
         forward(work, x, count, scores);
         if (work->labels == NULL)
             continue;

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -194,6 +195,23 @@ def test_compiled_passes_take_pictures_of_no_other_shape(axis: int, by: int) -> 
         KERNEL.gradient(weights(0), x, np.zeros(2, np.int64), gradient)
     assert not scores.any()
     assert not gradient.any()
+
+
+@pytest.mark.skipif(KERNEL is None, reason="no compiler at installation")
+def test_of_a_larger_batch_a_compiled_step_needs_room_for_its_labels_alone() -> None:
+    def most(count: int) -> int:
+        x, y = np.zeros((count, 1, 28, 28), np.float32), np.zeros(count, np.int64)
+        tracemalloc.start()
+        KERNEL.gradient(vector, x, y, out)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    vector = Cnn(1000).initial(np.random.default_rng(0))
+    out = np.empty_like(vector)
+    few, many = most(16), most(100)
+    assert few > 16 * 1000 * 4, "memory of the passes is not traced"
+    assert many - few < 100 * 8 + 4096
 
 
 def test_no_pictures_have_no_scores(network: Cnn) -> None:
