@@ -81,6 +81,22 @@ def test_a_wheel_without_the_compiled_part_is_for_any_processor_and_one_with_it_
     assert tags[1][2] != "any"
 
 
+def test_all_that_the_compiled_parts_are_built_from_is_in_a_source_distribution_and_built_anew_when_it_changes():
+    code = (
+        "import setuptools; from distutils.core import run_setup;"
+        "command = run_setup('setup.py', ['build_ext'], 'commandline').get_command_obj('build_ext');"
+        "command.ensure_finalized(); print(*command.get_source_files())"
+    )
+    given = os.environ | {"SKERRY_PURE": ""}
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=given, capture_output=True, text=True, check=True)
+    packed = set(run.stdout.split())
+    sources = {f"{place}/{path.name}" for place in folders().values() for path in (ROOT / place).glob("_*.[ch]")}
+    assert "device/models/_cnn_pass.h" in sources
+    assert packed == sources
+    rule = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("$(VENV)/.ready:"))
+    assert sources < set(rule.split())
+
+
 ARITHMETIC = """
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
