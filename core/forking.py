@@ -78,9 +78,10 @@ def _kill(found: Iterable[Forked]) -> None:
 
 def _close(found: Iterable[Forked]) -> None:
     """All pipes, before one process is waited for."""
-    for forked in found:
-        _HERE.discard(forked.pipe)
-        forked.pipe.close()
+    with _ONE_AT_A_TIME:  # what another thread forks in between would not know this end, and keep it open
+        for forked in found:
+            _HERE.discard(forked.pipe)
+            forked.pipe.close()
 
 
 def _wait_for(found: Iterable[Forked]) -> None:

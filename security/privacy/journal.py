@@ -7,6 +7,7 @@ from pathlib import Path
 from skerry.errors import InputError, RefusedError
 from skerry.fsio import append_durably, disk_errors, write_atomic
 from skerry.group_sync import GroupSync
+from skerry.security.locking import let_go
 from skerry.syncer import Job, Syncer
 
 __all__ = ["Journal"]
@@ -148,9 +149,9 @@ class Journal:
         """Let go of the file and its lock, once a sync that is under way is done; again is harmless."""
         if self._syncing is not None and self._process == os.getpid():
             self._syncing.failure()
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._writable = -1, False
+        fd, self._fd, self._writable = self._fd, -1, False
+        if fd >= 0:
+            let_go(fd, self._process)
 
     def _sync(self, size: int) -> None:
         with disk_errors(self._path):
