@@ -7,7 +7,7 @@ it cannot be encoded. Of Ctrl-C in random instants of a short run two in a hundr
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -28,20 +28,20 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         heard += [signal.SIGTERM] if signal.getsignal(signal.SIGTERM) is not None else []  # one of C stays
         heard += [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
-    before: dict[signal.Signals, Any] = {}
+    before = {number: signal.getsignal(number) for number in heard}
     try:
-        for number in heard:
-            before[number] = signal.signal(number, _interrupt)
-        yield
-    except Exception as error:
-        if heard and _told:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if heard:
-            _told.clear()
+        try:
+            for number in heard:
+                signal.signal(number, _interrupt)
+            yield
+        except Exception as error:
+            if heard and _told:
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            _put_back(before)
+    finally:  # one that comes while handlers are put back raises there, and would leave its own in force
+        _put_back(before)
 
 
 def stop_if_told() -> None:
@@ -57,6 +57,13 @@ def stop_if_told() -> None:
 def was_told() -> bool:
     """Whether a signal came within the block that this thread is in."""
     return bool(_told) and threading.current_thread() is threading.main_thread()
+
+
+def _put_back(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    if handlers:
+        _told.clear()
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
