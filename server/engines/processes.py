@@ -134,17 +134,23 @@ class Children:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After a failure or Ctrl-C nobody waits, and nobody writes down that it was told to go.
-        self.stop(grace_s=_GRACE_S if kind is None else 0.0)
+        try:
+            # After a failure or Ctrl-C nobody waits, and nobody writes down that it was told to go.
+            self.stop(grace_s=_GRACE_S if kind is None else 0.0)
+        except BaseException:  # another Ctrl-C: those that are left are not waited for any more
+            with signals_later():
+                self.stop(grace_s=0.0)
+            raise
 
     def start(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str]) -> Child:
         """Start a command; its output is appended to ``log``.
 
         Raises:
             MissingDependencyError: there is no such program.
+            OSError: the log cannot be written, or the system gives no process.
         """
-        try:
-            with log.open("ab") as output, signals_later():  # a child that nobody has noted would outlive us
+        with log.open("ab") as output, signals_later():  # a child that nobody has noted would outlive us
+            try:
                 process = subprocess.Popen(  # noqa: S603 - the caller names the program
                     command,
                     stdin=subprocess.DEVNULL,
@@ -153,13 +159,13 @@ class Children:
                     env=dict(env),
                     start_new_session=True,
                 )
-                child = Child(name, process, log)
-                self._children.append(child)
-                self._watch(process.pid)
-        except FileNotFoundError as error:
-            raise MissingDependencyError(
-                f"the program {command[0]} is missing", mend="pip install 'skerry[server]'"
-            ) from error
+            except FileNotFoundError as error:
+                raise MissingDependencyError(
+                    f"the program {command[0]} is missing", mend="pip install 'skerry[server]'"
+                ) from error
+            child = Child(name, process, log)
+            self._children.append(child)
+            self._watch(process.pid)
         return child
 
     def check(self) -> None:
@@ -180,17 +186,19 @@ class Children:
         self._family.update(member for child in self._children for member in child.family())
         for child in self._children:
             if child.exit_code is None:
-                os.kill(child.process.pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # where SIGCHLD is ignored the system buries it
+                    os.kill(child.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
-        for child in self._children:
+        for child in [*self._children]:
             while child.exit_code is None and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
-            # What is left of its group: while its leader is not buried, the number cannot belong to anybody else.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.process.pid, signal.SIGKILL)
-            child.process.wait()
+            with signals_later():  # who begins anew after a Ctrl-C must not take it for one that is not buried
+                # What is left of its group: while its leader is not buried, the number cannot belong to anybody else.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.process.pid, signal.SIGKILL)
+                child.process.wait()
+                self._children.remove(child)
         end(self._family, grace_s=_GRACE_S)  # what has left its group
-        self._children.clear()
         self._family.clear()
         self._dismiss()
 

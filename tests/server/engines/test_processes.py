@@ -189,6 +189,77 @@ def test_ctrl_c_while_a_child_is_started_leaves_none(tmp_path: Path, monkeypatch
             os.kill(started[0], signal.SIGKILL)
 
 
+def test_a_second_ctrl_c_while_children_are_ended_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of them is buried by then: its number may be somebody else's."""
+    buried: list[int] = []
+    killed: list[int] = []
+
+    def wait(child: "subprocess.Popen[bytes]", *given: Any) -> int:
+        code = real_wait(child, *given)
+        buried.append(child.pid)
+        if len(buried) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return code
+
+    def killpg(group: int, number: int) -> None:
+        assert group not in buried
+        killed.append(group)
+        real_killpg(group, number)
+
+    real_wait, real_killpg = subprocess.Popen.wait, os.killpg
+    started: list[int] = []
+
+    def run() -> None:
+        with Children() as children:
+            for _ in range(3):
+                child = children.start("deaf", [sys.executable, "-c", FAMILY, "deaf"], tmp_path / "log", os.environ)
+                started.append(child.process.pid)
+            monkeypatch.setattr(subprocess.Popen, "wait", wait)
+            monkeypatch.setattr(os, "killpg", killpg)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        assert killed == started
+        assert not any(psutil.pid_exists(pid) for pid in started)
+    finally:
+        for pid in started:
+            with suppress(ProcessLookupError):
+                real_killpg(pid, signal.SIGKILL)
+
+
+def test_a_child_that_the_system_buries_before_it_is_told_to_go_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does where whoever started this program had it ignore SIGCHLD."""
+    real = os.kill
+
+    def kill(pid: int, number: int) -> None:
+        if (pid, number) == (first, signal.SIGTERM):
+            real(pid, signal.SIGKILL)
+            while psutil.pid_exists(pid):
+                time.sleep(0.005)
+        real(pid, number)
+
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with Children() as children:
+            sleep = [sys.executable, "-c", "import time; time.sleep(3600)"]
+            first, second = (children.start("x", sleep, tmp_path / "log", os.environ).process.pid for _ in range(2))
+            monkeypatch.setattr(os, "kill", kill)
+        assert not psutil.pid_exists(first)
+        assert not psutil.pid_exists(second)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        with suppress(ProcessLookupError):
+            real(second, signal.SIGKILL)
+
+
+def test_a_log_that_cannot_be_written_is_no_program_that_is_missing(tmp_path: Path) -> None:
+    with Children() as children, pytest.raises(FileNotFoundError, match="nowhere"):
+        children.start("x", [sys.executable, "-c", ""], tmp_path / "nowhere" / "log", os.environ)
+
+
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     with Children() as children, pytest.raises(MissingDependencyError, match="flower-nothing"):
         children.start("x", ["/nowhere/flower-nothing"], tmp_path / "log", os.environ)
