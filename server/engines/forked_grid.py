@@ -67,6 +67,7 @@ class ForkedGrid(InProcessGrid):
         self._forked: list[Forked] = []
         self._asked: dict[ForkedPipe, list[int]] = {}
         self._errands = Errands(lambda pipe: pipe in self._asked)
+        self._saying = False  # in a process of devices: of an answer some has left, and some has not
 
     def __enter__(self) -> Self:
         try:
@@ -83,13 +84,18 @@ class ForkedGrid(InProcessGrid):
         end_all(self._forked, kill=kind is not None)
 
     def _serve(self, pipe: ForkedPipe) -> None:
-        """Answer until nobody asks any more; what goes wrong outside of a device's app is told to the parent too."""
+        """Answer until nobody asks any more; what goes wrong outside of a device's app is told to the parent too.
+
+        Unless it happens within an answer: that one never becomes whole, and the parent hears that the process has
+        ended.
+        """
         try:
             self.answer_until_closed(pipe)
         except BaseException as error:
             said = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode("utf-8")
-            with suppress(OSError):
-                pipe.send_bytes(encode({"failure": said}))
+            if not self._saying:  # else it would be taken for what is still to come
+                with suppress(OSError):
+                    pipe.send_bytes(encode({"failure": said}))
             raise
 
     def answer_until_closed(self, pipe: ForkedPipe) -> None:
@@ -106,8 +112,10 @@ class ForkedGrid(InProcessGrid):
                 due = [unframed(one) for one in receive_all(pipe, asked["messages"])]
                 replies = self.settled(due, [self.answer(message, asked["deadline"]) for message in due])
                 written = [_sendable(*pair) for pair in zip(due, replies, strict=True)]
+                self._saying = True
                 pipe.send_bytes(encode({"answered": [reply is not None for reply in written]}))
                 send_all(pipe, (reply for reply in written if reply is not None))
+                self._saying = False
 
     def _do(self, chore: Chore, pipe: ForkedPipe) -> None:
         """Do it, and tell that it is done, or why it is refused."""
@@ -117,8 +125,10 @@ class ForkedGrid(InProcessGrid):
         except SkerryError as error:
             pipe.send_bytes(encode({"refused": told(error)}))
         else:
+            self._saying = True
             pipe.send_bytes(encode({"done": True}))
             pipe.send_bytes(done)
+            self._saying = False
 
     def _device_copy(self, records: RecordDict) -> RecordDict:
         """Through the pipe goes a copy."""
