@@ -17,7 +17,7 @@ from skerry.device.canaries import CanaryPlan
 from skerry.device.state import DeviceHome
 from skerry.device.tasks.task import Task
 from skerry.errors import RefusedError
-from skerry.fsio import sync_folder, write_atomic, write_json, write_new
+from skerry.fsio import disk_errors, sync_folder, write_atomic, write_json, write_new
 from skerry.runfolder import RunFolder
 from skerry.security.attacks import compromised
 from skerry.security.hpke import KemSuite
@@ -103,7 +103,8 @@ def provision_fleet(
     def enrol(number: int, device: str, ledger: Path, agreed: Policy) -> PublicIdentity:
         path = fleet / device
         identity = Identity.generate(device, suite)
-        path.mkdir()
+        with disk_errors(path):
+            path.mkdir()
         identity.save(path / "identity.json", new=True)
         _same(trust, path / "trust.json")
         if standing is None:
@@ -124,7 +125,8 @@ def provision_fleet(
 
     trust = fleet / "coordinator.public.json"
     for part in (fleet, folder.path / "ledger" / "devices"):
-        part.mkdir(parents=True, exist_ok=True)
+        with disk_errors(part):
+            part.mkdir(parents=True, exist_ok=True)
     write_json(trust, coordinator.public.to_json())
     publics = {device: enrol(number, device, *ledger_of(device)) for number, device in enumerate(devices)}
     if coins is not None:

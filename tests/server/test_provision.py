@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from skerry.clock import system_clock
 from skerry.config import default_scenario
 from skerry.device.state import DeviceHome
 from skerry.device.worker import Worker
-from skerry.errors import InputError
+from skerry.errors import DiskFullError, InputError
 from skerry.runfolder import RunFolder
 from skerry.security.privacy.verification import read_ledger
 from skerry.server.provision import coordinator_public, device_directory, provision_fleet
@@ -104,3 +105,20 @@ def test_only_a_device_that_the_simulation_made_so_is_hostile(tmp_path: Path) ->
     assert hostile == [home for home in homes if DeviceHome.load(home).hostile is not None]
     with pytest.raises(InputError, match="not a device's home"):
         DeviceHome.is_hostile(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["fleet", "devices", "writer-05"])
+def test_a_fleet_for_whose_folders_there_is_no_room_is_told(tmp_path: Path, monkeypatch, name: str) -> None:
+    scenario = default_scenario()
+    folder = RunFolder.create(tmp_path, scenario, engine="inprocess")
+    worker, real = Worker(), Path.mkdir
+    task = worker.task(scenario.task, scenario.model)
+
+    def full(path: Path, *given: Any, **named: Any) -> None:
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "no space left on device", str(path))
+        real(path, *given, **named)
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(DiskFullError):
+        provision_fleet(folder, scenario, task, dict.fromkeys(task.devices(), ""), now=system_clock())
