@@ -4,6 +4,7 @@ Exit codes: 0 ok, 1 the thing asked for failed, 2 bad input, 3 refused by policy
 ``--debug`` only, which may stand anywhere on the line.
 """
 
+import os
 import re
 import sys
 import traceback
@@ -41,6 +42,7 @@ class Boundary(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run the command line and exit."""
+        _open_streams()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")  # a terminal without Greek letters is no reason to fail
@@ -62,6 +64,17 @@ class Boundary(TyperGroup):
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort) as error:
             raise InterruptedRunError("stopped by Ctrl-C", mend="run the command again when you are ready") from error
+
+
+def _open_streams() -> None:
+    """A stream that was closed before this program began leads nowhere.
+
+    Its number is not given to a file of ours then, into which a library would write that complains to standard error.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest number: its own
+            setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8"))
 
 
 def _report(error: Exception, *, debug: bool, as_json: bool) -> int:
