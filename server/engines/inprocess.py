@@ -7,6 +7,7 @@ live in processes that are forked from it.
 """
 
 import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,15 @@ from skerry.server.engines.engine import Components, fleet_homes, logging_to, lo
 
 __all__ = ["InProcessEngine"]
 
+_ONE_AT_A_TIME = threading.RLock()
+
 
 class InProcessEngine:
-    """Runs a run folder with all devices in this process (see :class:`~skerry.server.engines.Engine`)."""
+    """Runs a run folder with all devices in this process (see :class:`~skerry.server.engines.Engine`).
+
+    Of several runs in one program each waits for the one before: Flower's identity, the loggers and what the process's
+    worker keeps of devices are there once.
+    """
 
     name = "inprocess"
 
@@ -66,6 +73,7 @@ class InProcessEngine:
             {"run": str(folder.path), "scenario": "", "overrides": "", "runs-dir": ""},
         )
         with (
+            _ONE_AT_A_TIME,
             threadpool_limits(1),  # of BLAS, in forked processes too: more would spin, each in the others' way
             collecting_seldom(*IN_A_RUN),
             flwr_adapter.task_identity(RUN_ID),
