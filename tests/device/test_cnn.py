@@ -97,6 +97,17 @@ def test_every_gradient_is_that_of_the_plain_network(network: Cnn, kind: str, co
         assert np.abs(ours - theirs.grad.numpy()).max() < 1e-4 * largest, name
 
 
+def test_scores_whose_exponentials_are_too_large_for_a_number_have_a_gradient(network: Cnn) -> None:
+    vector, (x, y) = weights(2), pictures(20)
+    vector[-10:] = np.arange(0, 1000, 100)
+    plain = filled(vector)
+    functional.cross_entropy(plain(torch.from_numpy(x)), torch.from_numpy(y)).backward()
+    gradient = np.full_like(vector, np.nan)
+    network.gradient(vector, x, y, gradient)
+    expected = nn.utils.parameters_to_vector([one.grad for one in plain.parameters()]).numpy()
+    assert np.abs(gradient - expected).max() < 1e-4 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_shows_in_the_scores_as_it_does_in_torch(network: Cnn, bad: float) -> None:
     vector, (x, _) = weights(3), pictures(28 * 28)
@@ -230,6 +241,13 @@ def test_scores_of_no_picture_for_very_many_classes_are_refused() -> None:
             KERNEL.scores(
                 np.ones(n, np.float32), np.empty((0, 1, 28, 28), np.float32), np.empty((0, classes), np.float32)
             )
+
+
+@pytest.mark.skipif(KERNEL is None, reason="no compiler at installation")
+def test_no_pictures_have_no_gradient() -> None:
+    x, y, gradient = np.empty((0, 1, 28, 28), np.float32), np.empty(0, np.int64), np.zeros_like(weights(0))
+    with pytest.raises(ValueError, match="there must be a picture"):
+        KERNEL.gradient(weights(0), x, y, gradient)
 
 
 def test_a_version_that_there_is_not_is_not_taken() -> None:
