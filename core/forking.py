@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, NoReturn, Self
+from weakref import WeakSet
 
 from skerry.canonical import decode, encode
 from skerry.error_records import heard, told
@@ -28,7 +29,7 @@ __all__ = ["Beside", "Forked", "end_all", "fork_into", "signals_later"]
 _LOG = logging.getLogger(__name__)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 _LIBC = ctypes.CDLL(None)  # now: in a child of several threads somebody may hold what loads libraries
-_HERE: set[ForkedPipe] = set()  # this process's ends of all its pipes
+_HERE: WeakSet[ForkedPipe] = WeakSet()  # this process's ends of all its pipes; one that nobody has any more is closed
 _ONE_AT_A_TIME = threading.RLock()  # or a child would have the other end of a pipe that another thread has just made
 _PARENTS: list[object] = []  # streams that must not be closed, and so flushed, where they are nobody's any more
 
@@ -134,7 +135,9 @@ class Beside:
     """Work that forked processes do while a block goes on.
 
     Guarantee: a block that is left as it should has waited for all of it, and raises the first failure; one that an
-    exception leaves has killed the processes. Either way none of them is there any more. Where this process is killed
+    exception leaves has killed the processes. Either way none of them is there any more. A Ctrl-C that comes in the
+    instant in which its end is called is raised before that: a block within a block of the same work has them ended by
+    the outer one. Where this process is killed
     without a chance to do so, they end with it on Linux; elsewhere they do their work to its end.
     """
 

@@ -115,7 +115,7 @@ def _run(folder: RunFolder, processes: int) -> RunFolder:
             if processes == 1:
                 prepare(folder, system_clock, process_worker())
             else:
-                with Beside() as beside:  # a fleet is made while this process loads what it will need next
+                with Beside() as beside, beside:  # a fleet is made while this process loads what it will need next
                     prepare(folder, system_clock, process_worker(), making=beside.begin)
                     runner.load()
             runner.run(folder)

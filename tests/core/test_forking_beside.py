@@ -1,6 +1,8 @@
 """Two threads of a program, of which one forks a process that lives on: the other's ends and locks are its own."""
 
+import gc
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,3 +121,28 @@ def test_a_ledger_that_is_closed_is_nobodys_although_a_process_that_was_forked_m
             Ledger.open(path).close()
     finally:
         end_all(found, kill=True)
+
+
+def test_a_process_of_which_nobody_knows_any_more_ends() -> None:
+    """Ctrl-C may come in the instant in which its end is called, and be raised before that does anything."""
+    pids: list[int] = []
+
+    def interrupted(_: list[Forked]) -> None:
+        raise KeyboardInterrupt
+
+    def run() -> None:
+        found: list[Forked] = []
+        try:
+            fork_into(found, until_closed)
+            pids.append(found[0].pid)
+        finally:
+            interrupted(found)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    gc.collect()
+    ended = threading.Timer(60, os.kill, (pids[0], signal.SIGKILL))
+    ended.start()
+    code = os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1])
+    ended.cancel()
+    assert code == 0

@@ -3,17 +3,21 @@
 import gc
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 import pytest
 
 from skerry.collecting import IN_A_RUN
 from skerry.config import default_scenario
 from skerry.errors import InterruptedRunError
+from skerry.forking import Beside
 from skerry.runfolder import list_runs
 from skerry.server import launch as launching
+from skerry.server import prepare as prepare_module
 from skerry.server import rounds as rounds_module
 from skerry.server.launch import launch, resume
 
@@ -93,6 +97,30 @@ def test_a_signal_that_is_dropped_on_its_way_stops_the_run_after_the_round(
     assert run.state == "interrupted"
     resume(run.id, parent=tmp_path)
     assert (run.state, len(run.rounds())) == ("complete", rounds)
+
+
+def test_a_fleet_is_not_made_any_more_when_ctrl_c_comes_as_its_making_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the very instant: who goes on with the run would make the fleet beside it."""
+    real, calls = Beside.__exit__, []
+
+    def hurried(beside: Beside, *given: Any) -> None:
+        calls.append(given)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(beside, *given)
+
+    before = {process.pid for process in psutil.Process().children()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Beside, "__exit__", hurried)
+        patch.setattr(prepare_module, "provision_fleet", lambda *_, **__: time.sleep(600))
+        with pytest.raises(InterruptedRunError):
+            launch(SHORT, engine="inprocess", parent=tmp_path, processes=2)
+    left = [process for process in psutil.Process().children() if process.pid not in before]
+    for process in left:
+        process.kill()
+    assert not left
 
 
 def test_what_fails_without_a_signal_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
