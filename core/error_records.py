@@ -19,19 +19,20 @@ def told(error: BaseException) -> dict[str, Any]:
     ours = [kind.__name__ for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind]
     if ours:
         return {"kind": ours[0], "state": {name: _plain(value) for name, value in error.__dict__.items()}}
-    where = _plain("".join(traceback.format_exception(error)))
+    seen = traceback.TracebackException.from_exception(error)  # its words even where to ask for them fails
+    where = _plain("".join(seen.format()))
     if isinstance(error, OSError):
         said = [error.errno, error.strerror, error.filename] if error.errno is not None else [str(error)]
         return {"system": [_plain(one) for one in said], "fault": where}
     if isinstance(error, ModuleNotFoundError):
         return {"missing": _plain(error.name), "what": _plain(str(error)), "fault": where}
-    return {"fault": where}
+    return {"what": _plain(f"{type(error).__name__}: {seen}"), "fault": where}
 
 
 def heard(record: Mapping[str, Any]) -> Exception:
     """The error of :func:`told`, of the nearest class in :mod:`skerry.errors`. What the system says, and that a package
     is missing, are an OSError and a ModuleNotFoundError; another fault of the program's own is a RuntimeError. These
-    have the traceback with them.
+    have the traceback with them, as a note.
     """
     if "kind" in record:
         kind: type[SkerryError] = getattr(errors, record["kind"])
@@ -45,7 +46,7 @@ def heard(record: Mapping[str, Any]) -> Exception:
     elif "missing" in record:
         found = ModuleNotFoundError(record["what"], name=record["missing"])
     else:
-        return RuntimeError(where)
+        found = RuntimeError(record["what"])
     found.add_note(where)
     return found
 
