@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
 from skerry.errors import DiskFullError, SkerryError
+from skerry.forking import signals_later
 from skerry.runfolder import RunFolder, State
 from skerry.server.stopping import was_told
 
@@ -47,9 +48,10 @@ _INTERRUPTED: Mapping[str, object] = MappingProxyType({"what": "the run was inte
 
 
 def _mark(folder: RunFolder, state: State, error: Mapping[str, object]) -> None:
-    if folder.status["state"] in {"interrupted", "failed", "complete"}:
-        return
-    if was_told():  # whatever a library has made of that
-        state, error = "interrupted", _INTERRUPTED
-    with suppress(DiskFullError):  # no room for this word either: then the process's end tells (RunFolder.state)
-        folder.mark(state, stage=folder.status["stage"], error=dict(error))
+    with signals_later():  # another Ctrl-C would leave a run that goes on for as long as this program does
+        if folder.status["state"] in {"interrupted", "failed", "complete"}:
+            return
+        if was_told():  # whatever a library has made of that
+            state, error = "interrupted", _INTERRUPTED
+        with suppress(DiskFullError):  # no room for this word either: then the process's end tells (RunFolder.state)
+            folder.mark(state, stage=folder.status["stage"], error=dict(error))

@@ -15,7 +15,7 @@ from skerry.collecting import IN_A_RUN
 from skerry.config import default_scenario
 from skerry.errors import InterruptedRunError
 from skerry.forking import Beside
-from skerry.runfolder import list_runs
+from skerry.runfolder import RunFolder, State, list_runs
 from skerry.server import launch as launching
 from skerry.server import prepare as prepare_module
 from skerry.server import rounds as rounds_module
@@ -121,6 +121,31 @@ def test_a_fleet_is_not_made_any_more_when_ctrl_c_comes_as_its_making_is_waited_
     for process in left:
         process.kill()
     assert not left
+
+
+def test_a_second_ctrl_c_while_the_first_is_written_down_leaves_no_run_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This program lives on, and with it a run of which nobody has said that it ended."""
+    real = RunFolder.mark
+
+    def mark(folder: RunFolder, state: State, **named: Any) -> None:
+        if state == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
+        real(folder, state, **named)
+
+    def load(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launching, "prepare", load)
+        patch.setattr(RunFolder, "mark", mark)
+        with pytest.raises(InterruptedRunError):
+            launch(SHORT, engine="inprocess", parent=tmp_path)
+    (run,) = list_runs(tmp_path)
+    assert run.state == "interrupted"
+    resume(run.id, parent=tmp_path)
+    assert run.state == "complete"
 
 
 def test_what_fails_without_a_signal_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
