@@ -27,6 +27,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,7 @@ __all__ = ["RunFolder", "State", "list_runs", "runs_dir"]
 State = Literal["preparing", "running", "finishing", "complete", "interrupted", "failed"]
 
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+_STATUS = ("state", "stage", "engine", "pid", "started", "updated", "rounds", "error")
 
 
 def runs_dir(chosen: Path | None = None) -> Path:
@@ -118,8 +120,16 @@ class RunFolder:
 
     @property
     def status(self) -> dict[str, Any]:
-        """The state as last written."""
-        value: dict[str, Any] = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+        """The state as last written.
+
+        Raises:
+            InputError: it is damaged, or of another version of skerry.
+        """
+        path = self.path / "status.json"
+        with _reading(path):
+            value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for name in _STATUS:
+                value[name]
         return value
 
     @property
@@ -153,25 +163,58 @@ class RunFolder:
     @property
     def notices(self) -> tuple[str, ...]:
         """What whoever watches the run should be told, each sentence once, in order."""
-        return tuple(dict.fromkeys(line["what"] for line in self.lines("notices.jsonl")))
+        with _reading(self.path / "notices.jsonl"):
+            return tuple(dict.fromkeys(str(line["what"]) for line in self.lines("notices.jsonl")))
 
     def rounds(self) -> list[RoundRecord]:
-        """Finished rounds in order; a torn last line (a crash while writing) is left out."""
-        return [RoundRecord.from_json(value) for value in self.lines("rounds.jsonl")]
+        """Finished rounds in order; a torn last line (a crash while writing) is left out.
+
+        Raises:
+            InputError: another line is damaged, or of another version of skerry.
+        """
+        with _reading(self.path / "rounds.jsonl"):
+            return [RoundRecord.from_json(value) for value in self.lines("rounds.jsonl")]
 
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
-        """The records of a JSON-lines file of this run; a torn last line is left out."""
+        """The records of a JSON-lines file of this run; a torn last line is left out.
+
+        Raises:
+            InputError: another line is no record.
+        """
         path = self.path / name
         if not path.exists():
             return
         for line in path.read_bytes().split(b"\n")[:-1]:
-            yield json.loads(line)
+            with _reading(path):
+                value = json.loads(line)
+                if not isinstance(value, dict):
+                    raise TypeError(f"{value!r:.40} is no record")
+            yield value
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """``result.json`` when it is there."""
+        """``result.json`` when it is there.
+
+        Raises:
+            InputError: it is no JSON.
+        """
         path = self.path / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        with _reading(path):
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What does not read as this skerry writes it is said of the file: damaged, or of another version."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(
+            f"a run's file cannot be read: {why}",
+            where=str(path),
+            mend="it is damaged, or of another version of skerry: read it with that one",
+        ) from error
 
 
 def _alive(pid: int) -> bool:
@@ -198,5 +241,5 @@ def _started(run: RunFolder) -> str:
     """When it was; one damaged run must not hide the others."""
     try:
         return str(run.status["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, InputError):
         return ""

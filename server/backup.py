@@ -164,7 +164,7 @@ def _pack_run(members: Members, run: RunFolder, told: Callable[[str], None]) -> 
 def _state(run: RunFolder) -> str | None:
     try:
         return run.state
-    except (OSError, ValueError, KeyError, TypeError):  # damaged, or gone meanwhile
+    except (OSError, InputError):  # damaged, or gone meanwhile
         return None
 
 

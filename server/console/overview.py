@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.clock import Clock
-from skerry.errors import SkerryError
+from skerry.errors import InputError, SkerryError
 from skerry.runfolder import RunFolder
 from skerry.security.certificates import Role
 from skerry.server.console.alerts import alerts
@@ -80,7 +80,7 @@ class Overview:
             if path not in self._started:
                 if stamp(path / "status.json") is None or stamp(path / "scenario.toml") is None:
                     continue
-                with suppress(OSError, ValueError, KeyError, TypeError):
+                with suppress(OSError, InputError):
                     self._started[path] = str(RunFolder(path).status["started"])
             if path in self._started:
                 yield path, self._started[path]
@@ -92,7 +92,7 @@ def _receives(device: Fact) -> bool:
 
 
 def _under_way(run: RunFacts) -> bool:
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, InputError):
         return run.under_way
     return False
 

@@ -115,3 +115,17 @@ def test_a_damaged_result_is_bad_input_not_a_fault(skerry, run: Path) -> None:
         result = skerry(*command, run.name)
         assert result.exit_code == 2, command
         assert "schema" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["status.json", "rounds.jsonl", "result.json"])
+def test_a_run_of_another_layout_is_bad_input_that_names_the_file(skerry, run: Path, name: str) -> None:
+    (run / name).write_text("{" if name == "result.json" else '{"layout": 0}\n')
+    for command in (["runs", "show"], ["report"], ["runs", "pause", "--reason", "x"]):
+        if name != "status.json" and command[1:2] == ["pause"]:
+            continue  # it looks at the state alone
+        result = skerry(*command, run.name, "--json")
+        assert result.exit_code == 2, (command, result.stderr)
+        assert json.loads(result.stdout)["error"]["where"] == str(run / name)
+    listed = skerry("runs", "list", "--json")
+    assert listed.exit_code == 0
+    assert [row["id"] for row in json.loads(listed.stdout)["runs"]] == [run.name]

@@ -55,3 +55,22 @@ def test_where_runs_lie(tmp_path, monkeypatch):
     monkeypatch.setenv("SKERRY_RUNS_DIR", str(tmp_path / "a"))
     assert runs_dir() == tmp_path / "a"
     assert runs_dir(tmp_path / "b") == tmp_path / "b"
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"state": "complete"}', b"\xff\xfe"])
+def test_a_damaged_status_is_said_of_its_file(tmp_path, damage):
+    folder = make(tmp_path)
+    (folder.path / "status.json").write_bytes(damage)
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        _ = folder.status
+    assert caught.value.where == str(folder.path / "status.json")
+
+
+@pytest.mark.parametrize("name", ["rounds.jsonl", "notices.jsonl"])
+@pytest.mark.parametrize("damage", [b"nonsense\n", b"[1]\n", b'{"round": 1}\n', b"\xff\n"])
+def test_a_damaged_line_is_said_of_its_file(tmp_path, name, damage):
+    folder = make(tmp_path)
+    (folder.path / name).write_bytes(damage)
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        _ = folder.rounds(), folder.notices
+    assert caught.value.where == str(folder.path / name)
