@@ -122,6 +122,21 @@ def test_an_invitation_is_read_from_standard_input_where_no_list_of_processes_sh
     assert told(result)["step"] == "enrolled"
 
 
+def test_a_name_that_no_certificate_takes_is_refused_before_there_are_keys_of_it(place: Path, skerry) -> None:
+    invitation, home = invited(skerry), ("--home", str(place / "pi-1"))
+    assert "'a b'" in refused(skerry("device", "enrol", invitation, *home, "--name", "a b", "--json"), 2)["what"]
+    assert told(skerry("device", "enrol", invitation, *home, "--name", "pi-1", "--json"))["name"] == "pi-1"
+
+
+def test_keys_of_another_name_are_not_taken_in_silence(place: Path, skerry) -> None:
+    home = ("--home", str(place / "pi-1"))
+    told(skerry("device", "enrol", invited(skerry), *home, "--name", "pi-1", "--json"))
+    for more in (), (invited(skerry),):
+        error = refused(skerry("device", "enrol", *more, *home, "--name", "pi-2", "--json"), 2)
+        assert "'pi-1'" in error["what"]
+    told(skerry("device", "enrol", *home, "--name", "pi-1", "--json"))
+
+
 def test_a_used_invitation_says_so_and_another_may_be_taken(place: Path, skerry) -> None:
     text = invited(skerry, "--approve")
     told(skerry("device", "enrol", text, "--home", str(place / "a"), "--name", "a", "--json"))

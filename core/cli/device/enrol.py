@@ -38,7 +38,7 @@ def enrol(
     from skerry.device.agent.terms import TERMS, write_template
     from skerry.device.membership import Folder, Step
     from skerry.errors import InputError
-    from skerry.security.certificates import fingerprint, spki
+    from skerry.security.certificates import Role, Subject, fingerprint, spki
     from skerry.security.enrolment import Invitation
     from skerry.security.identity import SealedKeyStore
     from skerry.wording import moment
@@ -49,12 +49,16 @@ def enrol(
         asked = Invitation.parse(sys.stdin.read(1 << 16) if invitation == "-" else invitation)
     if folder.keys.exists():
         store = open_store(home, key_file)
+        if name is not None and name != store.identity.name:
+            mend = "leave --name out, or choose another folder with --home"
+            raise InputError(f"the keys here are of a device {store.identity.name!r}", where=str(home), mend=mend)
     elif asked is None or name is None:
         missing = "its name (--name)" if asked is not None else "an invitation"
         raise InputError(
             f"a device that has no keys yet needs {missing}", where=str(home), mend="see `skerry fleet invite`"
         )
     else:
+        Subject(asked.federation, Role(asked.role), name)  # before there are keys: a name is theirs for good
         home.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that is there is its owner's to close: see the doctor
         store = SealedKeyStore.create(folder.keys, name, lock_for(backend, home, key_file, new=True), now=now)
     to_fill_in = write_template(home, store.identity.name, terms) and terms is None
