@@ -4,6 +4,7 @@ Exit codes: 0 ok, 1 the thing asked for failed, 2 bad input, 3 refused by policy
 ``--debug`` only, which may stand anywhere on the line.
 """
 
+import errno
 import os
 import re
 import sys
@@ -19,7 +20,15 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from skerry.cli.console import FailedWithDocumentError, emit, note
-from skerry.errors import Diagnostics, InterruptedRunError, MissingDependencyError, RefusedError, SkerryError
+from skerry.errors import (
+    Diagnostics,
+    InputError,
+    InterruptedRunError,
+    MissingDependencyError,
+    RefusedError,
+    RunFailedError,
+    SkerryError,
+)
 
 __all__ = ["Boundary"]
 
@@ -62,8 +71,24 @@ class Boundary(TyperGroup):
         """Run the chosen command; Ctrl-C is an error like any other."""
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, click.Abort) as error:
-            raise InterruptedRunError("stopped by Ctrl-C", mend="run the command again when you are ready") from error
+        except KeyboardInterrupt as error:
+            raise _stopped() from error
+        except click.Abort as error:
+            raise _unanswered(error) from error
+
+
+def _stopped() -> SkerryError:
+    return InterruptedRunError("stopped by Ctrl-C", mend="run the command again when you are ready")
+
+
+def _unanswered(error: click.Abort) -> SkerryError:
+    """Why a question was not answered with yes: click raises the same for each reason, after what was raised before."""
+    if isinstance(error.__context__, KeyboardInterrupt):
+        return _stopped()
+    if isinstance(error.__context__, EOFError):
+        mend = "answer by an option or the environment: the command's --help names them"
+        return InputError("a question needs an answer, and nobody is there to give one", mend=mend)
+    return RunFailedError("you did not agree; nothing was done")
 
 
 def _open_streams() -> None:
@@ -87,11 +112,23 @@ def _report(error: Exception, *, debug: bool, as_json: bool) -> int:
     kind, told, code = _explain(error)
     if as_json:
         reason = error.reason if isinstance(error, RefusedError) else None
-        emit({**document, "error": {"kind": kind, "reason": reason, **told.__dict__, "exit_code": code}})
+        try:
+            emit({**document, "error": {"kind": kind, "reason": reason, **told.__dict__, "exit_code": code}})
+        except OSError:  # what was asked for goes to where nothing can be written; the box says what is known
+            _give_up_stdout()
     if debug:
         note().print(Text("".join(traceback.format_exception(error)).rstrip(), style="dim"))
-    _box("fault in skerry" if kind == "fault" else TITLES.get(code, "failed"), told)
+    with suppress(OSError):  # who can be told nothing still gets the exit code
+        _box("fault in skerry" if kind == "fault" else TITLES.get(code, "failed"), told)
     return code
+
+
+def _give_up_stdout() -> None:
+    """What is left in its buffer goes nowhere, or the end of the process would try again, and end with another code."""
+    if sys.__stdout__ is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.__stdout__.fileno())
+        os.close(nowhere)
 
 
 def _explain(error: Exception) -> tuple[str, Diagnostics, int]:
@@ -106,10 +143,12 @@ def _explain(error: Exception) -> tuple[str, Diagnostics, int]:
         what = re.sub(r"( Did you mean [^?]*\?)\1+", r"\1", error.format_message())  # click and typer both ask
         return "usage", Diagnostics(what, path, f"see `{path} --help`"), 2
     if isinstance(error, OSError):
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        first = "free some space" if full else "check that the path exists and may be written"
         told = Diagnostics(
             error.strerror or str(error),
             str(error.filename) if error.filename else None,
-            "check that the path exists and may be written, and try again",
+            f"{first}, and try again",
         )
         return "system", told, 1
     told = Diagnostics(

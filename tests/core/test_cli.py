@@ -191,6 +191,23 @@ def test_who_presses_ctrl_c_while_it_is_told_gets_an_exit_code_and_no_traceback(
     assert isinstance(result.exception, SystemExit)
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_who_has_no_room_for_words_gets_the_exit_code_all_the_same(stream: str, tmp_path: Path) -> None:
+    number = {"stdout": 1, "stderr": 2}[stream]
+    command = f"{SKERRY} runs show nothing --json --runs-dir {tmp_path} {number}>/dev/full"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "there is no run 'nothing'" in (result.stderr if stream == "stdout" else result.stdout)
+
+
+def test_a_full_disk_says_so_where_the_answer_goes(tmp_path: Path) -> None:
+    command = f"{SKERRY} runs list --json --runs-dir {tmp_path} >/dev/full"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert "free some space" in _box(result.stderr)
+
+
 def test_a_finished_run_ends_with_its_figures_and_where_to_go_on(skerry, monkeypatch, run: Path) -> None:
     def launch(scenario: object, *, engine: str, parent: Path, on_folder, processes: int = 1) -> RunFolder:
         assert engine == "inprocess"

@@ -137,6 +137,16 @@ def test_keys_of_another_name_are_not_taken_in_silence(place: Path, skerry) -> N
     told(skerry("device", "enrol", *home, "--name", "pi-1", "--json"))
 
 
+@pytest.mark.parametrize(("answer", "code", "told"), [("n\n", 1, "did not agree"), ("", 2, "nobody is there")])
+def test_a_question_without_a_yes_is_not_told_as_ctrl_c(place: Path, skerry, answer: str, code: int, told: str) -> None:
+    home = place / "pi-1"
+    assert skerry("device", "enrol", invited(skerry), "--home", str(home), "--name", "pi-1").exit_code == 0
+    result = CliRunner().invoke(app, ["device", "forget", "--home", str(home)], input=answer)
+    assert result.exit_code == code
+    assert told in result.stderr
+    assert (home / "keys").exists()
+
+
 def test_a_used_invitation_says_so_and_another_may_be_taken(place: Path, skerry) -> None:
     text = invited(skerry, "--approve")
     told(skerry("device", "enrol", text, "--home", str(place / "a"), "--name", "a", "--json"))
