@@ -220,7 +220,10 @@ def test_what_cannot_be_loaded_is_told_where_it_is_asked_for(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "skerry.server.report", None)
+        patch.setattr(run_clerk, "_NEEDED", ("skerry.server.report",))
+        patch.setattr(threading, "excepthook", threading.__excepthook__)  # pytest's says nothing in a child
         with clerk_beside():
+            time.sleep(0.3)  # it has failed to load it before it is asked
             registry_of(folder).record([judged(1)])
             with pytest.raises(ImportError):
                 report(folder)
