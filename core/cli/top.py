@@ -1,5 +1,7 @@
 """``skerry top``: what the console shows, in the terminal."""
 
+import math
+import sys
 from typing import Annotated
 
 import typer
@@ -29,9 +31,13 @@ def top(
     if not runs.is_dir():
         raise InputError("there is no such folder of runs", where=str(runs), mend="say where with --runs-dir")
     overview = Overview(runs, system_clock)
+    if math.isnan(every):  # passes every range
+        raise InputError("nan is no number of seconds", where="--every", mend="give one")
     if as_json:
         emit({"runs_dir": str(runs), "facts": overview.look()})
         return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # it reads keys from the one and draws on the other
+        raise InputError("the view needs a terminal", mend="use --json, which prints all facts once")
     try:
         from skerry.cli.top_view import TopView
     except ImportError as error:

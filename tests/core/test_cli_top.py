@@ -98,3 +98,14 @@ def test_as_json_all_facts_are_told_once(runs, skerry):
 
 def test_a_folder_that_is_not_there_is_bad_input(tmp_path, skerry):
     assert skerry("top", "--runs-dir", str(tmp_path / "none"), "--json").exit_code == 2
+
+
+def test_without_a_terminal_no_view_is_drawn_and_the_way_to_the_facts_is_named(skerry, tmp_path):
+    told = skerry("top", "--runs-dir", str(tmp_path))
+    assert told.exit_code == 2
+    assert "\x1b" not in told.output
+    assert "--json" in told.stderr
+
+
+def test_a_pace_that_is_no_number_is_refused(skerry, tmp_path):
+    assert skerry("top", "--runs-dir", str(tmp_path), "--every", "nan", "--json").exit_code == 2

@@ -1,6 +1,7 @@
 """``skerry fleet invite``: a one-time token as text and QR."""
 
 import io
+import math
 import re
 from typing import Annotated
 
@@ -55,6 +56,8 @@ def invite(
 
     if role not in set(Role):
         raise InputError(f"there is no role {role!r}", where="--role", mend=f"one of {', '.join(Role)}")
+    if math.isnan(hours):  # passes every range
+        raise InputError("nan is no number of hours", where="--hours", mend="give one")
     if address and not _GATEWAY.fullmatch(address):
         mend = "https://HOST or https://HOST:PORT, such as https://fleet.example:8443"
         raise InputError("devices reach the gateway by https, at no path", where="--address", mend=mend)
