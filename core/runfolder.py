@@ -98,7 +98,8 @@ class RunFolder:
             if not found:
                 raise InputError("there are no runs yet", where=str(parent), mend="start one with `skerry demo`")
             return found[-1]
-        path = parent / name if _ID.match(name) else Path(name)
+        listed = _ID.match(name) or any(run.id == name for run in list_runs(parent))  # somebody may have renamed it
+        path = parent / name if listed else Path(name)
         if not (path / "scenario.toml").is_file():
             near = ", ".join(f.id for f in list_runs(parent)[-3:])
             raise InputError(

@@ -42,6 +42,12 @@ def test_runs_are_found_by_id_path_and_latest(tmp_path):
     assert {run.id for run in list_runs(tmp_path)} == {first.id, second.id}
 
 
+def test_a_run_that_somebody_renamed_is_found_by_the_name_under_which_it_is_listed(tmp_path):
+    renamed = make(tmp_path).path.rename(tmp_path / "digits [old] (copy) é")
+    assert [run.id for run in list_runs(tmp_path)] == [renamed.name]
+    assert RunFolder.open(renamed.name, tmp_path).path == renamed
+
+
 def test_a_missing_run_names_the_newest(tmp_path):
     folder = make(tmp_path)
     with pytest.raises(InputError) as caught:
