@@ -69,7 +69,8 @@ def open_stream(path: Path, consume: Callable[[IO[bytes]], Consumed], passphrase
     check_passphrase(passphrase)
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise InputError("this is no backup of skerry's", where=str(path))
+            mend = "name a file that `skerry server backup` wrote"
+            raise InputError("this is no backup of skerry's", where=str(path), mend=mend)
         salt = file.read(_SALT)
         if len(salt) != _SALT:
             raise _altered(path, "it is cut off")
@@ -79,7 +80,8 @@ def open_stream(path: Path, consume: Callable[[IO[bytes]], Consumed], passphrase
         except ReleaseRefusedError as error:
             if error.reason == ReleaseRefusal.WRONG_KEY:
                 what = "the backup does not open with this passphrase"
-                raise RefusedError("wrong_key", what, where=str(path)) from error
+                mend = "give the one that it was made with: SKERRY_BACKUP_PASSPHRASE or --key-file"
+                raise RefusedError("wrong_key", what, where=str(path), mend=mend) from error
             raise _altered(path, error.what) from error
     return consumed
 

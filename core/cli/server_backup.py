@@ -68,7 +68,7 @@ def restore(
     from skerry.server.restoring import read_backup, restore_backup
 
     if not file.is_file():
-        raise InputError("there is no such file", where=str(file))
+        raise InputError("there is no such file", where=str(file), mend="name one that `skerry server backup` wrote")
     passphrase = _passphrase(key_file, new=False)
     runs = runs_in(runs_dir)
     if check:

@@ -46,7 +46,9 @@ def load_scenario(path: Path, overrides: Iterable[str] = ()) -> Scenario:
             mend=f"check the path, or name a shipped scenario: {', '.join(shipped)}",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"the scenario file cannot be read: {error}", where=str(path)) from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        mend = "name a TOML file that you may read"
+        raise ScenarioError(f"the scenario file cannot be read: {why}", where=str(path), mend=mend) from error
     return parse_scenario(text, where=str(path), overrides=overrides, base=path.parent.resolve())
 
 

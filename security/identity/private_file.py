@@ -23,7 +23,8 @@ def read_private(path: Path) -> bytes:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read(_LONGEST + 1)
     except FileNotFoundError as error:
-        raise InputError("there is no key file", where=str(path)) from error
+        mend = "check the path; the keys of a device are made by `skerry device enrol`"
+        raise InputError("there is no key file", where=str(path), mend=mend) from error
     if mode & 0o077:
         raise RefusedError(
             "open_key_file",

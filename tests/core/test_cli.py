@@ -208,6 +208,28 @@ def test_a_full_disk_says_so_where_the_answer_goes(tmp_path: Path) -> None:
     assert "free some space" in _box(result.stderr)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "."],
+        ["run", "binary"],
+        ["release", "init", "."],
+        ["device", "status", "--home", "none"],
+        ["server", "restore", "none"],
+        ["server", "restore", "binary", "--check"],
+    ],
+)
+def test_what_names_the_wrong_file_is_told_which_to_name(skerry, monkeypatch, tmp_path: Path, command) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SKERRY_BACKUP_PASSPHRASE", "correct horse battery")
+    (tmp_path / "binary").write_bytes(b"\xff" * 100)
+    result = skerry(*command, "--json")
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)["error"]
+    assert error["where"]
+    assert error["mend"]
+
+
 def test_a_finished_run_ends_with_its_figures_and_where_to_go_on(skerry, monkeypatch, run: Path) -> None:
     def launch(scenario: object, *, engine: str, parent: Path, on_folder, processes: int = 1) -> RunFolder:
         assert engine == "inprocess"

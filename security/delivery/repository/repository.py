@@ -81,7 +81,8 @@ class Repository:
             InputError: the folder is not empty.
         """
         if folder.exists() and any(one.name != _BASES for one in folder.iterdir()):
-            raise InputError("the folder for the repository is not empty", where=str(folder))
+            mend = "name another, or use what is there: `skerry release list --repository`"
+            raise InputError("the folder for the repository is not empty", where=str(folder), mend=mend)
         new = Repository(folder, keys, clock)
         root = Root(consistent_snapshot=True)
         for role in TOP_LEVEL:
