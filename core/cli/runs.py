@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from skerry.cli.tracking import log_mlflow
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from skerry.runfolder import RunFolder
 
@@ -58,7 +59,6 @@ def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
 
     from skerry.runfolder import list_runs
     from skerry.runfolder import runs_dir as runs_in
-    from skerry.wording import delta, epsilon, percent
 
     parent = runs_in(runs_dir)
     rows = [_listed(folder) for folder in list_runs(parent)]
@@ -68,27 +68,11 @@ def list_(*, runs_dir: RunsDir = None, as_json: AsJson = False) -> None:
     if not rows:
         note().print(f"there are no runs in {parent}; start one with `skerry demo`", soft_wrap=True)
         return
-    columns = ["run", "state", "engine", "seed", "rounds", "accuracy", "ε", "δ", "unit", "started"]
-    shown = table("", columns, right=columns[3:8])
-    shown.title = None
-    shown.columns[0].no_wrap = True
-    for row in rows:
-        if "problem" in row:
-            shown.add_row(row["id"], row["state"])
-            continue
-        shown.add_row(
-            row["id"],
-            row["state"],
-            row["engine"],
-            str(row["seed"]),
-            f"{row['rounds_done']}/{row['rounds']}",
-            percent(row["accuracy"]),
-            epsilon(row["epsilon_rdp"]),
-            delta(row["delta"]),
-            row["unit"],
-            row["started"][:16].replace("T", " "),
-        )
     console = out()
+    shown = _runs_table(rows)
+    if console.measure(shown, options=console.options.update(max_width=1000)).maximum > console.width:
+        shown = _runs_table(rows, without=("engine", "seed", "started"))  # a run's name says when, `show` the others
+        shown.padding = (0, 1, 0, 0)
     console.print(Text(f"runs in {parent}", style="bold"), soft_wrap=True)  # a table cuts a title that is wider than it
     console.print(shown)
     console.print(Text("ε by RDP under add/remove", style="dim"))
@@ -174,6 +158,30 @@ def open_report(folder: "RunFolder", console: "Console | None" = None) -> None:
     screen = sys.platform != "linux" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     if not (screen and webbrowser.open(path.as_uri())):
         (console or out()).print(str(path), soft_wrap=True)
+
+
+def _runs_table(rows: Sequence[Mapping[str, Any]], without: Sequence[str] = ()) -> "Table":
+    from skerry.wording import delta, epsilon, percent
+
+    cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "run": lambda row: row["id"],
+        "state": lambda row: row["state"],
+        "engine": lambda row: row["engine"],
+        "seed": lambda row: str(row["seed"]),
+        "rounds": lambda row: f"{row['rounds_done']}/{row['rounds']}",
+        "accuracy": lambda row: percent(row["accuracy"]),
+        "ε": lambda row: epsilon(row["epsilon_rdp"]),
+        "δ": lambda row: delta(row["delta"]),
+        "unit": lambda row: row["unit"],
+        "started": lambda row: row["started"][:16].replace("T", " "),
+    }
+    columns = [name for name in cells if name not in without]
+    shown = table("", columns, right=["seed", "rounds", "accuracy", "ε", "δ"])
+    shown.title = None
+    shown.columns[0].no_wrap = True
+    for row in rows:
+        shown.add_row(*(cells[name](row) for name in (columns[:2] if "problem" in row else columns)))
+    return shown
 
 
 def _listed(folder: "RunFolder") -> dict[str, Any]:

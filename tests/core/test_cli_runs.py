@@ -17,6 +17,15 @@ def test_list_names_each_run_with_its_state_and_qualified_epsilon(skerry, run: P
     assert 7.9 < row["epsilon_rdp"] <= 8
 
 
+def test_list_breaks_no_word_on_a_terminal_of_eighty_columns(skerry, sample, run: Path, monkeypatch) -> None:
+    sample.build(run.parent, ("rounds=1000",), state="interrupted", rounds_done=100)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = skerry("runs", "list").stdout.splitlines()
+    assert lines[1].split() == ["run", "state", "rounds", "accuracy", "ε", "δ", "unit"]
+    assert {line.split()[1] for line in lines[2:4]} == {"complete", "interrupted"}
+    assert len(lines) == 5
+
+
 def test_list_of_nothing_says_how_to_begin(skerry, tmp_path: Path) -> None:
     result = skerry("runs", "list", "--runs-dir", tmp_path)
     assert result.exit_code == 0
