@@ -184,7 +184,8 @@ class Trickling(InProcessGrid):
             for reply in super().pull_messages({one}):
                 if reply.metadata.src_node_id == self.forged:
                     record = next(iter(reply.content.config_records.values()))
-                    record["envelope"] = bytes(record["envelope"])[:-1] + b"\0"
+                    envelope = bytes(record["envelope"])
+                    record["envelope"] = envelope[:-1] + bytes([envelope[-1] ^ 1])
                 return [reply]
         return []
 
