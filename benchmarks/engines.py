@@ -128,7 +128,7 @@ def crowd(scratch: Path) -> Iterator[Claim]:
         spread=Samples(seconds).spread,
         detail=_where(middle),
     )
-    many = run([PYTHON, HERE / "_crowd.py", str(MANY), scratch, PROCESSES], timeout_s=3600)
+    many = _crowd(MANY, scratch)
     progress(f"crowd: {MANY} devices, {_rounds_s(many):.1f} s, {many.peak_rss_mb:.0f} MB")
     after = [_rounds_s(_few(scratch, f"after {number}/{AROUND}")) for number in range(1, AROUND + 1)]
     around = Samples([*seconds[-AROUND:], *after])
@@ -154,9 +154,14 @@ def crowd(scratch: Path) -> Iterator[Claim]:
 
 
 def _few(scratch: Path, which: str) -> Finished:
-    done = run([PYTHON, HERE / "_crowd.py", str(FEW), scratch, PROCESSES], timeout_s=900)
+    done = _crowd(FEW, scratch)
     progress(f"crowd {which}: {FEW} devices, {_rounds_s(done):.2f} s")
     return done
+
+
+def _crowd(devices: int, scratch: Path) -> Finished:
+    os.sync()  # else its ledgers would wait, in `syncfs`, for what others wrote before it, the last run among them
+    return run([PYTHON, HERE / "_crowd.py", str(devices), scratch, PROCESSES], timeout_s=3600)
 
 
 def _rounds_s(finished: Finished) -> float:
