@@ -1,4 +1,4 @@
-"""Every weight of a small network in float32, in numpy: ``LocalModel`` of ``trainable = "full"`` for ``cnn``."""
+"""Every weight of a small network in float32, without torch: ``LocalModel`` of ``trainable = "full"`` for ``cnn``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ __all__ = ["FullModel"]
 
 
 class FullModel:
-    """Every weight of a small network in float32, in numpy; no privacy unit, so only for public or synthetic data."""
+    """Every weight of a small network in float32; no privacy unit, so only for public or synthetic data."""
 
     quantized = False
     deployed_as_trained = True

@@ -1,8 +1,8 @@
 """The part of a model that is trained here, behind one face for every ``trainable`` mode.
 
 ``head``: a linear head over features of the frozen int8 base, in numpy (:mod:`skerry.device.head_model`); ``full`` of
-the architecture ``cnn``: every weight of a small network, in numpy (:mod:`skerry.device.full_model`); all others: part
-or all of a network, in torch (:mod:`skerry.device.network_model`).
+the architecture ``cnn``: every weight of a small network, without torch (:mod:`skerry.device.full_model`); all others:
+part or all of a network, in torch (:mod:`skerry.device.network_model`).
 """
 
 from collections.abc import Callable, Mapping

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from skerry.device.models.cnn import KERNEL, Cnn, _Pool
+from tests.device._plain_cnn import filled
 
 CONVOLUTIONS = 16 * 9 + 16 + 32 * 16 * 9 + 32  # weights
 VERSIONS = ("plain", "avx2", "avx512")  # of the compiled passes, the widest last
@@ -40,20 +41,6 @@ def network(request: pytest.FixtureRequest) -> Iterator[Cnn]:
     yield Cnn(10, KERNEL)
     for version in VERSIONS:
         choose(version)
-
-
-def plain_network() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(800, 120), nn.ReLU(), nn.Linear(120, 10),
-    )  # fmt: skip
-
-
-def filled(vector: np.ndarray) -> nn.Sequential:
-    network = plain_network()
-    nn.utils.vector_to_parameters(torch.from_numpy(vector.copy()), network.parameters())
-    return network
 
 
 def weights(seed: int) -> np.ndarray:

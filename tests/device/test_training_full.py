@@ -13,23 +13,11 @@ from torch.nn import functional
 from skerry.device.training.full import FullTrainer
 from skerry.device.training.plan import TrainPlan
 from skerry.errors import InputError, ScenarioError
+from tests.device._plain_cnn import filled, plain_network
 
 
 def plan(**changes) -> TrainPlan:
     return TrainPlan(**{"epochs": 1, "learning_rate": 0.05, "batch_size": 10, "unit": "none"} | changes)
-
-
-def plain_network() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(800, 120), nn.ReLU(), nn.Linear(120, 10),
-    )  # fmt: skip
-
-
-def filled(network: nn.Module, vector: np.ndarray) -> nn.Module:
-    nn.utils.vector_to_parameters(torch.from_numpy(vector.copy()), network.parameters())
-    return network
 
 
 def flat(network: nn.Module) -> np.ndarray:
@@ -61,7 +49,7 @@ def test_training_is_sgd_over_all_examples_in_the_order_of_the_generator(trainer
     start = trainer.initial(1)
     delta = trainer.train(start, inputs, y, asked, np.random.default_rng(7))
 
-    plain, examples, labels = filled(plain_network(), start), torch.from_numpy(inputs), torch.from_numpy(y)
+    plain, examples, labels = filled(start), torch.from_numpy(inputs), torch.from_numpy(y)
     optimizer = torch.optim.SGD(plain.parameters(), lr=asked.learning_rate, momentum=asked.momentum)
     generator = np.random.default_rng(7)
     for _ in range(asked.epochs):

@@ -122,3 +122,17 @@ def test_a_fleet_for_whose_folders_there_is_no_room_is_told(tmp_path: Path, monk
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(DiskFullError):
         provision_fleet(folder, scenario, task, dict.fromkeys(task.devices(), ""), now=system_clock())
+
+
+def test_where_a_file_has_one_name_only_every_home_has_a_copy_of_whom_it_trusts(tmp_path: Path, monkeypatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EMLINK, "too many links")
+
+    monkeypatch.setattr("skerry.server.provision.os.link", refused)
+    scenario = default_scenario()
+    folder = RunFolder.create(tmp_path, scenario, engine="inprocess")
+    task = Worker().task(scenario.task, scenario.model)
+    provision_fleet(folder, scenario, task, dict.fromkeys(task.devices(), ""), now=system_clock())
+    fleet = folder.path / "fleet"
+    trusted = (fleet / "coordinator.public.json").read_bytes()
+    assert {(fleet / device / "trust.json").read_bytes() for device in task.devices()} == {trusted}
